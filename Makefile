@@ -1,0 +1,62 @@
+# Every target makes .venv by itself when it is missing or older than what it is made from.
+#
+#   make install      the environment alone
+#   make demo         the main job on an embedded sample: `make help` lists the rest
+#
+# PYTHON       the interpreter that makes .venv (3.10 or newer)
+# TORCH_INDEX  a package index to take torch from beside the usual one; for a machine without a
+#              GPU: make install TORCH_INDEX=https://download.pytorch.org/whl/cpu
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+TORCH_INDEX ?=
+VENV := .venv
+STAMP := $(VENV)/.installed
+PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+
+# Launchers and tools are those of .venv.
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
+
+.PHONY: help install demo demo-chinese-only test test-faults test-exhaustive lint bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
+
+$(STAMP): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "linly needs Python 3.10 or newer; found " + sys.version.split()[0] + " (choose another with PYTHON=...)")'
+	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
+	$(VENV)/bin/python -m pip install --upgrade pip
+	$(VENV)/bin/python -m pip install $(PIP_INDEX) -c constraints.txt -e '.[monitor,dev]'
+	touch $@
+
+install: $(STAMP)  ## make .venv with the versions of constraints.txt
+
+demo: $(STAMP)  ## English base, vocabulary, curriculum training and report on the embedded sample
+	bash launch/demo.sh mixture
+
+demo-chinese-only: $(STAMP)  ## after `make demo`: the same number of steps on Chinese alone, to compare
+	bash launch/demo.sh chinese-only
+
+test: $(STAMP)  ## all tests but the many-kill ones, the benchmarks and the real data
+	python -m pytest -q -n 2 --dist loadfile -m 'not faults and not benchmark and not exhaustive' tests
+
+test-faults: $(STAMP)  ## the tests that kill processes and break files many times (long)
+	python -m pytest -q -s -m faults tests
+
+test-exhaustive: $(STAMP)  ## all real text under all vocabularies, a 2 GB model (minutes, 5 GB of disk)
+	python -m pytest -q -s -m exhaustive tests
+
+lint: $(STAMP)  ## ruff, its formatter, mypy --strict
+	ruff check .
+	ruff format --check .
+	mypy --strict linly
+
+bench: $(STAMP)  ## speed of the data path against bare sentencepiece
+	python -m pytest -q -s -m benchmark tests/benchmarks
+
+clean:  ## remove the demo's folder and caches (not .venv, not runs/)
+	rm -rf demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
