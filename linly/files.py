@@ -1,0 +1,106 @@
+"""Files that stay inside their folder and are written whole or not at all."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import stat
+from pathlib import Path, PurePosixPath
+
+from linly.errors import ConfigError, LinlyError
+
+_HASH_CHUNK_BYTES = 1 << 20
+
+
+def inside(root: Path, relative: str) -> Path:
+    """Join a name that came from a file or a user to the folder it must stay in.
+
+    The target need not exist. Links are followed as far as the path exists.
+
+    Args:
+        root: The folder.
+        relative: A path below it, with forward slashes.
+
+    Raises:
+        ConfigError: When the name is empty, absolute, holds `..` or NUL, or a link leads out.
+    """
+    if not relative or "\0" in relative:
+        raise ConfigError(f"found path {relative!r}: allowed is a path inside {root} without NUL")
+    pure = PurePosixPath(relative)
+    if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+        raise ConfigError(
+            f"found path {relative!r}: allowed is a path inside {root}, "
+            "not absolute and without '..'"
+        )
+    path = root / relative
+    try:
+        real = path.resolve(strict=False)
+        base = root.resolve(strict=False)
+    except (OSError, RuntimeError) as error:  # a loop of links is a RuntimeError before 3.13
+        raise ConfigError(
+            f"found path {relative!r} in {root}: cannot be followed: {error}"
+        ) from error
+    if base != real and base not in real.parents:
+        raise ConfigError(f"found path {relative!r}: a link in it leads out of {root} to {real}")
+    return path
+
+
+def publish(path: Path, data: bytes) -> None:
+    """Write a file so that readers see the old content or all of the new, even after a crash.
+
+    A temporary file in the same folder is written, flushed to disk and renamed; then the folder
+    itself is flushed. When anything fails the temporary file is removed and `path` is untouched.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+    try:
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    fsync_directory(path.parent)
+
+
+def publish_text(path: Path, text: str) -> None:
+    """Write text as UTF-8 like `publish`, with the line ends it has."""
+    publish(path, text.encode("utf-8"))
+
+
+def fsync_directory(path: Path) -> None:
+    """Flush a folder's entries to disk, so that a rename in it survives a power cut."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def sha256_file(path: Path) -> str:
+    """Hash of a file's bytes, 64 hex digits."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_HASH_CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def read_limited(path: Path, *, limit_bytes: int) -> bytes:
+    """Read a whole regular file that must not be larger than `limit_bytes`.
+
+    Raises:
+        LinlyError: When the file is larger or is no regular file (a pipe would never end).
+        OSError: When it cannot be opened or read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe must not wait
+    with os.fdopen(descriptor, "rb") as stream:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise LinlyError(f"{path}: not a regular file")
+        data = stream.read(limit_bytes + 1)
+    if len(data) > limit_bytes:
+        raise LinlyError(f"{path}: larger than the {limit_bytes:,} bytes that are allowed here")
+    return data

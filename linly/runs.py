@@ -1,0 +1,406 @@
+"""The run folder: its lock, its append-only logs, its row record, and going back to a step.
+
+    runs/NAME/
+      lock                who trains here now (flock; process, host, time)
+      metrics.jsonl ...   logs, one JSON object a line, each written by a single write
+      rows/*.parquet      where every row came from and what it cost, one file a checkpoint
+      checkpoints/        written by the trainer
+
+A crash may leave two things behind: a last line without its end, and lines of steps after the
+checkpoint that is resumed. Readers skip the first; `truncate` removes both, so that what is on
+disk after a resume is what an undisturbed run would have written.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import orjson
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from linly.errors import ConfigError, TrainingError
+from linly.files import fsync_directory, publish
+from linly.locks import hold, is_held_by
+
+LOGS = ("metrics", "evaluations", "events", "samples", "quarantine", "decisions")
+"""The logs of a run; each is `NAME.jsonl`."""
+
+KEPT_WHOLE = frozenset({"decisions"})
+"""Logs that going back to a step leaves alone: what was decided stays decided."""
+
+ROW_SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.int64(), nullable=False),
+        pa.field("step", pa.int32(), nullable=False),
+        pa.field("rank", pa.int32(), nullable=False),
+        pa.field("world_size", pa.int32(), nullable=False),
+        pa.field("source", pa.dictionary(pa.int32(), pa.string()), nullable=False),
+        pa.field("epoch", pa.int32(), nullable=False),
+        pa.field("supervised_tokens", pa.int32(), nullable=False),
+        pa.field("padding", pa.int32(), nullable=False),
+        pa.field("loss", pa.float32()),
+        pa.field(
+            "documents",
+            pa.list_(
+                pa.struct(
+                    [
+                        pa.field("shard", pa.string()),
+                        pa.field("record", pa.int64()),
+                        pa.field("start", pa.int32()),
+                        pa.field("end", pa.int32()),
+                    ]
+                )
+            ),
+        ),
+    ]
+)
+
+_PART_NAME = re.compile(r"step-(\d{8,})-(\d{8,})\.parquet")
+
+
+class PieceLike(Protocol):
+    """Where a stretch of a row comes from (as linly.data.types.Piece): tokens [start, end)."""
+
+    @property
+    def shard(self) -> str:
+        """Path of the shard, relative to the data root."""
+
+    @property
+    def record(self) -> int:
+        """Position of the record in its shard."""
+
+    @property
+    def start(self) -> int:
+        """First token of the record's document in this row."""
+
+    @property
+    def end(self) -> int:
+        """One past the last."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowRecord:
+    """What is kept of a trained row.
+
+    Attributes:
+        row: Its number in the global stream, from 0.
+        step: The optimizer step that used it, from 1.
+        rank: Of the process that trained on it.
+        world_size: Number of processes at that step.
+        supervised_tokens: Its targets that carry loss.
+        padding: Its positions without a document.
+        loss: Mean negative log-likelihood of its supervised targets in nats; None without any.
+        pieces: Its documents' stretches, in order.
+    """
+
+    row: int
+    step: int
+    rank: int
+    world_size: int
+    source: str
+    epoch: int
+    supervised_tokens: int
+    padding: int
+    loss: float | None
+    pieces: Sequence[PieceLike]
+
+
+class RunFolder:
+    """A run's folder. One process writes (it holds the lock); any number may read meanwhile."""
+
+    def __init__(self, path: Path) -> None:
+        """Use `create_or_open` or `open`, which look at what is there first."""
+        self.path = path
+        self._descriptors: dict[str, int] = {}
+
+    @classmethod
+    def create_or_open(cls, path: Path) -> RunFolder:
+        """The folder at `path`, made if it is not there.
+
+        Raises:
+            ConfigError: Something that is not a folder is at `path`, or it cannot be made.
+        """
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            (path / "rows").mkdir(exist_ok=True)
+            (path / "checkpoints").mkdir(exist_ok=True)
+        except OSError as error:
+            raise ConfigError(
+                f"run folder {path}: cannot be made: {error.strerror} ({error.filename}); "
+                f"choose another with run=PATH"
+            ) from error
+        return cls(path)
+
+    @classmethod
+    def open(cls, path: Path) -> RunFolder:
+        """The run at `path`, for reading.
+
+        Raises:
+            ConfigError: There is no run.
+        """
+        if not (path / "rows").is_dir() and not (path / "metrics.jsonl").is_file():
+            near = path.parent if path.parent.is_dir() else Path()
+            runs = sorted(entry.parent.name for entry in near.glob("*/metrics.jsonl"))
+            found = f"runs in {near}: {', '.join(runs)}" if runs else f"{near} holds no run"
+            raise ConfigError(f"no run at {path}: it has neither metrics.jsonl nor rows/; {found}")
+        return cls(path)
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where the trainer keeps its checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def rows(self) -> Path:
+        """Where the row record's parts lie."""
+        return self.path / "rows"
+
+    def lock(self) -> AbstractContextManager[str]:
+        """Hold the run for this process; gives a token that other ranks look for.
+
+        Raises:
+            TrainingError: Another process trains here.
+        """
+        return hold(self.path / "lock", f"run folder {self.path}")
+
+    def check_token(self, token: str, *, timeout_s: float = 30.0) -> None:
+        """Make sure that this process sees the folder that the lock's holder sees.
+
+        Raises:
+            TrainingError: It sees another folder; names this host.
+        """
+        if not is_held_by(self.path / "lock", token, timeout_s=timeout_s):
+            raise TrainingError(
+                f"host {socket.gethostname()} does not see the run folder of the first rank at "
+                f"{self.path.absolute()}: the folder must be on a file system that all nodes "
+                f"share; choose one with run=PATH"
+            )
+
+    # -- logs ---------------------------------------------------------------------------------
+
+    def append(self, name: str, record: Mapping[str, Any]) -> None:
+        """Add a line to a log, by one write: a reader sees all of it or its beginning.
+
+        Args:
+            name: One of LOGS.
+            record: JSON values and numpy numbers, with a "step"; NaN is written as null.
+
+        Raises:
+            TrainingError: The line does not fit on the disk; the log is left as it was.
+        """
+        assert name in LOGS, name
+        assert isinstance(record.get("step"), int), f"{name}: a record needs its step"
+        line = _dump(record) + b"\n"
+        descriptor = self._descriptor(name)
+        size_bytes = os.fstat(descriptor).st_size
+        try:
+            written = os.write(descriptor, line)
+        except OSError as error:
+            raise TrainingError(f"{self._log(name)}: {error.strerror}") from error
+        if written != len(line):
+            os.ftruncate(descriptor, size_bytes)
+            raise TrainingError(
+                f"{self._log(name)}: only {written} of {len(line)} bytes could be written; "
+                f"is the disk full?"
+            )
+
+    def read(self, name: str) -> Iterator[dict[str, Any]]:
+        """The records of a log in the order written, without a half-written last line.
+
+        Raises:
+            TrainingError: A whole line is not a JSON object (file:line).
+        """
+        path = self._log(name)
+        if not path.exists():
+            return
+        with path.open("rb") as lines:
+            for number, line in enumerate(lines, start=1):
+                if line.endswith(b"\n"):
+                    yield parse_line(line, path, number)
+
+    def _log(self, name: str) -> Path:
+        assert name in LOGS, name
+        return self.path / f"{name}.jsonl"
+
+    def _descriptor(self, name: str) -> int:
+        """Open for appending, a half-written last line of a crash cut off first."""
+        if name not in self._descriptors:
+            _cut_half_line(self._log(name))
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+            self._descriptors[name] = os.open(self._log(name), flags, 0o644)
+        return self._descriptors[name]
+
+    # -- row record ---------------------------------------------------------------------------
+
+    def write_rows(self, rows: Sequence[RowRecord]) -> None:
+        """Add a part to the row record, whole or not at all, and on disk when this returns.
+
+        Args:
+            rows: Of whole steps, ascending, all after the steps written before; none: no part.
+        """
+        if not rows:
+            return
+        first, last = rows[0].step, rows[-1].step
+        parts = self.row_parts()
+        assert all(a.step <= b.step for a, b in pairwise(rows)), "unordered"
+        assert not parts or parts[-1][1] < first, f"steps {first}-{last} are written already"
+        self._publish_part(_table(rows), first, last)
+
+    def read_rows(self, columns: Sequence[str] = ROW_SCHEMA.names) -> Iterator[pa.Table]:
+        """The parts of the row record in order, each a table with these of ROW_SCHEMA's columns."""
+        for _, _, path in self.row_parts():
+            yield pq.read_table(path, columns=list(columns))
+
+    def row_parts(self) -> list[tuple[int, int, Path]]:
+        """(first step, last step, path) of each part.
+
+        Where a crash came between writing a shortened part and removing the long one, the
+        short one counts.
+        """
+        found: dict[int, tuple[int, int, Path]] = {}
+        for path in self.rows.glob("step-*.parquet"):
+            match = _PART_NAME.fullmatch(path.name)
+            if match:
+                part = (int(match[1]), int(match[2]), path)
+                found[part[0]] = min(part, found.get(part[0], part))
+        return [found[first] for first in sorted(found)]
+
+    def _publish_part(self, table: pa.Table, first: int, last: int) -> None:
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, compression="zstd")
+        path = self.rows / f"step-{first:08d}-{last:08d}.parquet"
+        publish(path, sink.getvalue().to_pybytes())
+
+    # -- going back, and getting it onto the disk ----------------------------------------------
+
+    def truncate(self, step: int) -> None:
+        """Forget everything after `step` (-1: all), and every half-written last line.
+
+        Call it holding the lock, when a checkpoint of `step` is resumed.
+        """
+        self.close()
+        for name in LOGS:
+            path = self._log(name)
+            _cut_half_line(path)
+            if name not in KEPT_WHOLE:
+                self._truncate_log(path, step)
+        self._truncate_rows(step)
+        fsync_directory(self.path)
+
+    def _truncate_log(self, path: Path, step: int) -> None:
+        if not path.exists():
+            return
+        lines = path.read_bytes().splitlines(keepends=True)
+        kept = [
+            line
+            for number, line in enumerate(lines, start=1)
+            if parse_line(line, path, number)["step"] <= step
+        ]
+        if len(kept) < len(lines):
+            publish(path, b"".join(kept))
+
+    def _truncate_rows(self, step: int) -> None:
+        for first, last, path in self.row_parts():
+            if first <= step < last:
+                table = pq.read_table(path)
+                kept = table.filter(pc.less_equal(table["step"], step))
+                self._publish_part(kept, first, step)
+        for path in self.rows.glob("step-*.parquet"):
+            match = _PART_NAME.fullmatch(path.name)
+            if match and int(match[2]) > step:
+                path.unlink()
+        fsync_directory(self.rows)
+
+    def fsync(self) -> None:
+        """Bring all appended lines to the disk; call it before a checkpoint is published."""
+        for descriptor in self._descriptors.values():
+            os.fsync(descriptor)
+        fsync_directory(self.path)
+
+    def close(self) -> None:
+        """Close the logs; a later `append` opens them again."""
+        for descriptor in self._descriptors.values():
+            os.close(descriptor)
+        self._descriptors.clear()
+
+
+def _table(rows: Sequence[RowRecord]) -> pa.Table:
+    documents = [
+        [
+            {"shard": _clean(p.shard), "record": p.record, "start": p.start, "end": p.end}
+            for p in row.pieces
+        ]
+        for row in rows
+    ]
+    columns = {
+        name: [getattr(row, name) for row in rows]
+        for name in ROW_SCHEMA.names
+        if name != "documents"
+    }
+    return pa.table({**columns, "documents": documents}, schema=ROW_SCHEMA)
+
+
+def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
+    """The record of a whole line of a log.
+
+    Raises:
+        TrainingError: It is not a JSON object with a step (file:line).
+    """
+    try:
+        record = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        raise TrainingError(
+            f"{path}:{number}: not JSON ({error}): the file was damaged after it was written; "
+            f"take the line out to read the rest"
+        ) from error
+    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+        raise TrainingError(f"{path}:{number}: not a record with a step: {line[:80]!r}")
+    return record
+
+
+def _dump(record: Mapping[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY)
+    except orjson.JSONEncodeError:  # a lone surrogate, as in a file name that is not UTF-8
+        return orjson.dumps(_clean(record), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _clean(value: Any) -> Any:
+    r"""The same value with lone surrogates, which UTF-8 cannot hold, written as \udcXX."""
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+    if isinstance(value, Mapping):
+        return {_clean(key): _clean(entry) for key, entry in value.items()}
+    if isinstance(value, list | tuple):
+        return [_clean(entry) for entry in value]
+    return value
+
+
+def _cut_half_line(path: Path) -> None:
+    """Cut what follows the last line end: a write that a crash interrupted."""
+    if not path.exists():
+        return
+    with path.open("r+b") as log:
+        end = log.seek(0, os.SEEK_END)
+        position = end
+        while position > 0:
+            start = max(0, position - 65536)
+            log.seek(start)
+            found = log.read(position - start).rfind(b"\n")
+            if found >= 0:
+                position = start + found + 1
+                break
+            position = start
+        if position < end:
+            log.truncate(position)
+            os.fsync(log.fileno())

@@ -1,0 +1,295 @@
+"""Bounded reading of plain, zstd, gzip, bzip2 and xz files: cut short, damaged, a bomb = an error.
+
+pyarrow's compressed streams do the work: they read files of several frames or members, skip
+zstd's skippable frames, refuse windows above 128 MiB, and say when the last frame did not end
+(zstandard's own stream reader takes a frame cut short for a whole one). It has no xz: the
+standard library's decompressor serves there, with a limit on its memory.
+
+Text in another encoding becomes UTF-8 on the way, so that whoever reads sees one encoding only.
+"""
+
+from __future__ import annotations
+
+import codecs
+import lzma
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Protocol
+
+import pyarrow as pa
+
+from linly.errors import DataError
+
+CHUNK_BYTES = 1 << 20
+MAX_LINE_BYTES = 64 << 20
+"""Longest line (or JSON array element) that is taken; a longer one is a bad record."""
+
+MAX_EXPANSION = 1000
+"""Times a file may grow when decompressed. Text reaches 3 to 30, repeated log lines 200."""
+
+FREE_OUTPUT_BYTES = 256 << 20
+"""Output below this is never called a bomb, whatever the expansion."""
+
+XZ_MEMORY_BYTES = 132 << 20
+"""For a dictionary of 128 MiB, as for zstd; `xz -9` needs 65 MiB."""
+
+UTF8 = "utf-8"
+
+_CODECS = {".zst": "zstd", ".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
+_UTF8_BOM = b"\xef\xbb\xbf"
+_ESCAPED = re.compile("[\udc80-\udcff]")
+
+
+class Readable(Protocol):
+    """What the readers of lines and arrays need of a stream."""
+
+    def read(self, size: int, /) -> bytes:
+        """Give up to `size` bytes; b"" only at the end."""
+        ...
+
+
+def compression(path: Path) -> str | None:
+    """Give the codec that the file's name stands for: zstd, gzip, bz2, xz; None for plain."""
+    return _CODECS.get(path.suffix.lower())
+
+
+class BoundedStream:
+    """A file's bytes, decompressed on the way; `read` never gives more than asked.
+
+    Attributes:
+        path: The file.
+        position: Decompressed bytes given so far.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Open `path`, decompressing by its suffix (.zst, .gz, .bz2, .xz).
+
+        Raises:
+            DataError: It is missing, empty (0 bytes) or cannot be opened.
+        """
+        self.path = path
+        self.position = 0
+        self._codec = compression(path)
+        try:
+            self._size_bytes = path.stat().st_size
+            self._source = pa.OSFile(str(path), "rb")
+        except OSError as error:
+            raise DataError(f"{path}: cannot be opened: {error}") from error
+        if self._size_bytes == 0:
+            self._source.close()
+            raise DataError(
+                f"{path}: is empty (0 bytes); a copy or download was cut short: make it again, "
+                f"or leave the file out with `exclude`"
+            )
+        if self._codec is None:
+            self._stream = self._source
+        elif self._codec == "xz":
+            self._stream = _XzStream(self._source)
+        else:
+            self._stream = pa.CompressedInputStream(self._source, self._codec)
+
+    def read(self, size: int, /) -> bytes:
+        """Give up to `size` bytes, b"" at the end.
+
+        Raises:
+            DataError: The file is truncated or damaged, needs a window above 128 MiB, expands
+                like a bomb, or the device reported an error. Names the position.
+        """
+        try:
+            data: bytes = self._stream.read(size)
+        except OSError as error:
+            raise DataError(self._explain(error)) from error
+        self.position += len(data)
+        if self._codec is not None and self.position > FREE_OUTPUT_BYTES:
+            self._check_expansion()
+        return data
+
+    def _check_expansion(self) -> None:
+        consumed = self._source.tell()
+        if self.position > consumed * MAX_EXPANSION:
+            raise DataError(
+                f"{self.path}: {consumed:,} bytes expand to more than {self.position:,}, over "
+                f"{MAX_EXPANSION} times: no text does that; leave the file out with `exclude`"
+            )
+
+    def _explain(self, error: OSError) -> str:
+        where = f"after {self.position:,} bytes of text"
+        if self._codec is not None:
+            where += f" (near byte {self._source.tell():,} of {self._size_bytes:,} on disk)"
+        text = str(error)
+        if error.errno is not None:
+            return f"{self.path}: reading failed {where}, the file may be whole: {text}"
+        if "Truncated" in text:
+            return (
+                f"{self.path}: the {self._codec} data is cut short: it ends {where}; copy it again"
+            )
+        if "too much memory" in text:
+            return (
+                f"{self.path}: its {self._codec} window is larger than 128 MiB; compress it "
+                f"without --long, or with xz -9 or less"
+            )
+        return f"{self.path}: the {self._codec} data is damaged {where}: {text}"
+
+    def close(self) -> None:
+        """Close the file."""
+        if self._stream is not self._source:
+            self._stream.close()
+        self._source.close()
+
+    def __enter__(self) -> BoundedStream:
+        """Give itself."""
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Close the file."""
+        self.close()
+
+
+def open_stream(path: Path) -> BoundedStream:
+    """Open a file, plain or compressed, for bounded reading; see `BoundedStream` for the errors."""
+    return BoundedStream(path)
+
+
+class _XzStream:
+    """An xz file's bytes, of one stream or several, padded or not.
+
+    Its errors are OSErrors whose text is what pyarrow's streams say of the same fault.
+    """
+
+    def __init__(self, source: pa.NativeFile) -> None:
+        self._source = source
+        self._decompressor = self._new()
+        self._between = False
+        self._padding = 0
+
+    def read(self, size: int, /) -> bytes:
+        data = b""
+        try:
+            while not data:
+                pending = b""
+                if self._decompressor.eof:
+                    pending = self._decompressor.unused_data
+                    self._decompressor, self._between = self._new(), True
+                if not pending and self._decompressor.needs_input:
+                    pending = self._source.read(CHUNK_BYTES)
+                    if not pending:
+                        self._check_end()
+                        return b""
+                if self._between:
+                    pending = self._skip_padding(pending)
+                data = self._decompressor.decompress(pending, max_length=size)
+        except lzma.LZMAError as error:
+            if "Memory usage limit" in str(error):
+                raise OSError("too much memory needed") from error
+            raise OSError(str(error)) from error
+        return data
+
+    def _skip_padding(self, pending: bytes) -> bytes:
+        """Take off the zeros that may stand between and behind streams, in fours."""
+        rest = pending.lstrip(b"\0")
+        self._padding += len(pending) - len(rest)
+        if rest:
+            if self._padding % 4:
+                raise OSError(f"padding of {self._padding} bytes between streams")
+            self._between, self._padding = False, 0
+        return rest
+
+    def _check_end(self) -> None:
+        if not self._between or self._padding % 4:
+            raise OSError("Truncated xz stream")
+
+    @staticmethod
+    def _new() -> lzma.LZMADecompressor:
+        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES)
+
+    def close(self) -> None:
+        """Nothing: the source is closed by whoever opened it."""
+
+
+class Utf8Stream:
+    """The bytes of a stream in another encoding, as UTF-8.
+
+    What is not of that encoding becomes the byte 0xFF, which no UTF-8 has: whoever decodes a
+    line finds that one bad and reads on.
+    """
+
+    def __init__(self, stream: Readable, encoding: str) -> None:
+        """Read `stream`, which is in `encoding`."""
+        self._stream = stream
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors="surrogateescape")
+
+    def read(self, size: int, /) -> bytes:
+        """Give the UTF-8 of about `size` bytes of the stream, b"" at the end."""
+        while chunk := self._stream.read(size):
+            if text := self._decoder.decode(chunk):
+                return _as_utf8(text)
+        return _as_utf8(self._decoder.decode(b"", final=True))
+
+
+def _as_utf8(text: str) -> bytes:
+    try:
+        return text.encode(UTF8)
+    except UnicodeEncodeError:
+        return _ESCAPED.sub("\udcff", text).encode(UTF8, "surrogateescape")
+
+
+def as_utf8(stream: Readable, encoding: str) -> Readable:
+    """Give the stream itself when it is in UTF-8, else one that turns it into UTF-8."""
+    return stream if encoding == UTF8 else Utf8Stream(stream, encoding)
+
+
+def iter_lines(
+    stream: Readable, *, max_line_bytes: int = MAX_LINE_BYTES
+) -> Iterator[tuple[int, bytes | None]]:
+    r"""Split a stream at b"\n".
+
+    A byte order mark at the start is taken off. A last line without its newline counts.
+
+    Yields:
+        (size in bytes without the newline, line), the line None when it is longer than
+        `max_line_bytes`: it was read past, never held.
+    """
+    parts: list[bytes] = []
+    pending = 0
+    is_start = True
+    while chunk := stream.read(CHUNK_BYTES):
+        if is_start:
+            chunk = chunk.removeprefix(_UTF8_BOM)
+            is_start = False
+        first, *rest = chunk.split(b"\n")
+        pending += len(first)
+        if pending <= max_line_bytes:
+            parts.append(first)
+        else:
+            parts.clear()
+        if rest:
+            yield pending, _joined(parts, pending, max_line_bytes)
+            for line in rest[:-1]:
+                size = len(line)
+                yield size, line if size <= max_line_bytes else None
+            last = rest[-1]
+            pending = len(last)
+            parts = [last]
+    if pending:
+        yield pending, _joined(parts, pending, max_line_bytes)
+
+
+def _joined(parts: list[bytes], size: int, max_line_bytes: int) -> bytes | None:
+    return b"".join(parts) if size <= max_line_bytes else None
+
+
+def count_lines(stream: Readable) -> int:
+    """Count lines as `iter_lines` would give them, without keeping any."""
+    count = 0
+    ends_open = False
+    while chunk := stream.read(CHUNK_BYTES):
+        count += chunk.count(b"\n")
+        ends_open = not chunk.endswith(b"\n")
+    return count + ends_open
