@@ -1,0 +1,372 @@
+"""The corpus file: where shards are, what a record looks like, how documents are made of it."""
+
+from __future__ import annotations
+
+import re
+import string
+from collections.abc import Sequence
+from pathlib import Path, PurePosixPath
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, Field, PlainValidator, Strict, model_validator
+
+from linly.config.chat import CHAT_TEMPLATES, ChatFormat, read_chat_format
+from linly.config.model import Model, check_name, describe, found, problem, suggestion, validate
+from linly.config.quantities import Fraction, Text, format_fraction, parse_fraction
+from linly.config.yaml import Located, read_yaml, shown
+from linly.errors import ConfigError
+
+Kind = Literal["text", "parallel", "instruction", "conversation"]
+Format = Literal["jsonl", "json", "parquet", "tsv", "csv", "txt", "arrow", "tmx"]
+Encoding = Literal["utf-8", "gb18030"]
+Packing = Literal["chunk", "best-fit"]
+Scalar = (
+    Annotated[bool, Strict()]
+    | Annotated[int, Strict()]
+    | Annotated[float, Strict()]
+    | Annotated[str, Strict()]
+)
+
+TEMPLATES: dict[Kind, tuple[str, ...]] = {
+    "text": ("text", "inscp"),
+    "parallel": ("parallel",),
+    "instruction": ("alpaca", "alpaca-no-input", "linly", "chat"),
+    "conversation": ("alpaca", "alpaca-no-input", "linly", "chat"),
+}
+"""Templates that fit each kind; the first is the default."""
+
+_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
+_LANGUAGE_FORM = "a language code such as zh, en or zh-Hant"
+_PERCENT_LIKE = re.compile(r"\s*[-+0-9.]+\s*%?\s*")
+_CONVERSATION_ROLES = (
+    ("messages", "role", "content"),
+    ("messages", "user", "assistant"),
+    ("text", "user_mark", "assistant_mark"),
+)
+_DEFAULT_FIELDS = {
+    "text": {"text": "text"},
+    "parallel": {"zh": "zh", "en": "en"},
+    "instruction": {"instruction": "instruction", "input": "input?", "output": "output"},
+}
+_LITERAL_ROLES = frozenset({"user_mark", "assistant_mark"})
+_PATTERN_FORM = "a path or glob below the data root, such as wiki/*.jsonl.zst"
+
+
+def check_pattern(pattern: str) -> str:
+    """Refuse a shard pattern that could leave the data root."""
+    pure = PurePosixPath(pattern)
+    if "\0" in pattern or "://" in pattern or pure.is_absolute() or ".." in pure.parts:
+        raise problem(found(pattern, f"{_PATTERN_FORM} (not absolute, without '..')"))
+    return pattern
+
+
+Pattern = Annotated[Text, AfterValidator(check_pattern)]
+
+
+def _parse_patterns(value: Any) -> tuple[str, ...] | dict[str, str]:
+    """A list of patterns, or for line-aligned files one pattern a language."""
+    allowed = 'a list of patterns, or for line-aligned files {en: "*.en", zh: "*.zh"}'
+    if isinstance(value, dict):
+        for language, pattern in value.items():
+            if not isinstance(language, str) or not _LANGUAGE.fullmatch(language):
+                raise problem(found(language, _LANGUAGE_FORM), str(language))
+            _parse_pattern(pattern, language)
+        return dict(value)
+    if isinstance(value, list | tuple):
+        for index, pattern in enumerate(value):
+            _parse_pattern(pattern, index)
+        return tuple(value)
+    raise problem(found(value, allowed))
+
+
+def _parse_pattern(pattern: Any, *path: str | int) -> None:
+    if not isinstance(pattern, str) or not pattern:
+        raise problem(found(pattern, _PATTERN_FORM), *path)
+    try:
+        check_pattern(pattern)
+    except ValueError as error:
+        raise problem(error.context["text"], *path) from None  # type: ignore[attr-defined]
+
+
+def _parse_held_out(value: Any) -> float | tuple[str, ...] | dict[str, str]:
+    if isinstance(value, list | tuple | dict):
+        return _parse_patterns(value)
+    if isinstance(value, str) and not _PERCENT_LIKE.fullmatch(value):
+        allowed = f"a percentage of the records, or held-out files as a list, such as [{value}]"
+        raise problem(found(value, allowed))
+    return parse_fraction(value)
+
+
+class Where(Model):
+    """A condition that a record must meet; others are left out, not quarantined."""
+
+    field: Text
+    equal: Scalar | None = None
+    in_: tuple[Scalar, ...] | None = Field(default=None, alias="in")
+    not_in: tuple[Scalar, ...] | None = None
+    at_least: Annotated[float, Strict()] | None = None
+    at_most: Annotated[float, Strict()] | None = None
+    matches: Text | None = None
+
+    @classmethod
+    def conditions(cls) -> tuple[str, ...]:
+        """The keys that say what is asked of the field, as written in a file."""
+        return tuple(key for key in cls.file_keys() if key != "field")
+
+    @model_validator(mode="after")
+    def _check_condition(self) -> Where:
+        given = [key for key, value in self.file_form().items() if key != "field"]
+        if len(given) != 1:
+            text = " and ".join(given) or "no condition"
+            raise problem(f"found {text}, allowed: exactly one of {', '.join(self.conditions())}")
+        if self.matches is not None:
+            try:
+                re.compile(self.matches)
+            except re.error as error:
+                text = f"found {describe(self.matches)}, not a regular expression: {error}"
+                raise problem(text, "matches") from None
+        return self
+
+    def file_form(self) -> dict[str, Any]:
+        """As it would be written in a corpus file."""
+        form = self.model_dump(by_alias=True, exclude_none=True)
+        return {key: list(v) if isinstance(v, tuple) else v for key, v in form.items()}
+
+
+class Corpus(Model):
+    r"""A set of shards of one shape.
+
+    Attributes:
+        name: Its file's stem.
+        language: Of its text; of parallel text both, joined: `en-zh`.
+        kind: What a record is.
+        format: Of the shards; None takes it from the suffix before a compression suffix.
+        encoding: Of formats that are text; gb18030 reads GBK and GB2312 as well.
+        paths: Patterns below the data root; line-aligned files: one pattern a language.
+        exclude: Patterns of shards to leave out.
+        fields: Role -> dotted path in the record (a `?` at its end: records may lack it), or a
+            form such as `{title}\n\n{text}`.
+            text: {text}; parallel: two language codes; instruction: {instruction, output} and
+            maybe {input}; conversation: {messages, role, content} (a list of turns),
+            {messages, user, assistant} (a list of pairs of turns), or {text, user_mark,
+            assistant_mark} (one text; the marks are literal and begin the turns).
+        columns: Names of a table's columns when the file has no header.
+        where: Conditions, all of which a record must meet.
+        template: How documents are made; must fit the kind.
+        chat: For the templates chat and inscp; filled in from the recipe's model.
+        packing: How documents fill rows.
+        held_out: Fraction of records, chosen by hash, that never trains; or held-out files.
+        max_bad_fraction: Of records that may be quarantined before the run stops.
+    """
+
+    name: Text
+    language: Text
+    kind: Kind
+    format: Format | None = None
+    encoding: Encoding = "utf-8"
+    paths: Annotated[tuple[str, ...] | dict[str, str], PlainValidator(_parse_patterns)]
+    exclude: tuple[Pattern, ...] = ()
+    fields: dict[str, Text]
+    columns: tuple[Text, ...] = ()
+    where: tuple[Where, ...] = ()
+    template: Text
+    chat: ChatFormat | None = None
+    packing: Packing
+    held_out: Annotated[
+        float | tuple[str, ...] | dict[str, str], PlainValidator(_parse_held_out)
+    ] = 0.0
+    max_bad_fraction: Fraction = 0.01
+
+    @classmethod
+    def shown_keys(cls) -> tuple[str, ...]:
+        """Without the name, which is the file's, and what the recipe's model fills in."""
+        return tuple(key for key in cls.file_keys() if key not in ("name", "chat"))
+
+    @classmethod
+    def from_file_form(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Fill in what follows from the kind."""
+        kind, paths = value.get("kind"), value.get("paths")
+        full = dict(value)
+        if not isinstance(kind, str) or kind not in TEMPLATES:
+            return full
+        full.setdefault("template", TEMPLATES[kind][0])
+        is_dialogue = kind in ("instruction", "conversation")
+        full.setdefault("packing", "best-fit" if is_dialogue else "chunk")
+        if kind == "parallel" and isinstance(paths, dict):
+            full.setdefault("fields", {language: language for language in paths})
+        if kind in _DEFAULT_FIELDS:
+            full.setdefault("fields", dict(_DEFAULT_FIELDS[kind]))
+        if kind == "parallel" and isinstance(full.get("fields"), dict):
+            full.setdefault("language", "-".join(sorted(map(str, full["fields"]))))
+        return full
+
+    @model_validator(mode="after")
+    def _check(self) -> Corpus:
+        check_name(self.name, "name")
+        self._check_paths()
+        self._check_fields()
+        self._check_language()
+        fitting = TEMPLATES[self.kind]
+        if self.template not in fitting:
+            raise problem(misfit(self.template, self.kind), "template")
+        if len(set(self.columns)) != len(self.columns):
+            raise problem("found the same name twice", "columns")
+        if self.columns and self.format not in (None, "tsv", "csv"):
+            raise problem(f"found columns, allowed: none for format {self.format}", "columns")
+        if self.encoding != "utf-8" and self.format in ("parquet", "arrow"):
+            text = f"found {self.encoding}, allowed: none for format {self.format} (it has its own)"
+            raise problem(text, "encoding")
+        return self
+
+    def _check_paths(self) -> None:
+        if not self.paths:
+            raise problem(found(self.paths, "at least one pattern"), "paths")
+        if isinstance(self.paths, dict):
+            if self.kind != "parallel" or len(self.paths) != 2:
+                allowed = "two, for kind parallel; else a list of patterns"
+                raise problem(f"found {len(self.paths)} languages, allowed: {allowed}", "paths")
+            if isinstance(self.held_out, tuple):
+                raise problem(found(self.held_out, "one path a language, as in paths"), "held_out")
+        if isinstance(self.held_out, dict) and (
+            not isinstance(self.paths, dict) or set(self.held_out) != set(self.paths)
+        ):
+            raise problem(found(self.held_out, "the same languages as in paths"), "held_out")
+        if isinstance(self.held_out, tuple) and not self.held_out:
+            raise problem(found(self.held_out, "a percentage, or one path or more"), "held_out")
+
+    def _check_fields(self) -> None:
+        roles = set(self.fields)
+        text = f"found {', '.join(self.fields) or 'none'}, allowed for kind {self.kind}: "
+        if self.kind == "text" and roles != {"text"}:
+            raise problem(text + "{text}", "fields")
+        if self.kind == "parallel" and not (
+            len(roles) == 2 and all(_LANGUAGE.fullmatch(role) for role in roles)
+        ):
+            raise problem(text + "exactly two language codes, such as {zh, en}", "fields")
+        if self.kind == "instruction" and roles - {"input"} != {"instruction", "output"}:
+            raise problem(text + "{instruction, output} or {instruction, input, output}", "fields")
+        if self.kind == "conversation" and not any(roles == set(r) for r in _CONVERSATION_ROLES):
+            forms = " or ".join("{" + ", ".join(form) + "}" for form in _CONVERSATION_ROLES)
+            raise problem(text + forms, "fields")
+        for role, form in self.fields.items():
+            if role not in _LITERAL_ROLES:
+                check_form(form, "fields", role)
+
+    def _check_language(self) -> None:
+        if self.kind == "parallel":
+            expected = "-".join(sorted(self.fields))
+            if self.language != expected:
+                allowed = f"{expected} (from fields; may be left out)"
+                raise problem(found(self.language, allowed), "language")
+        elif not _LANGUAGE.fullmatch(self.language):
+            raise problem(found(self.language, _LANGUAGE_FORM), "language")
+
+    def file_form(self) -> dict[str, Any]:
+        """As plain data that reads back equal, without the name."""
+        form: dict[str, Any] = {"language": self.language, "kind": self.kind}
+        if self.format is not None:
+            form["format"] = self.format
+        if self.encoding != "utf-8":
+            form["encoding"] = self.encoding
+        form["paths"] = _list_or_mapping(self.paths)
+        form["exclude"] = list(self.exclude)
+        form["fields"] = dict(self.fields)
+        if self.columns:
+            form["columns"] = list(self.columns)
+        form["where"] = [condition.file_form() for condition in self.where]
+        form["template"] = self.template
+        if self.chat is not None:
+            form["chat"] = self.chat.file_form()
+        form["packing"] = self.packing
+        form["held_out"] = (
+            format_fraction(self.held_out)
+            if isinstance(self.held_out, float)
+            else _list_or_mapping(self.held_out)
+        )
+        form["max_bad_fraction"] = format_fraction(self.max_bad_fraction)
+        return form
+
+
+def _list_or_mapping(value: tuple[str, ...] | dict[str, str]) -> list[str] | dict[str, str]:
+    return dict(value) if isinstance(value, dict) else list(value)
+
+
+def misfit(template: str, kind: Kind) -> str:
+    """Text for a template that cannot serve a kind of record."""
+    fitting = TEMPLATES[kind]
+    near = suggestion(template, fitting)
+    return f"found {template!r}{near or ','} allowed for kind {kind}: {', '.join(fitting)}"
+
+
+def check_form(written: str, *path: str | int) -> None:
+    """Refuse a field that is no dotted path and no form of paths in braces.
+
+    A `?` ends a path that a record may lack; `{{` and `}}` stand for braces themselves.
+    """
+    paths: list[str] = [written]
+    try:
+        if "{" in written or "}" in written:
+            parsed = list(string.Formatter().parse(written))
+            paths = [name for _, name, spec, _ in parsed if name is not None and not spec]
+            plain = all(spec in ("", None) and not how for _, _, spec, how in parsed)
+            paths = paths if plain and paths else [""]
+    except ValueError:
+        paths = [""]
+    if not all(all(name.removesuffix("?").split(".")) for name in paths):
+        raise problem(
+            found(written, "a dotted path, or a form such as '{title}\\n\\n{text}'"), *path
+        )
+
+
+def with_chat(corpus: Corpus, template: str | None, folder: Path) -> Corpus:
+    """Give a corpus the chat format of a model folder where its template needs one.
+
+    Args:
+        corpus: Stays as it is when it has a chat format already.
+        template: In place of the corpus's own.
+        folder: Of the model.
+
+    Raises:
+        ConfigError: The folder has no chat template.
+    """
+    if (template or corpus.template) not in CHAT_TEMPLATES or corpus.chat is not None:
+        return corpus
+    return corpus.model_copy(update={"chat": read_chat_format(folder)})
+
+
+def corpus_files(folders: Sequence[Path]) -> dict[str, Path]:
+    """Corpus name -> its file, over several folders.
+
+    Raises:
+        ConfigError: When a folder does not exist or two files have the same stem.
+    """
+    files: dict[str, Path] = {}
+    for folder in folders:
+        if not folder.is_dir():
+            raise ConfigError(f"corpora: found {shown(folder)}, allowed: an existing folder")
+        for path in sorted(folder.glob("*.yaml")):
+            if path.stem in files:
+                both = f"{shown(files[path.stem])} and {shown(path)}"
+                raise ConfigError(f"corpora: found {path.stem!r} twice: {both}; rename one")
+            files[path.stem] = path
+    return files
+
+
+def make_corpus(name: str, tree: Located, *, prefix: tuple[str | int, ...] = ()) -> Corpus:
+    """A corpus from its document; the name is the file's stem and cannot be written in it."""
+    written = tree.get("name")
+    if written is not None:
+        text = "unknown key 'name', a corpus is named by its file"
+        raise ConfigError(f"{written.origin}: {text} ({name})")
+    return validate(Corpus, tree, prefix=prefix, name=name)
+
+
+def load_corpora(folders: Sequence[Path]) -> dict[str, Corpus]:
+    """Read every corpus file of the folders.
+
+    Raises:
+        ConfigError: With file, line and key of what is wrong; the same name twice.
+    """
+    return {
+        name: make_corpus(name, read_yaml(path)) for name, path in corpus_files(folders).items()
+    }

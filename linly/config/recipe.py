@@ -1,0 +1,329 @@
+"""The recipe file: joins a curriculum and corpora with a model, an optimizer and their settings."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import model_validator
+
+from linly.config.corpus import TEMPLATES, Corpus, corpus_files, make_corpus, misfit, with_chat
+from linly.config.curriculum import Curriculum
+from linly.config.model import (
+    Model,
+    check_name,
+    describe,
+    error_at,
+    found,
+    problem,
+    unknown,
+    validate,
+)
+from linly.config.overrides import (
+    Override,
+    escape_variables,
+    expand_variables,
+    inherit,
+    parse_override,
+    relative_to_origin,
+    with_override,
+)
+from linly.config.quantities import Count, Text
+from linly.config.settings import (
+    SECTIONS,
+    AlarmSettings,
+    CheckpointSettings,
+    DataSettings,
+    EvaluationSettings,
+    GuardSettings,
+    TrainingSettings,
+    settings_form,
+)
+from linly.config.yaml import Located, Origin, read_yaml, shown, write_yaml
+from linly.errors import ConfigError
+
+
+class Recipe(Model):
+    """A run, completely: two equal recipes over equal data train equally.
+
+    Attributes:
+        corpora: Those that the curriculum uses.
+        data_root: What the corpora's patterns are relative to.
+        run: The run folder; its name is the identity that resumes.
+        model: Weights, config and tokenizer together; None to run the data path alone.
+        stop_at_step: Ends the run early without shrinking schedules.
+    """
+
+    name: Text
+    curriculum: Curriculum
+    corpora: dict[str, Corpus]
+    data_root: Path
+    run: Path
+    model: Path | None = None
+    data: DataSettings = DataSettings()
+    training: TrainingSettings = TrainingSettings()
+    checkpoint: CheckpointSettings = CheckpointSettings()
+    evaluation: EvaluationSettings = EvaluationSettings()
+    guards: GuardSettings = GuardSettings()
+    alarms: AlarmSettings = AlarmSettings()
+    stop_at_step: Count | None = None
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the run; the last ones may not fill a step."""
+        return self.curriculum.tokens // self.data.sequence_length
+
+    @property
+    def num_steps(self) -> int:
+        """Whole steps of the run."""
+        return self.num_rows // self.data.global_batch
+
+    @model_validator(mode="after")
+    def _check(self) -> Recipe:
+        check_name(self.name, "name")
+        check_name(self.run.name, "run")
+        batch, micro = self.data.global_batch, self.training.micro_batch
+        if batch % micro:
+            text = f"found {micro}, allowed: a divisor of data.global_batch ({batch})"
+            raise problem(text, "training", "micro_batch")
+        if not self.num_steps:
+            step_tokens = batch * self.data.sequence_length
+            text = (
+                f"found {self.curriculum.tokens:,} tokens, allowed: at least one step of "
+                f"{batch} rows x {self.data.sequence_length} = {step_tokens:,} tokens"
+            )
+            raise problem(text, "curriculum", "tokens")
+        return self
+
+    def file_form(self) -> dict[str, Any]:
+        """As plain data that reads back equal, with the curriculum and corpora in it."""
+        form: dict[str, Any] = {"name": self.name}
+        for key in ("run", "data_root", "model"):
+            path: Path | None = getattr(self, key)
+            form[key] = path if path is None else escape_variables(str(path))
+        for key in SECTIONS:
+            form[key] = settings_form(getattr(self, key))
+        form["stop_at_step"] = self.stop_at_step
+        form["curriculum"] = self.curriculum.file_form()
+        form["corpora"] = {name: corpus.file_form() for name, corpus in self.corpora.items()}
+        return form
+
+    def to_yaml(self) -> str:
+        """The resolved file; `load_recipe` reads it back equal."""
+        return write_yaml(self.file_form())
+
+
+def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe with what it extends, names and is told on the command line.
+
+    Later overrides win. Relative paths start at the file that names them; `run` and paths in
+    overrides start at the working directory. All paths of the result are absolute.
+
+    Args:
+        path: The recipe file.
+        overrides: `key.path=value`; keys reach into `curriculum.` and `corpora.NAME.`.
+
+    Raises:
+        ConfigError: With file, line and key of everything that is wrong.
+    """
+    parsed = [parse_override(text) for text in overrides]
+    is_inner = {id(o): o.path[0] in ("curriculum", "corpora") and len(o.path) > 1 for o in parsed}
+    tree = _read_extended(path, ())
+    for override in parsed:
+        if not is_inner[id(override)]:
+            tree = with_override(tree, override)
+    tree = _expand(tree)
+    _check_top(tree)
+    inner = [override for override in parsed if is_inner[id(override)]]
+    curriculum = _curriculum(tree, inner, default_name=path.stem)
+    corpora = _corpora(tree, inner, curriculum)
+    return _assemble(tree, path.stem, curriculum[:2], corpora)
+
+
+def _read_extended(path: Path, chain: tuple[Path, ...]) -> Located:
+    """A recipe file over the ones it extends."""
+    tree = read_yaml(path)
+    if not isinstance(tree.value, dict):
+        text = found(tree.plain(), "a mapping of keys to values")
+        raise ConfigError(f"{tree.origin}: {text}")
+    parent = tree.value.pop("extends", None)
+    if parent is None:
+        return tree
+    expanded = expand_variables(parent, ("extends",))
+    if not isinstance(expanded.value, str):
+        text = found(expanded.plain(), "the path of one recipe")
+        raise ConfigError(f"{parent.origin}: extends: {text}")
+    parent_path = relative_to_origin(expanded)
+    chain = (*chain, Path(os.path.realpath(path)))
+    if Path(os.path.realpath(parent_path)) in chain:
+        names = " -> ".join(shown(file) for file in (*chain, parent_path))
+        raise ConfigError(f"{parent.origin}: extends: found a circle: {names}")
+    if not parent_path.is_file():
+        text = found(parent.value, f"an existing recipe; there is no {shown(parent_path)}")
+        raise ConfigError(f"{parent.origin}: extends: {text}")
+    return inherit(_read_extended(parent_path, chain), tree, sections=frozenset(SECTIONS))
+
+
+def _expand(tree: Located) -> Located:
+    """Expand variables in all that belongs to the recipe itself."""
+    assert isinstance(tree.value, dict)
+    entries = {}
+    for key, value in tree.value.items():
+        is_other_document = key in ("curriculum", "corpora") and isinstance(value.value, dict)
+        entries[key] = value if is_other_document else expand_variables(value, (key,))
+    return Located(entries, tree.origin)
+
+
+def _check_top(tree: Located) -> None:
+    assert isinstance(tree.value, dict)
+    known = tuple(Recipe.model_fields)
+    for key, value in tree.value.items():
+        if key == "extends":
+            raise ConfigError(
+                f"{value.origin}: extends is for a recipe file, give that file instead"
+            )
+        if key not in known:
+            names = (*known, "extends")
+            raise error_at(tree, (key,), unknown("key", key, names))
+    for key in ("curriculum", "corpora", "data_root", "run"):
+        if key not in tree.value:
+            text = "missing, this key is required (in the recipe, or what it extends)"
+            raise ConfigError(f"{tree.origin}: {key}: {text}")
+
+
+def _curriculum(
+    tree: Located, overrides: Sequence[Override], *, default_name: str
+) -> tuple[Curriculum, Located, tuple[str, ...]]:
+    """The curriculum, its document, and the key path of that in the recipe."""
+    node = tree.get("curriculum")
+    assert node is not None
+    prefix: tuple[str, ...] = ()
+    name = default_name
+    if isinstance(node.value, str):
+        path = _existing(tree, "curriculum", node, "file")
+        document, name = read_yaml(path), path.stem
+    elif isinstance(node.value, dict):
+        document, prefix = node, ("curriculum",)
+    else:
+        raise error_at(tree, ("curriculum",), found(node.plain(), "the path of a curriculum"))
+    for override in overrides:
+        if override.path[0] == "curriculum":
+            document = with_override(document, override, depth=1)
+    return validate(Curriculum, document, prefix=prefix, name=name), document, prefix
+
+
+def _corpora(
+    tree: Located,
+    overrides: Sequence[Override],
+    curriculum: tuple[Curriculum, Located, tuple[str, ...]],
+) -> dict[str, Corpus]:
+    """The corpora that the curriculum uses, by name."""
+    documents, where = _corpus_documents(tree)
+    made, curriculum_tree, prefix = curriculum
+    used = {share.corpus for _, share in made.sources.values()}
+    _check_corpus_overrides(overrides, documents, used)
+    corpora: dict[str, Corpus] = {}
+    for source, (group, share) in made.sources.items():
+        key = ("mixture", group, "sources", source)
+        if share.corpus not in documents:
+            text = f"{unknown('corpus', share.corpus, documents)} (in {where})"
+            raise error_at(curriculum_tree, key, text, prefix=prefix)
+        if share.corpus not in corpora:
+            corpora[share.corpus] = _corpus(share.corpus, documents[share.corpus], overrides)
+        kind = corpora[share.corpus].kind
+        if share.template is not None and share.template not in TEMPLATES[kind]:
+            text = misfit(share.template, kind)
+            raise error_at(curriculum_tree, (*key, "template"), text, prefix=prefix)
+    return corpora
+
+
+def _corpus_documents(tree: Located) -> tuple[dict[str, Path | Located], str]:
+    """Corpus name -> its file or its document in the recipe, and where they were looked for."""
+    node = tree.get("corpora")
+    assert node is not None
+    if isinstance(node.value, dict):
+        return dict(node.value), str(node.origin)
+    items = node.value if isinstance(node.value, list) else [node]
+    if not items or not all(isinstance(item.value, str) for item in items):
+        allowed = "a list of folders, such as [../../corpora]"
+        raise error_at(tree, ("corpora",), found(node.plain(), allowed))
+    folders = [_existing(tree, "corpora", item, "folder") for item in items]
+    where = ", ".join(shown(folder) for folder in folders)
+    return dict(corpus_files(folders)), where
+
+
+def _corpus(name: str, document: Path | Located, overrides: Sequence[Override]) -> Corpus:
+    inline = isinstance(document, Located)
+    tree = document if isinstance(document, Located) else read_yaml(document)
+    for override in overrides:
+        if override.path[:2] == ("corpora", name):
+            tree = with_override(tree, override, depth=2)
+    return make_corpus(name, tree, prefix=("corpora", name) if inline else ())
+
+
+def _check_corpus_overrides(
+    overrides: Sequence[Override], documents: dict[str, Path | Located], used: set[str]
+) -> None:
+    for override in overrides:
+        if override.path[0] != "corpora":
+            continue
+        name, origin = override.path[1], override.value.origin
+        if name not in documents:
+            raise ConfigError(f"{origin}: {unknown('corpus', name, documents)}")
+        if name not in used:
+            names = ", ".join(sorted(used))
+            text = f"the curriculum does not use this corpus, allowed: {names}"
+            raise ConfigError(f"{origin}: {text}")
+
+
+def _existing(tree: Located, key: str, node: Located, what: Literal["file", "folder"]) -> Path:
+    path = relative_to_origin(node)
+    if not (path.is_file() if what == "file" else path.is_dir()):
+        text = f"found {describe(node.value)}, allowed: an existing {what}"
+        raise ConfigError(f"{node.origin}: {key}: {text}; there is no {shown(path)}")
+    return path
+
+
+def _assemble(
+    tree: Located, name: str, curriculum: tuple[Curriculum, Located], corpora: dict[str, Corpus]
+) -> Recipe:
+    """The recipe from its document and what that names."""
+    assert isinstance(tree.value, dict)
+    entries = dict(tree.value) | {"curriculum": curriculum[1]}  # for the lines in it
+    for key in ("data_root", "run", "model"):
+        node = entries.get(key)
+        if node is not None and isinstance(node.value, str):
+            entries[key] = Located(str(_path(tree, key, node)), node.origin)
+    model = entries.get("model")
+    made = {
+        "curriculum": curriculum[0],
+        "corpora": _with_chat(corpora, curriculum[0], None if model is None else model.value),
+    }
+    return validate(Recipe, Located(entries, tree.origin), name=name, made=made)
+
+
+def _with_chat(
+    corpora: Mapping[str, Corpus], curriculum: Curriculum, model: object
+) -> dict[str, Corpus]:
+    """The corpora, with the model's chat format where a template needs it."""
+    found = dict(corpora)
+    if isinstance(model, str):
+        for _, share in curriculum.sources.values():
+            found[share.corpus] = with_chat(found[share.corpus], share.template, Path(model))
+    return found
+
+
+def _path(tree: Located, key: str, node: Located) -> Path:
+    text = str(node.value)
+    if not text or "\0" in text:
+        raise error_at(tree, (key,), found(text, "a path"))
+    if key == "run":
+        if ".." in Path(text).parts:
+            raise error_at(
+                tree, (key,), found(text, "a run folder such as runs/NAME, without '..'")
+            )
+        origin = Origin(node.origin.source, node.origin.line, Path.cwd())
+        node = Located(node.value, origin)
+    return relative_to_origin(node)

@@ -1,0 +1,303 @@
+"""The strict YAML reader: plain data with the file and line of every value, nothing executed.
+
+PyYAML's parser supplies events only; its constructors, which turn `no` into False, keep
+`1e-4` as text, let the second of two equal keys win and build Python objects, are never used.
+Plain scalars follow the YAML 1.2 core schema.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from linly.errors import ConfigError, LinlyError
+from linly.files import read_limited
+
+MAX_BYTES = 1 << 20
+MAX_DEPTH = 32
+_MAX_NUMBER_CHARACTERS = 64
+
+Scalar = None | bool | int | float | str
+
+_NULL = frozenset({"", "~", "null", "Null", "NULL"})
+_TRUE = frozenset({"true", "True", "TRUE"})
+_FALSE = frozenset({"false", "False", "FALSE"})
+_INT = re.compile(r"[-+]?[0-9]+")
+_OCTAL = re.compile(r"0o[0-7]+")
+_HEXADECIMAL = re.compile(r"0x[0-9a-fA-F]+")
+_FLOAT = re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)([eE][-+]?[0-9]+)?")
+_NOT_FINITE = re.compile(r"[-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN)")
+_LONG_ESCAPE = re.compile(r"\\U([0-9A-Fa-f]{8})")
+_YAML_1_1_BREAKS = re.compile("[\x85\u2028\u2029]")
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value was written: `str()` gives `file:line`, or the override's text.
+
+    Attributes:
+        source: The file as shown to the user, or `override KEY=VALUE`.
+        line: From 1; None for an override.
+        folder: What relative paths in the value are relative to.
+    """
+
+    source: str
+    line: int | None
+    folder: Path
+
+    def __str__(self) -> str:
+        """Show the place as messages begin with it."""
+        return self.source if self.line is None else f"{self.source}:{self.line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Located:
+    """A value of a YAML document and where its key (list items: the item) stands."""
+
+    value: Scalar | dict[str, Located] | list[Located]
+    origin: Origin
+
+    def plain(self) -> Any:
+        """The value without origins: dict, list and scalars."""
+        if isinstance(self.value, dict):
+            return {key: child.plain() for key, child in self.value.items()}
+        if isinstance(self.value, list):
+            return [child.plain() for child in self.value]
+        return self.value
+
+    def get(self, *path: str | int) -> Located | None:
+        """The value at a key path, None when there is none."""
+        here: Located = self
+        for part in path:
+            if isinstance(here.value, dict) and part in here.value:
+                here = here.value[str(part)]
+            elif isinstance(here.value, list) and isinstance(part, int) and part < len(here.value):
+                here = here.value[part]
+            else:
+                return None
+        return here
+
+    def nearest(self, path: tuple[str | int, ...]) -> Located:
+        """The value at a key path, or at the longest beginning of it that exists."""
+        here = self
+        for part in path:
+            found = here.get(part)
+            if found is None:
+                break
+            here = found
+        return here
+
+
+def shown(path: Path) -> str:
+    """A file's name for messages: relative to the working directory when it lies below it."""
+    absolute, here = os.path.abspath(path), os.getcwd()
+    return os.path.relpath(absolute, here) if absolute.startswith(here + os.sep) else str(path)
+
+
+def read_yaml(path: Path) -> Located:
+    """Read one YAML document.
+
+    Raises:
+        ConfigError: `file:line: what`, for anything that is not plain YAML 1.2 data: tags,
+            anchors, aliases, duplicate keys, keys that are no scalars, several documents,
+            numbers that are not finite, more than 1 MiB, nesting deeper than 32, bad UTF-8.
+    """
+    name = shown(path)
+    try:
+        data = read_limited(path, limit_bytes=MAX_BYTES)
+    except OSError as error:
+        raise ConfigError(f"{name}: cannot be read: {error.strerror or error}") from error
+    except LinlyError as error:
+        raise ConfigError(str(error)) from error
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(
+            f"{name}:{line}: not UTF-8: found byte 0x{data[error.start]:02x}"
+        ) from error
+    return parse_yaml(text, Origin(name, 1, path.absolute().parent))
+
+
+def parse_yaml(text: str, origin: Origin) -> Located:
+    """Parse a document's text; an origin without a line gives every value that same origin."""
+    return _Builder(text, origin).document()
+
+
+def resolve_plain(text: str) -> Scalar:
+    """The value of an unquoted scalar by the YAML 1.2 core schema.
+
+    Raises:
+        ValueError: When it is a number that is not finite or absurdly long.
+    """
+    if text in _NULL:
+        return None
+    if text in _TRUE or text in _FALSE:
+        return text in _TRUE
+    if _NOT_FINITE.fullmatch(text):
+        raise ValueError(f"found {text}, allowed is a finite number")
+    is_int = _INT.fullmatch(text)
+    is_based = _OCTAL.fullmatch(text) or _HEXADECIMAL.fullmatch(text)
+    if not (is_int or is_based or _FLOAT.fullmatch(text)):
+        return text
+    if len(text) > _MAX_NUMBER_CHARACTERS:
+        raise ValueError(f"found a number of {len(text)} characters, allowed are at most 64")
+    if is_int:
+        return int(text)
+    if is_based:
+        return int(text, 0)
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"found {text}, allowed is a number below 1.8e308")
+    return number
+
+
+class _Builder:
+    """Turns parser events into located values, refusing what strict YAML does not have."""
+
+    def __init__(self, text: str, origin: Origin) -> None:
+        self._source = text
+        self._origin = origin
+        self._events: Iterator[Any] = iter(())
+
+    def document(self) -> Located:
+        separator = _YAML_1_1_BREAKS.search(self._source)
+        if separator:  # PyYAML takes these for line ends, YAML 1.2 does not
+            line = self._source.count("\n", 0, separator.start())
+            code = f"U+{ord(separator[0]):04X}"
+            raise self._error(line, f'found {code}: write it as an escape in "double quotes"')
+        try:
+            self._events = yaml.parse(self._source, Loader=yaml.SafeLoader)
+            return self._root()
+        except yaml.MarkedYAMLError as error:
+            mark = error.problem_mark or error.context_mark
+            context = f" ({error.context})" if error.context else ""
+            line = mark.line if mark else 0
+            raise self._error(line, f"not YAML: {error.problem}{context}") from error
+        except yaml.reader.ReaderError as error:
+            line = self._source.count("\n", 0, error.position)
+            raise self._error(line, f"not YAML: found character {error.character!r}") from error
+        except (ValueError, OverflowError) as error:  # chr() of an escape past the last character
+            escapes = _LONG_ESCAPE.finditer(self._source)
+            start = next((m.start() for m in escapes if int(m[1], 16) > sys.maxunicode), 0)
+            line = self._source.count("\n", 0, start)
+            raise self._error(line, "not YAML: found an escape past U+10FFFF") from error
+
+    def _root(self) -> Located:
+        root: Located | None = None
+        for event in self._events:
+            if not isinstance(event, yaml.DocumentStartEvent):
+                continue
+            line = event.start_mark.line if event.start_mark else 0
+            if root is not None:
+                raise self._error(line, "found a second document ('---')")
+            if event.tags or event.version not in (None, (1, 2)):
+                raise self._error(line, "found a directive, allowed is %YAML 1.2 only")
+            root = self._node(next(self._events), (), self._at(line))
+        return root if root is not None else Located(None, self._at(0))
+
+    def _node(self, event: Any, path: tuple[str | int, ...], origin: Origin) -> Located:
+        self._refuse_properties(event, path)
+        if isinstance(event, yaml.ScalarEvent):
+            return Located(self._scalar(event, path), origin)
+        if len(path) >= MAX_DEPTH:
+            raise self._error(
+                event.start_mark.line, f"found nesting deeper than {MAX_DEPTH}", path[:4]
+            )
+        if isinstance(event, yaml.SequenceStartEvent):
+            return Located(self._sequence(path), origin)
+        return Located(self._mapping(path), origin)
+
+    def _refuse_properties(self, event: Any, path: tuple[str | int, ...]) -> None:
+        line = event.start_mark.line
+        if isinstance(event, yaml.AliasEvent):
+            raise self._error(line, f"found the alias '*{event.anchor}': write the value out", path)
+        if event.anchor is not None:
+            raise self._error(line, f"found the anchor '&{event.anchor}', allowed are none", path)
+        if event.tag is not None:
+            raise self._error(line, f"found the tag '{event.tag}', allowed are none", path)
+
+    def _text(self, event: Any, path: tuple[str | int, ...]) -> str:
+        text: str = event.value
+        if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+            raise self._error(event.start_mark.line, "found half a surrogate pair", path)
+        return text
+
+    def _scalar(self, event: Any, path: tuple[str | int, ...]) -> Scalar:
+        text = self._text(event, path)
+        if event.style is not None:
+            return text
+        try:
+            return resolve_plain(text)
+        except ValueError as error:
+            raise self._error(event.start_mark.line, str(error), path) from error
+
+    def _sequence(self, path: tuple[str | int, ...]) -> list[Located]:
+        items: list[Located] = []
+        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
+            items.append(self._node(event, (*path, len(items)), self._at(event.start_mark.line)))
+        return items
+
+    def _mapping(self, path: tuple[str | int, ...]) -> dict[str, Located]:
+        entries: dict[str, Located] = {}
+        while not isinstance(event := next(self._events), yaml.MappingEndEvent):
+            line = event.start_mark.line
+            if not isinstance(event, yaml.ScalarEvent):
+                raise self._error(line, "found a key that is no plain text", path)
+            self._refuse_properties(event, path)
+            key = self._text(event, path)  # its text: `no` and `1e-4` are names like any other
+            if not key:
+                raise self._error(line, "found an empty key", path)
+            if key in entries:
+                first = entries[key].origin
+                raise self._error(line, f"the key is written twice, first at {first}", (*path, key))
+            entries[key] = self._node(next(self._events), (*path, key), self._at(line))
+        return entries
+
+    def _at(self, line: int) -> Origin:
+        if self._origin.line is None:
+            return self._origin
+        return Origin(self._origin.source, line + 1, self._origin.folder)
+
+    def _error(self, line: int, text: str, path: tuple[str | int, ...] = ()) -> ConfigError:
+        key = f"{key_text(path)}: " if path else ""
+        return ConfigError(f"{self._at(line)}: {key}{text}")
+
+
+def key_text(path: tuple[str | int, ...]) -> str:
+    """A key path as the user would write it: `mixture.english.ratio`, `where[0].field`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}"
+    return text.removeprefix(".")
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what the strict reader reads back: no aliases, text quoted when it looks typed."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
+    try:
+        is_plain = resolve_plain(data) == data and not _YAML_1_1_BREAKS.search(data)
+    except ValueError:
+        is_plain = False
+    return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=None if is_plain else '"')
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def write_yaml(value: Any) -> str:
+    """YAML text of plain data, keys in the order given, that `parse_yaml` reads back equal."""
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

@@ -1,0 +1,100 @@
+"""Every corpus, curriculum and recipe that is shipped can be read, and names its sources."""
+
+from pathlib import Path
+
+import pytest
+
+from linly.config.corpus import load_corpora
+from linly.config.curriculum import load_curriculum
+from linly.config.recipe import load_recipe
+from linly.config.yaml import Origin, parse_yaml
+
+ROOT = Path(__file__).parents[3]
+RECIPES = sorted(path for path in (ROOT / "launch/recipes").glob("*.yaml") if path.stem != "base")
+CURRICULA = sorted((ROOT / "curricula").glob("*.yaml"))
+
+
+def stems(paths: list[Path]) -> list[str]:
+    return [path.stem for path in paths]
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=stems(RECIPES))
+def test_every_recipe_loads_and_reads_back(
+    path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINLY_DATA", str(tmp_path))
+    monkeypatch.chdir(tmp_path)
+    recipe = load_recipe(path)
+    assert recipe.num_steps > 0
+    (tmp_path / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    assert load_recipe(tmp_path / "recipe.yaml") == recipe
+
+
+@pytest.mark.parametrize("path", CURRICULA, ids=stems(CURRICULA))
+def test_every_curriculum_loads_and_reads_back(path: Path, tmp_path: Path) -> None:
+    curriculum = load_curriculum(path)
+    (tmp_path / "resolved.yaml").write_text(curriculum.to_yaml(), encoding="utf-8")
+    assert load_curriculum(tmp_path / "resolved.yaml") == curriculum
+
+
+def test_every_corpus_loads() -> None:
+    corpora = load_corpora([ROOT / "corpora"])
+    assert {corpus.kind for corpus in corpora.values()} == {
+        "text",
+        "parallel",
+        "instruction",
+        "conversation",
+    }
+
+
+def test_the_published_sources_are_all_in_the_curriculum() -> None:
+    curriculum = load_curriculum(ROOT / "curricula/linly-llama2.yaml")
+    sources = set(curriculum.sources)
+    chinese = {"wiki2019zh", "csl", "webtext2019zh", "baike2018qa", "news2016zh"}
+    instruction = {
+        "belle",
+        "alpaca",
+        "baize",
+        "instructionwild",
+        "flan",
+        "coig",
+        "firefly",
+        "pclue",
+    }
+    assert sources >= chinese | instruction | {"slimpajama", "refinedweb", "translation2019zh"}
+
+
+@pytest.mark.parametrize("size", ["7b", "13b"])
+def test_the_published_settings_are_in_the_recipes(
+    size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LINLY_DATA", str(tmp_path))
+    recipe = load_recipe(ROOT / f"launch/recipes/linly-llama2-{size}.yaml")
+    assert (recipe.training.lr, recipe.training.schedule) == (5e-5, "cosine")
+    assert (recipe.data.sequence_length, recipe.data.global_batch) == (2048, 512)
+    assert recipe.training.trainable == "full"
+    assert recipe.num_steps == 4768
+
+
+def test_every_value_of_the_shared_recipe_is_commented_as_published_or_chosen() -> None:
+    text = (ROOT / "launch/recipes/base.yaml").read_text(encoding="utf-8")
+    lines = text.splitlines()
+    tree = parse_yaml(text, Origin("base.yaml", 1, ROOT))
+    values = tree.plain()
+    for section in ("data", "training", "checkpoint", "evaluation", "guards", "alarms"):
+        for key in values[section]:
+            node = tree.get(section, key)
+            assert node is not None
+            assert node.origin.line is not None
+            line = lines[node.origin.line - 1]
+            assert "# published" in line or "# chosen" in line, line
+
+
+def test_the_shards_and_held_out_files_of_the_real_corpora_exist(real_data: Path) -> None:
+    for name, corpus in load_corpora([ROOT / "corpora"]).items():
+        if not name.startswith("real-"):
+            continue
+        held_out = () if isinstance(corpus.held_out, float) else corpus.held_out
+        for patterns in (corpus.paths, held_out):
+            for pattern in patterns.values() if isinstance(patterns, dict) else patterns:
+                assert any(real_data.glob(pattern)), (name, pattern)
