@@ -1,0 +1,331 @@
+"""Which source makes the next row: exact apportionment, no sampling.
+
+Tijdeman's chairman assignment ("The chairman assignment problem", 1980): with k sources, whatever
+their shares do, every source can stay within 1 - 1/(2k-2) < 1 row of its integral at every row.
+It is earliest deadline first over unit jobs. The j-th row of a source is released when its
+integral reaches j - 1 + 1/(2k-2), due when the integral reaches j - 1/(2k-2), and of the released
+rows the one with the earliest due row goes first; ties go by name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from heapq import heapify, heappop, heappush
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linly.curriculum.curves import Floats
+from linly.curriculum.mixture import Mixture
+from linly.errors import ConfigError
+
+UNITS = 1 << 20
+"""Units of a row to which integrals are rounded: cosines differ between machines, in digits far
+behind these, so all machines compare the same integers."""
+
+CHUNK_ROWS = 16_384
+"""Rows scheduled at once. Chunks begin at multiples of this from the segment's start, so a
+schedule is the same wherever it was taken up."""
+
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a run under one curriculum; the run's first segment has `from_row` 0.
+
+    Rows and integrals count from `from_row`. Positions on the curves still count from the start of
+    the run: an amended curriculum takes over in the middle of its curves.
+    """
+
+    from_row: int
+    mixture: Mixture
+
+
+class Apportioner:
+    """The source of each row of a run, from any row on.
+
+    What comes next depends only on `next_row` and `counts`, so a copy made of these two goes on
+    identically. Only sources with a share above 0 somewhere between the segment's start and the
+    end of its curves count as k; the others never make a row. Fewer sources give a tighter bound,
+    and the choice looks at the segment's own curriculum only, so that a later segment does not
+    change the past.
+
+    Attributes:
+        next_row: The row that comes next, counted from the start of the run.
+    """
+
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        counts: Mapping[str, int] | None = None,
+        next_row: int = 0,
+    ) -> None:
+        """Take up a schedule.
+
+        Args:
+            segments: By ascending `from_row`, the first from row 0.
+            counts: Rows that each source has made since the start of the segment that `next_row`
+                lies in; a source left out has made none.
+            next_row: The first row to give out.
+
+        Raises:
+            ConfigError: When segments are out of order, or counts do not belong to them.
+        """
+        _check_segments(segments)
+        self._segments = tuple(segments)
+        self.num_rows = segments[-1].mixture.num_rows
+        if not 0 <= next_row <= self.num_rows:
+            raise ConfigError(f"row {next_row} asked of a schedule of {self.num_rows} rows")
+        self.next_row = next_row
+        self._planned: list[int] = []
+        self._position = 0
+        self._enter(sum(segment.from_row <= next_row for segment in segments) - 1)
+        self._counts = self._schedule.counts_at(next_row, counts or {})
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Rows made by each source of the current segment since the segment's start."""
+        return dict(zip(self._schedule.sources, self._counts, strict=True))
+
+    def __iter__(self) -> Apportioner:
+        """The schedule itself."""
+        return self
+
+    def __next__(self) -> str:
+        """Name the source of row `next_row` and go on to the next row."""
+        if self._position == len(self._planned):
+            self._plan_on()
+        source = self._planned[self._position]
+        self._position += 1
+        self.next_row += 1
+        self._counts[source] += 1
+        name = self._schedule.sources[source]
+        if self.next_row == self._segment_end:
+            self._enter(self._index + 1)
+        return name
+
+    def advance(self, num_rows: int) -> dict[str, int]:
+        """Skip rows and count them, without naming each.
+
+        Args:
+            num_rows: How many; the schedule's end stops it.
+
+        Returns:
+            Rows of each source among those skipped, also of sources that have made none.
+        """
+        totals = dict.fromkeys(self._schedule.sources, 0)
+        target = min(self.next_row + num_rows, self.num_rows)
+        while self.next_row < target:
+            if self._position == len(self._planned):
+                self._plan_on()
+            stop = min(len(self._planned), self._position + target - self.next_row)
+            sources = self._schedule.sources
+            made = np.bincount(self._planned[self._position : stop], minlength=len(sources))
+            for index, count in enumerate(made.tolist()):
+                totals[sources[index]] = totals.get(sources[index], 0) + count
+                self._counts[index] += count
+            self.next_row += stop - self._position
+            self._position = stop
+            if self.next_row == self._segment_end:
+                self._enter(self._index + 1)
+        return totals
+
+    def _enter(self, index: int) -> None:
+        """Begin a segment; after the last one everything stays as it is."""
+        if index == len(self._segments):
+            return
+        self._index = index
+        following = self._segments[index + 1 :]
+        self._segment_end = following[0].from_row if following else self.num_rows
+        self._schedule = _SegmentSchedule(self._segments[index])
+        self._counts = [0] * len(self._schedule.sources)
+        self._planned, self._position = [], 0
+
+    def _plan_on(self) -> None:
+        """Schedule the rest of the chunk that `next_row` lies in."""
+        if self.next_row >= self.num_rows:
+            raise StopIteration
+        planned = self._schedule.plan(self.next_row, self._counts)
+        self._planned, self._position = planned[: self._segment_end - self.next_row], 0
+
+
+class _SegmentSchedule:
+    """Deadlines of one segment, chunk by chunk.
+
+    Windows of jobs are compared with half a unit of grace on both ends. Rounding moves an integral
+    by up to half a unit, so a true window is never cut short, and Tijdeman's theorem, which needs
+    the windows whole, holds as it stands; the price is half a unit of drift.
+    """
+
+    def __init__(self, segment: Segment) -> None:
+        self._mixture = segment.mixture
+        self._from_row = segment.from_row
+        self._end = segment.mixture.num_rows
+        self.sources = segment.mixture.sources
+        self._base = segment.mixture.integral([segment.from_row])
+        totals = self._units(np.array([self._end]))[0]
+        self._active = np.flatnonzero(totals > 0)
+        self._per_row = 2 * len(self._active) - 2
+        if 2 * (self._end + 1) * UNITS * max(self._per_row, 1) >= 1 << 62:
+            raise ConfigError(
+                f"{self._end} rows of {len(self._active)} sources are more than the schedule "
+                "can count: use fewer sources or fewer tokens"
+            )
+
+    def counts_at(self, row: int, given: Mapping[str, int]) -> list[int]:
+        """Counts in the order of `sources`, checked against the integrals at `row`.
+
+        Raises:
+            ConfigError: When this segment cannot have made these rows.
+        """
+        counts = [given.get(name, 0) for name in self.sources]
+        done = row - self._from_row
+        where = f"the schedule from row {self._from_row} on, taken up at row {row}"
+        if sum(counts) != done or sum(given.values()) != done:
+            raise ConfigError(
+                f"{where}: {done} rows came before, but the counts are {dict(given)} for the "
+                f"sources {', '.join(self.sources)}"
+            )
+        planned = (self._mixture.integral([row]) - self._base)[0]
+        limit = bound(len(self._active)) + 2.0 / UNITS
+        for name, count, target in zip(self.sources, counts, planned.tolist(), strict=True):
+            if abs(count - target) > limit:
+                raise ConfigError(
+                    f"{where}: {count} rows are counted for source {name} and {target:.3f} are "
+                    f"planned, further apart than {limit:.3f}: the counts belong to another "
+                    "curriculum"
+                )
+        return counts
+
+    def plan(self, row: int, counts: Sequence[int]) -> list[int]:
+        """Indices of the sources of rows [row, end of its chunk or of the curves)."""
+        start = row - (row - self._from_row) % CHUNK_ROWS
+        stop = min(start + CHUNK_ROWS, self._end)
+        if len(self._active) == 1:
+            return [int(self._active[0])] * (stop - row)
+        releases, keys = self._jobs(start, stop, counts)
+        return self._earliest_deadline_first(row - start, stop - start, releases, keys)
+
+    def _units(self, rows: Integers) -> Integers:
+        """Integrals since the segment's start, in units, int64 [n, k]."""
+        integral: Floats = self._mixture.integral(rows) - self._base
+        return np.rint(integral * UNITS).astype(np.int64)
+
+    def _released(self, units: Integers) -> Integers:
+        """Jobs j >= 1 of a source that are released: integral >= j - 1 + 1/(2k-2), with grace."""
+        m = self._per_row
+        return (2 * m * units + m - 2 * UNITS) // (2 * m * UNITS) + 1
+
+    def _due(self, units: Integers) -> Integers:
+        """Jobs j >= 1 of a source that are due: integral > j - 1/(2k-2), with grace."""
+        m = self._per_row
+        return (2 * m * units - m + 2 * UNITS - 1) // (2 * m * UNITS)
+
+    def _jobs(self, start: int, stop: int, counts: Sequence[int]) -> tuple[list[int], list[int]]:
+        """Jobs not done yet and released before `stop`.
+
+        Returns:
+            By release: the row, counted from `start`, of each job's release; and its key
+            `due row * k + source`, which sorts by due row, then by name.
+        """
+        units = self._units(np.arange(start + 1, stop + 1))[:, self._active]
+        units = np.maximum.accumulate(units, axis=0)
+        released, due = self._released(units), self._due(units)
+        num_active = len(self._active)
+        job_parts, owner_parts, release_parts, due_parts = [], [], [], []
+        for owner, source in enumerate(self._active.tolist()):
+            jobs = np.arange(counts[source] + 1, int(released[-1, owner]) + 1)
+            job_parts.append(jobs)
+            owner_parts.append(np.full(len(jobs), owner))
+            release_parts.append(np.searchsorted(released[:, owner], jobs))
+            due_parts.append(np.searchsorted(due[:, owner], jobs) + start)
+        jobs, owners = np.concatenate(job_parts), np.concatenate(owner_parts)
+        release_rows, due_rows = np.concatenate(release_parts), np.concatenate(due_parts)
+        later = due_rows == stop
+        due_rows[later] = self._due_after(stop, jobs[later], owners[later])
+        order = np.argsort(release_rows, kind="stable")
+        keys = due_rows * num_active + owners
+        return release_rows[order].tolist(), keys[order].tolist()
+
+    def _due_after(self, stop: int, jobs: Integers, owners: Integers) -> Integers:
+        """Due rows at or after `stop`, by bisection; the curves' end where a job is never due."""
+        low = np.full(len(jobs), stop)
+        high = np.full(len(jobs), self._end)
+        line = np.arange(len(jobs))
+        while bool(np.any(low < high)):
+            middle = (low + high) // 2
+            units = self._units(middle + 1)[line, self._active[owners]]
+            reached = self._due(units) >= jobs
+            high = np.where(reached, middle, high)
+            low = np.where(reached, low, np.minimum(middle + 1, high))
+        return low
+
+    def _earliest_deadline_first(
+        self, first: int, stop: int, releases: Sequence[int], keys: Sequence[int]
+    ) -> list[int]:
+        """Give each row in [first, stop) the released job that is due first."""
+        num_active = len(self._active)
+        names = self._active.tolist()
+        position = int(np.searchsorted(releases, first, side="right"))
+        waiting = list(keys[:position])
+        heapify(waiting)
+        releases = [*releases, stop]
+        planned = []
+        for row in range(first, stop):
+            while releases[position] <= row:
+                heappush(waiting, keys[position])
+                position += 1
+            planned.append(names[heappop(waiting) % num_active])
+        return planned
+
+
+def row_counts(segments: Sequence[Segment], num_rows: int | None = None) -> dict[str, int]:
+    """Rows that each source makes in a run, by going through its whole schedule.
+
+    Args:
+        segments: As for `Apportioner`.
+        num_rows: Count only the first rows; all by default.
+
+    Returns:
+        Rows by source name, for all sources of all segments.
+    """
+    schedule = Apportioner(segments)
+    made = schedule.advance(schedule.num_rows if num_rows is None else num_rows)
+    names = sorted({name for segment in segments for name in segment.mixture.sources})
+    return {name: made.get(name, 0) for name in names}
+
+
+def drift(segment: Segment, counts: Mapping[str, int], row: int) -> dict[str, float]:
+    """Rows made minus rows planned for each source, since the segment's start.
+
+    Args:
+        segment: The segment that the rows belong to.
+        counts: Rows made since its start, before `row`.
+        row: Counted from the start of the run.
+    """
+    before, now = segment.mixture.integral([segment.from_row, row])
+    return {
+        name: counts.get(name, 0) - float(now[index] - before[index])
+        for index, name in enumerate(segment.mixture.sources)
+    }
+
+
+def bound(num_sources: int) -> float:
+    """The drift in rows that is never exceeded by `num_sources` sources with a share above 0."""
+    return 0.0 if num_sources <= 1 else 1.0 - 1.0 / (2 * num_sources - 2)
+
+
+def _check_segments(segments: Sequence[Segment]) -> None:
+    """Refuse segments out of order."""
+    starts = [segment.from_row for segment in segments]
+    ends = [segment.mixture.num_rows for segment in segments]
+    ascending = all(before < after for before, after in pairwise(starts))
+    reached = all(start <= end for start, end in zip(starts[1:], ends, strict=False))
+    if not starts or starts[0] != 0 or not ascending or not reached or starts[-1] >= ends[-1]:
+        raise ConfigError(
+            "the segments of a run begin at row 0, ascend, and begin before the curves in force "
+            f"end; found segments from rows {starts} with curves of {ends} rows"
+        )
