@@ -1,0 +1,1 @@
+"""Text to ids: tokenizing, extending and merging sentencepiece vocabularies, exporting them."""

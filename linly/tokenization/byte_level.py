@@ -1,0 +1,282 @@
+"""A byte-level BPE vocabulary, the kind that GPT-2, Llama 3 and Qwen have, from its tokenizer.json.
+
+Each byte of the UTF-8 text is a letter; merges make pieces of bytes, perhaps of a part of a
+character, perhaps over the border of two. The ids are those of the `tokenizers` library.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import tokenizers
+from numpy.typing import NDArray
+
+from linly.errors import ConfigError
+from linly.files import publish, read_limited
+from linly.tokenization.tokenizer import Tokenizer, not_unicode
+
+TOKENIZER_JSON, CONFIG_JSON = "tokenizer.json", "tokenizer_config.json"
+COMPANIONS = (CONFIG_JSON, "special_tokens_map.json", "chat_template.jinja")
+"""Files beside a tokenizer.json that belong to it."""
+
+SIZE_LIMIT_BYTES = 1 << 28
+
+_BUNDLE_START = b'{"tokenizer.json":'
+
+
+def _byte_letters() -> dict[int, str]:
+    """GPT-2's letters for bytes: printable Latin-1 stands for itself, the rest lies behind it."""
+    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
+    others = [byte for byte in range(256) if byte not in printable]
+    letters = {byte: chr(byte) for byte in printable}
+    return letters | {byte: chr(0x100 + place) for place, byte in enumerate(others)}
+
+
+BYTE_TO_LETTER = _byte_letters()
+LETTER_TO_BYTE = {letter: byte for byte, letter in BYTE_TO_LETTER.items()}
+
+
+def to_letters(data: bytes) -> str:
+    """Bytes as a tokenizer.json writes them."""
+    return "".join(map(BYTE_TO_LETTER.__getitem__, data))
+
+
+def to_bytes(letters: str) -> bytes | None:
+    """The bytes of a piece; None when it is not made of the letters for bytes."""
+    try:
+        return bytes(map(LETTER_TO_BYTE.__getitem__, letters))
+    except KeyError:
+        return None
+
+
+class ByteLevelTokenizer(Tokenizer):
+    """A byte-level BPE vocabulary; every id is the one `tokenizers` itself would give.
+
+    Special tokens in a text are text, as they are to sentencepiece; added tokens that are not
+    special stay whole. A vocabulary without a BOS (Qwen's) puts its EOS before a document too, as
+    such models saw in training what stands between documents.
+    """
+
+    def __init__(self, model_bytes: bytes, *, origin: str = "model") -> None:
+        """Build from the files that `bundle` put together; `origin` names them in errors."""
+        self.model_bytes = model_bytes
+        self.fingerprint = hashlib.sha256(model_bytes).hexdigest()
+        self.files: dict[str, Any] = orjson.loads(model_bytes)
+        self.json: dict[str, Any] = self.files[TOKENIZER_JSON]
+        reason = why_not_byte_level(self.json)
+        if reason is not None:
+            raise ConfigError(
+                f"tokenizer {origin}: {reason}; a tokenizer.json must be a byte-level BPE, other "
+                f"vocabularies are read from a sentencepiece .model"
+            )
+        self._tokenizer = build(self.json, origin=origin)
+        self._tokenizer.encode_special_tokens = True
+        self._tokenizer.no_truncation()
+        self._tokenizer.no_padding()
+        self._names: dict[int, str] = {
+            token: name for name, token in self._tokenizer.get_vocab(with_added_tokens=True).items()
+        }
+        self.vocab_size = max(self._names) + 1
+        self._added = set(self._tokenizer.get_added_tokens_decoder())
+        self._check_added(origin)
+        self._bytes = {
+            token: data
+            for token, name in self._names.items()
+            if token not in self._added and (data := to_bytes(name)) is not None
+        }
+        eos_id = self._named("eos_token", origin)
+        if eos_id is None:
+            raise ConfigError(
+                f"tokenizer {origin}: {CONFIG_JSON} names no eos_token; documents are held "
+                f"between one BOS and one EOS"
+            )
+        self.eos_id = eos_id
+        bos_id = self._named("bos_token", origin)
+        self.bos_id = eos_id if bos_id is None else bos_id
+        self.pad_id = self._named("pad_token", origin)
+
+    @classmethod
+    def load(cls, path: Path) -> ByteLevelTokenizer:
+        """Read a `tokenizer.json` and what lies beside it, or a folder that holds one.
+
+        Raises:
+            ConfigError: There is none, or it is no byte-level BPE.
+        """
+        return cls(bundle(path), origin=str(path))
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """See `Tokenizer`."""
+        try:
+            # The fast form leaves offsets out; there is one for batches only.
+            (encoded,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
+        except TypeError as error:
+            raise not_unicode(text) from error
+        return np.array(encoded.ids, dtype=np.int32)
+
+    def decode(self, ids: Sequence[int] | NDArray[np.int32]) -> str:
+        """See `Tokenizer`."""
+        text: str = self._tokenizer.decode([int(token) for token in ids], skip_special_tokens=True)
+        return text
+
+    def piece(self, token: int) -> str:
+        """See `Tokenizer`: in the letters for bytes; empty for an id that no piece has."""
+        return self._names.get(token, "")
+
+    def readable(self, token: int) -> str:
+        """See `Tokenizer`: bytes that are no whole characters in hexadecimal."""
+        data = self._bytes.get(token)
+        if data is None:
+            return self.piece(token)
+        return data.decode() if is_whole(data) else f"<0x{data.hex(' ').upper()}>"
+
+    def is_text(self, token: int) -> bool:
+        """See `Tokenizer`: all but added tokens and ids that no piece has."""
+        return token in self._bytes
+
+    def partial_ids(self) -> NDArray[np.bool_]:
+        """See `Tokenizer`: pieces that hold a part of a character."""
+        return np.array(
+            [not is_whole(self._bytes.get(token, b"")) for token in range(self.vocab_size)],
+            dtype=np.bool_,
+        )
+
+    def split(self, piece: str) -> list[int]:
+        """See `Tokenizer`; a piece may be any bytes, in the letters for them."""
+        ids: list[int] = self.merges_alone.encode(piece).ids
+        return ids
+
+    def bytes_of(self, token: int) -> bytes:
+        """The bytes that an ordinary piece stands for."""
+        return self._bytes[token]
+
+    @cached_property
+    def merges_alone(self) -> tokenizers.Tokenizer:
+        """Nothing but the merges: a text of letters for bytes to ids, without cuts or look-ups."""
+        model = {**self.json["model"], "ignore_merges": False}
+        bare = {**self.json, "model": model, "added_tokens": [], "normalizer": None}
+        bare |= {"pre_tokenizer": None, "post_processor": None, "truncation": None, "padding": None}
+        return build(bare, origin="base")
+
+    @property
+    def hugging_face(self) -> tokenizers.Tokenizer:
+        """The library's own tokenizer, to encode many texts at once."""
+        return self._tokenizer
+
+    def write(self, directory: Path) -> None:
+        """Write `tokenizer.json` and its companions into an existing folder."""
+        for name, content in self.files.items():
+            is_json = name.endswith(".json")
+            data = (
+                orjson.dumps(content, option=orjson.OPT_INDENT_2) if is_json else content.encode()
+            )
+            publish(directory / name, data)
+
+    def _check_added(self, origin: str) -> None:
+        """`tokenizers` numbers added tokens by itself; see that it came to the ids of the file."""
+        for added in self.json.get("added_tokens") or ():
+            if self._names.get(added["id"]) != added["content"]:
+                raise ConfigError(
+                    f"tokenizer {origin}: added token {added['content']!r} has id {added['id']} in "
+                    f"the file and another when it is loaded; list it in model.vocab as well"
+                )
+
+    def _named(self, key: str, origin: str) -> int | None:
+        """The id of a special token that tokenizer_config.json names."""
+        value = self.files.get(CONFIG_JSON, {}).get(key)
+        name = value.get("content") if isinstance(value, dict) else value
+        if name is None:
+            return None
+        token: int | None = self._tokenizer.token_to_id(name) if isinstance(name, str) else None
+        if token is None:
+            raise ConfigError(
+                f"tokenizer {origin}: {CONFIG_JSON} names {name!r} as {key}, which is no piece"
+            )
+        return token
+
+
+def is_byte_level_path(path: Path) -> bool:
+    """Whether a path is to be read as a byte-level vocabulary and not as a sentencepiece model."""
+    if path.is_dir():
+        return (path / TOKENIZER_JSON).is_file() and not (path / "tokenizer.model").is_file()
+    return path.suffix == ".json"
+
+
+def is_bundle(data: bytes) -> bool:
+    """Whether bytes are what `bundle` gives."""
+    return data.startswith(_BUNDLE_START)
+
+
+def bundle(path: Path) -> bytes:
+    """A tokenizer.json and its companions as one JSON object, file name -> content.
+
+    Raises:
+        ConfigError: There is none, or a file is not JSON.
+    """
+    file = path / TOKENIZER_JSON if path.is_dir() else path
+    if not file.is_file():
+        raise ConfigError(f"tokenizer {path}: no such file; give a tokenizer.json or its folder")
+    files: dict[str, Any] = {TOKENIZER_JSON: _read(file)}
+    for name in COMPANIONS:
+        beside = file.with_name(name)
+        if beside.is_file():
+            files[name] = _read(beside)
+    return orjson.dumps(files)
+
+
+def _read(path: Path) -> Any:
+    data = read_limited(path, limit_bytes=SIZE_LIMIT_BYTES)
+    try:
+        value = orjson.loads(data) if path.suffix == ".json" else data.decode()
+    except (orjson.JSONDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read: {error}") from error
+    if path.suffix == ".json" and not isinstance(value, dict):
+        raise ConfigError(f"{path}: expected a JSON object, found {type(value).__name__}")
+    return value
+
+
+def build(value: dict[str, Any], *, origin: str) -> tokenizers.Tokenizer:
+    """The library's tokenizer of a parsed tokenizer.json; `origin` names it in errors."""
+    try:
+        return tokenizers.Tokenizer.from_str(orjson.dumps(value).decode())
+    except Exception as error:  # the library raises bare Exceptions
+        raise ConfigError(f"tokenizer {origin}: no tokenizer.json: {error}") from error
+
+
+def why_not_byte_level(value: dict[str, Any]) -> str | None:
+    """Why a parsed tokenizer.json is no byte-level BPE; None when it is one."""
+    model = value.get("model")
+    if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or "merges" not in model:
+        return "its model is not BPE"
+    if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
+        return "its pieces carry a prefix or suffix"
+    if model.get("dropout"):
+        return "its merges are left out by chance (dropout)"
+    if not _has_byte_level(value.get("pre_tokenizer")):
+        return "its pre-tokenizer is not ByteLevel"
+    missing = [letter for letter in LETTER_TO_BYTE if letter not in model["vocab"]]
+    if missing:
+        return f"it has no piece for {len(missing)} of the 256 bytes"
+    return None
+
+
+def _has_byte_level(pre_tokenizer: Any) -> bool:
+    if not isinstance(pre_tokenizer, dict):
+        return False
+    if pre_tokenizer.get("type") == "Sequence":
+        return any(map(_has_byte_level, pre_tokenizer.get("pretokenizers", ())))
+    return pre_tokenizer.get("type") == "ByteLevel"
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether bytes are whole characters."""
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True

@@ -1,0 +1,63 @@
+"""A sentencepiece model file as data: its pieces, types, scores and normalizer.
+
+`sentencepiece` itself only segments; reading and extending a model goes through its protobuf
+form, which is kept behind the two functions of this module.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from linly.errors import ConfigError
+from linly.files import read_limited
+
+NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
+"""`ModelProto.SentencePiece.Type`."""
+
+UNIGRAM, BPE = 1, 2
+"""`TrainerSpec.ModelType`."""
+
+SPACE = "\u2581"
+"""The visible form of a space inside pieces."""
+
+MODEL_SIZE_LIMIT_BYTES = 1 << 28
+
+
+def read_model_bytes(path: Path) -> bytes:
+    """Bytes of a model file, or of the `tokenizer.model` of a model folder.
+
+    Raises:
+        ConfigError: There is no such file, or the folder holds no sentencepiece model.
+    """
+    file = path / "tokenizer.model" if path.is_dir() else path
+    if not file.is_file():
+        found = (
+            "the folder holds a tokenizer.json only"
+            if (path / "tokenizer.json").is_file()
+            else "no such file"
+        )
+        raise ConfigError(
+            f"tokenizer {path}: {found}; give a sentencepiece .model file or a folder that "
+            f"holds a tokenizer.model"
+        )
+    return read_limited(file, limit_bytes=MODEL_SIZE_LIMIT_BYTES)
+
+
+def parse_model(data: bytes, *, origin: str) -> Any:
+    """The `ModelProto` of a serialized model; `origin` names it in errors.
+
+    Raises:
+        ConfigError: The bytes are no sentencepiece model.
+    """
+    from google.protobuf.message import DecodeError
+    from sentencepiece import sentencepiece_model_pb2
+
+    model: Any = sentencepiece_model_pb2.ModelProto()  # type: ignore[attr-defined, unused-ignore]
+    try:
+        model.ParseFromString(data)
+    except DecodeError as error:
+        raise ConfigError(f"tokenizer {origin}: not a sentencepiece model ({error})") from error
+    if not model.pieces:
+        raise ConfigError(f"tokenizer {origin}: the sentencepiece model has no pieces")
+    return model

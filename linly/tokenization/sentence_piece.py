@@ -1,0 +1,127 @@
+"""A sentencepiece vocabulary: text to ids and back, exactly as sentencepiece does it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import sentencepiece
+from numpy.typing import NDArray
+
+from linly.errors import ConfigError
+from linly.tokenization.model_file import (
+    BYTE,
+    NORMAL,
+    SPACE,
+    USER_DEFINED,
+    parse_model,
+    read_model_bytes,
+)
+from linly.tokenization.tokenizer import Tokenizer, not_unicode
+from linly.tokenization.word_cache import WordCache, why_not_by_words
+
+
+class SentencePieceTokenizer(Tokenizer):
+    """A sentencepiece vocabulary; every id is the one `sentencepiece` itself would give.
+
+    Words are cached where the vocabulary allows it (`word_cache`), which changes the speed and
+    never the ids; `why_no_cache` says why when it does not.
+    """
+
+    def __init__(self, model_bytes: bytes, *, origin: str = "model") -> None:
+        """Build from a serialized model; `origin` names it in errors."""
+        model = parse_model(model_bytes, origin=origin)
+        self.model_bytes = model_bytes
+        self.fingerprint = hashlib.sha256(model_bytes).hexdigest()
+        self._processor = load_processor(model_bytes, origin)
+        self.vocab_size = int(self._processor.vocab_size())
+        self.bos_id = int(self._processor.bos_id())
+        self.eos_id = int(self._processor.eos_id())
+        if self.bos_id < 0 or self.eos_id < 0:
+            raise ConfigError(
+                f"tokenizer {origin}: it has no {'<s>' if self.bos_id < 0 else '</s>'} piece; "
+                f"documents are held between one BOS and one EOS"
+            )
+        pad_id = int(self._processor.pad_id())
+        self.pad_id = pad_id if pad_id >= 0 else None
+        self.why_no_cache = why_not_by_words(model)
+        self._types = [int(piece.type) for piece in model.pieces]
+        self._bare: Any = None
+        self._prefix = " " if model.normalizer_spec.add_dummy_prefix else ""
+        self._cache = None if self.why_no_cache else _word_cache(model, origin)
+
+    @classmethod
+    def load(cls, path: Path) -> SentencePieceTokenizer:
+        """Read a sentencepiece `.model` file, or a folder that holds a `tokenizer.model`.
+
+        Raises:
+            ConfigError: There is none, or it cannot be read as one.
+        """
+        return cls(read_model_bytes(path), origin=str(path))
+
+    def encode(self, text: str) -> NDArray[np.int32]:
+        """Ids of a text with the dummy prefix, without BOS and EOS: int32 [n].
+
+        Raises:
+            DataError: The text is not valid Unicode (a lone surrogate).
+        """
+        try:
+            if self._cache is None or SPACE in text or not text:
+                ids: NDArray[np.int32] = self._processor.encode_as_numpy(text)
+            else:
+                ids = np.frombuffer(self._cache.encode(self._prefix + text), np.int32).copy()
+            return ids
+        except RuntimeError as error:
+            raise not_unicode(text) from error
+
+    def decode(self, ids: Sequence[int] | NDArray[np.int32]) -> str:
+        """The text of ids; special pieces give nothing."""
+        return str(self._processor.decode([int(token) for token in ids]))
+
+    def piece(self, token: int) -> str:
+        """The piece behind an id."""
+        return str(self._processor.id_to_piece(token))
+
+    def readable(self, token: int) -> str:
+        """See `Tokenizer`: the piece itself."""
+        return self.piece(token)
+
+    def is_text(self, token: int) -> bool:
+        """See `Tokenizer`."""
+        return self._types[token] in (NORMAL, USER_DEFINED)
+
+    def partial_ids(self) -> NDArray[np.bool_]:
+        """See `Tokenizer`: the bytes."""
+        return np.array([kind == BYTE for kind in self._types], dtype=np.bool_)
+
+    def split(self, piece: str) -> list[int]:
+        """See `Tokenizer`."""
+        if self._bare is None:
+            model = parse_model(self.model_bytes, origin="base")
+            model.normalizer_spec.add_dummy_prefix = False
+            model.normalizer_spec.remove_extra_whitespaces = False
+            self._bare = load_processor(model.SerializeToString(), "base")
+        return [int(token) for token in self._bare.encode(piece.replace(SPACE, " "))]
+
+
+def load_processor(model_bytes: bytes, origin: str) -> Any:
+    """A bare `SentencePieceProcessor`; `origin` names the model in errors."""
+    processor: Any = sentencepiece.SentencePieceProcessor()
+    try:
+        processor.LoadFromSerializedProto(model_bytes)
+    except (RuntimeError, OSError) as error:
+        raise ConfigError(f"tokenizer {origin}: not a sentencepiece model ({error})") from error
+    return processor
+
+
+def _word_cache(model: Any, origin: str) -> WordCache:
+    """A cache over the same vocabulary without the dummy prefix (the caller adds it once)."""
+    bare = type(model)()
+    bare.CopyFrom(model)
+    bare.normalizer_spec.add_dummy_prefix = False
+    processor = load_processor(bare.SerializeToString(), origin)
+    encode = processor.encode_as_numpy
+    return WordCache(lambda stretch: encode(stretch).tobytes())

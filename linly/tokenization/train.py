@@ -1,0 +1,104 @@
+"""Training a sentencepiece vocabulary on a bounded sample of texts."""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import io
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import sentencepiece
+
+from linly.errors import ConfigError
+
+MAX_LINE_CHARACTERS = 1024
+"""sentencepiece passes over longer lines in silence (4,192 bytes); they are cut instead."""
+
+_NUM_THREADS = 4
+
+
+@dataclass(frozen=True, slots=True)
+class VocabularySpec:
+    """What to train.
+
+    Attributes:
+        size: Pieces, the special ones and 256 bytes included.
+        kind: BPE as LLaMA has it, or Unigram as the Chinese-LLaMA pieces were made.
+        coverage: Share of characters that get a piece; the rest falls back to bytes.
+        byte_fallback: Unknown characters become bytes, not `<unk>`.
+    """
+
+    size: int
+    kind: Literal["bpe", "unigram"] = "bpe"
+    coverage: float = 0.9995
+    byte_fallback: bool = True
+
+
+def train_vocabulary(texts: Iterable[str], spec: VocabularySpec) -> bytes:
+    """Train on texts with LLaMA's settings: text left as it is, digits apart, bytes as fallback.
+
+    Returns:
+        The model, serialized; the same texts in the same order give the same model.
+
+    Raises:
+        ConfigError: There is no text, or too little for the size.
+    """
+    lines = _lines(texts)
+    first = next(lines, None)
+    if first is None:
+        raise ConfigError("cannot train a vocabulary: the corpora gave no text")
+    writer = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=_chain(first, lines),
+            model_writer=writer,
+            model_type=spec.kind,
+            vocab_size=spec.size,
+            character_coverage=spec.coverage,
+            byte_fallback=spec.byte_fallback,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            add_dummy_prefix=True,
+            allow_whitespace_only_pieces=True,
+            split_digits=True,
+            max_sentence_length=8 * MAX_LINE_CHARACTERS,
+            num_threads=_NUM_THREADS,
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise ConfigError(
+            f"cannot train a vocabulary of {spec.size:,} pieces: {error}; lower the size or give "
+            f"more text"
+        ) from error
+    return writer.getvalue()
+
+
+def sample_texts(texts: Iterable[str], *, limit_bytes: int, seed: int) -> list[str]:
+    """A random part of texts that fits into memory, by hash of seed and place in the stream.
+
+    Those with the smallest hashes are kept while their UTF-8 bytes fit, so the whole stream is
+    looked at once, each text has the same chance, and the same seed gives the same texts.
+    """
+    kept: list[tuple[int, int, str]] = []
+    num_bytes = 0
+    for index, text in enumerate(texts):
+        digest = hashlib.blake2b(f"{seed}/{index}".encode(), digest_size=8).digest()
+        heapq.heappush(kept, (-int.from_bytes(digest, "big"), index, text))
+        num_bytes += len(text.encode("utf-8", "surrogatepass"))
+        while num_bytes > limit_bytes and len(kept) > 1:
+            num_bytes -= len(heapq.heappop(kept)[2].encode("utf-8", "surrogatepass"))
+    return [text for _, _, text in sorted(kept, key=lambda item: item[1])]
+
+
+def _lines(texts: Iterable[str]) -> Iterator[str]:
+    for text in texts:
+        for line in text.split("\n"):
+            for start in range(0, len(line), MAX_LINE_CHARACTERS):
+                yield line[start : start + MAX_LINE_CHARACTERS]
+
+
+def _chain(first: str, rest: Iterator[str]) -> Iterator[str]:
+    yield first
+    yield from rest

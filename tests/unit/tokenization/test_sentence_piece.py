@@ -1,0 +1,168 @@
+"""Ids are sentencepiece's own, whatever the text and the vocabulary."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import sentencepiece
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from vocabularies import ENGLISH, HARD_TEXTS, english_model, hand_made
+
+from linly.errors import ConfigError, DataError
+from linly.tokenization import word_cache
+from linly.tokenization.model_file import SPACE, UNIGRAM
+from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from linly.tokenization.tokenizer import Tokenizer
+
+ENGLISH_MODEL = english_model()
+ENGLISH_TOKENIZER = SentencePieceTokenizer(ENGLISH_MODEL)
+
+
+def bare(model: bytes) -> sentencepiece.SentencePieceProcessor:
+    processor = sentencepiece.SentencePieceProcessor()
+    processor.LoadFromSerializedProto(model)
+    return processor
+
+
+BARE = bare(ENGLISH_MODEL)
+BLANK_HEAVY = st.text(
+    st.sampled_from([" ", "\n", "\t", "\r", SPACE, "t", "h", "e", ".", "1", "山", "\u3000", "\x00"])
+    | st.characters(exclude_categories=["Cs"]),
+    max_size=60,
+)
+
+
+@pytest.mark.parametrize("text", HARD_TEXTS + ENGLISH[:5])
+def test_ids_equal_sentencepiece_on_hard_texts(text: str) -> None:
+    for _ in range(2):  # without and with the words in the cache
+        assert ENGLISH_TOKENIZER.encode(text).tolist() == BARE.encode(text)
+
+
+@settings(max_examples=500, deadline=None)
+@given(BLANK_HEAVY)
+def test_ids_equal_sentencepiece_on_any_text(text: str) -> None:
+    assert ENGLISH_TOKENIZER.encode(text).tolist() == BARE.encode(text)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.text(st.sampled_from(" \nabAB."), max_size=80))
+def test_ids_equal_sentencepiece_where_words_share_prefixes(text: str) -> None:
+    assert ENGLISH_TOKENIZER.encode(text).tolist() == BARE.encode(text)
+
+
+def test_the_cache_is_in_use_for_english() -> None:
+    tokenizer = SentencePieceTokenizer(ENGLISH_MODEL)
+    tokenizer.encode("the river walks")
+    assert tokenizer._cache is not None
+    assert set(tokenizer._cache._words) == {" the", " river", " walks"}
+
+
+@pytest.mark.parametrize(
+    ("pieces", "text"),
+    [
+        ([("a", -3.0), (SPACE, -4.0), (f"a{SPACE}", -1.0), (f"a{SPACE}a", -2.0)], "a a a"),
+        ([("a", -3.0), (SPACE, -4.0), ("\n", -5.0), ("a\n", -1.0), ("\n\n", -2.0)], "a\n\n a\n"),
+    ],
+)
+def test_a_piece_over_a_cut_falls_back_to_sentencepiece(
+    pieces: list[tuple[str, float]], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = hand_made(pieces)
+    tokenizer = SentencePieceTokenizer(model)
+    assert tokenizer.why_no_cache is not None
+    assert "spans a word start or a newline" in tokenizer.why_no_cache
+    assert tokenizer.encode(text).tolist() == bare(model).encode(text)
+    # The check is what keeps it right: by words, the ids are others.
+    monkeypatch.setattr("linly.tokenization.sentence_piece.why_not_by_words", lambda _: None)
+    assert SentencePieceTokenizer(model).encode(text).tolist() != bare(model).encode(text)
+
+
+def test_vocabularies_that_change_text_or_are_not_bpe_are_not_cached() -> None:
+    assert (
+        SentencePieceTokenizer(hand_made([("a", -1.0)], kind=UNIGRAM)).why_no_cache
+        == "it is not BPE"
+    )
+    model = sentencepiece.sentencepiece_model_pb2.ModelProto.FromString(ENGLISH_MODEL)
+    model.normalizer_spec.remove_extra_whitespaces = True
+    changed = model.SerializeToString()
+    assert "changes text" in (SentencePieceTokenizer(changed).why_no_cache or "")
+    for text in HARD_TEXTS:
+        assert SentencePieceTokenizer(changed).encode(text).tolist() == bare(changed).encode(text)
+
+
+def test_without_a_dummy_prefix_none_is_added() -> None:
+    model = hand_made([("a", -2.0), (SPACE, -3.0), (f"{SPACE}a", -1.0)], add_dummy_prefix=False)
+    for text in ("a", " a", "a a", "a  a\n a"):
+        assert SentencePieceTokenizer(model).encode(text).tolist() == bare(model).encode(text)
+
+
+def test_the_cache_is_bounded_and_forgets_rare_words_first(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(word_cache, "GENERATION_WORDS", 20)
+    tokenizer = SentencePieceTokenizer(ENGLISH_MODEL)
+    cache = tokenizer._cache
+    assert cache is not None
+    for number in range(500):
+        text = f"the number {number} is here"
+        assert tokenizer.encode(text).tolist() == BARE.encode(text)
+        assert len(cache._words) + len(cache._old) <= 40
+    assert " the" in cache._words or " the" in cache._old
+
+
+def test_long_and_unspaced_stretches_are_not_kept() -> None:
+    tokenizer = SentencePieceTokenizer(ENGLISH_MODEL)
+    text = "the 山水日月 river 山 " + "x" * 100 + " walks the the the the the the 水"
+    assert tokenizer.encode(text).tolist() == BARE.encode(text)
+    assert tokenizer._cache is not None
+    assert set(tokenizer._cache._words) == {" the", " river", " walks"}
+
+
+def test_a_batch_is_each_text_in_order() -> None:
+    ids = ENGLISH_TOKENIZER.encode_batch(HARD_TEXTS)
+    assert [part.tolist() for part in ids] == [BARE.encode(text) for text in HARD_TEXTS]
+    assert all(part.dtype == np.int32 for part in ids)
+
+
+def test_decode_gives_the_text_back() -> None:
+    for text in ENGLISH:
+        assert ENGLISH_TOKENIZER.decode(ENGLISH_TOKENIZER.encode(text)) == text
+
+
+def test_a_lone_surrogate_is_an_error_that_says_where() -> None:
+    with pytest.raises(DataError, match=r"U\+D800 at character 4"):
+        ENGLISH_TOKENIZER.encode("the \ud800")
+
+
+def test_loads_a_file_or_a_folder_and_says_what_is_missing(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(ENGLISH_MODEL)
+    by_folder = Tokenizer.load(tmp_path)
+    assert by_folder.fingerprint == Tokenizer.load(tmp_path / "tokenizer.model").fingerprint
+    assert (by_folder.bos_id, by_folder.eos_id, by_folder.pad_id) == (1, 2, None)
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "tokenizer.json").write_text("{}")
+    with pytest.raises(ConfigError, match="its model is not BPE"):
+        Tokenizer.load(tmp_path / "other")
+    with pytest.raises(ConfigError, match=r"tokenizer\.json only"):
+        SentencePieceTokenizer.load(tmp_path / "other")
+    with pytest.raises(ConfigError, match="no such file"):
+        Tokenizer.load(tmp_path / "nowhere.model")
+    (tmp_path / "bad.model").write_bytes(b"\x00\x01 no model")
+    with pytest.raises(ConfigError, match="not a sentencepiece model"):
+        Tokenizer.load(tmp_path / "bad.model")
+
+
+def test_tokenizing_needs_neither_torch_nor_transformers() -> None:
+    code = (
+        "import sys, pkgutil, importlib, linly.tokenization as t\n"
+        "for m in pkgutil.iter_modules(t.__path__, 'linly.tokenization.'):\n"
+        "    importlib.import_module(m.name)\n"
+        "print(sorted({'torch', 'transformers'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
