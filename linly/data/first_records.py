@@ -1,0 +1,56 @@
+"""A source's first records, made into documents: a wrong corpus file shows before the start."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+
+from linly.config.corpus import Corpus
+from linly.data.shards import open_shard
+from linly.data.templates import DocumentMaker
+from linly.data.types import BadRecord, RawRecord, Shard
+from linly.errors import DataError
+
+NUM_CHECKED = 32
+
+
+def check_first_records(
+    source: str,
+    corpus: Corpus,
+    data_root: Path,
+    shards: Sequence[Shard],
+    *,
+    template: str | None = None,
+) -> None:
+    """Make documents of the first records; error if not one of them can be used.
+
+    Raises:
+        DataError: All are bad: names source, shard, record, the field asked for and the fields
+            found. Or there is no record at all, or the first shard is damaged.
+        ConfigError: The corpus file's fields or template cannot be read.
+    """
+    maker = DocumentMaker(source, corpus, template)
+    first_bad: BadRecord | None = None
+    count = 0
+    for shard, raw in islice(_records(corpus, data_root, shards), NUM_CHECKED):
+        made = maker.make(shard.path, raw, epoch=0)
+        if not isinstance(made, BadRecord):
+            return
+        first_bad = first_bad or made
+        count += 1
+    if first_bad is None:
+        raise DataError(f"source {source!r}: its {len(shards)} shard(s) hold no record")
+    raise DataError(
+        f"source {source!r}: none of its first {count} records can be used; record "
+        f"{first_bad.record} of {first_bad.shard!r}: {first_bad.reason}; correct the corpus "
+        f"file {corpus.name}.yaml"
+    )
+
+
+def _records(
+    corpus: Corpus, data_root: Path, shards: Sequence[Shard]
+) -> Iterator[tuple[Shard, RawRecord]]:
+    for shard in shards:
+        for raw in open_shard(corpus, data_root, shard):
+            yield shard, raw

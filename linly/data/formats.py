@@ -1,0 +1,265 @@
+"""Readers of shards, one a format: files in, `RawRecord`s out, from any record on.
+
+A record that cannot be parsed is given with its error and reading goes on; a shard that is
+damaged as a whole (cut short, not decompressible, no array) raises DataError. Line formats skip
+to `start_record` without parsing, parquet by whole row groups. Blank lines are not records, but
+they are counted, so that a record's number is its line's.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import islice, zip_longest
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from linly.data.json_array import array_elements
+from linly.data.shard_files import ShardFiles
+from linly.data.tables import read_arrow, read_parquet
+from linly.data.tmx import read_tmx
+from linly.data.types import RawRecord
+from linly.errors import DataError
+from linly.streams import (
+    MAX_LINE_BYTES,
+    UTF8,
+    Readable,
+    as_utf8,
+    compression,
+    count_lines,
+    iter_lines,
+    open_stream,
+)
+
+csv.field_size_limit(MAX_LINE_BYTES)
+
+
+def read_jsonl(shard: ShardFiles) -> Iterator[RawRecord]:
+    """Read one JSON object a line."""
+    for record, size, line in _lines(shard, shard.start_record):
+        if line is None:
+            yield _over_long(record, size)
+        elif line.strip():
+            yield _parse_object(record, line)
+
+
+def read_txt(shard: ShardFiles) -> Iterator[RawRecord]:
+    """Read one document a line, as `{"text": line}`."""
+    for record, size, line in _lines(shard, shard.start_record):
+        if line is None:
+            yield _over_long(record, size)
+        elif line.strip():
+            try:
+                yield RawRecord(record, {"text": _decoded(line)}, None, size)
+            except UnicodeDecodeError as error:
+                yield RawRecord(record, None, _undecodable(shard, error), size)
+
+
+def read_tsv(shard: ShardFiles) -> Iterator[RawRecord]:
+    """Read tab-separated lines; no quoting, so a quotation mark is text like any other.
+
+    Raises:
+        DataError: The header that should name the columns is missing or not UTF-8.
+    """
+    names = shard.names
+    start = shard.start_record
+    header_lines = 0
+    if not names:
+        names = _read_header(shard)
+        header_lines = 1
+    for line_number, size, line in _lines(shard, start + header_lines):
+        record = line_number - header_lines
+        if line is None:
+            yield _over_long(record, size)
+        elif line.strip():
+            yield _parse_columns(shard, record, line, names)
+
+
+def read_csv(shard: ShardFiles) -> Iterator[RawRecord]:
+    """Read comma-separated rows, quoted as spreadsheets do (a quoted field may hold newlines).
+
+    Raises:
+        DataError: The header is missing, or quoting is broken: the rows after cannot be found.
+    """
+    with _open_text(shard) as stream:
+        rows = csv.reader(_text_lines(stream), strict=True)
+        try:
+            names = shard.names or tuple(next(rows, ()))
+            for record, row in enumerate(rows):
+                if row and record >= shard.start_record:
+                    yield _name_columns(record, row, names, sum(map(len, row)))
+        except csv.Error as error:
+            raise DataError(f"broken quoting up to line {rows.line_num}: {error}") from error
+
+
+def read_json(shard: ShardFiles) -> Iterator[RawRecord]:
+    """Read a JSON array of objects, an element at a time: memory is one element's.
+
+    Raises:
+        DataError: The file is no array, or broken somewhere: what follows cannot be found then.
+    """
+    with _open_text(shard) as stream:
+        for record, (value, size) in enumerate(array_elements(stream)):
+            if record < shard.start_record:
+                continue
+            if isinstance(value, dict):
+                yield RawRecord(record, value, None, size)
+            else:
+                yield _no_object(record, value, size)
+
+
+def read_moses(shard: ShardFiles) -> Iterator[RawRecord]:
+    """Read line-aligned files, one a language, as `{language: line}`.
+
+    Raises:
+        DataError: The files do not have the same number of lines. Counted before the first
+            record is given: in what comes after a lost line no pair is a translation.
+    """
+    counts = []
+    for path in shard.paths:
+        with open_stream(path) as stream:
+            counts.append(count_lines(stream))
+    if len(set(counts)) > 1:
+        found = ", ".join(f"{p} has {n:,}" for p, n in zip(shard.paths, counts, strict=True))
+        raise DataError(f"the files are not line-aligned: {found} lines; align them again")
+    sides_of = [_lines(shard, shard.start_record, side) for side in range(len(shard.paths))]
+    for sides in zip_longest(*sides_of):
+        if any(line is None or line.strip() for _, _, line in sides):
+            yield _parse_sides(shard, sides)
+
+
+READERS: dict[str, Callable[[ShardFiles], Iterator[RawRecord]]] = {
+    "jsonl": read_jsonl,
+    "json": read_json,
+    "parquet": read_parquet,
+    "tsv": read_tsv,
+    "csv": read_csv,
+    "txt": read_txt,
+    "arrow": read_arrow,
+    "tmx": read_tmx,
+    "moses": read_moses,
+}
+
+_SUFFIXES = {
+    ".jsonl": "jsonl",
+    ".ndjson": "jsonl",
+    ".json": "json",
+    ".parquet": "parquet",
+    ".tsv": "tsv",
+    ".csv": "csv",
+    ".txt": "txt",
+    ".arrow": "arrow",
+    ".feather": "arrow",
+    ".tmx": "tmx",
+}
+
+
+def format_of(path: Path) -> str | None:
+    """Give the format that a file's name stands for (`a.jsonl.zst`: "jsonl"), None if none."""
+    if compression(path) is not None:
+        path = path.with_suffix("")
+    return _SUFFIXES.get(path.suffix.lower())
+
+
+@contextmanager
+def _open_text(shard: ShardFiles, side: int = 0) -> Iterator[Readable]:
+    """Open a file of a shard; what it gives is UTF-8, whatever the file's encoding."""
+    with open_stream(shard.paths[side]) as stream:
+        yield as_utf8(stream, shard.encoding)
+
+
+def _lines(shard: ShardFiles, start: int, side: int = 0) -> Iterator[tuple[int, int, bytes | None]]:
+    """Yield (line number from 0, size in bytes, line) from line `start` on."""
+    with _open_text(shard, side) as stream:
+        numbered = enumerate(iter_lines(stream))
+        for number, (size, line) in islice(numbered, start, None):
+            yield number, size, line
+
+
+def _over_long(record: int, size: int) -> RawRecord:
+    reason = f"the line of {size:,} bytes is longer than {MAX_LINE_BYTES:,}"
+    return RawRecord(record, None, reason, 0)
+
+
+def _no_object(record: int, value: object, size: int) -> RawRecord:
+    return RawRecord(record, None, f"not a JSON object but {type(value).__name__}", size)
+
+
+def _parse_object(record: int, line: bytes) -> RawRecord:
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError as error:
+        return RawRecord(record, None, f"not JSON: {error}", len(line))
+    if type(value) is not dict:
+        return _no_object(record, value, len(line))
+    return RawRecord(record, value, None, len(line))
+
+
+def _decoded(line: bytes) -> str:
+    return line.removesuffix(b"\r").decode("utf-8")
+
+
+def _undecodable(shard: ShardFiles, error: UnicodeDecodeError) -> str:
+    return f"bad UTF-8: {error}" if shard.encoding == UTF8 else f"not all of it is {shard.encoding}"
+
+
+def _read_header(shard: ShardFiles) -> tuple[str, ...]:
+    path = shard.paths[0]
+    with _open_text(shard) as stream:
+        first = next(iter_lines(stream), None)
+    if first is None:
+        raise DataError(f"{path}: it is empty, but a header line was expected; name the `columns`")
+    _, line = first
+    if line is None:
+        raise DataError(f"{path}: the first line is too long for a header; name the `columns`")
+    try:
+        return tuple(_decoded(line).split("\t"))
+    except UnicodeDecodeError as error:
+        raise DataError(f"{path}: the header is not {shard.encoding}: {error}") from error
+
+
+def _parse_columns(
+    shard: ShardFiles, record: int, line: bytes, names: tuple[str, ...]
+) -> RawRecord:
+    try:
+        parts = _decoded(line).split("\t")
+    except UnicodeDecodeError as error:
+        return RawRecord(record, None, _undecodable(shard, error), len(line))
+    return _name_columns(record, parts, names, len(line))
+
+
+def _name_columns(
+    record: int, parts: Sequence[str], names: Sequence[str], size_bytes: int
+) -> RawRecord:
+    if len(parts) != len(names):
+        reason = f"{len(parts)} columns instead of {len(names)} ({', '.join(names)})"
+        return RawRecord(record, None, reason, size_bytes)
+    return RawRecord(record, dict(zip(names, parts, strict=True)), None, size_bytes)
+
+
+def _text_lines(stream: Readable) -> Iterator[str]:
+    """Give lines with their ends; what is not UTF-8 as lone surrogates, refused later on."""
+    for _, line in iter_lines(stream):
+        if line is None:
+            raise DataError(f"a line is longer than {MAX_LINE_BYTES:,} bytes")
+        yield line.decode("utf-8", "surrogateescape") + "\n"
+
+
+def _parse_sides(shard: ShardFiles, sides: tuple[tuple[int, int, bytes | None], ...]) -> RawRecord:
+    record = sides[0][0]
+    size_bytes = sum(size for _, size, _ in sides)
+    value: dict[str, Any] = {}
+    for language, (_, size, line) in zip(shard.names, sides, strict=True):
+        if line is None:
+            return _over_long(record, size)
+        try:
+            value[language] = _decoded(line)
+        except UnicodeDecodeError as error:
+            reason = f"{language}: {_undecodable(shard, error)}"
+            return RawRecord(record, None, reason, size_bytes)
+        if not value[language].strip():
+            return RawRecord(record, None, f"unmatched pair: {language} is empty", size_bytes)
+    return RawRecord(record, value, None, size_bytes)

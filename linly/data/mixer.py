@@ -1,0 +1,114 @@
+"""The mixer: joins the rows of all sources into the one global stream that every rank makes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from linly.curriculum.apportion import Apportioner, Segment
+from linly.data.encoding import Encoder
+from linly.data.mixed_row import MixedRow, row_digest
+from linly.data.sources import Exhausted, SourceSpec, SourceStream
+from linly.data.state import MixerState
+from linly.errors import DataError, LinlyError
+
+
+class Mixer:
+    """The global stream from a state on, made where it is iterated.
+
+    It ends with the run's last row, or before the row of a source that is exhausted and says
+    `on_exhausted: stop`; `exhausted` then tells which.
+    """
+
+    def __init__(
+        self,
+        *,
+        segments: tuple[Segment, ...],
+        sources: tuple[SourceSpec, ...],
+        encoder: Encoder,
+        state: MixerState,
+        working_on: Callable[[str, str], None] = lambda source, shard: None,
+    ) -> None:
+        """Go on at `state`, which is left as it is.
+
+        Args:
+            segments: The run's curricula, each from its first row.
+            sources: All sources that the segments name.
+            encoder: Shared by all sources; closed with the mixer.
+            state: Where to go on.
+            working_on: Told the source, and the shard or "", before each piece of work.
+        """
+        self._specs = {spec.name: spec for spec in sources}
+        self._encoder = encoder
+        self._cursors = dict(state.cursors)
+        self._streams: dict[str, SourceStream] = {}
+        self._working_on = working_on
+        self._index = state.row
+        self._starts = [segment.from_row for segment in segments]
+        current = self._segment_of(state.row)
+        counts = state.counts if state.segment_from == current else {}
+        self._apportioner = Apportioner(segments, counts, state.row)
+        self.exhausted: Exhausted | None = None
+
+    def __iter__(self) -> Iterator[MixedRow]:
+        """The stream itself."""
+        return self
+
+    def __next__(self) -> MixedRow:
+        """The next row.
+
+        Raises:
+            DataError: A source cannot give its row; names the source.
+        """
+        if self.exhausted is not None:
+            raise StopIteration
+        name = next(self._apportioner)
+        self._working_on(name, "")
+        try:
+            sourced = next(self._stream(name), None)
+        except LinlyError as error:
+            raise _naming(name, error) from error
+        if sourced is None:
+            self._end(name)
+            raise StopIteration
+        index, self._index = self._index, self._index + 1
+        return MixedRow(
+            index=index,
+            segment_from=self._segment_of(index),
+            row=sourced.row,
+            cursor=sourced.cursor,
+            bad=sourced.bad,
+            digest=row_digest(sourced.row),
+        )
+
+    def close(self) -> None:
+        """Give back the encoder's processes."""
+        self._encoder.close()
+
+    def _segment_of(self, row: int) -> int:
+        return max(start for start in self._starts if start <= row)
+
+    def _stream(self, name: str) -> SourceStream:
+        if name not in self._streams:
+            self._streams[name] = SourceStream(
+                self._specs[name],
+                self._encoder,
+                self._cursors.get(name),
+                reading=lambda shard: self._working_on(name, shard),
+            )
+        return self._streams[name]
+
+    def _end(self, name: str) -> None:
+        self.exhausted = self._streams[name].exhausted
+        assert self.exhausted is not None
+        if self.exhausted.on_exhausted == "error":
+            raise DataError(
+                f"{self.exhausted} that the curriculum plans for row {self._index}; lower its "
+                f"share, raise max_epochs, add shards, or end the run there with "
+                f"`on_exhausted: stop`"
+            )
+
+
+def _naming(source: str, error: LinlyError) -> LinlyError:
+    if f"source {source!r}" in str(error):
+        return error
+    return type(error)(f"source {source!r}: {error}")

@@ -1,0 +1,93 @@
+"""Tokens to rows: concatenate-and-chunk, or best-fit with padding."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from linly.data.types import IGNORE_LABEL, EncodedDocument, Piece, Row
+
+
+@dataclass(frozen=True, slots=True)
+class Stretch:
+    """Tokens [start, end) of a document."""
+
+    document: EncodedDocument
+    start: int
+    end: int
+
+    def __len__(self) -> int:
+        """Tokens."""
+        return self.end - self.start
+
+
+def make_row(
+    source: str,
+    epoch: int,
+    stretches: Sequence[Stretch],
+    *,
+    sequence_length: int,
+    padding_id: int,
+) -> Row:
+    """Lay stretches one after another into a row; what is left is padding."""
+    ids = np.full(sequence_length, padding_id, np.int32)
+    labels = np.full(sequence_length, IGNORE_LABEL, np.int32)
+    starts, pieces, position = [], [], 0
+    for stretch in stretches:
+        document, start, end = stretch.document, stretch.start, stretch.end
+        after = position + end - start
+        ids[position:after] = document.ids[start:end]
+        np.copyto(
+            labels[position:after], document.ids[start:end], where=document.supervised[start:end]
+        )
+        labels[position] = IGNORE_LABEL
+        starts.append(position)
+        pieces.append(Piece(document.shard, document.record, start, end))
+        position = after
+    return Row(
+        source=source,
+        epoch=epoch,
+        ids=ids,
+        labels=labels,
+        starts=np.array(starts, np.int32),
+        pieces=tuple(pieces),
+        num_padding=sequence_length - position,
+    )
+
+
+def cut(document: EncodedDocument, sequence_length: int) -> list[Stretch]:
+    """Row-long stretches of a document and what is left of it."""
+    length = len(document.ids)
+    return [
+        Stretch(document, start, min(start + sequence_length, length))
+        for start in range(0, length, sequence_length)
+    ]
+
+
+def pack_best_fit(
+    documents: Sequence[EncodedDocument], sequence_length: int
+) -> list[list[Stretch]]:
+    """Put every token of the documents into rows, each stretch into the fullest row that fits it.
+
+    Best-fit decreasing (Ding et al. 2024, arXiv 2404.10830): only documents longer than a row are
+    cut. Stretches of a row keep the order of their documents.
+    """
+    stretches = [stretch for document in documents for stretch in cut(document, sequence_length)]
+    by_length = sorted(range(len(stretches)), key=lambda index: -len(stretches[index]))
+    rows: list[list[int]] = []
+    room: list[tuple[int, int]] = []  # (positions left, row), ascending
+    for index in by_length:
+        length = len(stretches[index])
+        fits = bisect_left(room, (length, -1))
+        if fits < len(room):
+            left, row = room.pop(fits)
+        else:
+            left, row = sequence_length, len(rows)
+            rows.append([])
+        rows[row].append(index)
+        if left > length:
+            insort(room, (left - length, row))
+    return [[stretches[index] for index in sorted(row)] for row in rows]

@@ -1,0 +1,25 @@
+"""Ranks: which rows of a global batch each of them computes."""
+
+from __future__ import annotations
+
+from linly.curriculum.plan import Batch, valid_world_sizes
+from linly.errors import ConfigError
+
+
+def rank_slice(batch: Batch, *, world_size: int, rank: int) -> slice:
+    """The rows [r*G/W, (r+1)*G/W) of a global batch of G.
+
+    Raises:
+        ConfigError: The global batch cannot be dealt to so many ranks, or there is no such rank.
+    """
+    valid = valid_world_sizes(batch)
+    if world_size not in valid:
+        raise ConfigError(
+            f"world size {world_size} does not fit data.global_batch {batch.global_batch} with "
+            f"training.micro_batch {batch.micro_batch}: world size times micro_batch must divide "
+            f"it; world sizes that fit: {', '.join(map(str, valid)) or 'none'}"
+        )
+    if not 0 <= rank < world_size:
+        raise ConfigError(f"rank {rank} asked for, there are 0 to {world_size - 1}")
+    share = batch.global_batch // world_size
+    return slice(rank * share, (rank + 1) * share)

@@ -1,0 +1,273 @@
+r"""What a corpus file says of its records: where their texts are, and which are wanted.
+
+A field is a dotted path (`meta.title`) or, with braces, a form (`"{title}\n\n{text}"`). A `?` at
+a path's end says that a record may lack it. A path that meets a list takes the rest of itself
+from every element and joins what it finds by newlines.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import string
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from linly.config.corpus import Where
+from linly.errors import ConfigError
+
+Texts = tuple[tuple[str, str], ...]
+"""What a record says: (role, text) pairs in an order that the record's form does not change."""
+
+_MAX_FIELDS_SHOWN = 20
+_HASH_BYTES = 8
+
+
+class UnusableRecord(Exception):
+    """A record does not hold what its corpus file says; its text is the reason."""
+
+
+_ABSENT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class FieldPath:
+    """A dotted path into a record.
+
+    Attributes:
+        path: As written, without the `?`.
+        parts: The path at its dots.
+        optional: A record may lack it; it is empty text then.
+    """
+
+    path: str
+    parts: tuple[str, ...]
+    optional: bool
+
+    @classmethod
+    def parse(cls, written: str) -> FieldPath:
+        """Read `a.b` or `a.b?`.
+
+        Raises:
+            ConfigError: A part is empty.
+        """
+        path = written.removesuffix("?")
+        parts = tuple(path.split("."))
+        if not all(parts):
+            raise ConfigError(f"fields: {written!r} is no path: a part of it is empty")
+        return cls(path, parts, written.endswith("?"))
+
+    @property
+    def column(self) -> str:
+        """The top-level field it goes through."""
+        return self.parts[0]
+
+    def find(self, record: Mapping[str, Any]) -> Any:
+        """Give the value at this path; None when it is optional and missing.
+
+        Raises:
+            UnusableRecord: It is missing; names the fields that are there.
+        """
+        # A name with a dot in it, as a column of a tsv may have, comes before nesting.
+        value = record.get(self.path, _ABSENT)
+        if value is _ABSENT and len(self.parts) > 1:
+            value = _descend(record, self.parts)
+        if value is not _ABSENT:
+            return value
+        if self.optional:
+            return None
+        raise UnusableRecord(f"field {self.path!r} is missing; fields found: {_shown(record)}")
+
+    def text(self, record: Mapping[str, Any]) -> str:
+        r"""Give the text at this path, "" for null; line breaks (\r\n, \r) become \n.
+
+        Raises:
+            UnusableRecord: It is missing, no text, or text that cannot be trained on.
+        """
+        value = self.find(record)
+        if value is None:
+            return ""
+        if isinstance(value, list):
+            value = _join(value, self.path)
+        return clean_text(value, self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """A text made of several fields.
+
+    Attributes:
+        pieces: (literal text, path after it or None at the end).
+    """
+
+    pieces: tuple[tuple[str, FieldPath | None], ...]
+
+    @classmethod
+    def parse(cls, written: str) -> Form:
+        """Read `"{title}: {meta.summary?}"`; `{{` and `}}` stand for braces.
+
+        Raises:
+            ConfigError: A brace is not closed, or holds more than a path.
+        """
+        pieces: list[tuple[str, FieldPath | None]] = []
+        try:
+            parsed = list(string.Formatter().parse(written))
+        except ValueError as error:
+            raise ConfigError(f"fields: the form {written!r} cannot be read: {error}") from error
+        for literal, path, spec, conversion in parsed:
+            if path is None:
+                pieces.append((literal, None))
+                continue
+            if spec or conversion:
+                raise ConfigError(f"fields: the form {written!r} may hold only {{path}}s")
+            pieces.append((literal, FieldPath.parse(path)))
+        return cls(tuple(pieces))
+
+    @property
+    def paths(self) -> tuple[FieldPath, ...]:
+        """The paths in it."""
+        return tuple(path for _, path in self.pieces if path is not None)
+
+    def text(self, record: Mapping[str, Any]) -> str:
+        """Fill the form; "" when all its fields are empty, no line breaks at its ends.
+
+        Raises:
+            UnusableRecord: As `FieldPath.text`.
+        """
+        filled: list[str] = []
+        any_text = False
+        for literal, path in self.pieces:
+            filled.append(literal)
+            if path is not None:
+                text = path.text(record)
+                any_text = any_text or bool(text.strip())
+                filled.append(text)
+        return "".join(filled).strip("\n") if any_text else ""
+
+
+def parse_field(written: str) -> FieldPath | Form:
+    """Read a field as the corpus file writes it: a form if it has a brace, else a path."""
+    return Form.parse(written) if "{" in written else FieldPath.parse(written)
+
+
+def paths_of(field: FieldPath | Form) -> tuple[FieldPath, ...]:
+    """Give the paths that a field reads."""
+    return field.paths if isinstance(field, Form) else (field,)
+
+
+def clean_text(value: object, name: str) -> str:
+    r"""Check that `value` is text a tokenizer can take; make its line breaks \n.
+
+    Raises:
+        UnusableRecord: It is no text, holds NUL, or a lone surrogate (bad UTF-8 in a JSON array
+            ends as one).
+    """
+    if not isinstance(value, str):
+        raise UnusableRecord(f"field {name!r} is {type(value).__name__}, not text")
+    if "\x00" in value:
+        raise UnusableRecord(f"field {name!r} holds a NUL character")
+    if not value.isascii():
+        try:
+            value.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise UnusableRecord(
+                f"field {name!r} holds bad UTF-8 or a lone surrogate at character {error.start}"
+            ) from error
+    if "\r" in value:
+        value = value.replace("\r\n", "\n").replace("\r", "\n")
+    return value
+
+
+def require_text(text: str, name: str) -> str:
+    """Give `text`, unless it is empty or white space: UnusableRecord then."""
+    if not text or text.isspace():
+        raise UnusableRecord(f"{name} is empty")
+    return text
+
+
+def is_held_out(texts: Texts, fraction: float) -> bool:
+    """Tell if a record is among the `fraction` that never trains, by the hash of its texts.
+
+    So the choice does not change with template, direction, position or shard, and a text that
+    occurs twice is held out twice.
+
+    Args:
+        texts: What the record says, before any template.
+        fraction: Of records, 0 to 1.
+    """
+    if fraction <= 0:
+        return False
+    digest = hashlib.blake2b(digest_size=_HASH_BYTES)
+    for _, text in texts:
+        encoded = text.encode("utf-8")
+        # Lengths keep ("ab", "c") apart from ("a", "bc").
+        digest.update(len(encoded).to_bytes(8, "little"))
+        digest.update(encoded)
+    threshold: int = round(fraction * 256**_HASH_BYTES)
+    return int.from_bytes(digest.digest(), "little") < threshold
+
+
+def compile_where(conditions: Iterable[Where]) -> Callable[[Mapping[str, Any]], str | None]:
+    """Give a function that says why a record is left out by `where`, None when it is not.
+
+    It raises UnusableRecord where a field is missing or cannot be compared.
+    """
+    tests = [(FieldPath.parse(where.field), _condition(where)) for where in conditions]
+
+    def left_out(record: Mapping[str, Any]) -> str | None:
+        for path, holds in tests:
+            value = path.find(record)
+            try:
+                kept = holds(value)
+            except TypeError as error:
+                raise UnusableRecord(f"where: field {path.path!r}: {error}") from error
+            if not kept:
+                return f"where: {path.path} is {str(value)[:80]!r}"
+        return None
+
+    return left_out
+
+
+def _condition(where: Where) -> Callable[[Any], bool]:
+    """Give the one condition that `where` sets."""
+    equal, among, not_among = where.equal, where.in_, where.not_in
+    at_least, at_most = where.at_least, where.at_most
+    if equal is not None:
+        return lambda value: bool(value == equal)
+    if among is not None:
+        return lambda value: value in among
+    if not_among is not None:
+        return lambda value: value not in not_among
+    if at_least is not None:
+        return lambda value: bool(value >= at_least)
+    if at_most is not None:
+        return lambda value: bool(value <= at_most)
+    assert where.matches is not None, "a corpus file's `where` sets one condition"
+    pattern = re.compile(where.matches)
+    return lambda value: pattern.search(value) is not None
+
+
+def _descend(value: Any, parts: tuple[str, ...]) -> Any:
+    for index, part in enumerate(parts):
+        if isinstance(value, list):
+            return [_descend(element, parts[index:]) for element in value]
+        if not isinstance(value, dict) or part not in value:
+            return _ABSENT
+        value = value[part]
+    return value
+
+
+def _join(elements: list[Any], name: str) -> str:
+    """Join the texts of a list (of lists) by newlines."""
+    if any(element is _ABSENT for element in elements):
+        raise UnusableRecord(f"field {name!r} is missing in some elements of its list")
+    texts = (_join(e, name) if isinstance(e, list) else e for e in elements if e is not None)
+    return "\n".join(clean_text(text, name) for text in texts)
+
+
+def _shown(record: Mapping[str, Any]) -> str:
+    names = [repr(name) for name in record]
+    more = len(names) - _MAX_FIELDS_SHOWN
+    shown = ", ".join(names[:_MAX_FIELDS_SHOWN]) or "none"
+    return f"{shown} and {more} more" if more > 0 else shown

@@ -1,0 +1,31 @@
+"""A shard as its reader sees it: files, and what is wanted of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from linly.streams import UTF8
+
+
+@dataclass(frozen=True, slots=True)
+class ShardFiles:
+    """What a reader needs to know of a shard.
+
+    Attributes:
+        paths: Its file; Moses pairs: one a language.
+        names: tsv, csv: the column names, empty when the first line holds them; Moses: the
+            languages of `paths`; else empty.
+        columns: Top-level fields that are asked for (columnar files leave the others unread;
+            tmx: languages).
+        optional_columns: Those that are read where they are there.
+        start_record: First record to give.
+        encoding: Of formats that are text.
+    """
+
+    paths: tuple[Path, ...]
+    names: tuple[str, ...]
+    columns: tuple[str, ...]
+    optional_columns: tuple[str, ...]
+    start_record: int
+    encoding: str = UTF8

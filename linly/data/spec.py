@@ -1,0 +1,148 @@
+"""The stream's specification: everything the global order of rows depends on, as values."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from linly.config.corpus import Corpus
+from linly.config.recipe import Recipe
+from linly.curriculum.apportion import Segment
+from linly.curriculum.mixture import Mixture
+from linly.data.encoding import Encoder, InProcessEncoder
+from linly.data.mixer import Mixer
+from linly.data.order import ORDER_VERSION
+from linly.data.pool import EncodingPool
+from linly.data.sources import SourceSpec
+from linly.data.state import Identity, MixerState
+from linly.data.types import Shard
+from linly.errors import ConfigError, DataError
+from linly.tokenization.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlan:
+    """What a process needs to make the stream; travels to the producer as it is.
+
+    Attributes:
+        segments: The run's curricula, each from its first row.
+        sources: By name.
+        tokenizer_path: What `Tokenizer.load` takes.
+        identity: What a state must belong to.
+    """
+
+    segments: tuple[Segment, ...]
+    sources: tuple[SourceSpec, ...]
+    tokenizer_path: Path
+    identity: Identity
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the run."""
+        return self.segments[-1].mixture.num_rows
+
+    def new_state(self) -> MixerState:
+        """The state before the first row."""
+        return MixerState(self.identity)
+
+
+def stream_plan(
+    recipe: Recipe, tokenizer_path: Path, shards: Mapping[str, tuple[Shard, ...]]
+) -> StreamPlan:
+    """Gather what the rows of a recipe depend on.
+
+    Args:
+        recipe: Resolved.
+        tokenizer_path: Of the recipe's model, or what stands in its place.
+        shards: Source name -> the list frozen at the start of the run.
+
+    Raises:
+        ConfigError: The tokenizer cannot be read, or the ratios do not add up.
+        DataError: A source has no shards.
+    """
+    tokenizer = Tokenizer.load(tokenizer_path)
+    sources = []
+    for name, (_, share) in sorted(recipe.curriculum.sources.items()):
+        if not shards.get(name):
+            raise DataError(f"source {name!r}: no shards were listed for it")
+        sources.append(
+            SourceSpec(
+                name=name,
+                corpus=recipe.corpora[share.corpus],
+                template=share.template,
+                data_root=recipe.data_root,
+                shards=tuple(shards[name]),
+                seed=recipe.data.seed,
+                sequence_length=recipe.data.sequence_length,
+                padding_id=tokenizer.pad_id if tokenizer.pad_id is not None else tokenizer.eos_id,
+                max_epochs=share.max_epochs,
+                on_exhausted=share.on_exhausted,
+            )
+        )
+    mixture = Mixture.from_curriculum(recipe.curriculum, num_rows=recipe.num_rows)
+    return StreamPlan(
+        segments=(Segment(0, mixture),),
+        sources=tuple(sources),
+        tokenizer_path=tokenizer_path,
+        identity=Identity(
+            order_version=ORDER_VERSION,
+            seed=recipe.data.seed,
+            sequence_length=recipe.data.sequence_length,
+            tokenizer=tokenizer.fingerprint,
+            sources={spec.name: source_fingerprint(spec) for spec in sources},
+        ),
+    )
+
+
+def source_fingerprint(spec: SourceSpec) -> str:
+    """Sha256 of a source's shard list and of what its corpus file says of records."""
+    limits = spec.limits
+    value = {
+        "shards": [[shard.path, shard.size_bytes] for shard in spec.shards],
+        "corpus": _record_form(spec.corpus),
+        "template": spec.template,
+        "limits": [limits.num_records, limits.size_bytes, limits.interleave],
+    }
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _record_form(corpus: Corpus) -> dict[str, object]:
+    """The corpus file without what does not reach rows (patterns: the shard list stands)."""
+    form = corpus.file_form()
+    for key in ("paths", "exclude", "language", "max_bad_fraction"):
+        form.pop(key, None)
+    return form
+
+
+def make_mixer(
+    plan: StreamPlan,
+    state: MixerState,
+    *,
+    num_tokenizers: int = 0,
+    working_on: Callable[[str, str], None] = lambda source, shard: None,
+) -> Mixer:
+    """A mixer in this process, tokenizing here (0) or in processes of their own.
+
+    Raises:
+        ConfigError: The tokenizer is no longer the one of the plan.
+    """
+    tokenizer = Tokenizer.load(plan.tokenizer_path)
+    if tokenizer.fingerprint != plan.identity.tokenizer:
+        raise ConfigError(
+            f"tokenizer {plan.tokenizer_path}: its sha256 is {tokenizer.fingerprint}, not "
+            f"{plan.identity.tokenizer} as at the start; restore the file"
+        )
+    encoder: Encoder = (
+        EncodingPool(tokenizer, num_tokenizers) if num_tokenizers else InProcessEncoder(tokenizer)
+    )
+    return Mixer(
+        segments=plan.segments,
+        sources=plan.sources,
+        encoder=encoder,
+        state=state,
+        working_on=working_on,
+    )

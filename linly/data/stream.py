@@ -1,0 +1,38 @@
+"""Opens the global stream of rows: here, in a producer process, or with tokenizing processes."""
+
+from __future__ import annotations
+
+from linly.data.producer import ProducedRows, RowStream
+from linly.data.spec import StreamPlan, make_mixer, stream_plan
+from linly.data.state import MixerState
+
+__all__ = ["MixerState", "RowStream", "StreamPlan", "data_stream", "stream_plan"]
+
+
+def data_stream(
+    plan: StreamPlan,
+    state: MixerState,
+    *,
+    producers: int,
+    prefetch_rows: int,
+    timeout_s: float,
+) -> RowStream:
+    """The stream from a state on; the rows are the same for any number of producers.
+
+    Args:
+        plan: Of the stream.
+        state: Where to go on; left as it is.
+        producers: 0 makes rows in this process, 1 in a process of its own, more add as many
+            processes that tokenize for it.
+        prefetch_rows: Rows made ahead, at most.
+        timeout_s: Longest wait for a row of another process.
+    """
+    if producers == 0:
+        return make_mixer(plan, state)
+    return ProducedRows(
+        plan,
+        state,
+        num_tokenizers=producers if producers > 1 else 0,
+        prefetch_rows=prefetch_rows,
+        timeout_s=timeout_s,
+    )

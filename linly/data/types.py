@@ -1,0 +1,147 @@
+"""What flows through the data path: shard -> record -> document -> tokens -> row.
+
+Values only: every stage takes the type above it and gives the one below it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+SegmentForm = Literal["text", "continued", "special"]
+
+IGNORE_LABEL = -100
+"""Label of a position that carries no loss (the value torch's cross entropy ignores)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """One file of a source, as frozen at the start of a run.
+
+    Attributes:
+        path: Relative to the data root, with forward slashes (Moses pairs: both paths joined
+            by a tab, in the order of the corpus file's keys).
+        size_bytes: On disk, all files of the shard together.
+    """
+
+    path: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class RawRecord:
+    """One record of a shard before its template, or why it cannot be parsed.
+
+    Attributes:
+        record: Position in its shard, from 0; lines that are blank are counted, not given.
+        value: As its format gave it; None when `error` is set.
+        error: Why the record cannot be parsed; None when it was.
+        size_bytes: About the memory of its text; the same wherever reading began.
+    """
+
+    record: int
+    value: dict[str, Any] | None
+    error: str | None
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Filtered:
+    """A good record that is left out on purpose: by `where`, or because it is held out."""
+
+    shard: str
+    record: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class BadRecord:
+    """A record that cannot be used; it goes to the quarantine ledger, never away in silence."""
+
+    source: str
+    shard: str
+    record: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """A stretch of a document, encoded by itself; `supervised` text carries loss.
+
+    Attributes:
+        text: What it says, or the name of a special token.
+        supervised: Its tokens carry loss.
+        form: `text` begins as a text does (with the dummy prefix of a vocabulary that has one);
+            `continued` goes on from the segment before it; `special` names one token.
+    """
+
+    text: str
+    supervised: bool
+    form: SegmentForm = "text"
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """What a template made of a record: segments between one BOS and one EOS."""
+
+    shard: str
+    record: int
+    segments: tuple[Segment, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class EncodedDocument:
+    """A document's tokens, BOS and EOS included.
+
+    Attributes:
+        ids: int32 [n].
+        supervised: bool [n]; False at BOS, True at EOS when the last segment is supervised.
+    """
+
+    shard: str
+    record: int
+    ids: NDArray[np.int32]
+    supervised: NDArray[np.bool_]
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Where a stretch of a row comes from: tokens [start, end) of one record's document."""
+
+    shard: str
+    record: int
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """`sequence_length` positions of one source (invariant 1).
+
+    Attributes:
+        source: Name in the curriculum.
+        epoch: That of the row's first token, from 0.
+        ids: int32 [sequence_length].
+        labels: int32 [sequence_length]; unshifted, IGNORE_LABEL where there is no loss and at
+            every document's first token in this row (also where a document goes on from the
+            row before: nothing in this row predicts its first token).
+        starts: int32 [len(pieces)]; where each piece begins, first 0, ascending.
+        pieces: Provenance of each stretch, in order.
+        num_padding: Positions at the end without a document (best-fit packing only).
+    """
+
+    source: str
+    epoch: int
+    ids: NDArray[np.int32]
+    labels: NDArray[np.int32]
+    starts: NDArray[np.int32]
+    pieces: tuple[Piece, ...]
+    num_padding: int
+
+    @property
+    def num_supervised(self) -> int:
+        """Labels that carry loss."""
+        return int(np.count_nonzero(self.labels != IGNORE_LABEL))

@@ -1,0 +1,321 @@
+"""linly.data.sources: rows of one source, each a place to go on from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from itertools import islice, pairwise
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_corpora import NUM_BAD_TEXTS, SOURCES, TEXT_SHARD_SIZES, load_plan
+
+from linly.config.corpus import Corpus
+from linly.data.documents import SourceCursor
+from linly.data.encoding import InProcessEncoder
+from linly.data.mixed_row import row_digest
+from linly.data.pool import EncodingPool
+from linly.data.shards import list_shards, open_shard
+from linly.data.sources import SourcedRow, SourceSpec, SourceStream
+from linly.data.templates import DocumentMaker
+from linly.data.types import BadRecord, Document
+from linly.errors import DataError
+from linly.tokenization.tokenizer import Tokenizer
+
+Rows = list[tuple[bytes, tuple[object, ...], SourceCursor, tuple[BadRecord, ...], int]]
+
+
+@pytest.fixture(scope="module")
+def tokenizer(tiny_tokenizer_path: Path) -> Tokenizer:
+    return Tokenizer.load(tiny_tokenizer_path)
+
+
+@pytest.fixture(scope="module")
+def specs(tiny_recipe: Path, tiny_tokenizer_path: Path) -> dict[str, SourceSpec]:
+    return {spec.name: spec for spec in load_plan(tiny_recipe, tiny_tokenizer_path).sources}
+
+
+def stream(
+    spec: SourceSpec, tokenizer: Tokenizer, cursor: SourceCursor | None = None
+) -> SourceStream:
+    return SourceStream(spec, InProcessEncoder(tokenizer), cursor)
+
+
+def values(rows: Iterator[SourcedRow]) -> Rows:
+    return [(row_digest(s.row), s.row.pieces, s.cursor, s.bad, s.row.epoch) for s in rows]
+
+
+def saved(cursor: SourceCursor) -> SourceCursor:
+    return SourceCursor.from_json(json.loads(json.dumps(cursor.to_json())))
+
+
+def documents_of(spec: SourceSpec, epoch: int) -> dict[tuple[str, int], Document]:
+    """What an epoch must give, read shard by shard without blocks."""
+    maker = DocumentMaker(spec.name, spec.corpus, spec.template)
+    made = [
+        maker.make(shard.path, raw, epoch)
+        for shard in spec.shards
+        for raw in open_shard(spec.corpus, spec.data_root, shard)
+    ]
+    return {(d.shard, d.record): d for d in made if isinstance(d, Document)}
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_a_stream_opened_behind_any_row_gives_the_identical_tail(
+    name: str, specs: dict[str, SourceSpec], tokenizer: Tokenizer
+) -> None:
+    spec = replace(specs[name], max_epochs=160 if name == "handful" else 3)
+    rows = values(stream(spec, tokenizer))
+    assert len(rows) > 40
+    assert rows[-1][-1] >= 2, "the rows must span epochs"
+    step = 3 if name == "handful" else 1
+    for index in range(0, len(rows), step):
+        again = values(stream(spec, tokenizer, saved(rows[index][2])))
+        assert again == rows[index + 1 :], f"row {index}"
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_tails_stay_identical_over_three_resumes_in_a_row(
+    name: str, specs: dict[str, SourceSpec], tokenizer: Tokenizer
+) -> None:
+    spec = specs[name]
+    undisturbed = values(islice(stream(spec, tokenizer), 24))
+    rows: Rows = []
+    cursor = None
+    for length in (3, 1, 7, 13):
+        rows += values(islice(stream(spec, tokenizer, cursor), length))
+        cursor = saved(rows[-1][2])
+    assert rows == undisturbed
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_every_token_of_every_document_is_in_a_row_once_an_epoch(
+    name: str, specs: dict[str, SourceSpec], tokenizer: Tokenizer
+) -> None:
+    spec = replace(specs[name], max_epochs=2)
+    ended = stream(spec, tokenizer)
+    rows = [sourced.row for sourced in ended]
+    assert ended.exhausted is not None
+    tokens: Counter[tuple[str, int, int]] = Counter()
+    for row in rows:
+        for piece, start in zip(row.pieces, row.starts.tolist(), strict=True):
+            ids = row.ids[start : start + piece.end - piece.start]
+            assert len(ids) == piece.end - piece.start
+            for token in range(piece.start, piece.end):
+                tokens[piece.shard, piece.record, token] += 1
+    lengths = Counter[tuple[str, int]]()
+    for epoch in (0, 1):
+        for key, document in documents_of(spec, epoch).items():
+            encoded = sum(len(tokenizer.encode(segment.text)) for segment in document.segments)
+            lengths[key] += encoded + 2
+    assert set(tokens.values()) <= {1, 2}
+    assert sum(tokens.values()) + ended.exhausted.tokens_left == sum(lengths.values())
+    assert {key[:2] for key in tokens} | set() <= set(lengths)
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_the_ids_of_a_piece_are_those_of_its_document(
+    name: str, specs: dict[str, SourceSpec], tokenizer: Tokenizer
+) -> None:
+    spec = specs[name]
+    by_epoch = [documents_of(spec, epoch) for epoch in (0, 1)]
+    for sourced in islice(stream(spec, tokenizer), 20):
+        row = sourced.row
+        for piece, start in zip(row.pieces, row.starts.tolist(), strict=True):
+            candidates = []
+            for documents in by_epoch:
+                segments = documents[piece.shard, piece.record].segments
+                parts = [tokenizer.encode(segment.text) for segment in segments]
+                ids = [tokenizer.bos_id, *np.concatenate(parts).tolist(), tokenizer.eos_id]
+                candidates.append(ids[piece.start : piece.end])
+            got = row.ids[start : start + piece.end - piece.start].tolist()
+            assert got in candidates
+
+
+def test_chunked_rows_have_no_padding_and_best_fit_rows_only_at_their_end(
+    specs: dict[str, SourceSpec], tokenizer: Tokenizer
+) -> None:
+    assert all(s.row.num_padding == 0 for s in islice(stream(specs["texts"], tokenizer), 40))
+    padded = [s.row for s in islice(stream(specs["tasks"], tokenizer), 40) if s.row.num_padding]
+    assert padded
+    for row in padded:
+        assert (row.ids[-row.num_padding :] == specs["tasks"].padding_id).all()
+        assert (row.labels[-row.num_padding :] == -100).all()
+
+
+def test_a_document_without_prompt_has_loss_on_all_but_the_first_token_in_a_row(
+    specs: dict[str, SourceSpec], tokenizer: Tokenizer
+) -> None:
+    for sourced in islice(stream(specs["texts"], tokenizer), 30):
+        row = sourced.row
+        without = np.flatnonzero(row.labels == -100)
+        assert without.tolist() == row.starts.tolist()
+        assert np.array_equal(np.delete(row.labels, without), np.delete(row.ids, without))
+
+
+@pytest.mark.parametrize("name", ["texts", "tasks"])
+def test_bad_records_are_reported_exactly_once_an_epoch_however_often_it_resumes(
+    name: str, specs: dict[str, SourceSpec], tokenizer: Tokenizer
+) -> None:
+    spec = replace(specs[name], max_epochs=2)
+    expected = NUM_BAD_TEXTS if name == "texts" else 2
+    reported: list[BadRecord] = []
+    cursor = None
+    while True:
+        opened = stream(spec, tokenizer, cursor)
+        sourced = next(opened, None)  # a resume at every row
+        if sourced is None:
+            assert opened.exhausted is not None
+            reported += opened.exhausted.bad
+            break
+        reported += sourced.bad
+        cursor = saved(sourced.cursor)
+    assert len(reported) == 2 * expected
+    assert set(Counter((bad.shard, bad.record) for bad in reported).values()) == {2}
+    assert all(bad.source == name for bad in reported)
+
+
+def test_the_cursor_counts_records_bad_and_filtered_ones(
+    specs: dict[str, SourceSpec], tokenizer: Tokenizer
+) -> None:
+    rows = list(stream(replace(specs["texts"], max_epochs=4), tokenizer))
+    cursors = [sourced.cursor for sourced in rows]
+    assert all(
+        a.records <= b.records and a.bad <= b.bad and a.filtered <= b.filtered
+        for a, b in pairwise(cursors)
+    )
+    size = sum(TEXT_SHARD_SIZES)
+    last = cursors[-1]
+    assert 3.5 * size < last.records <= 4 * size
+    assert sum(len(sourced.bad) for sourced in rows) == last.bad
+    assert abs(last.filtered - last.records / 10) <= 4
+
+
+def test_rows_are_the_same_with_tokenizing_processes(
+    specs: dict[str, SourceSpec], tokenizer: Tokenizer
+) -> None:
+    pool = EncodingPool(tokenizer, 2)
+    try:
+        for name in SOURCES:
+            spec = replace(specs[name], max_epochs=2)
+            assert values(SourceStream(spec, pool)) == values(stream(spec, tokenizer))
+    finally:
+        pool.close()
+
+
+def test_rows_before_a_missing_shard_are_the_same_however_far_ahead_the_work_is(
+    specs: dict[str, SourceSpec], tokenizer: Tokenizer, tmp_path: Path
+) -> None:
+    spec = specs["texts"]
+    shutil.copytree(spec.data_root, tmp_path, dirs_exist_ok=True)
+    num_rows = set()
+    pool = EncodingPool(tokenizer, 2)
+    try:
+        for shard in spec.shards:
+            (tmp_path / shard.path).unlink()
+            broken = replace(spec, data_root=tmp_path)
+            ends = []
+            for opened in (stream(broken, tokenizer), SourceStream(broken, pool)):
+                rows = []
+                with pytest.raises(DataError, match=shard.path):
+                    for sourced in opened:
+                        rows.append(row_digest(sourced.row))
+                ends.append(rows)
+            assert ends[0] == ends[1]
+            num_rows.add(len(ends[0]))
+            shutil.copy(spec.data_root / shard.path, tmp_path / shard.path)
+    finally:
+        pool.close()
+    assert max(num_rows) > 0, "one shard at least must be met late"
+
+
+def write_source(folder: Path, corpus: Corpus, lines: list[str]) -> SourceSpec:
+    (folder / "many.jsonl").write_text("".join(line + "\n" for line in lines))
+    return SourceSpec(
+        name="many",
+        corpus=corpus,
+        template=None,
+        data_root=folder,
+        shards=list_shards(corpus, folder),
+        seed=1,
+        sequence_length=64,
+        padding_id=0,
+        max_epochs=2,
+        on_exhausted="stop",
+    )
+
+
+def many(make_corpus: object, extra: str = "") -> Corpus:
+    text = f'language: en\nkind: text\npaths: ["many.jsonl"]\n{extra}\n'
+    return make_corpus(text, name="many")  # type: ignore[operator, no-any-return]
+
+
+def test_too_many_bad_records_stop_the_source_also_behind_a_resume(
+    tmp_path: Path, make_corpus: object, tokenizer: Tokenizer
+) -> None:
+    good, bad = json.dumps({"text": "the old bridge sings"}), "{"
+    lines = [bad if index % 50 == 0 else good for index in range(3000)]
+    spec = write_source(tmp_path, many(make_corpus), lines)
+    rows = []
+    with pytest.raises(DataError, match=r"source 'many': \d+ of 1\d\d\d records are bad") as caught:
+        rows.extend(stream(spec, tokenizer))
+    assert "many.jsonl, record" in str(caught.value)
+    with pytest.raises(DataError, match=r"source 'many': \d+ of 1\d\d\d records are bad"):
+        list(stream(spec, tokenizer))
+    assert sum(len(sourced.row.pieces) for sourced in rows) > 100
+    for sourced in (rows[0], rows[len(rows) // 2], rows[-1]):
+        with pytest.raises(DataError, match=r"source 'many': \d+ of 1\d\d\d records are bad"):
+            list(stream(spec, tokenizer, sourced.cursor))
+
+
+def test_fewer_bad_records_than_allowed_do_not_stop_it(
+    tmp_path: Path, make_corpus: object, tokenizer: Tokenizer
+) -> None:
+    good, bad = json.dumps({"text": "the old bridge sings"}), "{"
+    lines = [bad if index % 50 == 0 else good for index in range(1500)]
+    spec = write_source(tmp_path, many(make_corpus, "max_bad_fraction: 5%"), lines)
+    opened = stream(spec, tokenizer)
+    num_bad = sum(len(sourced.bad) for sourced in opened)
+    assert opened.exhausted is not None
+    assert num_bad + len(opened.exhausted.bad) == 60
+
+
+@pytest.mark.parametrize(
+    ("line", "extra"),
+    [
+        ('{"text": "x", "keep": 0}', "where: [{field: keep, equal: 1}]"),
+        ("{", "max_bad_fraction: 100%"),
+    ],
+)
+def test_a_source_without_any_document_is_an_error_not_an_endless_loop(
+    line: str, extra: str, tmp_path: Path, make_corpus: object, tokenizer: Tokenizer
+) -> None:
+    spec = write_source(tmp_path, many(make_corpus, extra), [line] * 20)
+    with pytest.raises(DataError, match=r"'many': a whole epoch gave no document: of 20 records"):
+        next(stream(replace(spec, max_epochs=1e9), tokenizer))
+
+
+def test_a_shard_that_shrank_since_the_state_was_made_is_noticed(
+    tmp_path: Path, make_corpus: object, tokenizer: Tokenizer
+) -> None:
+    long = json.dumps({"text": "the old bridge sings of rain " * 40})
+    spec = write_source(tmp_path, many(make_corpus), [long] * 3)
+    rows = list(islice(stream(spec, tokenizer), 3))
+    shard = tmp_path / "many.jsonl"
+    shard.write_text(json.dumps({"text": "short"}).ljust(shard.stat().st_size - 1) + "\n")
+    with pytest.raises(DataError, match="the shard has changed since the state was made"):
+        next(stream(spec, tokenizer, rows[-1].cursor))
+
+
+def test_a_shard_of_another_size_than_listed_is_refused(
+    tmp_path: Path, make_corpus: object, tokenizer: Tokenizer
+) -> None:
+    spec = write_source(tmp_path, many(make_corpus), [json.dumps({"text": "the old bridge"})] * 3)
+    with (tmp_path / "many.jsonl").open("a") as shard:
+        shard.write(json.dumps({"text": "one more"}) + "\n")
+    with pytest.raises(DataError, match="it has been changed since"):
+        next(stream(spec, tokenizer))
