@@ -1,0 +1,1 @@
+"""Models: sizes, loading without pickle or remote code, rows for a larger vocabulary."""
