@@ -1,0 +1,193 @@
+"""What a step leaves in the run folder: its line of metrics, and a record of each of its rows.
+
+Rank 0 writes; every rank counts, so that the counts are in each rank's hands when a checkpoint is
+saved.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linly.curriculum.mixture import Mixture
+from linly.data.mixed_row import MixedRow
+from linly.runs import RowRecord
+from linly.training.guards import RowLoss, loss_by_source
+
+MAX_BUFFERED_ROWS = 100_000
+
+
+@dataclass(frozen=True, slots=True)
+class StepFacts:
+    """What the trainer knows of a step beside its rows.
+
+    Attributes:
+        grad_norm: Before clipping; infinite when the step was skipped.
+        seconds: From the end of the step before, without evaluation and saving.
+        wait_s: Of these, waiting for data.
+    """
+
+    step: int
+    lr: float
+    grad_norm: float
+    skipped: bool
+    seconds: float
+    wait_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What throughput is measured against.
+
+    Attributes:
+        flops_per_token: Of forward and backward.
+        peak_flops: Of all devices together; None where it is not known.
+    """
+
+    world_size: int
+    flops_per_token: float
+    peak_flops: float | None
+
+
+class Bookkeeper:
+    """Counts rows and tokens, and makes the records of each step."""
+
+    def __init__(self, mixture: Mixture, machine: Machine, *, sequence_length: int) -> None:
+        """Start a run's counts at zero."""
+        self._mixture = mixture
+        self._machine = machine
+        self._sequence_length = sequence_length
+        self._rows = dict.fromkeys(mixture.sources, 0)
+        self._supervised = dict.fromkeys(mixture.sources, 0)
+        self._epochs = dict.fromkeys(mixture.sources, 0)
+        self._row_records: list[RowRecord] = []
+        self.largest_drift = 0.0
+        self.tokens_seen = 0
+
+    def count(
+        self, rows: Sequence[MixedRow], losses: Sequence[RowLoss], facts: StepFacts
+    ) -> dict[str, Any]:
+        """Count a step's rows and make its line of metrics.
+
+        Args:
+            rows: The whole global batch, in order.
+            losses: Of the same rows.
+            facts: Of the step.
+        """
+        before = np.array([self._rows[source] for source in self._mixture.sources])
+        drift = self._drift(rows, before)
+        self.largest_drift = max(self.largest_drift, float(np.abs(drift).max()))
+        for mixed in rows:
+            self._rows[mixed.row.source] += 1
+            self._supervised[mixed.row.source] += mixed.row.num_supervised
+            self._epochs[mixed.row.source] = mixed.row.epoch
+        num_tokens = len(rows) * self._sequence_length
+        self.tokens_seen += num_tokens
+        self._add_row_records(rows, losses, facts.step)
+        farthest = np.abs(drift).argmax(axis=0)
+        return self._metrics(rows, losses, facts, drift[farthest, np.arange(drift.shape[1])])
+
+    def take_row_records(self) -> list[RowRecord]:
+        """Row records not handed out yet."""
+        records, self._row_records = self._row_records, []
+        return records
+
+    @property
+    def should_flush(self) -> bool:
+        """Whether the row records at hand are many."""
+        return len(self._row_records) >= MAX_BUFFERED_ROWS
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counts, as JSON."""
+        return {
+            "rows": self._rows,
+            "supervised": self._supervised,
+            "epochs": self._epochs,
+            "largest_drift": self.largest_drift,
+            "tokens_seen": self.tokens_seen,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint's counts."""
+        self._rows |= state["rows"]
+        self._supervised |= state["supervised"]
+        self._epochs |= state["epochs"]
+        self.largest_drift = state["largest_drift"]
+        self.tokens_seen = state["tokens_seen"]
+
+    def _drift(self, rows: Sequence[MixedRow], before: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Rows minus integral after each row of the step, float64 [rows, sources]."""
+        names = {source: column for column, source in enumerate(self._mixture.sources)}
+        made = np.zeros((len(rows), len(names)))
+        made[np.arange(len(rows)), [names[mixed.row.source] for mixed in rows]] = 1
+        after = np.array([mixed.index + 1 for mixed in rows])
+        drift: NDArray[np.float64] = before + made.cumsum(axis=0) - self._mixture.integral(after)
+        return drift
+
+    def _add_row_records(
+        self, rows: Sequence[MixedRow], losses: Sequence[RowLoss], step: int
+    ) -> None:
+        rows_per_rank = len(rows) // self._machine.world_size
+        for position, (mixed, loss) in enumerate(zip(rows, losses, strict=True)):
+            self._row_records.append(
+                RowRecord(
+                    row=mixed.index,
+                    step=step,
+                    rank=position // rows_per_rank,
+                    world_size=self._machine.world_size,
+                    source=mixed.row.source,
+                    epoch=mixed.row.epoch,
+                    supervised_tokens=loss.targets,
+                    padding=mixed.row.num_padding,
+                    loss=loss.nll / loss.targets if loss.targets else None,
+                    pieces=mixed.row.pieces,
+                )
+            )
+
+    def _metrics(
+        self,
+        rows: Sequence[MixedRow],
+        losses: Sequence[RowLoss],
+        facts: StepFacts,
+        drift: NDArray[np.float64],
+    ) -> dict[str, Any]:
+        """A step's line; `drift` is each source's at its row farthest from the plan."""
+        sources = self._mixture.sources
+        targets = sum(loss.targets for loss in losses)
+        planned = self._mixture.shares([mixed.index for mixed in rows]).mean(axis=0)
+        realized = dict.fromkeys(sources, 0.0)
+        for mixed in rows:
+            realized[mixed.row.source] += 1 / len(rows)
+        integral = self._mixture.integral([rows[-1].index + 1])[0]
+        tokens_per_second = len(rows) * self._sequence_length / facts.seconds
+        peak = self._machine.peak_flops
+        return {
+            "step": facts.step,
+            "time": time.time(),
+            "tokens_seen": self.tokens_seen,
+            "loss": math.fsum(loss.nll for loss in losses) / targets if targets else None,
+            "loss_by_source": loss_by_source(losses),
+            "lr": facts.lr,
+            "grad_norm": facts.grad_norm,
+            "tokens_per_second": tokens_per_second,
+            "data_wait_fraction": facts.wait_s / facts.seconds,
+            "target_share_by_source": _by_source(sources, planned),
+            "realized_share_by_source": realized,
+            "rows_by_source": dict(self._rows),
+            "planned_rows_by_source": _by_source(sources, integral),
+            "drift_rows_by_source": _by_source(sources, drift),
+            "supervised_tokens_by_source": dict(self._supervised),
+            "epoch_by_source": dict(self._epochs),
+            "mfu": tokens_per_second * self._machine.flops_per_token / peak if peak else None,
+            "skipped": facts.skipped,
+        }
+
+
+def _by_source(sources: Sequence[str], values: NDArray[np.float64]) -> dict[str, float]:
+    return {source: float(value) for source, value in zip(sources, values, strict=True)}

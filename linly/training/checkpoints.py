@@ -1,0 +1,287 @@
+"""Checkpoints of a run: saved whole or not at all, by all ranks, and loaded at any world size.
+
+Each rank writes the parameters dealt to it into a hidden folder; the manifest is written last and
+the folder renamed. What a crash leaves behind is hidden and is cleaned before the next save.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from linly.config.settings import CheckpointSettings
+from linly.errors import CheckpointError
+from linly.files import fsync_directory, publish
+from linly.training.engine import Engine
+from linly.training.manifest import (
+    STATE,
+    FileEntry,
+    Manifest,
+    folder_name,
+    list_checkpoints,
+    no_whole_checkpoint,
+    step_of,
+)
+from linly.training.processes import Processes
+from linly.training.randomness import capture_random_states, restore_random_states
+from linly.training.stored import STATE_KEYS, read_parameter
+
+
+class Checkpoints:
+    """The checkpoints of a run's folder; all methods are collectives unless they say otherwise."""
+
+    def __init__(self, folder: Path, processes: Processes, settings: CheckpointSettings) -> None:
+        """Look after the checkpoints in `folder`, which exists."""
+        self._folder = folder
+        self._processes = processes
+        self._settings = settings
+
+    # -- saving -------------------------------------------------------------------------------
+
+    def save(self, engine: Engine, step: int, state: dict[str, Any]) -> Path:
+        """Save weights, moments, random states and `state` (JSON) as the checkpoint of `step`.
+
+        Raises:
+            CheckpointError: A rank could not write its part; earlier checkpoints are untouched.
+        """
+        partial = self._folder / f".{folder_name(step)}.partial"
+        try:
+            with self._processes.together(f"checkpoint {folder_name(step)}"):
+                self._prepare(partial)
+            part = self._collect(engine)
+            entries: dict[str, FileEntry] = {}
+            with self._processes.together(f"checkpoint {folder_name(step)}"):
+                entries = self._write_part(partial, part)
+            parameters = sorted({key.split(".", 1)[1] for key in part})
+            parts = self._processes.gather_json(
+                {
+                    "files": {name: [e.size_bytes, e.sha256] for name, e in entries.items()},
+                    "parameters": parameters,
+                }
+            )
+            with self._processes.together(f"checkpoint {folder_name(step)}"):
+                if self._processes.is_first:
+                    self._publish(partial, step, state, parts)
+        except BaseException:
+            if self._processes.is_first:
+                shutil.rmtree(partial, ignore_errors=True)
+            raise
+        return self._folder / folder_name(step)
+
+    def _prepare(self, partial: Path) -> None:
+        if self._processes.is_first:
+            with _as_checkpoint_error(partial):
+                self._remove_leftovers()
+                partial.mkdir()
+
+    def _remove_leftovers(self) -> None:
+        """Remove what broken saves and interrupted removals left; none of it is a checkpoint."""
+        for path in self._folder.glob(".step-*"):
+            shutil.rmtree(path)
+
+    def _collect(self, engine: Engine) -> dict[str, torch.Tensor]:
+        """Master weights and moments of the parameters dealt to this rank, on the CPU."""
+        parameters = engine.parameters()
+        sizes = {name: parameter.numel() for name, parameter in parameters.items()}
+        mine = deal(sizes, self._processes.world_size)[self._processes.rank]
+        part = {}
+        for name, parameter in parameters.items():
+            state = engine.full_state(parameter)
+            if name in mine:
+                part.update({f"{key}.{name}": state[key].cpu().contiguous() for key in STATE_KEYS})
+        return part
+
+    def _write_part(self, partial: Path, part: dict[str, torch.Tensor]) -> dict[str, FileEntry]:
+        entries = {}
+        rank = self._processes.rank
+        for name, tensors in (
+            (f"rank-{rank:05d}.safetensors", part),
+            (f"random-{rank:05d}.safetensors", capture_random_states()),
+        ):
+            with _as_checkpoint_error(partial / name):
+                save_file(tensors, partial / name)
+                _fsync_file(partial / name)
+                entries[name] = FileEntry.of(partial / name)
+        return entries
+
+    def _publish(
+        self, partial: Path, step: int, state: dict[str, Any], parts: list[dict[str, Any]]
+    ) -> None:
+        with _as_checkpoint_error(partial):
+            publish(partial / STATE, orjson.dumps(state, option=orjson.OPT_SERIALIZE_NUMPY))
+            files = {STATE: FileEntry.of(partial / STATE)}
+            for part in parts:
+                files.update({name: FileEntry(*entry) for name, entry in part["files"].items()})
+            parameters = {
+                name: f"rank-{rank:05d}.safetensors"
+                for rank, part in enumerate(parts)
+                for name in part["parameters"]
+            }
+            Manifest(step, files, parameters).write(partial)
+            fsync_directory(partial)
+            target = self._folder / folder_name(step)
+            if target.exists():  # torn, or we would have resumed after it
+                target.rename(self._folder / f".{target.name}.replaced")
+            partial.rename(target)
+            fsync_directory(self._folder)
+            self._remove_leftovers()
+            self._retain()
+
+    def _retain(self) -> None:
+        """Remove old checkpoints; called when the newest has just been published whole."""
+        steps = [step_of(path) for path in list_checkpoints(self._folder)]
+        for step in steps[self._settings.keep_last :]:
+            if self._settings.keep_every is None or step % self._settings.keep_every:
+                old = self._folder / folder_name(step)
+                hidden = old.rename(self._folder / f".{old.name}.removing")
+                shutil.rmtree(hidden)
+
+    # -- finding ------------------------------------------------------------------------------
+
+    def newest(self) -> Path | None:
+        """The newest whole checkpoint; a torn one is passed over with a warning that names it.
+
+        Returns:
+            None when nothing was ever saved.
+
+        Raises:
+            CheckpointError: There are checkpoints, and none is whole.
+        """
+        steps = self._steps()
+        problems = []
+        for step in steps:
+            problem = self._damage(self._folder / folder_name(step))
+            if problem is None:
+                return self._folder / folder_name(step)
+            problems.append(problem)
+            if self._processes.is_first:
+                print(f"warning: checkpoint passed over: {problem}", file=sys.stderr)
+        if steps:
+            raise no_whole_checkpoint(self._folder, None, problems)
+        return None
+
+    def of_step(self, step: int) -> Path:
+        """The checkpoint of one step.
+
+        Raises:
+            CheckpointError: It is missing or torn.
+        """
+        folder = self._folder / folder_name(step)
+        if step not in self._steps():
+            raise no_whole_checkpoint(self._folder, step, [])
+        problem = self._damage(folder)
+        if problem is not None:
+            raise no_whole_checkpoint(self._folder, step, [problem])
+        return folder
+
+    def set_aside_after(self, step: int) -> list[str]:
+        """Rename the checkpoints of later steps, so that they are no longer this run's future.
+
+        Returns:
+            Their new names.
+        """
+        names = []
+        with self._processes.together("setting later checkpoints aside"):
+            for path in list_checkpoints(self._folder):
+                if self._processes.is_first and step_of(path) > step:
+                    aside = _free_name(self._folder / f"abandoned-{path.name}")
+                    names.append(path.rename(aside).name)
+        return names
+
+    def _steps(self) -> list[int]:
+        steps: list[int] = self._processes.gather_json(
+            [step_of(path) for path in list_checkpoints(self._folder)]
+        )[0]
+        return steps
+
+    def _damage(self, folder: Path) -> str | None:
+        """What is wrong with a checkpoint; hashing is shared by the ranks."""
+        try:
+            manifest = Manifest.read(folder)
+            mine = sorted(manifest.files)[self._processes.rank :: self._processes.world_size]
+            problem = manifest.damage(folder, mine)
+        except CheckpointError as error:
+            problem = str(error)
+        return next((p for p in self._processes.gather_json(problem) if p is not None), None)
+
+    # -- loading ------------------------------------------------------------------------------
+
+    def load(self, folder: Path, engine: Engine, *, optimizer_steps: int) -> None:
+        """Put a verified checkpoint's weights, moments and random states into the engine.
+
+        Each rank reads the parameters that its share of the optimizer touches, and no others.
+
+        Raises:
+            CheckpointError: The checkpoint holds other parameters than the model.
+        """
+        with self._processes.together(f"loading {folder}"):
+            manifest = Manifest.read(folder)
+            _check_parameters(folder, manifest, engine)
+            for name, parameter in engine.parameters().items():
+                if engine.owns(parameter):
+                    state = read_parameter(folder, manifest, name)
+                    if state["master"].shape != parameter.shape:
+                        raise CheckpointError(
+                            f"{folder}: {name} has shape {tuple(state['master'].shape)}, "
+                            f"in the model {tuple(parameter.shape)}"
+                        )
+                    engine.set_state(parameter, state)
+            random = f"random-{self._processes.rank:05d}.safetensors"
+            if random in manifest.files:  # a larger world has ranks that were not there before
+                restore_random_states(load_file(folder / random))
+        engine.finish_loading(optimizer_steps=optimizer_steps)
+
+
+def deal(sizes: dict[str, int], world_size: int) -> list[set[str]]:
+    """Deal parameters to ranks for writing: largest first, each to the rank with least so far."""
+    loads = [0] * world_size
+    hands: list[set[str]] = [set() for _ in range(world_size)]
+    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
+        rank = loads.index(min(loads))
+        loads[rank] += sizes[name]
+        hands[rank].add(name)
+    return hands
+
+
+def _check_parameters(folder: Path, manifest: Manifest, engine: Engine) -> None:
+    saved, wanted = set(manifest.parameters), set(engine.parameters())
+    if saved != wanted:
+        raise CheckpointError(
+            f"{folder}: parameters of another model: not in the checkpoint "
+            f"{sorted(wanted - saved)[:3]}, not in the model {sorted(saved - wanted)[:3]}"
+        )
+
+
+def _fsync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    free = path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
+
+
+@contextmanager
+def _as_checkpoint_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"writing {path}: {error}; earlier checkpoints are whole. Make room or mend the disk, "
+            "then start the same command again"
+        ) from error

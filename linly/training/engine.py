@@ -1,0 +1,254 @@
+"""DeepSpeed's ZeRO-2 engine as the trainer needs it; the only module that imports deepspeed.
+
+BF16 weights and activations; fp32 master weights, gradient accumulation and gradient reduction.
+The learning rate comes from outside at every step, and a step can be discarded on all ranks
+before it touches weights or moments.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import deepspeed
+import torch
+from deepspeed.accelerator import get_accelerator
+from deepspeed.utils import (
+    logger,
+    safe_get_full_fp32_param,
+    safe_get_full_optimizer_state,
+    safe_set_full_fp32_param,
+    safe_set_full_grad,
+    safe_set_full_optimizer_state,
+)
+from transformers import PreTrainedModel
+
+from linly.config.settings import TrainingSettings
+from linly.data.loader import MicroBatch
+from linly.training.losses import target_nll
+from linly.training.stored import MOMENTS
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What became of a step.
+
+    Attributes:
+        applied: False when the gradients were not finite; then nothing has changed.
+        grad_norm: Before clipping; infinite when not applied.
+    """
+
+    applied: bool
+    grad_norm: float
+
+
+class Engine:
+    """A model under full-parameter training, its optimizer dealt over the ranks (ZeRO-2).
+
+    A step is `accumulation` calls of `accumulate`, then either `step` or `discard`.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, training: TrainingSettings, *, accumulation: int
+    ) -> None:
+        """Take over the model; its weights are cast to BF16 in place."""
+        _no_helper_builds()
+        logger.setLevel(logging.ERROR)
+        _quiet_known_warnings()
+        if training.activation_checkpointing:
+            model.activation_checkpointing_enable({"use_reentrant": False})
+        model.train()
+        optimizer = torch.optim.AdamW(
+            _parameter_groups(model, training.weight_decay),
+            lr=training.lr,
+            betas=training.betas,
+            eps=training.eps,
+            fused=True,
+        )
+        self._engine, self._optimizer, _, _ = deepspeed.initialize(
+            model=model,
+            optimizer=optimizer,
+            config=deepspeed_config(training, accumulation=accumulation),
+        )
+        self._accumulation = accumulation
+        self._world_size = int(torch.distributed.get_world_size())
+        self._micro_batches = 0
+        self._create_moments()
+
+    @property
+    def module(self) -> PreTrainedModel:
+        """The model itself, BF16, the same on all ranks."""
+        module: PreTrainedModel = self._engine.module
+        return module
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return torch.device(self._engine.device)
+
+    def accumulate(self, batch: MicroBatch, *, step_targets: int) -> torch.Tensor:
+        """Forward and backward of one micro-batch.
+
+        DeepSpeed averages over micro-batches and ranks, while a loss here is per token of the
+        whole global batch: each micro-batch's sum is scaled so that the two agree.
+
+        Args:
+            batch: Moved to the model's device here.
+            step_targets: Supervised tokens of the step, over all ranks and micro-batches.
+
+        Returns:
+            float32 [micro_batch], summed negative log-likelihood of each row.
+        """
+        assert self._micro_batches < self._accumulation, "a step has no more micro-batches"
+        ids, labels, position_ids = (
+            tensor.to(self.device, non_blocking=True)
+            for tensor in (batch.ids, batch.labels, batch.position_ids)
+        )
+        losses = target_nll(self._engine, ids, labels, position_ids)
+        scale = self._world_size * self._accumulation / max(1, step_targets)
+        self._engine.backward(losses.sum() * scale)
+        self._micro_batches += 1
+        if self._micro_batches < self._accumulation:
+            self._engine.step()  # counts the micro-batch; the weights move at the last one
+        return losses.detach().sum(dim=1)
+
+    def step(self, *, lr: float) -> StepResult:
+        """Clip and apply the accumulated gradients, unless they are not finite."""
+        assert self._micro_batches == self._accumulation, "a step needs all its micro-batches"
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        self._engine.step()
+        self._micro_batches = 0
+        applied = bool(self._engine.was_step_applied())
+        norm = self._engine.get_global_grad_norm()
+        return StepResult(applied, float(norm) if applied else math.inf)
+
+    def discard(self) -> None:
+        """Drop the accumulated gradients; weights and moments stay as they are.
+
+        Takes the engine's own way for gradients that overflow, so that its counters and buffers
+        end up as after any step.
+        """
+        parameter = min(self._engine.module.parameters(), key=torch.Tensor.numel)
+        safe_set_full_grad(parameter, torch.full_like(parameter, math.inf, dtype=torch.float32))
+        result = self.step(lr=0.0)
+        assert not result.applied, "a poisoned step must not be applied"
+
+    @contextmanager
+    def evaluating(self) -> Iterator[PreTrainedModel]:
+        """The model in evaluation mode without gradients."""
+        self.module.train(False)
+        try:
+            with torch.no_grad():
+                yield self.module
+        finally:
+            self.module.train()
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """Trained parameters by name; a tied one once."""
+        return {
+            name: parameter
+            for name, parameter in self.module.named_parameters()
+            if parameter.requires_grad
+        }
+
+    def owns(self, parameter: torch.nn.Parameter) -> bool:
+        """Whether this rank's share of the optimizer holds any of the parameter."""
+        return getattr(parameter, "_hp_mapping", None) is not None
+
+    def full_state(self, parameter: torch.nn.Parameter) -> dict[str, torch.Tensor]:
+        """Master weight and moments, whole, fp32 on the device; a collective on all ranks."""
+        state = {"master": safe_get_full_fp32_param(parameter)}
+        for key in MOMENTS:
+            state[key] = safe_get_full_optimizer_state(parameter, key)
+        return state
+
+    def set_state(self, parameter: torch.nn.Parameter, state: dict[str, torch.Tensor]) -> None:
+        """Set this rank's part of master weight and moments from whole tensors; no collective.
+
+        Call `finish_loading` when all parameters are set.
+        """
+        safe_set_full_fp32_param(parameter, state["master"])
+        for key in MOMENTS:
+            safe_set_full_optimizer_state(parameter, state[key], key)
+
+    def finish_loading(self, *, optimizer_steps: int) -> None:
+        """Make the BF16 weights those of the master; a collective on all ranks.
+
+        Args:
+            optimizer_steps: Steps applied so far (AdamW corrects its moments' bias by it).
+        """
+        for partition in self._partitions():
+            self._optimizer.optimizer.state[partition]["step"].fill_(optimizer_steps)
+        self._optimizer.update_lp_params()
+
+    def optimizer_steps(self) -> int:
+        """Steps applied so far; skipped ones are not counted."""
+        return int(self._optimizer.optimizer.state[self._partitions()[0]]["step"].item())
+
+    def _partitions(self) -> list[torch.Tensor]:
+        """This rank's flat fp32 share of each parameter group."""
+        partitions: list[torch.Tensor] = self._optimizer.single_partition_of_fp32_groups
+        return partitions
+
+    def _create_moments(self) -> None:
+        """Create AdamW's state before the first step, so that a checkpoint can be put into it.
+
+        DeepSpeed 0.19 links parameters to it when the first group has stepped and forgets the
+        others; linking once by hand, with all states there, covers every group.
+        """
+        for partition in self._partitions():
+            self._optimizer.optimizer.state[partition] = {
+                "step": torch.zeros((), dtype=torch.float32, device=partition.device),
+                **{key: torch.zeros_like(partition, requires_grad=False) for key in MOMENTS},
+            }
+        self._optimizer._hp_optimizer_states_linked = False
+        self._optimizer._lazy_init_hp_params_optimizer_state()
+
+
+def deepspeed_config(training: TrainingSettings, *, accumulation: int) -> dict[str, Any]:
+    """DeepSpeed's configuration for a recipe's settings."""
+    return {
+        "train_micro_batch_size_per_gpu": training.micro_batch,
+        "gradient_accumulation_steps": accumulation,
+        "gradient_clipping": training.clip,
+        "bf16": {"enabled": True, "check_grad_overflow": True},
+        "data_types": {"grad_accum_dtype": "fp32"},
+        "communication_data_type": "fp32",
+        "zero_optimization": {
+            "stage": 2,
+            "contiguous_gradients": True,
+            "overlap_comm": torch.cuda.is_available(),
+            "reduce_scatter": True,
+        },
+        "steps_per_print": None,
+    }
+
+
+def _parameter_groups(model: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameters with weight decay, and norms and biases (one dimension) without."""
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _no_helper_builds() -> None:
+    """Keep DeepSpeed from compiling its shared-memory helper on the CPU.
+
+    Only its inference uses the helper; building it takes a compiler, ninja and 20 seconds.
+    """
+    if get_accelerator().device_name() == "cpu":
+        deepspeed.ops.__compatible_ops__ = {"deepspeed_shm_comm": False}
+
+
+def _quiet_known_warnings() -> None:
+    """Silence what DeepSpeed 0.19 makes torch say at every start, and nobody here can act on."""
+    warnings.filterwarnings("ignore", message=r"`torch\.distributed\.\w+` is deprecated")

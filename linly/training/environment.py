@@ -1,0 +1,30 @@
+"""On what a run runs: machine and versions, for the record of each start."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import socket
+from typing import Any
+
+import torch
+
+_PACKAGES = ("linly", "torch", "deepspeed", "transformers", "sentencepiece", "numpy")
+
+
+def describe_machine() -> dict[str, Any]:
+    """Host, processors and accelerators of this process's node."""
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+    return {"host": socket.gethostname(), "cpus": os.cpu_count(), "gpus": gpus}
+
+
+def describe_versions() -> dict[str, str]:
+    """Versions of Python and of the packages that decide what is computed."""
+    versions = {"python": platform.python_version()}
+    for package in _PACKAGES:
+        try:
+            versions[package] = importlib.metadata.version(package)
+        except importlib.metadata.PackageNotFoundError:
+            versions[package] = "not installed"
+    return versions

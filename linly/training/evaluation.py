@@ -1,0 +1,244 @@
+"""Evaluation on held-out documents, per source, in loss and in bits per byte.
+
+Every token of a document but its first is predicted once: documents longer than a row are cut into
+windows that share one token. Windows are packed into rows with positions that start again, so that
+short documents cost little; the packing does not depend on the number of ranks.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import GenerationConfig, PreTrainedModel
+
+from linly.config.recipe import Recipe
+from linly.data.encoding import encode_documents
+from linly.data.types import IGNORE_LABEL, Document, EncodedDocument
+from linly.tokenization.tokenizer import Tokenizer
+from linly.training.losses import target_nll
+from linly.training.processes import Processes
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The held-out documents of a source.
+
+    Attributes:
+        windows: (ids, labels), each int32 [up to sequence_length], labels unshifted.
+        num_documents: Documents they are cut from.
+        size_bytes: UTF-8 bytes of the documents' supervised text.
+    """
+
+    source: str
+    language: str
+    kind: str
+    windows: tuple[tuple[NDArray[np.int32], NDArray[np.int32]], ...]
+    num_documents: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a window lies: positions [start, end) of a row."""
+
+    row: int
+    start: int
+    end: int
+
+
+class Evaluator:
+    """Evaluates a model on a fixed set of documents; all ranks take part."""
+
+    def __init__(
+        self,
+        held_out: Sequence[HeldOut],
+        processes: Processes,
+        *,
+        sequence_length: int,
+        batch_rows: int,
+    ) -> None:
+        """Pack the windows of all sources, each source by itself."""
+        self._held_out = [source for source in held_out if source.windows]
+        self._processes = processes
+        self._batch_rows = batch_rows
+        self._rows: list[tuple[NDArray[np.int64], ...]] = []
+        self._places: list[list[_Place]] = []
+        for source in self._held_out:
+            self._places.append(self._pack(source, sequence_length))
+
+    def evaluate(self, model: PreTrainedModel) -> dict[str, dict[str, Any]]:
+        """Loss and bits per byte of every source that has held-out documents.
+
+        Args:
+            model: In evaluation mode, without gradients; the same on all ranks.
+
+        Returns:
+            The `sources` of a line of evaluations.jsonl, the same on all ranks.
+        """
+        nll = np.zeros((len(self._rows), self._row_length()))
+        mine = range(self._processes.rank, self._num_batches(), self._processes.world_size)
+        for batch in mine:
+            first = batch * self._batch_rows
+            rows = self._rows[first : first + self._batch_rows]
+            nll[first : first + len(rows), 1:] = self._batch_nll(model, rows)
+        places = [place for places in self._places for place in places]
+        sums = torch.tensor(
+            [nll[place.row, place.start : place.end].sum() for place in places],
+            dtype=torch.float64,
+        )
+        totals = iter(self._processes.sum(sums).tolist())  # each window is one rank's, others add 0
+        return {
+            source.source: _result(source, math.fsum(next(totals) for _ in source.windows))
+            for source in self._held_out
+        }
+
+    def _batch_nll(
+        self, model: PreTrainedModel, rows: Sequence[tuple[NDArray[np.int64], ...]]
+    ) -> NDArray[np.float32]:
+        ids, labels, positions = (
+            torch.from_numpy(np.stack(column)).to(self._processes.device)
+            for column in zip(*rows, strict=True)
+        )
+        losses: NDArray[np.float32] = target_nll(model, ids, labels, positions).cpu().numpy()
+        return losses
+
+    def _pack(self, source: HeldOut, sequence_length: int) -> list[_Place]:
+        """Lay a source's windows into rows, longest first, each into the first row with room."""
+        places: dict[int, _Place] = {}
+        room: list[int] = []
+        base = len(self._rows)
+        order = sorted(range(len(source.windows)), key=lambda i: -len(source.windows[i][0]))
+        for index in order:
+            ids, labels = source.windows[index]
+            row = next((r for r, left in enumerate(room) if left >= len(ids)), len(room))
+            if row == len(room):
+                room.append(sequence_length)
+                self._rows.append(_empty_row(sequence_length))
+            start = sequence_length - room[row]
+            end = start + len(ids)
+            row_ids, row_labels, row_positions = self._rows[base + row]
+            row_ids[start:end], row_labels[start:end] = ids, labels
+            row_positions[start:end] = np.arange(len(ids))
+            room[row] -= len(ids)
+            places[index] = _Place(base + row, start, end)
+        for row, left in enumerate(room):
+            self._rows[base + row][2][sequence_length - left :] = np.arange(left)
+        return [places[index] for index in range(len(places))]
+
+    def _num_batches(self) -> int:
+        return -(-len(self._rows) // self._batch_rows)
+
+    def _row_length(self) -> int:
+        return len(self._rows[0][0]) if self._rows else 1
+
+
+def prepare_held_out(
+    recipe: Recipe, documents: Mapping[str, Sequence[Document]], tokenizer: Tokenizer
+) -> list[HeldOut]:
+    """Encode the held-out documents of each source that has any and cut them into windows."""
+    held_out = []
+    for source in sorted(source for source in documents if documents[source]):
+        corpus = recipe.corpora[recipe.curriculum.sources[source][1].corpus]
+        encoded = encode_documents(tokenizer, documents[source])
+        held_out.append(
+            HeldOut(
+                source,
+                corpus.language,
+                corpus.kind,
+                tuple(
+                    window
+                    for document in encoded
+                    for window in windows(document, recipe.data.sequence_length)
+                ),
+                len(encoded),
+                sum(
+                    len(segment.text.encode())
+                    for document in documents[source]
+                    for segment in document.segments
+                    if segment.supervised and segment.form != "special"
+                ),
+            )
+        )
+    return held_out
+
+
+def windows(
+    document: EncodedDocument, length: int
+) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+    """Cut a document so that each token but the first is a target in one window.
+
+    The end-of-sequence token is a target in none: it stands for no byte of text.
+
+    Yields:
+        ids and unshifted labels, int32 [up to `length`].
+    """
+    labels = np.where(document.supervised, document.ids, IGNORE_LABEL).astype(np.int32)
+    labels[-1] = IGNORE_LABEL
+    for start in range(0, max(1, len(labels) - 1), length - 1):
+        window = labels[start : start + length].copy()
+        window[0] = IGNORE_LABEL
+        if (window != IGNORE_LABEL).any():
+            yield document.ids[start : start + length], window
+
+
+def generate_samples(
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    processes: Processes,
+    *,
+    max_new_tokens: int,
+) -> list[dict[str, str]]:
+    """The model's most likely continuation of each prompt; prompts are dealt over the ranks.
+
+    The model is in evaluation mode, without gradients, and the same on all ranks.
+    """
+    settings = GenerationConfig.from_dict(
+        {
+            "do_sample": False,
+            "max_new_tokens": max_new_tokens,
+            "bos_token_id": tokenizer.bos_id,
+            "eos_token_id": tokenizer.eos_id,
+            "pad_token_id": tokenizer.eos_id,
+        }
+    )
+    mine = {}
+    for index in range(processes.rank, len(prompts), processes.world_size):
+        ids = torch.tensor([[tokenizer.bos_id, *tokenizer.encode(prompts[index]).tolist()]])
+        ids = ids.to(processes.device)
+        output = model.generate(  # type: ignore[operator]
+            ids, attention_mask=torch.ones_like(ids), generation_config=settings
+        )
+        mine[str(index)] = tokenizer.decode(
+            [i for i in output[0, ids.shape[1] :].tolist() if i != tokenizer.eos_id]
+        )
+    texts = {index: text for part in processes.gather_json(mine) for index, text in part.items()}
+    return [{"prompt": prompt, "text": texts[str(index)]} for index, prompt in enumerate(prompts)]
+
+
+def _empty_row(length: int) -> tuple[NDArray[np.int64], ...]:
+    """ids, labels, positions of a row without windows."""
+    return (
+        np.zeros(length, np.int64),
+        np.full(length, IGNORE_LABEL, np.int64),
+        np.arange(length, dtype=np.int64),
+    )
+
+
+def _result(source: HeldOut, nll: float) -> dict[str, Any]:
+    targets = sum(int((labels != IGNORE_LABEL).sum()) for _, labels in source.windows)
+    return {
+        "language": source.language,
+        "kind": source.kind,
+        "documents": source.num_documents,
+        "loss": nll / targets,
+        "bits_per_byte": nll / math.log(2) / source.size_bytes,
+        "tokens": targets,
+        "bytes": source.size_bytes,
+    }

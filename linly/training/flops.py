@@ -1,0 +1,31 @@
+"""How much of the device's arithmetic a step uses (MFU)."""
+
+from __future__ import annotations
+
+import torch
+from transformers import PreTrainedModel
+
+_PEAK_BF16 = {"H200": 989e12, "H100": 989e12, "H800": 989e12, "B200": 2250e12, "A100": 312e12}
+"""Dense BF16 floating-point operations a second, by the makers' data sheets."""
+
+
+def flops_per_token(model: PreTrainedModel, *, sequence_length: int) -> float:
+    """Operations of forward and backward a token: 6 a weight, and causal attention.
+
+    The input embedding is a look-up and counts only when it is also the output layer. What
+    activation checkpointing computes twice counts once.
+    """
+    config = model.config
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    if not config.tie_word_embeddings:
+        weights -= sum(p.numel() for p in model.get_input_embeddings().parameters())
+    attention: float = 6 * config.num_hidden_layers * config.hidden_size * sequence_length
+    return 6.0 * weights + attention
+
+
+def peak_flops(device: torch.device) -> float | None:
+    """Of one device, by its data sheet; None where it is not known (a CPU)."""
+    if device.type != "cuda":
+        return None
+    name = torch.cuda.get_device_name(device)
+    return next((peak for key, peak in _PEAK_BF16.items() if key in name), None)

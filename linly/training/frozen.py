@@ -1,0 +1,175 @@
+"""What a run fixes at its start, so that files added later change nothing.
+
+runs/NAME/
+  recipe.yaml, curriculum.yaml   as resolved
+  shards/SOURCE.jsonl            the shards of each source, with their sizes
+  held_out/SOURCE.jsonl          the documents that evaluations use
+  model/                         configuration and tokenizer of the model
+"""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from linly.config.recipe import Recipe
+from linly.curriculum.plan import Available, Batch, check_epochs, make_plan
+from linly.data.estimate import estimate_tokens
+from linly.data.first_records import check_first_records
+from linly.data.held_out import held_out_documents
+from linly.data.shards import list_shards
+from linly.data.types import Document, Segment, Shard
+from linly.errors import CheckpointError
+from linly.files import publish, publish_text
+from linly.runs import RunFolder
+from linly.tokenization.byte_level import COMPANIONS, TOKENIZER_JSON
+from linly.tokenization.tokenizer import Tokenizer
+from linly.training.processes import Processes
+
+MODEL_FILES = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.model",
+    TOKENIZER_JSON,
+    *COMPANIONS,
+)
+
+
+def freeze(
+    run: RunFolder, recipe: Recipe, model: Path, tokenizer: Tokenizer, processes: Processes
+) -> None:
+    """Write everything a run fixes; sources are dealt over the ranks, as some take long to scan.
+
+    Raises:
+        ConfigError: The curriculum reads a source more often than its `max_epochs`.
+        DataError: A source has no shards, one cannot be read, or the records are not as its
+            corpus file says.
+    """
+    with processes.together("preparing the run folder"):
+        if processes.is_first:
+            for name in ("shards", "held_out", "model"):
+                shutil.rmtree(run.path / name, ignore_errors=True)
+                (run.path / name).mkdir()
+            write_recipe(run, recipe)
+            for name in MODEL_FILES:
+                if (model / name).is_file():
+                    shutil.copyfile(model / name, run.path / "model" / name)
+    with processes.together("listing shards and held-out documents"):
+        sources = sorted(recipe.curriculum.sources)
+        mine = {
+            source: _freeze_source(run, recipe, source, tokenizer)
+            for source in sources[processes.rank :: processes.world_size]
+        }
+    _check_epochs(recipe, [entry for part in processes.gather_json(mine) for entry in part.items()])
+
+
+def _check_epochs(recipe: Recipe, found: Iterable[tuple[str, dict[str, Any]]]) -> None:
+    """Refuse a run that would run out of a source, before its first step."""
+    plan = make_plan(
+        recipe.curriculum,
+        sequence_length=recipe.data.sequence_length,
+        batch=Batch(recipe.data.global_batch, recipe.training.micro_batch),
+        available={source: Available(**values) for source, values in found},
+    )
+    check_epochs(plan, recipe.curriculum)
+
+
+def write_recipe(run: RunFolder, recipe: Recipe) -> None:
+    """Write the recipe and curriculum as resolved."""
+    publish_text(run.path / "recipe.yaml", recipe.to_yaml())
+    publish_text(run.path / "curriculum.yaml", recipe.curriculum.to_yaml())
+
+
+def _freeze_source(
+    run: RunFolder, recipe: Recipe, source: str, tokenizer: Tokenizer
+) -> dict[str, Any]:
+    """Write one source's lists; returns the fields of its `Available`."""
+    share = recipe.curriculum.sources[source][1]
+    corpus = recipe.corpora[share.corpus]
+    shards = list_shards(corpus, recipe.data_root)
+    check_first_records(source, corpus, recipe.data_root, shards, template=share.template)
+    _write_lines(
+        run.path / "shards" / f"{source}.jsonl",
+        ({"path": shard.path, "size_bytes": shard.size_bytes} for shard in shards),
+    )
+    documents = held_out_documents(
+        source,
+        corpus,
+        recipe.data_root,
+        shards,
+        max_documents=recipe.evaluation.max_documents,
+        template=share.template,
+    )
+    _write_lines(
+        run.path / "held_out" / f"{source}.jsonl",
+        (
+            {
+                "shard": document.shard,
+                "record": document.record,
+                "segments": [[s.text, s.supervised, s.form] for s in document.segments],
+            }
+            for document in documents
+        ),
+    )
+    estimate = estimate_tokens(
+        source, corpus, recipe.data_root, shards, tokenizer, template=share.template
+    )
+    return {
+        "tokens": estimate.tokens,
+        "supervised_tokens": estimate.supervised_tokens,
+        "exact": estimate.exact,
+        "has_held_out": bool(documents),
+    }
+
+
+def read_shards(run: RunFolder, recipe: Recipe) -> dict[str, tuple[Shard, ...]]:
+    """The frozen shard list of each source."""
+    return {
+        source: tuple(
+            Shard(line["path"], line["size_bytes"])
+            for line in _read_lines(run.path / "shards" / f"{source}.jsonl")
+        )
+        for source in sorted(recipe.curriculum.sources)
+    }
+
+
+def read_held_out(run: RunFolder, recipe: Recipe) -> dict[str, list[Document]]:
+    """The frozen held-out documents of each source."""
+    return {
+        source: [
+            Document(
+                line["shard"],
+                line["record"],
+                tuple(Segment(*segment) for segment in line["segments"]),
+            )
+            for line in _read_lines(run.path / "held_out" / f"{source}.jsonl")
+        ]
+        for source in sorted(recipe.curriculum.sources)
+    }
+
+
+def model_identity(folder: Path) -> dict[str, str]:
+    """What must not change in a run's model besides its weights: configuration and tokenizer."""
+    return {
+        "config": hashlib.sha256((folder / "config.json").read_bytes()).hexdigest(),
+        "tokenizer": Tokenizer.load(folder).fingerprint,
+    }
+
+
+def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:
+    publish(path, b"".join(orjson.dumps(line) + b"\n" for line in lines))
+
+
+def _read_lines(path: Path) -> list[dict[str, Any]]:
+    try:
+        return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise CheckpointError(
+            f"{path}: what the run fixed at its start cannot be read: {error}; bring the file "
+            "back from a copy, or start another run with run=PATH"
+        ) from error

@@ -1,0 +1,129 @@
+"""Generation from a model folder or straight from a run's checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import GenerationConfig, PreTrainedModel
+
+from linly.data.templates import alpaca, alpaca_no_input, linly
+from linly.errors import ConfigError
+from linly.modeling.load import load_model
+from linly.runs import RunFolder
+from linly.tokenization.tokenizer import Tokenizer
+from linly.training.export import assemble, parse_run
+from linly.training.manifest import verified
+
+TEMPLATES = {"alpaca": alpaca, "alpaca-no-input": alpaca_no_input, "linly": linly}
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Attributes:
+        temperature: 0 takes the likeliest token, and what follows does not matter.
+        top_k: Of so many likeliest tokens; 0 of all.
+        top_p: Of the likeliest tokens that make up this probability.
+        repetition_penalty: 1 is none.
+    """
+
+    max_new_tokens: int = 256
+    temperature: float = 1.0
+    top_k: int = 10
+    top_p: float = 0.85
+    repetition_penalty: float = 1.15
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenModel:
+    """A model ready to generate, and its tokenizer."""
+
+    model: PreTrainedModel
+    tokenizer: Tokenizer
+
+
+def open_model(text: str) -> OpenModel:
+    """Load a model folder, or the newest whole (or named) checkpoint of a run.
+
+    Raises:
+        LinlyError: It is neither, or it is damaged.
+    """
+    folder, step = parse_run(text)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if (folder / "checkpoints").is_dir():
+        run = RunFolder.open(folder)
+        checkpoint, manifest = verified(run.checkpoints, step)
+        model = assemble(run, checkpoint, manifest, torch.bfloat16)
+        folder = folder / "model"
+    else:
+        model = load_model(folder)
+    return OpenModel(model.to(device).train(False), Tokenizer.load(folder))  # type: ignore[arg-type]
+
+
+def generate_texts(
+    opened: OpenModel, prompts: Sequence[str], *, template: str, sampling: Sampling
+) -> Iterator[str]:
+    """What the model writes after each prompt, up to the end of its document.
+
+    Raises:
+        ConfigError: There is no such template, or a prompt is too long.
+    """
+    settings = _settings(opened.tokenizer, sampling)
+    for prompt in prompts:
+        text = apply_template(template, prompt)
+        ids = torch.tensor(
+            [[opened.tokenizer.bos_id, *opened.tokenizer.encode(text).tolist()]],
+            device=opened.model.device,
+        )
+        limit = opened.model.config.max_position_embeddings
+        if ids.shape[1] + sampling.max_new_tokens > limit:
+            raise ConfigError(
+                f"a prompt of {ids.shape[1]:,} tokens and {sampling.max_new_tokens:,} new ones are "
+                f"more than the model's {limit:,} positions: shorten it, or lower --max-new-tokens"
+            )
+        torch.manual_seed(sampling.seed)
+        output = opened.model.generate(  # type: ignore[operator]
+            ids, attention_mask=torch.ones_like(ids), generation_config=settings
+        )
+        new = output[0, ids.shape[1] :].tolist()
+        yield opened.tokenizer.decode([i for i in new if i != opened.tokenizer.eos_id])
+
+
+def apply_template(template: str, prompt: str) -> str:
+    """The prompt as the template's training documents have it.
+
+    Raises:
+        ConfigError: There is no such template.
+    """
+    if template == "text":
+        return prompt
+    if template not in TEMPLATES:
+        raise ConfigError(f"--template: found {template!r}, allowed: text, {', '.join(TEMPLATES)}")
+    roles = (("instruction", prompt), ("input", ""), ("output", ""))
+    return TEMPLATES[template](roles, 0)[0].text
+
+
+def _settings(tokenizer: Tokenizer, sampling: Sampling) -> GenerationConfig:
+    chosen: dict[str, Any] = {"do_sample": False}
+    if sampling.temperature > 0:
+        chosen = {
+            "do_sample": True,
+            "temperature": sampling.temperature,
+            "top_k": sampling.top_k,
+            "top_p": sampling.top_p,
+        }
+    return GenerationConfig.from_dict(
+        {
+            **chosen,
+            "max_new_tokens": sampling.max_new_tokens,
+            "repetition_penalty": sampling.repetition_penalty,
+            "bos_token_id": tokenizer.bos_id,
+            "eos_token_id": tokenizer.eos_id,
+            "pad_token_id": tokenizer.eos_id,
+        }
+    )

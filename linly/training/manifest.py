@@ -1,0 +1,209 @@
+"""What makes a checkpoint whole: a manifest, written last, with every file's size and hash.
+
+    checkpoints/step-00000100/
+      rank-00000.safetensors ...     parameters dealt to that rank: master weight and moments, fp32
+      random-00000.safetensors ...   that rank's random states
+      state.json                     everything else a run needs to go on
+      manifest.json                  sizes and hashes of the files above
+
+No part of it is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from linly.errors import CheckpointError, LinlyError
+from linly.files import inside, publish, read_limited, sha256_file
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+STATE = "state.json"
+_LIMIT_BYTES = 256 << 20
+_FOLDER = re.compile(r"step-(\d{8,})")
+_FILE = re.compile(r"(rank|random)-\d{5,}\.safetensors|state\.json")
+
+
+@dataclass(frozen=True, slots=True)
+class FileEntry:
+    """A file of a checkpoint as it was written."""
+
+    size_bytes: int
+    sha256: str
+
+    @classmethod
+    def of(cls, path: Path) -> FileEntry:
+        """The entry of a file on disk."""
+        return cls(path.stat().st_size, sha256_file(path))
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The table of contents of a checkpoint.
+
+    Attributes:
+        step: Steps taken when it was saved.
+        files: By name, all but the manifest.
+        parameters: Name of the file that holds each parameter.
+    """
+
+    step: int
+    files: dict[str, FileEntry]
+    parameters: dict[str, str]
+
+    def write(self, folder: Path) -> None:
+        """Write it into the checkpoint's folder; the checkpoint is whole from here on."""
+        publish(folder / MANIFEST, self._encode())
+
+    def _encode(self) -> bytes:
+        """Its bytes; the same value has the same bytes, so a changed byte shows."""
+        content = {
+            "format": FORMAT,
+            "step": self.step,
+            "files": {
+                name: {"size_bytes": entry.size_bytes, "sha256": entry.sha256}
+                for name, entry in self.files.items()
+            },
+            "parameters": self.parameters,
+        }
+        return orjson.dumps({**content, "sha256": _digest(content)})
+
+    @classmethod
+    def read(cls, folder: Path) -> Manifest:
+        """Read and check a checkpoint's manifest, not the files it names.
+
+        Raises:
+            CheckpointError: It is not there, not whole, or names a file outside the folder.
+        """
+        try:
+            data = read_limited(folder / MANIFEST, limit_bytes=_LIMIT_BYTES)
+        except (OSError, LinlyError) as error:
+            raise CheckpointError(f"{folder.name}: {MANIFEST} cannot be read: {error}") from error
+        try:
+            content = orjson.loads(data)
+            version = content["format"]
+            files = {name: FileEntry(**entry) for name, entry in content["files"].items()}
+            manifest = cls(content["step"], files, content["parameters"])
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise CheckpointError(f"{folder.name}: {MANIFEST} is damaged") from error
+        if version != FORMAT:
+            raise CheckpointError(
+                f"{folder.name}: {MANIFEST} has format {version}, this version reads {FORMAT}"
+            )
+        if manifest._encode() != data:
+            raise CheckpointError(f"{folder.name}: {MANIFEST} is damaged: its hash differs")
+        manifest._check_names(folder)
+        return manifest
+
+    def _check_names(self, folder: Path) -> None:
+        for name in self.files:
+            if not _FILE.fullmatch(name):
+                raise CheckpointError(f"{folder.name}: {MANIFEST} names {name!r}: refused")
+            try:
+                inside(folder, name)
+            except LinlyError as error:
+                raise CheckpointError(f"{folder.name}: {error}") from error
+        for parameter, name in self.parameters.items():
+            if name not in self.files:
+                raise CheckpointError(f"{folder.name}: no file {name!r} for {parameter}")
+        if self.step != step_of(folder):
+            raise CheckpointError(f"{folder.name}: {MANIFEST} is that of step {self.step}")
+
+    def damage(self, folder: Path, names: Sequence[str]) -> str | None:
+        """What is wrong with the files of that name, by size and hash; None when nothing is."""
+        for name in names:
+            path = folder / name
+            try:
+                size_bytes = path.stat().st_size
+                if size_bytes != self.files[name].size_bytes:
+                    return (
+                        f"{folder.name}: {name} has {size_bytes:,} bytes, its manifest says "
+                        f"{self.files[name].size_bytes:,}"
+                    )
+                if sha256_file(path) != self.files[name].sha256:
+                    return f"{folder.name}: {name} differs from its hash in the manifest"
+            except OSError as error:
+                return f"{folder.name}: {name} cannot be read: {error.strerror}"
+        return None
+
+
+def folder_name(step: int) -> str:
+    """The name of a step's checkpoint."""
+    return f"step-{step:08d}"
+
+
+def step_of(folder: Path) -> int:
+    """The step of a checkpoint's folder, by its name."""
+    match = _FOLDER.fullmatch(folder.name)
+    assert match is not None, folder
+    return int(match[1])
+
+
+def list_checkpoints(checkpoints: Path) -> list[Path]:
+    """Published checkpoints, whole or torn, newest first."""
+    if not checkpoints.is_dir():
+        return []
+    folders = [path for path in checkpoints.iterdir() if _FOLDER.fullmatch(path.name)]
+    return sorted(folders, key=step_of, reverse=True)
+
+
+def parse_step(text: str) -> int:
+    """The step that a user asks for: `step-200`, `step-00000200` or `200`.
+
+    Raises:
+        CheckpointError: It is none of these.
+    """
+    match = re.fullmatch(r"(?:step-)?(\d{1,12})", text)
+    if match is None:
+        raise CheckpointError(f"checkpoint {text!r}: write step-N, as in step-200")
+    return int(match[1])
+
+
+def verified(checkpoints: Path, step: int | None) -> tuple[Path, Manifest]:
+    """The checkpoint of a step, or the newest whole one, checked by this process alone.
+
+    Raises:
+        CheckpointError: That step's is missing or torn, or there is no whole one.
+    """
+    found = list_checkpoints(checkpoints)
+    if step is not None:
+        found = [path for path in found if step_of(path) == step]
+    problems = []
+    for folder in found:
+        try:
+            manifest = Manifest.read(folder)
+        except CheckpointError as error:
+            problems.append(str(error))
+            continue
+        problem = manifest.damage(folder, sorted(manifest.files))
+        if problem is None:
+            return folder, manifest
+        problems.append(problem)
+    raise no_whole_checkpoint(checkpoints, step, problems)
+
+
+def no_whole_checkpoint(
+    checkpoints: Path, step: int | None, problems: Sequence[str]
+) -> CheckpointError:
+    """The error for a checkpoint that was asked for and cannot be had."""
+    asked = "a whole checkpoint" if step is None else folder_name(step)
+    if problems:
+        return CheckpointError(
+            f"{checkpoints}: {asked} was asked for; found damage: {'; '.join(problems)}. "
+            "Resume another step, bring the files back from a copy, or start another run"
+        )
+    there = [path.name for path in list_checkpoints(checkpoints)]
+    return CheckpointError(
+        f"{checkpoints}: {asked} was asked for; found {', '.join(there) if there else 'none'}"
+    )
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(orjson.dumps(content)).hexdigest()

@@ -1,0 +1,87 @@
+"""The README of an exported model: what it was trained on, as realized, and what came of it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def model_card(run: str, state: Mapping[str, Any], *, exact: bool) -> str:
+    """Markdown for a model folder.
+
+    Args:
+        run: The run's name.
+        state: Of the checkpoint that was exported.
+        exact: Whether there is a tokenizer.json beside tokenizer.model.
+    """
+    books, recipe = state["books"], state["recipe"]
+    languages = sorted({corpus["language"] for corpus in recipe["corpora"].values()})
+    lines = [
+        "---",
+        "library_name: transformers",
+        "pipeline_tag: text-generation",
+        f"language: [{', '.join(languages)}]",
+        "---",
+        "",
+        f"# {run}, step {state['step']:,}",
+        "",
+        f"Continual pre-training of `{recipe['model']}` with linly: all parameters, BF16 with fp32 "
+        f"master weights, {books['tokens_seen']:,} tokens in {state['step']:,} steps, curriculum "
+        f"`{recipe['curriculum']['name']}`.",
+        "",
+        "## Mixture as realized",
+        "",
+        "| source | rows | share | supervised tokens | epoch |",
+        "|---|---:|---:|---:|---:|",
+        *_mixture_lines(books),
+        "",
+        f"Largest distance from the curriculum of any source at any row: "
+        f"{books['largest_drift']:.2f} row.",
+        "",
+        *_evaluation_lines(state),
+        "## Use",
+        "",
+        "```python",
+        "from transformers import AutoModelForCausalLM, AutoTokenizer",
+        "",
+        'model = AutoModelForCausalLM.from_pretrained("PATH", dtype="bfloat16")',
+        *(['tokenizer = AutoTokenizer.from_pretrained("PATH")'] if exact else []),
+        "```",
+        "",
+        *(
+            []
+            if exact
+            else ["No exact `tokenizer.json` exists for it: use sentencepiece with its model.", ""]
+        ),
+    ]
+    return "\n".join(lines)
+
+
+def _mixture_lines(books: Mapping[str, Any]) -> list[str]:
+    total = max(1, sum(books["rows"].values()))
+    return [
+        f"| {source} | {rows:,} | {rows / total:.2%} | {books['supervised'][source]:,} "
+        f"| {books['epochs'][source]} |"
+        for source, rows in sorted(books["rows"].items())
+    ]
+
+
+def _evaluation_lines(state: Mapping[str, Any]) -> list[str]:
+    before, after = state["baseline"], state["latest"]
+    if not after:
+        return []
+    rows = [
+        f"| {source} | {before[source]['bits_per_byte']:.3f} | {result['bits_per_byte']:.3f} |"
+        for source, result in sorted(after.items())
+        if source in before
+    ]
+    return [
+        "## Held-out documents, bits per byte",
+        "",
+        f"After step {state['evaluated_step']:,}.",
+        "",
+        "| source | before | after |",
+        "|---|---:|---:|",
+        *rows,
+        "",
+    ]

@@ -1,0 +1,185 @@
+"""The processes of one run: who is which rank, and how they agree on values and on failures.
+
+Started by `deepspeed` or `torchrun` the ranks are in the environment already; under a bare `srun`
+they are taken from Slurm's variables; a plain `python` is a run of one process.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+import torch.distributed
+
+from linly.errors import ConfigError, LinlyError, TrainingError
+
+COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+_PORTS = range(15_000, 25_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Processes:
+    """This process among those of the run.
+
+    Attributes:
+        rank: From 0; rank 0 writes the run folder's logs.
+        world_size: How many processes train together.
+        device: Where this process computes.
+    """
+
+    rank: int
+    world_size: int
+    device: torch.device
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this process writes what only one may write."""
+        return self.rank == 0
+
+    def barrier(self) -> None:
+        """Wait for all ranks."""
+        self.gather_json(None)
+
+    def gather_json(self, value: Any) -> list[Any]:
+        """All ranks' values, in order of rank; a collective. Values are what JSON can hold."""
+        if self.world_size == 1:
+            return [orjson.loads(orjson.dumps(value))]
+        data = torch.frombuffer(bytearray(orjson.dumps(value)), dtype=torch.uint8).to(self.device)
+        sizes = self._gather(torch.tensor([len(data)], dtype=torch.int64, device=self.device))
+        longest = max(int(size) for size in sizes)
+        padded = torch.zeros(longest, dtype=torch.uint8, device=self.device)
+        padded[: len(data)] = data
+        parts = self._gather(padded)
+        return [
+            orjson.loads(part[: int(size)].cpu().numpy().tobytes())
+            for part, size in zip(parts, sizes, strict=True)
+        ]
+
+    def gather_numbers(self, values: torch.Tensor) -> torch.Tensor:
+        """All ranks' values, float64 [n] each, as float64 [world_size, n] on the CPU."""
+        if self.world_size == 1:
+            return values.cpu().unsqueeze(0)
+        return torch.stack(self._gather(values.to(self.device))).cpu()
+
+    def sum(self, values: torch.Tensor) -> torch.Tensor:
+        """The sum over ranks of a float64 tensor, the same on all of them."""
+        return self.gather_numbers(values.flatten()).sum(dim=0).reshape(values.shape)
+
+    @contextmanager
+    def together(self, doing: str) -> Iterator[None]:
+        """Run a part that may fail on some ranks only: when one fails, all do.
+
+        Without it the ranks that went well would wait for the others in their next collective.
+        No collective may be inside.
+
+        Raises:
+            LinlyError: On the failing rank its own error, on the others one that names it.
+        """
+        error: LinlyError | None = None
+        try:
+            yield
+        except LinlyError as found:
+            error = found
+        except OSError as found:
+            error = TrainingError(f"{doing}: {found}")
+            error.__cause__ = found
+        texts = self.gather_json(None if error is None else str(error))
+        if error is not None:
+            raise error
+        for rank, text in enumerate(texts):
+            if text is not None:
+                raise TrainingError(f"{doing} failed on rank {rank}: {text}")
+
+    def _gather(self, values: torch.Tensor) -> list[torch.Tensor]:
+        parts = [torch.empty_like(values) for _ in range(self.world_size)]
+        torch.distributed.all_gather(parts, values)
+        return parts
+
+
+def start_processes() -> Processes:
+    """Join the other processes of the run.
+
+    Also puts the interpreter's folder on PATH, where helpers that libraries call (ninja) lie when
+    the environment was not activated.
+
+    Raises:
+        ConfigError: The environment names a rank but not all that belongs to it.
+    """
+    os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
+    if not torch.cuda.is_available():
+        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it found none
+    _complete_environment()
+    rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
+    device = torch.device("cpu")
+    if torch.cuda.is_available():
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    if not torch.distributed.is_initialized():
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        torch.distributed.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
+    return Processes(rank, world_size, device)
+
+
+def stop_processes() -> None:
+    """Leave the group in good order; only after all ranks went well (else it may wait)."""
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
+
+
+def _complete_environment() -> None:
+    """Fill in RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT."""
+    environment = os.environ
+    if "RANK" in environment:
+        missing = [
+            name
+            for name in ("WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+            if name not in environment
+        ]
+        if missing:
+            raise ConfigError(
+                f"the environment sets RANK but not {', '.join(missing)}: start with `deepspeed`, "
+                "`torchrun` or `srun`, or unset RANK to train in one process"
+            )
+    elif "SLURM_STEP_NUM_TASKS" in environment and "SLURM_PROCID" in environment:
+        environment["RANK"] = environment["SLURM_PROCID"]
+        environment["WORLD_SIZE"] = environment["SLURM_STEP_NUM_TASKS"]
+        environment["LOCAL_RANK"] = environment.get("SLURM_LOCALID", "0")
+        nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
+        environment.setdefault("MASTER_ADDR", first_host(nodes))
+        job = int(environment.get("SLURM_JOB_ID", "0"))
+        environment.setdefault("MASTER_PORT", str(_PORTS[job % len(_PORTS)]))
+    else:
+        environment["RANK"] = environment["LOCAL_RANK"] = "0"
+        environment["WORLD_SIZE"] = "1"
+        environment["MASTER_ADDR"] = "127.0.0.1"
+        environment["MASTER_PORT"] = str(_free_port())
+
+
+def first_host(nodes: str) -> str:
+    """The first host of a Slurm node list: `gpu[003-005,9],cpu1` -> `gpu003`.
+
+    Raises:
+        ConfigError: There is no host in it.
+    """
+    match = re.match(r"([^\[,]+)(?:\[(\w+)[^\]]*\]([^,]*))?", nodes)
+    if match is None:
+        raise ConfigError(
+            f"no host in Slurm's node list {nodes!r}: set MASTER_ADDR to the host of rank 0"
+        )
+    return "".join(part or "" for part in match.groups())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

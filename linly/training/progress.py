@@ -1,0 +1,92 @@
+"""What a person sees while it trains: a progress bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+PLAIN_INTERVAL_S = 10.0
+
+
+class ProgressView:
+    """Shows step, tokens/s, loss, shares and time left; made on rank 0 only."""
+
+    def __init__(self, *, step: int, num_steps: int, is_quiet: bool) -> None:
+        """Show a run that has taken `step` of `num_steps`; quiet shows warnings alone."""
+        self._is_quiet = is_quiet
+        self._num_steps = num_steps
+        self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self._last_line_at = 0.0
+        self._bar: Progress | None = None
+        if self._console.is_terminal and not is_quiet:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[numbers]}"),
+                TimeRemainingColumn(),
+                console=self._console,
+            )
+            self._task = self._bar.add_task("step", total=num_steps, completed=step, numbers="")
+            self._bar.start()
+
+    def step(self, metrics: Mapping[str, Any]) -> None:
+        """Show a step by its line of metrics."""
+        if self._is_quiet:
+            return
+        if self._bar is not None:
+            self._bar.update(self._task, completed=metrics["step"], numbers=_numbers(metrics))
+            return
+        is_last = metrics["step"] == self._num_steps
+        if is_last or time.monotonic() - self._last_line_at > PLAIN_INTERVAL_S:
+            self._last_line_at = time.monotonic()
+            left = (self._num_steps - metrics["step"]) * self._seconds_per_step(metrics)
+            self._console.print(
+                f"step {metrics['step']}/{self._num_steps}  {_numbers(metrics)}  "
+                f"{_duration(left)} left",
+                markup=False,
+            )
+
+    def message(self, text: str) -> None:
+        """Show a line of its own, unless quiet."""
+        if not self._is_quiet:
+            self.warning(text)
+
+    def warning(self, text: str) -> None:
+        """Show a line of its own in any case: something went wrong."""
+        self._console.print(text, markup=False)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _seconds_per_step(self, metrics: Mapping[str, Any]) -> float:
+        tokens_per_step = float(metrics["tokens_seen"]) / int(metrics["step"])
+        return tokens_per_step / float(metrics["tokens_per_second"])
+
+
+def _numbers(metrics: Mapping[str, Any]) -> str:
+    loss = metrics["loss"]
+    shares = " ".join(
+        f"{source} {share:.0%}"
+        for source, share in metrics["realized_share_by_source"].items()
+        if share > 0
+    )
+    loss_text = "-" if loss is None else f"{loss:.4f}"
+    skipped = "  skipped" if metrics["skipped"] else ""
+    return (
+        f"loss {loss_text}  lr {metrics['lr']:.2e}  "
+        f"{metrics['tokens_per_second']:,.0f} tokens/s  {shares}{skipped}"
+    )
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -1,0 +1,128 @@
+"""What may change between two starts of a run: the past is immutable, the future may be edited.
+
+Some settings are free (they change no number that matters), some are changed on the record, and
+the rest is refused, because the run would no longer be what its name says.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import orjson
+
+from linly.config.recipe import Recipe
+from linly.errors import ConfigError
+
+FREE = (
+    "name",
+    "run",
+    "data_root",
+    "model",  # compared by its configuration and tokenizer, not by its path
+    "stop_at_step",
+    "curriculum.name",
+    "data.producers",
+    "data.prefetch_rows",
+    "data.timeout_s",
+    "training.micro_batch",
+    "training.activation_checkpointing",
+    "checkpoint",
+    "evaluation",
+    "alarms",
+)
+RECORDED = (
+    "training.lr",
+    "training.schedule",
+    "training.warmup",
+    "training.final_lr",
+    "training.weight_decay",
+    "training.betas",
+    "training.eps",
+    "training.clip",
+    "guards",
+    "corpora.*.max_bad_fraction",
+)
+"""A `*` stands for one name."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One setting that differs between the run's recipe and the one given now."""
+
+    key: str
+    before: Any
+    now: Any
+
+    def to_json(self) -> dict[str, Any]:
+        """As decisions.jsonl keeps it."""
+        return {"key": self.key, "before": self.before, "now": self.now}
+
+    def __str__(self) -> str:
+        """`training.lr: 5e-5 -> 1e-4`."""
+        return f"{self.key}: {_shown(self.before)} -> {_shown(self.now)}"
+
+
+def plain_recipe(recipe: Recipe) -> dict[str, Any]:
+    """The resolved recipe as JSON, as a checkpoint keeps it."""
+    plain: dict[str, Any] = orjson.loads(orjson.dumps(recipe.file_form(), default=str))
+    return plain
+
+
+def recorded_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+    """Changes of a resumed run's recipe that belong into its record.
+
+    Args:
+        before: `plain_recipe` of the checkpoint.
+        now: `plain_recipe` of this start.
+
+    Raises:
+        ConfigError: Something else changed that a run may not change; lists every difference.
+    """
+    changes = differences(before, now)
+    refused = [change for change in changes if not _under(change.key, FREE + RECORDED)]
+    if refused:
+        lines = "\n".join(f"  {change}" for change in refused)
+        raise ConfigError(
+            f"the run was started with another recipe; before -> now:\n{lines}\n"
+            "Take these changes back to resume, or start another run with run=PATH (its model= "
+            "may be an export of this one)"
+        )
+    return [change for change in changes if _under(change.key, RECORDED)]
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+    """All settings that differ, by key; the order of sources or keys is no difference."""
+    old, new = _flat(before), _flat(now)
+    return [
+        Change(key, old.get(key), new.get(key))
+        for key in sorted(old.keys() | new.keys())
+        if old.get(key) != new.get(key)
+    ]
+
+
+def _flat(value: Any, key: str = "") -> dict[str, Any]:
+    """Mappings opened into dotted keys; an empty mapping and a missing key are the same."""
+    if not isinstance(value, Mapping):
+        return {key: value}
+    return {
+        inner_key: inner
+        for name, entry in value.items()
+        for inner_key, inner in _flat(entry, f"{key}.{name}" if key else str(name)).items()
+    }
+
+
+def _under(key: str, prefixes: tuple[str, ...]) -> bool:
+    names = key.split(".")
+    return any(
+        all(fnmatchcase(name, part) for name, part in zip(names, prefix.split("."), strict=False))
+        for prefix in prefixes
+        if len(names) >= prefix.count(".") + 1
+    )
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "(not there)"
+    return value if isinstance(value, str) else orjson.dumps(value).decode()

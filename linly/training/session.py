@@ -1,0 +1,285 @@
+"""Everything a start of a run needs before its first step: checked, loaded, resumed or begun."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from transformers.utils.logging import disable_progress_bar
+
+from linly.config.recipe import Recipe
+from linly.curriculum.mixture import Mixture
+from linly.curriculum.plan import Batch, valid_world_sizes
+from linly.errors import CheckpointError, ConfigError
+from linly.modeling.load import check_vocabulary, load_model
+from linly.runs import RunFolder
+from linly.tokenization.tokenizer import Tokenizer
+from linly.training.bookkeeping import Bookkeeper, Machine
+from linly.training.checkpoints import Checkpoints
+from linly.training.engine import Engine
+from linly.training.environment import describe_machine, describe_versions
+from linly.training.evaluation import Evaluator, prepare_held_out
+from linly.training.flops import flops_per_token, peak_flops
+from linly.training.frozen import freeze, model_identity, read_held_out, write_recipe
+from linly.training.guards import Guards
+from linly.training.processes import Processes
+from linly.training.resume import plain_recipe, recorded_changes
+from linly.training.stored import read_state
+
+STATE_VERSION = 1
+
+
+@dataclass(slots=True)
+class Session:
+    """A run at a step, in the hands of one of its processes.
+
+    Attributes:
+        step: Steps taken.
+        baseline: Evaluation before the first step, by source; empty until it is made.
+        latest: The last evaluation, by source.
+        evaluated_step: Of the last evaluation; None before the first.
+        data_state: Of the loader, where the stream of rows goes on; None at the start.
+    """
+
+    recipe: Recipe
+    run: RunFolder
+    processes: Processes
+    tokenizer: Tokenizer
+    model_identity: dict[str, str]
+    checkpoints: Checkpoints
+    engine: Engine
+    evaluator: Evaluator
+    guards: Guards
+    books: Bookkeeper
+    step: int = 0
+    baseline: dict[str, Any] = field(default_factory=dict)
+    latest: dict[str, Any] = field(default_factory=dict)
+    evaluated_step: int | None = None
+    data_state: dict[str, Any] | None = None
+
+    def event(self, kind: str, text: str, **details: Any) -> None:
+        """Add a line to events.jsonl."""
+        if self.processes.is_first:
+            append_event(self.run, self.step, kind, text, details)
+
+    def flush_rows(self) -> None:
+        """Write the row records at hand."""
+        records = self.books.take_row_records()
+        if self.processes.is_first:
+            self.run.write_rows(records)
+
+    def save(self, data_state: dict[str, Any]) -> None:
+        """Save a checkpoint, the run's records first; a collective."""
+        with self.processes.together("writing the run's records"):
+            self.flush_rows()
+            self.run.fsync()
+        state = {
+            "version": STATE_VERSION,
+            "step": self.step,
+            "optimizer_steps": self.engine.optimizer_steps(),
+            "world_size": self.processes.world_size,
+            "recipe": plain_recipe(self.recipe),
+            "model": self.model_identity,
+            "data": data_state,
+            "guards": self.guards.state_dict(),
+            "books": self.books.state_dict(),
+            "baseline": self.baseline,
+            "latest": self.latest,
+            "evaluated_step": self.evaluated_step,
+        }
+        folder = self.checkpoints.save(self.engine, self.step, state)
+        self.event("checkpoint", folder.name)
+
+    def load(self, folder: Path, state: dict[str, Any]) -> None:
+        """Go on from a verified checkpoint; a collective."""
+        self.checkpoints.load(folder, self.engine, optimizer_steps=state["optimizer_steps"])
+        self.guards.load_state_dict(state["guards"])
+        self.books.load_state_dict(state["books"])
+        self.step = state["step"]
+        self.baseline, self.latest = state["baseline"], state["latest"]
+        self.evaluated_step = state["evaluated_step"]
+        self.data_state = state["data"]
+
+
+@contextmanager
+def locked_run(recipe: Recipe, processes: Processes) -> Iterator[RunFolder]:
+    """The run's folder, held by rank 0 and seen by all ranks.
+
+    Raises:
+        TrainingError: Another process trains there, or a node sees another folder.
+    """
+    with ExitStack() as stack:
+        token = None
+        with processes.together("opening the run folder"):
+            if processes.is_first:
+                run = RunFolder.create_or_open(recipe.run)
+                stack.callback(run.close)
+                token = stack.enter_context(run.lock())
+        token = processes.gather_json(token)[0]
+        with processes.together("looking for the run folder"):
+            if not processes.is_first:
+                run = RunFolder(recipe.run)
+                run.check_token(token)
+        yield run
+
+
+def prepare(
+    recipe: Recipe, run: RunFolder, processes: Processes, *, resume_step: int | None
+) -> Session:
+    """Check, load, and resume or begin a run; a collective.
+
+    Args:
+        recipe: Of the run.
+        run: Its folder, locked.
+        processes: That train it.
+        resume_step: Go back to this step's checkpoint; None takes the newest whole one.
+
+    Raises:
+        LinlyError: What does not fit: world size, vocabulary, recipe, checkpoint, data.
+    """
+    check_world_size(recipe, processes.world_size)
+    if recipe.model is None:
+        raise ConfigError("model: missing, but training needs one: add model=PATH")
+    tokenizer = Tokenizer.load(recipe.model)
+    identity = model_identity(recipe.model)
+    checkpoints = Checkpoints(run.checkpoints, processes, recipe.checkpoint)
+    folder = checkpoints.newest() if resume_step is None else checkpoints.of_step(resume_step)
+    state = None if folder is None else read_state(folder)
+    if state is None:
+        _begin(recipe, run, recipe.model, tokenizer, processes)
+    else:
+        aside = [] if resume_step is None else checkpoints.set_aside_after(resume_step)
+        _rewind(recipe, run, processes, state, identity, aside)
+    engine = _make_engine(recipe, recipe.model, processes, tokenizer)
+    session = Session(
+        recipe,
+        run,
+        processes,
+        tokenizer,
+        identity,
+        checkpoints,
+        engine,
+        Evaluator(
+            prepare_held_out(recipe, read_held_out(run, recipe), tokenizer),
+            processes,
+            sequence_length=recipe.data.sequence_length,
+            batch_rows=recipe.training.micro_batch,
+        ),
+        Guards(recipe.guards),
+        _make_books(recipe, engine, processes),
+    )
+    if folder is not None and state is not None:
+        session.load(folder, state)
+    return session
+
+
+def check_world_size(recipe: Recipe, world_size: int) -> None:
+    """Refuse a number of processes that the global batch cannot be dealt to.
+
+    Raises:
+        ConfigError: With the numbers that fit.
+    """
+    batch, micro_batch = recipe.data.global_batch, recipe.training.micro_batch
+    valid = valid_world_sizes(Batch(batch, micro_batch))
+    if world_size not in valid:
+        raise ConfigError(
+            f"world size {world_size} does not fit data.global_batch {batch} with "
+            f"training.micro_batch {micro_batch}: their product must divide the global batch; "
+            f"world sizes that fit: {', '.join(map(str, valid))}"
+        )
+
+
+def append_event(run: RunFolder, step: int, kind: str, text: str, details: dict[str, Any]) -> None:
+    """Add a line to a run's events."""
+    run.append("events", {"step": step, "time": time.time(), "kind": kind, "text": text} | details)
+
+
+def _begin(
+    recipe: Recipe, run: RunFolder, model: Path, tokenizer: Tokenizer, processes: Processes
+) -> None:
+    """Clear what an earlier start left that never reached a checkpoint, and fix the sources."""
+    with processes.together("clearing the run folder"):
+        if processes.is_first:
+            run.truncate(-1)
+    freeze(run, recipe, model, tokenizer, processes)
+    _record_start(run, processes, 0, "start", "started")
+
+
+def _rewind(
+    recipe: Recipe,
+    run: RunFolder,
+    processes: Processes,
+    state: dict[str, Any],
+    identity: dict[str, str],
+    aside: list[str],
+) -> None:
+    """Take the run's records back to the checkpoint, having checked that it is the same run.
+
+    Every resume leaves a decision, also one that changes nothing: what an earlier line says of
+    this step or later ones no longer holds.
+    """
+    if state["version"] != STATE_VERSION:
+        raise CheckpointError(
+            f"{run.path}: its checkpoint has state version {state['version']}, this version of "
+            f"linly reads {STATE_VERSION}; resume it with the version that wrote it"
+        )
+    if state["model"] != identity:
+        raise ConfigError(
+            f"model {recipe.model}: its configuration or tokenizer is not that of the run in "
+            f"{run.path}; start another run with run=PATH"
+        )
+    changes = recorded_changes(state["recipe"], plain_recipe(recipe))
+    with processes.together("rewinding the run folder"):
+        if processes.is_first:
+            run.truncate(state["step"])
+            write_recipe(run, recipe)
+    parts = [f"resumed after step {state['step']}", *map(str, changes)]
+    parts += [f"set aside {name}" for name in aside]
+    if processes.is_first:
+        decision = {
+            "step": state["step"],
+            "time": time.time(),
+            "kind": "resume",
+            "changes": [change.to_json() for change in changes],
+            "set_aside": aside,
+        }
+        run.append("decisions", decision)
+    _record_start(run, processes, state["step"], "resume", "; ".join(parts))
+
+
+def _record_start(run: RunFolder, processes: Processes, step: int, kind: str, text: str) -> None:
+    if processes.is_first:
+        details = {
+            "world_size": processes.world_size,
+            "machine": describe_machine(),
+            "versions": describe_versions(),
+        }
+        append_event(run, step, kind, text, details)
+
+
+def _make_engine(recipe: Recipe, path: Path, processes: Processes, tokenizer: Tokenizer) -> Engine:
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    with processes.together(f"loading model {path}"):
+        model = load_model(path)
+        check_vocabulary(model.config, tokenizer)
+    rows_at_once = processes.world_size * recipe.training.micro_batch
+    accumulation = recipe.data.global_batch // rows_at_once
+    return Engine(model, recipe.training, accumulation=accumulation)
+
+
+def _make_books(recipe: Recipe, engine: Engine, processes: Processes) -> Bookkeeper:
+    peak = peak_flops(processes.device)
+    length = recipe.data.sequence_length
+    return Bookkeeper(
+        Mixture.from_curriculum(recipe.curriculum, num_rows=recipe.num_rows),
+        Machine(
+            processes.world_size,
+            flops_per_token(engine.module, sequence_length=length),
+            peak * processes.world_size if peak else None,
+        ),
+        sequence_length=length,
+    )

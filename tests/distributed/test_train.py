@@ -1,0 +1,160 @@
+"""Whole runs of `linly train` in real processes: killed, stopped, resumed at other world sizes."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rank_processes import (
+    BIN,
+    TIMES,
+    TRAIN,
+    deepspeed_command,
+    environment,
+    lines_of,
+    logs,
+    rows_of,
+    start,
+    start_ranks,
+    torchrun_command,
+    wait_all,
+    wait_for_step,
+    without,
+)
+from tiny_world import make_tiny_world
+
+from linly.runs import RunFolder
+
+pytestmark = pytest.mark.distributed
+NUM_STEPS = 60
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    make_tiny_world(folder, num_steps=NUM_STEPS)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: Path) -> Path:
+    """A whole run of two ranks, started by torchrun."""
+    run = world / "runs" / "undisturbed"
+    log = world / "undisturbed.log"
+    command = torchrun_command(*arguments(world, run))
+    assert wait_all([start(command, log)]) == [0], logs(log)
+    return run
+
+
+def arguments(world: Path, run: Path, *more: str) -> list[str]:
+    return [str(world / "recipe.yaml"), f"run={run}", *more]
+
+
+def test_kill_9_of_the_process_group_changes_nothing(world: Path, undisturbed: Path) -> None:
+    """Started by deepspeed, killed at a random step, started again by the same command."""
+    run = world / "runs" / "killed"
+    log = world / "killed.log"
+    command = deepspeed_command(*arguments(world, run))
+    process = start(command, log, PATH=f"{BIN}:{os.environ['PATH']}")
+    wait_for_step(run, random.SystemRandom().randint(1, NUM_STEPS - 3))
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    assert len(lines_of(run, "metrics")) < NUM_STEPS
+    assert wait_all([start(command, log, PATH=f"{BIN}:{os.environ['PATH']}")]) == [0], logs(log)
+    assert rows_of(run) == rows_of(undisturbed)  # losses included, bitwise
+    killed, whole = lines_of(run, "metrics"), lines_of(undisturbed, "metrics")
+    assert without(killed, *TIMES) == without(whole, *TIMES)
+    assert [line["step"] for line in whole] == list(range(1, NUM_STEPS + 1))
+    assert without(lines_of(run, "evaluations"), "time") == without(
+        lines_of(undisturbed, "evaluations"), "time"
+    )
+
+
+def test_sigterm_saves_and_exits_with_75_and_another_world_size_goes_on(
+    world: Path, undisturbed: Path
+) -> None:
+    run = world / "runs" / "preempted"
+    log = world / "preempted.log"
+    process = start([sys.executable, TRAIN, *arguments(world, run)], log)
+    wait_for_step(run, 2)
+    os.killpg(process.pid, signal.SIGTERM)  # as schedulers do: helpers get it too
+    code = process.wait(120)
+    stopped_at = lines_of(run, "metrics")[-1]["step"]
+    assert (code, stopped_at < NUM_STEPS) == (75, True), logs(log)
+    assert (run / "checkpoints" / f"step-{stopped_at:08d}" / "manifest.json").exists()
+    assert wait_all(start_ranks([TRAIN, *arguments(world, run)], 2, log)) == [0, 0], logs(log)
+    rows, others = rows_of(run), rows_of(undisturbed)
+    free = ("rank", "world_size", "loss")
+    assert without(rows, *free) == without(others, *free)
+    assert {row["world_size"] for row in rows} == {1, 2}
+    for row, other in zip(rows, others, strict=True):
+        assert (row["loss"] is None) == (other["loss"] is None)
+        if row["loss"] is not None:
+            assert row["loss"] == pytest.approx(other["loss"], rel=0.02)
+
+
+def test_stop_at_step_ends_whole_and_does_not_shrink_the_schedule(
+    world: Path, undisturbed: Path
+) -> None:
+    run = world / "runs" / "stopped"
+    log = world / "stopped.log"
+    for step in (6, 7):
+        command = [sys.executable, TRAIN, *arguments(world, run, f"stop_at_step={step}")]
+        assert wait_all([start(command, log)]) == [0], logs(log)
+        lines = lines_of(run, "metrics")
+        assert [line["step"] for line in lines] == list(range(1, step + 1))
+        assert lines[-1]["lr"] == lines_of(undisturbed, "metrics")[step - 1]["lr"]
+        assert lines_of(run, "evaluations")[-1]["step"] == step
+    assert "continue: linly train" in log.read_text()
+
+
+def test_a_damaged_newest_checkpoint_is_passed_over_and_named(
+    world: Path, undisturbed: Path
+) -> None:
+    run = world / "runs" / "torn"
+    shutil.copytree(undisturbed, run)
+    part = run / "checkpoints" / "step-00000060" / "rank-00001.safetensors"
+    data = bytearray(part.read_bytes())
+    data[len(data) // 2] ^= 1
+    part.write_bytes(data)
+    log = world / "torn.log"
+    codes = wait_all(start_ranks([TRAIN, *arguments(world, run)], 2, log))
+    assert codes == [0, 0], logs(log)
+    assert "step-00000060: rank-00001.safetensors differs from its hash" in logs(log)
+    assert rows_of(run) == rows_of(undisturbed)
+
+
+def test_a_changed_recipe_is_refused_with_its_difference(world: Path, undisturbed: Path) -> None:
+    command = [sys.executable, TRAIN, *arguments(world, undisturbed)]
+    changed = subprocess.run(
+        [*command, "data.seed=8", "training.lr=2e-3", "training.micro_batch=4"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=environment(),
+    )
+    assert changed.returncode == 1
+    assert "data.seed: 7 -> 8" in changed.stderr
+    assert "training.lr" not in changed.stderr
+
+
+def test_two_cannot_train_the_same_run(world: Path) -> None:
+    run = world / "runs" / "held"
+    folder = RunFolder.create_or_open(run)
+    with folder.lock():
+        second = subprocess.run(
+            [sys.executable, TRAIN, *arguments(world, run)],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment(),
+        )
+    assert second.returncode == 1
+    assert f"process {os.getpid()}" in second.stderr
+    assert not (run / "metrics.jsonl").exists()
