@@ -1,0 +1,142 @@
+// Draws the charts in the page's colours, and hides a source in all of them by its legend button.
+// The report holds its figures; the live page hands newer ones to `linly.show`.
+"use strict";
+
+const embedded = document.getElementById("charts");
+let charts = embedded ? JSON.parse(embedded.textContent) : {};
+const darkMode = window.matchMedia("(prefers-color-scheme: dark)");
+const narrow = window.matchMedia("(max-width: 820px)");
+const hidden = new Set();
+
+function color(name) {
+  return getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
+}
+
+function themedTrace(trace) {
+  const meta = trace.meta || {};
+  const visible = !hidden.has(meta.source) && !(meta.boundary && hidden.size > 0);
+  const themed = { ...trace, visible };
+  if (meta.ink) {
+    const ink = color(meta.ink === "strong" ? "ink" : "ink-faint");
+    themed.line = { ...trace.line, color: ink };
+    themed.marker = { ...trace.marker, color: ink };
+    if (trace.marker && trace.marker.line) themed.marker.line = { ...trace.marker.line, color: ink };
+  }
+  return themed;
+}
+
+function themedAxis(axis) {
+  const fontSize = narrow.matches ? 11 : 12;
+  return {
+    ...axis,
+    nticks: narrow.matches ? 5 : axis.nticks,
+    title: { ...axis.title, font: { size: fontSize, color: color("ink-soft") } },
+    tickfont: { size: fontSize, color: color("ink-soft") },
+    gridcolor: color("rule"),
+    linecolor: color("rule"),
+    spikecolor: color("ink-faint"),
+    spikethickness: -2,
+    fixedrange: narrow.matches,
+  };
+}
+
+function themedLayout(layout) {
+  return {
+    ...layout,
+    autosize: true,
+    paper_bgcolor: "rgba(0,0,0,0)",
+    plot_bgcolor: "rgba(0,0,0,0)",
+    font: { family: getComputedStyle(document.body).fontFamily, color: color("ink"), size: 12 },
+    hoverlabel: {
+      bgcolor: color("card"),
+      bordercolor: color("rule"),
+      font: { color: color("ink"), size: 12 },
+      namelength: 40,
+    },
+    modebar: {
+      bgcolor: "rgba(0,0,0,0)",
+      color: color("ink-faint"),
+      activecolor: color("ink"),
+      orientation: "h",
+    },
+    legend: { ...layout.legend, font: { color: color("ink"), size: 12 } },
+    xaxis: themedAxis(layout.xaxis),
+    yaxis: themedAxis(layout.yaxis),
+  };
+}
+
+const config = {
+  responsive: true,
+  displaylogo: false,
+  showLink: false,
+  modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
+};
+
+// A chart is drawn when it first comes near the window, so that a long page opens at once.
+const drawn = new Set();
+
+function draw(element) {
+  const figure = charts[element.id.slice("plot-".length)];
+  drawn.add(element);
+  if (!window.Plotly) return; // still being fetched: drawn when the page has loaded
+  Plotly.react(element, figure.data.map(themedTrace), themedLayout(figure.layout), config);
+}
+
+const nearWindow = new IntersectionObserver(
+  (entries) => {
+    for (const entry of entries) {
+      if (entry.isIntersecting && !drawn.has(entry.target)) draw(entry.target);
+    }
+    document.documentElement.dataset.ready = "true";
+  },
+  { rootMargin: "600px" },
+);
+
+function plots() {
+  return document.querySelectorAll(".plot");
+}
+
+function redraw() {
+  drawn.forEach(draw);
+}
+
+function showPressed() {
+  for (const button of document.querySelectorAll(".legend button")) {
+    button.setAttribute("aria-pressed", String(!hidden.has(Number(button.dataset.source))));
+  }
+}
+
+// Show newer figures; `isOtherPage` when the cards themselves were replaced.
+function show(newCharts, isOtherPage) {
+  charts = newCharts;
+  if (isOtherPage) {
+    nearWindow.disconnect();
+    if (window.Plotly) drawn.forEach((element) => Plotly.purge(element));
+    drawn.clear();
+    plots().forEach((element) => nearWindow.observe(element));
+  } else {
+    redraw();
+  }
+  showPressed();
+}
+
+function showAllSources() {
+  hidden.clear();
+}
+
+document.addEventListener("click", (event) => {
+  const button = event.target.closest(".legend button");
+  if (!button) return;
+  const source = Number(button.dataset.source);
+  if (!hidden.delete(source)) hidden.add(source);
+  showPressed();
+  redraw();
+});
+plots().forEach((element) => nearWindow.observe(element));
+darkMode.addEventListener("change", redraw);
+narrow.addEventListener("change", redraw);
+window.addEventListener("load", () => {
+  drawn.forEach((element) => element.classList.contains("js-plotly-plot") || draw(element));
+});
+window.addEventListener("beforeprint", () => plots().forEach(draw));
+window.linly = { show, showAllSources };

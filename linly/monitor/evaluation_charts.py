@@ -1,0 +1,151 @@
+"""The charts that answer: what did the model learn, and what did it forget?"""
+
+from __future__ import annotations
+
+import plotly.graph_objects as go
+
+from linly.monitor.colors import source_colors
+from linly.monitor.figures import (
+    MUTED,
+    STRONG,
+    Chart,
+    display_name,
+    height_of_lines,
+    new_figure,
+    plain,
+    short_name,
+    source_meta,
+)
+from linly.monitor.history import History
+from linly.monitor.summary import language_name
+
+_MAX_NARROW_LINES = 7
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+
+
+def evaluation_charts(history: History) -> tuple[Chart, ...]:
+    """Held-out text: by language, by source against the start, before and after."""
+    if not history.evaluations or not history.evaluations[0].sources:
+        return ()
+    return (_languages(history), _changes(history), _before_and_after(history))
+
+
+def _languages(history: History) -> Chart:
+    tokens = [evaluation.tokens_seen for evaluation in history.evaluations]
+    figure = new_figure("bits per byte", x_end=_end(history), legend=True)
+    for index, language in enumerate(sorted(history.evaluations[0].by_language)):
+        values = [evaluation.by_language.get(language) for evaluation in history.evaluations]
+        figure.add_trace(
+            go.Scatter(
+                x=tokens,
+                y=values,
+                name=display_name(language_name(language)),
+                mode="lines+markers",
+                line={"width": 2.2, "dash": _DASHES[index % len(_DASHES)]},
+                marker={"size": 6},
+                hovertemplate="%{y:.3f}",
+                cliponaxis=False,
+                meta=STRONG,
+            )
+        )
+        figure.add_trace(_level(history, values[0]))
+    figure.update_yaxes(rangemode="tozero")
+    note = "Bits per byte, lower is better. Dotted: the model as it was given (step 0)."
+    return Chart("languages", "Held-out text by language", note, plain(figure))
+
+
+def _changes(history: History) -> Chart:
+    before = history.evaluations[0].sources
+    colors = source_colors(history.groups)
+    figure = new_figure("change since step 0", tickformat=".0%", x_end=_end(history))
+    figure.add_trace(_level(history, 0.0))
+    for name in _ordered(history, set(before)):
+        evaluations = [e for e in history.evaluations if name in e.sources]
+        start = before[name].bits_per_byte
+        figure.add_trace(
+            go.Scatter(
+                x=[evaluation.tokens_seen for evaluation in evaluations],
+                y=[
+                    e.sources[name].bits_per_byte / start - 1 if start else None
+                    for e in evaluations
+                ],
+                name=display_name(name),
+                mode="lines+markers",
+                line={"width": 1.8, "color": colors.get(name)},
+                marker={"size": 5},
+                hovertemplate="%{y:+.1%}",
+                cliponaxis=False,
+                meta=source_meta(history, name),
+            )
+        )
+    note = "Change of held-out bits per byte: below the dotted line learned, above it forgotten."
+    return Chart("change", "Learned and forgotten by source", note, plain(figure))
+
+
+def _before_and_after(history: History) -> Chart:
+    first, last = history.evaluations[0].sources, history.evaluations[-1].sources
+    names = _ordered(history, first.keys() & last.keys())[::-1]
+    colors = source_colors(history.groups)
+    figure = new_figure("")
+    for line, name in enumerate(names):
+        color = colors.get(name)
+        figure.add_trace(
+            go.Scatter(
+                x=[first[name].bits_per_byte, last[name].bits_per_byte],
+                y=[line, line],
+                mode="lines+markers",
+                line={"width": 3, "color": color},
+                marker={
+                    "size": 11,
+                    "symbol": ["circle-open", "circle"],
+                    "line": {"width": 2.5, "color": color},
+                    "color": color,
+                },
+                text=[f"{display_name(name)}, before", f"{display_name(name)}, after"],
+                hovertemplate="%{text}: %{x:.3f} bits per byte<extra></extra>",
+                cliponaxis=False,
+                meta=source_meta(history, name),
+            )
+        )
+    figure.update_layout(hovermode="closest", hoverdistance=20)
+    figure.update_xaxes(title_text="bits per byte", rangemode="tozero", exponentformat="none")
+    figure.update_yaxes(
+        tickvals=list(range(len(names))),
+        ticktext=[short_name(name) for name in names],
+        range=[-0.6, len(names) - 0.4],
+        nticks=0,
+    )
+    step = history.evaluations[-1].step
+    is_wide = len(names) > _MAX_NARROW_LINES
+    note = f"Held-out bits per byte at step 0 (ring) and at step {step:,} (dot)."
+    return Chart(
+        "before-after",
+        "Before and after",
+        note,
+        plain(figure),
+        is_wide,
+        height_of_lines(len(names)) if is_wide else None,
+    )
+
+
+def _level(history: History, value: float | None) -> go.Scatter:
+    """A dotted line at the start's value."""
+    return go.Scatter(
+        x=[0, _end(history)],
+        y=[value, value],
+        mode="lines",
+        line={"width": 1, "dash": "dot"},
+        hoverinfo="skip",
+        showlegend=False,
+        meta=MUTED,
+    )
+
+
+def _end(history: History) -> int:
+    return int(history.tokens_seen[-1])
+
+
+def _ordered(history: History, names: set[str]) -> list[str]:
+    """In the order of the legend; sources that are evaluated and not trained on come last."""
+    order = {name: index for index, name in enumerate(history.sources)}
+    return sorted(names, key=lambda name: (order.get(name, len(order)), name))

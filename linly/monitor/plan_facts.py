@@ -1,0 +1,134 @@
+"""What a picture of a plan shows: shares along the run, and what they ask of each source."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from linly.config.curriculum import Curriculum
+from linly.config.settings import CheckpointSettings
+from linly.curriculum.curves import Floats
+from linly.curriculum.mixture import Mixture
+from linly.curriculum.plan import Plan, reaches
+
+_NUM_POINTS = 1001
+_MAX_REPEATS = 50
+BYTES_PER_PARAMETER = 12
+"""Of a checkpoint: the float32 weight and its two moments."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """One source of a plan.
+
+    Attributes:
+        name: In the curriculum.
+        tokens: That it makes in the run.
+        available: Tokens that it has, each once; None where the data was not looked at.
+        epochs: How often it is read; None likewise.
+        loss_share: Its part of the tokens that carry loss; None where any source's is not known.
+        repeats: Tokens of the run at which it begins anew.
+    """
+
+    name: str
+    tokens: int
+    available: int | None
+    epochs: float | None
+    loss_share: float | None
+    repeats: tuple[float, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a run takes; None where what it depends on was not told."""
+
+    checkpoint_bytes: int | None
+    kept_checkpoints: int | None
+    seconds: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class PlanFacts:
+    """A plan, ready to be drawn.
+
+    Attributes:
+        name: The curriculum's.
+        groups: Sources of each group, in the order in which they are stacked, from below.
+        tokens: Tokens since the start, float64 [n].
+        shares: Planned share of each source, float64 [n].
+        sources: By group, then name.
+        num_steps: 0 without a recipe.
+        warnings: What should be known, with the smallest change that helps.
+    """
+
+    name: str
+    groups: Mapping[str, Sequence[str]]
+    tokens: Floats
+    shares: Mapping[str, Floats]
+    sources: tuple[SourceFacts, ...]
+    num_steps: int
+    costs: Costs
+    warnings: tuple[str, ...]
+
+
+def plan_facts(
+    curriculum: Curriculum, plan: Plan, costs: Costs, *, problems: Sequence[str] = ()
+) -> PlanFacts:
+    """Gather what is drawn of a plan; `problems` are what makes it fail, shown as warnings."""
+    mixture = Mixture.from_curriculum(curriculum, num_rows=plan.num_rows)
+    u = np.linspace(0.0, 1.0, _NUM_POINTS)
+    shares = mixture.shares(u * mixture.num_rows)
+    return PlanFacts(
+        name=plan.name,
+        groups=mixture.groups,
+        tokens=u * plan.tokens,
+        shares={source: shares[:, index] for index, source in enumerate(mixture.sources)},
+        sources=_source_facts(mixture, plan),
+        num_steps=plan.num_steps,
+        costs=costs,
+        warnings=(*problems, *plan.warnings()),
+    )
+
+
+def _source_facts(mixture: Mixture, plan: Plan) -> tuple[SourceFacts, ...]:
+    supervised: dict[str, float] = {}
+    for source in plan.sources:
+        if source.available is not None and source.available.tokens:
+            part = source.available.supervised_tokens / source.available.tokens
+            supervised[source.name] = source.tokens * part
+    is_known = len(supervised) == len(plan.sources)
+    total = sum(supervised.values())
+    return tuple(
+        SourceFacts(
+            name=source.name,
+            tokens=source.tokens,
+            available=None if source.available is None else source.available.tokens,
+            epochs=source.epochs,
+            loss_share=supervised[source.name] / total if is_known and total else None,
+            repeats=_repeats(mixture, plan, source.name, source.epochs),
+        )
+        for source in plan.sources
+    )
+
+
+def _repeats(mixture: Mixture, plan: Plan, name: str, epochs: float | None) -> tuple[float, ...]:
+    """Tokens of the run at which a source has been read once, twice, ..."""
+    if not epochs or math.isinf(epochs):
+        return ()
+    rows_per_epoch = next(s.rows for s in plan.sources if s.name == name) / epochs
+    number = min(_MAX_REPEATS, math.ceil(epochs) - 1)
+    return tuple(
+        reaches(mixture, name, rows_per_epoch * epoch) * plan.tokens
+        for epoch in range(1, number + 1)
+    )
+
+
+def kept_checkpoints(settings: CheckpointSettings, num_steps: int) -> int:
+    """Checkpoints that lie in the run folder at its end, and one more while it is written."""
+    steps = {*range(settings.every, num_steps + 1, settings.every), num_steps}
+    newest = set(sorted(steps)[-settings.keep_last :])
+    kept = {step for step in steps if settings.keep_every and step % settings.keep_every == 0}
+    return len(newest | kept) + 1
