@@ -1,0 +1,1 @@
+"""The commands of `linly`, one module each; `main` gathers them."""

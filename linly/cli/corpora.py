@@ -1,0 +1,139 @@
+"""`linly corpora`: a corpus's records as documents and tokens, and corpus files for new shards."""
+
+from __future__ import annotations
+
+import glob
+import re
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from linly.config.corpus import Corpus, load_corpora, make_corpus, with_chat
+from linly.config.model import suggestion
+from linly.config.yaml import Origin, parse_yaml, read_yaml, write_yaml
+from linly.errors import ConfigError
+
+if TYPE_CHECKING:
+    from linly.data.guess import Guess
+
+DataRoot = Annotated[Path, typer.Option(envvar="LINLY_DATA", help="Folder of the shards.")]
+DEFAULT_CORPORA = [Path("corpora")]
+
+_NAME_LIMIT = 64
+_HELD_OUT = "1%"
+
+
+def register(app: typer.Typer) -> None:
+    """Add `linly corpora ...`."""
+    corpora = typer.Typer(no_args_is_help=True, help="Look at corpora, describe new ones.")
+    corpora.command("show")(show)
+    corpora.command("new")(new)
+    app.add_typer(corpora, name="corpora")
+
+
+def show(
+    corpus: Annotated[str, typer.Argument(help="Name of a corpus, or its file.")],
+    num: Annotated[int, typer.Option("-n", "--num", min=1, help="Documents to show.")] = 2,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="A vocabulary, to show tokens: a file or a model folder.")
+    ] = None,
+    template: Annotated[
+        str | None, typer.Option(help="Instead of the corpus file's template.")
+    ] = None,
+    corpora: Annotated[list[Path], typer.Option(help="Folder of corpus files.")] = DEFAULT_CORPORA,
+    data_root: DataRoot = Path("."),
+) -> None:
+    """Show how a corpus's first records become documents and tokens; without loss is dim."""
+    from linly.cli.corpora_view import open_view
+    from linly.tokenization.tokenizer import Tokenizer
+
+    vocabulary = None if tokenizer is None else Tokenizer.load(tokenizer)
+    found = _find(corpus, corpora)
+    if tokenizer is not None:
+        found = with_chat(found, template, tokenizer)
+    open_view(found, data_root, vocabulary).show(num, template=template)
+
+
+def new(
+    pattern: Annotated[
+        str, typer.Argument(metavar="GLOB", help="Shards, below the data root, quoted.")
+    ],
+    name: Annotated[
+        str | None, typer.Option(help="Of the corpus; from the pattern when left out.")
+    ] = None,
+    corpora: Annotated[Path, typer.Option(help="Folder to write the file to.")] = Path("corpora"),
+    data_root: DataRoot = Path("."),
+) -> None:
+    """Look at shards, guess what their records mean, and write a corpus file to be checked."""
+    from linly.cli.corpora_view import open_view
+    from linly.data.guess import guess_corpus
+    from linly.data.shards import list_shards
+    from linly.files import inside
+
+    chosen = name or name_of(pattern)
+    any_text = {"language": "en", "kind": "text", "format": "txt", "paths": [pattern]}
+    shards = list_shards(_parsed(chosen, write_yaml(any_text), corpora), data_root)
+    guess = guess_corpus(inside(data_root, shards[0].path))
+    text = corpus_text(pattern, shards[0].path, len(shards), guess)
+    corpus = _parsed(chosen, text, corpora)
+    path = corpora / f"{chosen}.yaml"
+    _write_new(path, text)
+    print(f"{text}\nwritten: {path}; it is a guess: check it against these records\n")
+    open_view(corpus, data_root, None).show(1, template=None)
+
+
+def name_of(pattern: str) -> str:
+    """Name a corpus by the folders of its pattern that have no wildcard, else by its files."""
+    parts = [part for part in PurePosixPath(pattern).parts[:-1] if not glob.has_magic(part)]
+    words = parts[-1:] or [PurePosixPath(pattern).name.split(".", 1)[0]]
+    name = re.sub(r"\W+", "-", words[0]).strip("-")
+    return name[:_NAME_LIMIT] or "corpus"
+
+
+def corpus_text(pattern: str, shard: str, num_shards: int, guess: Guess) -> str:
+    """Write a guess as a corpus file."""
+    form: dict[str, object] = {} if guess.language is None else {"language": guess.language}
+    form["kind"] = guess.kind
+    if guess.format is not None:
+        form["format"] = guess.format
+    if guess.encoding is not None:
+        form["encoding"] = guess.encoding
+    form["paths"] = [pattern]
+    if guess.columns:
+        form["columns"] = list(guess.columns)
+    form["fields"] = dict(guess.fields)
+    form["held_out"] = _HELD_OUT
+    count = "1 shard" if num_shards == 1 else f"{num_shards:,} shards"
+    head = f"# Guessed from the first records of {shard!a}, one of {count}."
+    return f"{head}\n{write_yaml(form)}"
+
+
+def _find(corpus: str, folders: list[Path]) -> Corpus:
+    path = Path(corpus)
+    if path.suffix == ".yaml":
+        return make_corpus(path.stem, read_yaml(path))
+    known = load_corpora(folders)
+    if corpus not in known:
+        near = suggestion(corpus, known)
+        raise ConfigError(
+            f"corpus: found {corpus!r}{near or ','} allowed: {', '.join(sorted(known)) or 'none'} "
+            f"(of {', '.join(map(str, folders))}), or the path of a corpus file"
+        )
+    return known[corpus]
+
+
+def _parsed(name: str, text: str, folder: Path) -> Corpus:
+    return make_corpus(name, parse_yaml(text, Origin(f"{name}.yaml", None, folder)))
+
+
+def _write_new(path: Path, text: str) -> None:
+    try:
+        with path.open("x", encoding="utf-8", newline="\n") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ConfigError(
+            f"{path} is there already and stays as it is; give another --name"
+        ) from None
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be written: {error}") from error

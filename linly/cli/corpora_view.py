@@ -1,0 +1,139 @@
+"""Records, documents and tokens on a terminal: what carries no loss is dim."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+from rich.console import Console
+from rich.rule import Rule
+from rich.text import Text
+
+from linly.config.corpus import Corpus
+from linly.data.encoding import encode_documents
+from linly.data.shards import list_shards, open_shard
+from linly.data.templates import DocumentMaker
+from linly.data.types import BadRecord, Document, Filtered, RawRecord
+from linly.errors import DataError
+from linly.tokenization.tokenizer import Tokenizer
+
+MAX_CHARACTERS = 2_000
+"""Of a record and of a segment: more is cut in the middle and said."""
+
+MAX_TOKENS = 400
+MAX_RECORDS = 1_000
+"""Read in search of documents."""
+
+_MASKED = "dim"
+_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
+
+
+def open_view(corpus: Corpus, data_root: Path, tokenizer: Tokenizer | None) -> CorpusView:
+    """A view that prints to standard output."""
+    return CorpusView(Console(highlight=False, soft_wrap=True), corpus, data_root, tokenizer)
+
+
+@dataclass(frozen=True, slots=True)
+class CorpusView:
+    """Prints a corpus's first documents.
+
+    Attributes:
+        console: To print on.
+        corpus: To look at.
+        data_root: Where its shards are.
+        tokenizer: For the tokens; None leaves them out.
+    """
+
+    console: Console
+    corpus: Corpus
+    data_root: Path
+    tokenizer: Tokenizer | None
+
+    def show(self, num_documents: int, *, template: str | None) -> None:
+        """Print documents with the records they come from, and why records before gave none.
+
+        Raises:
+            DataError: There is no shard, one is damaged, or no record gives a document.
+            ConfigError: A field cannot be read, or there is no such template.
+        """
+        shards = list_shards(self.corpus, self.data_root)
+        maker = DocumentMaker(self.corpus.name, self.corpus, template)
+        num_shown = num_read = 0
+        for shard in shards:
+            for raw in open_shard(self.corpus, self.data_root, shard):
+                made = maker.make(shard.path, raw, 0)
+                self._show_record(shard.path, raw, made)
+                num_read += 1
+                if isinstance(made, Document):
+                    self._show_document(made)
+                    num_shown += 1
+                if num_shown == num_documents or num_read == MAX_RECORDS:
+                    break
+            else:
+                continue
+            break
+        if not num_shown:
+            raise DataError(
+                f"corpus {self.corpus.name!r}: none of its first {num_read:,} records gives a "
+                f"document"
+            )
+
+    def _show_record(
+        self, shard: str, raw: RawRecord, made: Document | BadRecord | Filtered
+    ) -> None:
+        title = f"{printable(shard)}, record {raw.record:,}"
+        if not isinstance(made, Document):
+            what = "bad" if isinstance(made, BadRecord) else "left out"
+            self.console.print(Text(f"{title}: {what}: {printable(made.reason)}", "yellow"))
+            return
+        self.console.print(Rule(Text(title, "bold"), align="left"))
+        option = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+        record = orjson.dumps(raw.value, default=repr, option=option).decode()
+        self.console.print(Text("record", "bold"))
+        self.console.print(Text(_cut(printable(record))))
+
+    def _show_document(self, document: Document) -> None:
+        self.console.print(Text("document", "bold"))
+        for segment in document.segments:
+            style, label = ("", "loss   ") if segment.supervised else (_MASKED, "no loss")
+            line = Text.assemble((f"{label} | ", "cyan"))
+            line.append(_cut(printable(segment.text)).replace("\n", "\n        | "), style)
+            self.console.print(line)
+        if self.tokenizer is not None:
+            self._show_tokens(document, self.tokenizer)
+
+    def _show_tokens(self, document: Document, tokenizer: Tokenizer) -> None:
+        (encoded,) = encode_documents(tokenizer, [document])
+        supervised = int(encoded.supervised.sum())
+        head = f"{len(encoded.ids):,} tokens, {supervised:,} with loss"
+        self.console.print(Text(head, "bold"))
+        line = Text()
+        pairs = zip(encoded.ids.tolist(), encoded.supervised.tolist(), strict=True)
+        for count, (token, with_loss) in enumerate(pairs):
+            if count == MAX_TOKENS:
+                line.append(f"... and {len(encoded.ids) - count:,} more")
+                break
+            piece = printable(tokenizer.piece(token)).replace("\n", "\\n")
+            line.append(f"{piece}", "" if with_loss else _MASKED)
+            line.append(" ")
+        self.console.print(line)
+
+
+def printable(text: str) -> str:
+    """Make what could move a cursor, ring or turn the line around visible; keep newlines, tabs."""
+    return "".join(
+        f"\\u{ord(c):04x}"
+        if (unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t") or c in _BIDI
+        else c
+        for c in text
+    )
+
+
+def _cut(text: str) -> str:
+    more = len(text) - MAX_CHARACTERS
+    if more <= 0:
+        return text
+    half = MAX_CHARACTERS // 2
+    return f"{text[:half]} [... {more:,} characters more ...] {text[-half:]}"

@@ -1,0 +1,38 @@
+"""`linly generate`: a model's continuation of a prompt."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("generate")(generate)
+
+
+def generate(
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL|RUN[@STEP]", help="Model folder, or a run's folder.")
+    ],
+    prompt: Annotated[list[str], typer.Option(help="May be given several times.")],
+    template: Annotated[
+        str, typer.Option(help="Around the prompt: text, alpaca, alpaca-no-input or linly.")
+    ] = "text",
+    max_new_tokens: Annotated[int, typer.Option(min=1)] = 256,
+    temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token.")] = 1.0,
+    top_k: Annotated[int, typer.Option(min=0, help="0 keeps all.")] = 10,
+    top_p: Annotated[float, typer.Option(min=0, max=1)] = 0.85,
+    repetition_penalty: Annotated[float, typer.Option(min=0.1)] = 1.15,
+    seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
+) -> None:
+    """Print what a model writes after each prompt; the defaults are Linly's own settings."""
+    from transformers.utils.logging import disable_progress_bar
+
+    from linly.training.generate import Sampling, generate_texts, open_model
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    sampling = Sampling(max_new_tokens, temperature, top_k, top_p, repetition_penalty, seed)
+    for text in generate_texts(open_model(model), prompt, template=template, sampling=sampling):
+        print(text)

@@ -1,0 +1,210 @@
+"""`linly mix`: the data path alone, one JSON object a row, without a model."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Annotated, Any, BinaryIO
+
+import numpy as np
+import orjson
+import typer
+
+from linly.config.recipe import Recipe, load_recipe
+from linly.curriculum.apportion import Segment
+from linly.curriculum.plan import Batch
+from linly.data.first_records import check_first_records
+from linly.data.mixed_row import MixedRow
+from linly.data.ranks import rank_slice
+from linly.data.shards import list_shards
+from linly.data.state import MixerState
+from linly.data.stream import RowStream, StreamPlan, data_stream, stream_plan
+from linly.errors import CheckpointError, ConfigError
+from linly.files import publish, read_limited
+
+_STATE_LIMIT_BYTES = 64 << 20
+_DRIFT_CHUNK = 4096
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("mix")(mix)
+
+
+def mix(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file.")],
+    rows: Annotated[int, typer.Option(min=1, help="Rows of the global stream to make.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Over the recipe's own.")
+    ] = None,
+    world_size: Annotated[int, typer.Option(min=1, help="Ranks to deal each step to.")] = 1,
+    rank: Annotated[
+        int | None, typer.Option(min=0, help="Print this rank's rows only; else all.")
+    ] = None,
+    producers: Annotated[
+        int | None, typer.Option(min=0, help="Instead of the recipe's data.producers.")
+    ] = None,
+    state: Annotated[
+        Path | None, typer.Option(help="Go on behind the rows of a saved state.")
+    ] = None,
+    save_state: Annotated[
+        Path | None, typer.Option(help="Write the state behind the last row.")
+    ] = None,
+    output: Annotated[Path | None, typer.Option(help="Instead of standard output.")] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="A sentencepiece model instead of the recipe's model.")
+    ] = None,
+) -> None:
+    """Make rows without training: one JSON object a row, then speed and drift on stderr."""
+    loaded = load_recipe(recipe, overrides or [])
+    batch = Batch(loaded.data.global_batch, loaded.training.micro_batch)
+    mine = rank_slice(batch, world_size=world_size, rank=rank or 0)
+    printed = range(batch.global_batch)[mine] if rank is not None else range(batch.global_batch)
+    plan = _plan(loaded, tokenizer)
+    at = _read_state(state, plan) if state is not None else plan.new_state()
+    drift = Drift(plan.segments, at)
+    began = time.perf_counter()
+    _check_folder("--save-state", save_state)
+    with _rows(loaded, plan, at, producers) as stream, _opened(output) as file:
+        num_rows, num_bad = 0, 0
+        for mixed in islice(stream, rows):
+            at.advance(mixed)
+            drift.add(mixed)
+            num_rows += 1
+            num_bad += len(mixed.bad)
+            if mixed.index % batch.global_batch in printed:
+                file.write(orjson.dumps(describe(mixed, batch.global_batch)) + b"\n")
+    elapsed_s = time.perf_counter() - began
+    if stream.exhausted is not None and num_rows < rows:
+        num_bad += len(stream.exhausted.bad)
+        print(f"ended early: {stream.exhausted}", file=sys.stderr)
+    if save_state is not None:
+        publish(save_state, orjson.dumps(at.to_json(), option=orjson.OPT_INDENT_2) + b"\n")
+    tokens = num_rows * loaded.data.sequence_length
+    print(
+        f"{num_rows:,} rows, {tokens:,} tokens in {elapsed_s:.1f} s: "
+        f"{tokens / elapsed_s:,.0f} tokens/s; largest drift {drift.largest():.3f} row; "
+        f"{num_bad} bad records",
+        file=sys.stderr,
+    )
+
+
+def describe(mixed: MixedRow, global_batch: int) -> dict[str, Any]:
+    """A row without its tokens."""
+    row = mixed.row
+    return {
+        "row": mixed.index,
+        "step": mixed.index // global_batch + 1,
+        "source": row.source,
+        "epoch": row.epoch,
+        "documents": [
+            {"shard": piece.shard, "record": piece.record, "start": piece.start, "end": piece.end}
+            for piece in row.pieces
+        ],
+        "supervised_tokens": row.num_supervised,
+        "sha256": mixed.digest.hex(),
+    }
+
+
+class Drift:
+    """Largest distance between rows made and rows planned, over all sources and prefixes."""
+
+    def __init__(self, segments: tuple[Segment, ...], state: MixerState) -> None:
+        """Go on counting where a state stands."""
+        self._segments = {segment.from_row: segment for segment in segments}
+        self._counts = dict(state.counts)
+        self._segment_from = state.segment_from
+        self._first = state.row
+        self._sources: list[str] = []
+        self._largest = 0.0
+
+    def add(self, mixed: MixedRow) -> None:
+        """Count a row."""
+        if mixed.segment_from != self._segment_from:
+            self._flush()
+            self._segment_from, self._counts = mixed.segment_from, {}
+        self._sources.append(mixed.row.source)
+        if len(self._sources) == _DRIFT_CHUNK:
+            self._flush()
+
+    def largest(self) -> float:
+        """In rows."""
+        self._flush()
+        return self._largest
+
+    def _flush(self) -> None:
+        if not self._sources:
+            return
+        segment = self._segments[self._segment_from]
+        names = segment.mixture.sources
+        made = np.array([[source == name for name in names] for source in self._sources])
+        counts = np.cumsum(made, axis=0) + [self._counts.get(name, 0) for name in names]
+        ends = np.arange(self._first + 1, self._first + len(made) + 1)
+        planned = segment.mixture.integral(ends) - segment.mixture.integral([segment.from_row])
+        self._largest = max(self._largest, float(np.abs(counts - planned).max()))
+        self._counts = dict(zip(names, counts[-1].tolist(), strict=True))
+        self._first += len(made)
+        self._sources = []
+
+
+def _plan(recipe: Recipe, tokenizer: Path | None) -> StreamPlan:
+    path = tokenizer if tokenizer is not None else recipe.model
+    if path is None:
+        raise ConfigError(
+            f"recipe {recipe.name}: it names no model, and no --tokenizer FILE stands in its place"
+        )
+    shards = {
+        name: list_shards(recipe.corpora[share.corpus], recipe.data_root)
+        for name, (_, share) in recipe.curriculum.sources.items()
+    }
+    for name, (_, share) in recipe.curriculum.sources.items():
+        corpus = recipe.corpora[share.corpus]
+        check_first_records(name, corpus, recipe.data_root, shards[name], template=share.template)
+    return stream_plan(recipe, path, shards)
+
+
+@contextmanager
+def _rows(
+    recipe: Recipe, plan: StreamPlan, state: MixerState, producers: int | None
+) -> Iterator[RowStream]:
+    stream = data_stream(
+        plan,
+        state,
+        producers=producers if producers is not None else recipe.data.producers,
+        prefetch_rows=recipe.data.prefetch_rows,
+        timeout_s=recipe.data.timeout_s,
+    )
+    try:
+        yield stream
+    finally:
+        stream.close()
+
+
+@contextmanager
+def _opened(output: Path | None) -> Iterator[BinaryIO]:
+    if output is None:
+        yield sys.stdout.buffer
+        sys.stdout.flush()
+        return
+    _check_folder("--output", output)
+    with output.open("wb") as file:
+        yield file
+
+
+def _check_folder(option: str, path: Path | None) -> None:
+    """Refuse a file that could not be written in the end, before the work is done."""
+    if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
+        what = "is a folder" if path.is_dir() else "its folder does not exist"
+        raise ConfigError(f"{option} {path}: {what}; give a file in a folder that exists")
+
+
+def _read_state(path: Path, plan: StreamPlan) -> MixerState:
+    try:
+        value = orjson.loads(read_limited(path, limit_bytes=_STATE_LIMIT_BYTES))
+    except (OSError, orjson.JSONDecodeError) as error:
+        raise CheckpointError(f"--state {path}: cannot be read ({error})") from error
+    return MixerState.from_json(value, plan.identity)

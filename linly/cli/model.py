@@ -1,0 +1,114 @@
+"""`linly model`: a new model, and a model grown to a larger vocabulary."""
+
+from __future__ import annotations
+
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+if TYPE_CHECKING:
+    from linly.modeling.embeddings import ExtendReport
+    from linly.tokenization.tokenizer import Tokenizer
+
+Output = Annotated[Path, typer.Option(help="New folder; it appears whole or not at all.")]
+
+
+class InitName(str, Enum):
+    """Where new rows come from."""
+
+    mean_of_subtokens = "mean-of-subtokens"
+    global_mean = "global-mean"
+    normal = "normal"
+
+
+def register(app: typer.Typer) -> None:
+    """Add `linly model ...`."""
+    model = typer.Typer(no_args_is_help=True, help="Make models and extend their vocabulary.")
+    model.command("init")(init)
+    model.command("extend")(extend)
+    app.add_typer(model, name="model")
+
+
+def init(
+    config: Annotated[
+        str, typer.Option(help="Size: nano, tiny, small, medium, 125m, 1b, 7b, 13b.")
+    ],
+    tokenizer: Annotated[Path, typer.Option(help="A .model file or a model folder.")],
+    output: Output,
+    seed: Annotated[int, typer.Option(help="Of the random weights.")] = 0,
+) -> None:
+    """Make a new Llama with random weights."""
+    from transformers.utils.logging import disable_progress_bar
+
+    from linly.modeling.folder import new_folder
+    from linly.modeling.load import init_model, save_model
+    from linly.tokenization.tokenizer import Tokenizer
+
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    vocabulary = Tokenizer.load(tokenizer)
+    model = init_model(config, vocabulary, seed=seed)
+    with new_folder(output) as folder:
+        exported = save_model(model, vocabulary, folder)
+    print(
+        f"{config}: {model.num_parameters():,} parameters, {vocabulary.vocab_size:,} pieces: "
+        f"{output}"
+    )
+    if exported.reason:
+        print(f"no tokenizer.json: {exported.reason}")
+
+
+def extend(
+    model: Annotated[Path, typer.Option(help="Model folder with safetensors.")],
+    tokenizer: Annotated[Path, typer.Option(help="The extended vocabulary.")],
+    output: Output,
+    base_tokenizer: Annotated[
+        Path | None, typer.Option(help="The model's own vocabulary, if its folder has none.")
+    ] = None,
+    init: Annotated[
+        InitName, typer.Option(help="Where new rows come from.")
+    ] = InitName.mean_of_subtokens,
+    multiple: Annotated[
+        int, typer.Option(min=1, help="Pad the vocabulary to a multiple of this.")
+    ] = 1,
+    noise: Annotated[
+        float,
+        typer.Option(min=0, help="Tell equal rows apart by noise: part of a row's deviation."),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(help="Of noise and normal rows.")] = 0,
+) -> None:
+    """Give a model rows for the pieces that its vocabulary gained."""
+    from linly.modeling.embeddings import Init, extend_model
+    from linly.tokenization.tokenizer import Tokenizer
+
+    vocabulary = Tokenizer.load(tokenizer)
+    report = extend_model(
+        model,
+        vocabulary,
+        output,
+        base=Tokenizer.load(base_tokenizer) if base_tokenizer else None,
+        init=Init(init.value),
+        multiple=multiple,
+        noise=noise,
+        seed=seed,
+    )
+    _print(report, vocabulary, output)
+
+
+def _print(report: ExtendReport, tokenizer: Tokenizer, output: Path) -> None:
+    print(
+        f"{report.old_rows:,} -> {report.new_rows:,} rows ({report.num_added:,} new pieces, "
+        f"{report.num_padding:,} padding) in {', '.join(report.matrices)}: {output}"
+    )
+    for count, pieces in report.subtoken_counts.items():
+        print(f"  {pieces:,} new pieces of {count} sub-tokens")
+    if report.identical:
+        first = ", ".join(tokenizer.readable(token) for token in report.identical[0])
+        num_rows = sum(map(len, report.identical))
+        print(
+            f"  groups of equal rows: {len(report.identical):,}, {num_rows:,} pieces together; "
+            f"the first is {first}"
+        )
+    if report.tokenizer.reason:
+        print(f"no tokenizer.json: {report.tokenizer.reason}")

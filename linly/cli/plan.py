@@ -1,0 +1,303 @@
+"""`linly plan`: what a curriculum or a recipe will do, before it does it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from linly.errors import ConfigError
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+    from linly.config.curriculum import Curriculum
+    from linly.config.recipe import Recipe
+    from linly.curriculum.plan import Available, Plan, SourcePlan
+    from linly.monitor.plan_facts import Costs
+
+CURRICULUM_SEQUENCE_LENGTH = 2048
+"""A curriculum does not say how long a row is; planned by itself, it is planned with this."""
+
+_PIPE_WIDTH = 160
+
+
+def register(app: typer.Typer) -> None:
+    """Add `linly plan`."""
+    app.command("plan")(plan)
+
+
+def plan(
+    file: Annotated[Path, typer.Argument(help="A curriculum or a recipe.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Override a value.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    plot: Annotated[
+        Path | None, typer.Option(help="Also draw the plan: FILE.png or FILE.html.")
+    ] = None,
+    tokens_per_second: Annotated[
+        float | None, typer.Option(min=1e-9, help="Speed of all ranks together; tells the time.")
+    ] = None,
+    at: Annotated[
+        list[str] | None, typer.Option(help="Also show shares here: 40% or 500M; repeatable.")
+    ] = None,
+    tokenizer: Annotated[
+        Path | None, typer.Option(help="Count available tokens with it; default: the model's.")
+    ] = None,
+    without_data: Annotated[
+        bool, typer.Option("--without-data", help="Do not look at the shards of a recipe.")
+    ] = False,
+) -> None:
+    """Show shares, rows per source, epochs, steps and valid world sizes; train nothing.
+
+    Ends with an error when the ratios do not add up, or a source would be read too often.
+    """
+    from linly.curriculum.plan import Batch, check_epochs, make_plan
+
+    recipe, curriculum = load_plan_file(file, overrides or [])
+    notes: list[str] = []
+    available: dict[str, Available] = {}
+    sequence_length, batch = CURRICULUM_SEQUENCE_LENGTH, None
+    if recipe is None:
+        notes.append(f"planned with sequence_length {sequence_length}; a recipe sets its own")
+    else:
+        sequence_length = recipe.data.sequence_length
+        batch = Batch(recipe.data.global_batch, recipe.training.micro_batch)
+        model = tokenizer or recipe.model
+        if without_data or model is None:
+            why = "asked not to" if without_data else "no model and no --tokenizer"
+            notes.append(f"the data was not looked at ({why}): epochs are not known")
+        else:
+            available = _look_at_data(recipe, model)
+        if recipe.stop_at_step is not None:
+            notes.append(f"stop_at_step: this start of the run ends at step {recipe.stop_at_step}")
+    made = make_plan(
+        curriculum,
+        sequence_length=sequence_length,
+        batch=batch,
+        available=available,
+        extra_positions=[_position(text, curriculum) for text in at or []],
+    )
+    costs = _costs(made, recipe, tokens_per_second)
+    if as_json:
+        _print_json(made, recipe, costs, notes)
+    else:
+        _print_text(made, recipe, costs, notes)
+    if plot is not None:
+        _draw(curriculum, made, costs, plot)
+    check_epochs(made, curriculum)
+
+
+def load_plan_file(file: Path, overrides: Sequence[str]) -> tuple[Recipe | None, Curriculum]:
+    """Read a recipe, or a curriculum by itself, whichever the file is."""
+    from linly.config.curriculum import Curriculum
+    from linly.config.model import validate
+    from linly.config.overrides import Override, parse_override, with_override
+    from linly.config.recipe import load_recipe
+    from linly.config.yaml import read_yaml
+
+    tree = read_yaml(file)
+    keys = tree.value if isinstance(tree.value, dict) else {}
+    if "mixture" not in keys:
+        recipe = load_recipe(file, overrides)
+        return recipe, recipe.curriculum
+    for override in map(parse_override, overrides):
+        path = override.path[1:] if override.path[0] == "curriculum" else override.path
+        tree = with_override(tree, Override(path, override.value))
+    return None, validate(Curriculum, tree, name=file.stem)
+
+
+def _position(text: str, curriculum: Curriculum) -> float:
+    """A place in the run, `40%` or `500M`, as a fraction.
+
+    Raises:
+        ConfigError: When it is neither, or lies beyond the run's end.
+    """
+    from linly.config.quantities import parse_fraction, parse_tokens
+
+    try:
+        is_percent = text.endswith("%")
+        place = parse_fraction(text) if is_percent else parse_tokens(text) / curriculum.tokens
+    except ValueError:
+        raise ConfigError(f"--at: found {text!r}, allowed: 40%, or tokens such as 500M") from None
+    if place > 1:
+        raise ConfigError(f"--at: found {text!r}, allowed: at most the run's {curriculum.tokens:,}")
+    return place
+
+
+def _look_at_data(recipe: Recipe, model: Path) -> dict[str, Available]:
+    """Count or estimate what each source has."""
+    from rich.console import Console
+
+    from linly.curriculum.plan import Available
+    from linly.data.estimate import estimate_tokens
+    from linly.data.first_records import check_first_records
+    from linly.data.held_out import held_out_documents
+    from linly.data.shards import list_shards
+    from linly.tokenization.tokenizer import Tokenizer
+
+    vocabulary = Tokenizer.load(model)
+    available: dict[str, Available] = {}
+    with Console(stderr=True).status("") as status:
+        for name, (_, source) in sorted(recipe.curriculum.sources.items()):
+            status.update(f"counting the tokens of {name}")
+            corpus = recipe.corpora[source.corpus]
+            shards = list_shards(corpus, recipe.data_root)
+            check_first_records(name, corpus, recipe.data_root, shards, template=source.template)
+            estimate = estimate_tokens(
+                name, corpus, recipe.data_root, shards, vocabulary, template=source.template
+            )
+            held_out = held_out_documents(
+                name, corpus, recipe.data_root, shards, max_documents=1, template=source.template
+            )
+            available[name] = Available(
+                tokens=estimate.tokens,
+                supervised_tokens=estimate.supervised_tokens,
+                exact=estimate.exact,
+                has_held_out=bool(held_out),
+            )
+    return available
+
+
+def _print_json(made: Plan, recipe: Recipe | None, costs: Costs, notes: Sequence[str]) -> None:
+    """One JSON object; what is not known, and infinite epochs, are null."""
+    import orjson
+
+    form: dict[str, Any] = {"recipe": None if recipe is None else recipe.name}
+    form |= asdict(made)
+    form |= {
+        "trained_rows": made.trained_rows,
+        "costs": asdict(costs),
+        "notes": list(notes),
+        "warnings": made.warnings(),
+    }
+    typer.echo(orjson.dumps(form, option=orjson.OPT_INDENT_2).decode())
+
+
+def _print_text(made: Plan, recipe: Recipe | None, costs: Costs, notes: Sequence[str]) -> None:
+    """A table and what goes with it."""
+    from rich.console import Console
+
+    from linly.curriculum.wording import amount
+    from linly.monitor.summary import duration, size
+
+    console = Console(highlight=False, markup=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, markup=False, width=_PIPE_WIDTH)
+    what = f"curriculum {made.name}" if recipe is None else f"recipe {recipe.name}"
+    console.print(
+        f"{what}: {amount(made.tokens)} tokens = {made.num_rows:,} rows of {made.sequence_length}"
+    )
+    console.print(_table(made))
+    if made.batch is not None:
+        step_tokens = made.batch.global_batch * made.sequence_length
+        console.print(
+            f"steps: {made.num_steps:,} of {made.batch.global_batch} rows "
+            f"({amount(step_tokens)} tokens), remainder {made.remainder_rows} rows"
+        )
+        sizes = ", ".join(map(str, made.world_sizes))
+        console.print(f"world sizes with micro_batch {made.batch.micro_batch}: {sizes}")
+    if costs.checkpoint_bytes is not None and costs.kept_checkpoints is not None:
+        whole = costs.checkpoint_bytes * costs.kept_checkpoints
+        console.print(
+            f"checkpoints: {size(whole)} at most, {costs.kept_checkpoints} of "
+            f"{size(costs.checkpoint_bytes)}"
+        )
+    if costs.seconds is not None:
+        console.print(f"time in steps: {duration(costs.seconds)}")
+    for note in notes:
+        console.print(f"note: {note}")
+    for warning in made.warnings():
+        console.print(f"warning: {warning}")
+
+
+def _table(made: Plan) -> Table:
+    """A line for each source, by group."""
+    from rich import box
+    from rich.table import Table
+
+    from linly.curriculum.wording import percent
+
+    table = Table(box=box.SIMPLE_HEAD, show_footer=True)
+    names = {0.0: "start", 0.5: "middle", 1.0: "end"}
+    table.add_column("group", "all")
+    table.add_column("source")
+    for position in made.positions:
+        table.add_column(names.get(position, percent(position)), "100%", justify="right")
+    table.add_column("rows", f"{made.trained_rows:,}", justify="right")
+    table.add_column("tokens", f"{made.trained_rows * made.sequence_length:,}", justify="right")
+    is_known = any(source.available is not None for source in made.sources)
+    if is_known:
+        for heading in ("available", "with loss", "epochs", "allowed"):
+            table.add_column(heading, justify="right")
+    group = ""
+    for source in made.sources:
+        if source.group != group and group:
+            table.add_section()
+        cells = [source.group if source.group != group else "", source.name]
+        cells += [percent(share) for share in source.shares]
+        cells += [f"{source.rows:,}", f"{source.tokens:,}"]
+        table.add_row(*cells, *(_data_cells(source) if is_known else ()))
+        group = source.group
+    return table
+
+
+def _data_cells(source: SourcePlan) -> tuple[str, str, str, str]:
+    """Available tokens (about: `~`), the part of them with loss, epochs, allowed epochs."""
+    from linly.curriculum.wording import amount, percent
+
+    if source.available is None or source.epochs is None:
+        return ("", "", "", "")
+    has = source.available
+    supervised = has.supervised_tokens / has.tokens if has.tokens else 0.0
+    return (
+        f"{'' if has.exact else '~'}{amount(has.tokens)}",
+        percent(supervised, 3),
+        f"{source.epochs:.2f}{' !' if source.is_exceeded else ''}",
+        f"{source.max_epochs:g}",
+    )
+
+
+def _costs(made: Plan, recipe: Recipe | None, tokens_per_second: float | None) -> Costs:
+    """Disk and time of the run, as far as the model and the speed are known."""
+    from linly.monitor.plan_facts import BYTES_PER_PARAMETER, Costs, kept_checkpoints
+
+    checkpoint_bytes = kept = None
+    if recipe is not None and recipe.model is not None and recipe.model.is_dir():
+        checkpoint_bytes = BYTES_PER_PARAMETER * _num_parameters(recipe.model)
+        kept = kept_checkpoints(recipe.checkpoint, made.num_steps)
+    tokens = made.trained_rows * made.sequence_length
+    seconds = tokens / tokens_per_second if tokens_per_second else None
+    return Costs(checkpoint_bytes=checkpoint_bytes, kept_checkpoints=kept, seconds=seconds)
+
+
+def _num_parameters(model: Path) -> int:
+    """Weights of a model folder, by the heads of its safetensors files."""
+    import math
+
+    from safetensors import safe_open
+
+    total = 0
+    for file in sorted(model.glob("*.safetensors")):
+        with safe_open(file, framework="numpy") as tensors:
+            total += sum(math.prod(tensors.get_slice(n).get_shape()) for n in tensors.keys())  # noqa: SIM118
+    return total
+
+
+def _draw(curriculum: Curriculum, made: Plan, costs: Costs, path: Path) -> None:
+    """Write the picture and say where."""
+    from linly.curriculum.plan import check_epochs
+    from linly.monitor.plan_chart import write_picture
+    from linly.monitor.plan_facts import plan_facts
+
+    problems: list[str] = []
+    try:
+        check_epochs(made, curriculum)
+    except ConfigError as error:  # shown in the picture; the command ends with it all the same
+        problems = str(error).splitlines()
+    write_picture(plan_facts(curriculum, made, costs, problems=problems), path)
+    typer.echo(f"wrote {path}", err=True)

@@ -1,0 +1,306 @@
+"""`linly vocab`: character lists, extended, merged and trained vocabularies, exports, reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from linly.errors import ConfigError
+
+if TYPE_CHECKING:
+    from linly.cli.corpus_texts import CorpusTexts
+
+Base = Annotated[Path, typer.Option(help="Vocabulary: a .model file or a model folder.")]
+Output = Annotated[Path, typer.Option(help="File to write.")]
+Corpora = Annotated[list[Path], typer.Option(help="Folder of corpus files.")]
+DataRoot = Annotated[Path, typer.Option(envvar="LINLY_DATA", help="Folder of the shards.")]
+
+DEFAULT_CORPORA = [Path("corpora")]
+
+
+class ScoresName(str, Enum):
+    """Scores of merged pieces."""
+
+    ranked = "ranked"
+    zero = "zero"
+
+
+class Kind(str, Enum):
+    """How a vocabulary is trained."""
+
+    bpe = "bpe"
+    unigram = "unigram"
+
+
+def register(app: typer.Typer) -> None:
+    """Add `linly vocab ...`."""
+    vocab = typer.Typer(no_args_is_help=True, help="Make, extend, export and compare vocabularies.")
+    vocab.command("characters")(characters)
+    vocab.command("extend")(extend)
+    vocab.command("train")(train)
+    vocab.command("merge")(merge)
+    vocab.command("export")(export)
+    vocab.command("report")(report)
+    app.add_typer(vocab, name="vocab")
+
+
+def characters(
+    base: Base,
+    output: Output,
+    count: Annotated[int | None, typer.Option(min=1, help="How many; all when left out.")] = None,
+    standard: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="gb2312, punctuation, big5, gbk, jis, ksx1001, tis620 or a file; repeat for more."
+        ),
+    ] = None,
+    from_corpus: Annotated[
+        list[str] | None,
+        typer.Option(help="Take the most frequent characters of a corpus instead; repeatable."),
+    ] = None,
+    corpora: Corpora = DEFAULT_CORPORA,
+    data_root: DataRoot = Path("."),
+) -> None:
+    """List characters that a base vocabulary lacks, from public standards or a corpus."""
+    from linly.files import publish_text
+    from linly.tokenization.characters import (
+        DEFAULT_STANDARDS,
+        choose_characters,
+        frequent_characters,
+        standard_characters,
+    )
+    from linly.tokenization.tokenizer import Tokenizer
+
+    if standard and from_corpus:
+        raise ConfigError("found --standard and --from-corpus: give one of the two")
+    tokenizer = Tokenizer.load(base)
+    if from_corpus:
+        texts = _open(from_corpus, corpora, data_root)
+        candidates: Iterator[str] = iter(frequent_characters(texts.all_documents()))
+        _warn(texts)
+    else:
+        candidates = standard_characters(standard or DEFAULT_STANDARDS)
+    known = map(tokenizer.readable, range(tokenizer.vocab_size))
+    chosen = choose_characters(candidates, known, count=count)
+    publish_text(output, "".join(f"{character}\n" for character in chosen))
+    print(
+        f"{len(chosen):,} characters that {base} lacks -> {output} "
+        f"({tokenizer.vocab_size:,} + {len(chosen):,} = {tokenizer.vocab_size + len(chosen):,})"
+    )
+
+
+def extend(
+    base: Base,
+    characters: Annotated[Path, typer.Option(help="A character on each line.")],
+    output: Annotated[
+        Path, typer.Option(help="A .model file; of a byte-level vocabulary, a new folder.")
+    ],
+    pad: Annotated[
+        bool, typer.Option("--pad", help="Append a padding piece as well (sentencepiece).")
+    ] = False,
+    exact: Annotated[
+        bool,
+        typer.Option("--exact", help="Byte-level: leave out what would change other characters."),
+    ] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all that was done.")] = False,
+) -> None:
+    """Append characters to a vocabulary.
+
+    To a sentencepiece vocabulary as pieces: any text without an added character is segmented as
+    before. To a byte-level one as merges behind all others: the same holds, but for characters
+    that share their first bytes with an added one of three or more tokens. The command finds
+    them, tries all of Unicode, and lists them; --exact adds no such character.
+    """
+    from linly.cli.vocab_extend import extend_file, extend_folder
+    from linly.tokenization.byte_level import ByteLevelTokenizer
+    from linly.tokenization.characters import read_characters
+    from linly.tokenization.sentence_piece import SentencePieceTokenizer
+    from linly.tokenization.tokenizer import Tokenizer
+
+    old, wanted = Tokenizer.load(base), read_characters(characters)
+    if isinstance(old, ByteLevelTokenizer):
+        if pad:
+            raise ConfigError("--pad: a byte-level vocabulary pads with a token it has")
+        extend_folder(old, base, wanted, output, exact=exact, as_json=as_json)
+    else:
+        assert isinstance(old, SentencePieceTokenizer)
+        extend_file(old, wanted, output, pad=pad, as_json=as_json)
+
+
+def train(
+    corpus: Annotated[list[str], typer.Option(help="Name of a corpus; repeat for more.")],
+    size: Annotated[int, typer.Option(min=300, help="Pieces, special ones and bytes included.")],
+    output: Output,
+    corpora: Corpora = DEFAULT_CORPORA,
+    data_root: DataRoot = Path("."),
+    kind: Annotated[Kind, typer.Option(help="How pieces are found.")] = Kind.bpe,
+    coverage: Annotated[
+        float, typer.Option(min=0.5, max=1, help="Share of characters that get a piece.")
+    ] = 0.9995,
+    byte_fallback: Annotated[
+        bool, typer.Option(help="Unknown characters become bytes, not <unk>.")
+    ] = True,
+    sample_mb: Annotated[int, typer.Option(min=1, help="Text held in memory, in MB.")] = 64,
+    seed: Annotated[int, typer.Option(help="Of the sample.")] = 2023,
+) -> None:
+    """Train a sentencepiece vocabulary on a seeded sample of corpora."""
+    from linly.files import publish
+    from linly.tokenization.sentence_piece import SentencePieceTokenizer
+    from linly.tokenization.train import VocabularySpec, sample_texts, train_vocabulary
+
+    texts = _open(corpus, corpora, data_root)
+    sample = sample_texts(texts.all_documents(), limit_bytes=sample_mb * 1_000_000, seed=seed)
+    _warn(texts)
+    spec = VocabularySpec(size, kind.value, coverage, byte_fallback)
+    tokenizer = SentencePieceTokenizer(train_vocabulary(sample, spec), origin=str(output))
+    publish(output, tokenizer.model_bytes)
+    print(f"{tokenizer.vocab_size:,} pieces from {len(sample):,} documents: {output}")
+
+
+def merge(
+    base: Annotated[Path, typer.Argument(help="Vocabulary that keeps its ids.")],
+    other: Annotated[Path, typer.Argument(help="Vocabulary whose pieces are appended.")],
+    output: Output,
+    scores: Annotated[
+        ScoresName, typer.Option(help="zero: as published; ranked: has an exact export.")
+    ] = ScoresName.ranked,
+    pad: Annotated[bool, typer.Option("--pad", help="Append a padding piece as well.")] = False,
+) -> None:
+    """Append another vocabulary's pieces to a base (Chinese-LLaMA's way)."""
+    from linly.files import publish
+    from linly.tokenization.extend import add_pad_piece
+    from linly.tokenization.merge import Scores, merge_vocabularies
+    from linly.tokenization.sentence_piece import SentencePieceTokenizer
+
+    old, theirs = SentencePieceTokenizer.load(base), SentencePieceTokenizer.load(other)
+    merged = merge_vocabularies(old, theirs, Scores(scores.value))
+    new = SentencePieceTokenizer(merged.model_bytes, origin=str(output))
+    if pad:
+        new = SentencePieceTokenizer(add_pad_piece(new), origin=str(output))
+    publish(output, new.model_bytes)
+    print(
+        f"{old.vocab_size:,} + {theirs.vocab_size:,} - {merged.num_shared:,} shared"
+        f"{' + 1 padding' if pad else ''} = {new.vocab_size:,} pieces: {output}"
+    )
+    if merged.unreachable:
+        print(
+            f"{len(merged.unreachable):,} of {merged.num_added:,} new pieces cannot be reached, "
+            f"the first are {', '.join(map(repr, merged.unreachable[:5]))}"
+        )
+
+
+def export(
+    tokenizer: Annotated[Path, typer.Option(help="A .model file or a model folder.")],
+    output: Annotated[Path, typer.Option(help="Folder to write; may exist.")],
+    verify: Annotated[
+        list[Path] | None, typer.Option(help="Text file to compare on, line by line; repeatable.")
+    ] = None,
+    verify_corpus: Annotated[
+        list[str] | None, typer.Option(help="Corpus to compare on; repeatable.")
+    ] = None,
+    corpora: Corpora = DEFAULT_CORPORA,
+    data_root: DataRoot = Path("."),
+) -> None:
+    """Write a Hugging Face tokenizer that gives sentencepiece's ids on every text."""
+    from itertools import chain
+
+    from linly.tokenization.export import (
+        compare,
+        export_tokenizer,
+        hugging_face_json,
+        why_no_candidate,
+        why_not_exact,
+    )
+    from linly.tokenization.sentence_piece import SentencePieceTokenizer
+    from linly.tokenization.torture import torture_texts
+
+    vocabulary = SentencePieceTokenizer.load(tokenizer)
+
+    def texts() -> Iterator[str]:
+        for path in verify or []:
+            yield from _lines(path)
+        if verify_corpus:
+            yield from _open(verify_corpus, corpora, data_root).all_documents()
+
+    reason = why_not_exact(vocabulary)
+    if reason is None:
+        output.mkdir(parents=True, exist_ok=True)
+        done = export_tokenizer(vocabulary, output, texts=texts())
+        reason = done.reason
+        if reason is None:
+            print(f"same ids as sentencepiece on {done.num_verified:,} texts: {output}")
+            return
+    elif why_no_candidate(vocabulary) is None:
+        tried = chain(torture_texts(vocabulary.pieces()), texts())
+        found = compare(vocabulary, hugging_face_json(vocabulary), tried)
+        reason += f"; tried all the same, {found.complaint() or 'no text differs'}"
+    raise ConfigError(f"tokenizer {tokenizer}: no exact tokenizer.json exists: {reason}")
+
+
+def report(
+    base: Base,
+    tokenizer: Annotated[Path, typer.Option(help="The new vocabulary.")],
+    corpus: Annotated[list[str], typer.Option(help="Name of a corpus; repeat for more.")],
+    corpora: Corpora = DEFAULT_CORPORA,
+    data_root: DataRoot = Path("."),
+    max_documents: Annotated[
+        int | None, typer.Option(min=1, help="Of each corpus; all when left out.")
+    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Chart to write: .png or .svg.")] = None,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print JSON, with every document that is touched.")
+    ] = False,
+) -> None:
+    """Compare two vocabularies on corpora: fertility, byte fallback, what stays the same."""
+    from itertools import islice
+
+    from linly.cli.vocab_report import draw, print_json, show
+    from linly.tokenization.fertility import MAX_EXAMPLES, compare_vocabularies
+    from linly.tokenization.subtokens import check_grows
+    from linly.tokenization.tokenizer import Tokenizer
+
+    old, new = Tokenizer.load(base), Tokenizer.load(tokenizer)
+    check_grows(old, new)
+    texts = _open(corpus, corpora, data_root)
+    reports = [
+        compare_vocabularies(
+            name,
+            islice(texts.located(name), max_documents),
+            old,
+            new,
+            max_touched=None if as_json else MAX_EXAMPLES,
+        )
+        for name in corpus
+    ]
+    _warn(texts)
+    if as_json:
+        print_json(reports)
+    else:
+        show(reports)
+    if plot:
+        draw(reports, plot)
+
+
+def _open(names: list[str], folders: list[Path], data_root: Path) -> CorpusTexts:
+    from linly.cli.corpus_texts import CorpusTexts
+
+    return CorpusTexts.open(names, folders, data_root)
+
+
+def _warn(texts: CorpusTexts) -> None:
+    warning = texts.warning()
+    if warning:
+        typer.echo(f"warning: {warning}", err=True)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8", newline="\n") as stream:
+            for line in stream:
+                yield line.removesuffix("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as text: {error}") from error

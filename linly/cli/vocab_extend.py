@@ -1,0 +1,110 @@
+"""What `linly vocab extend` writes and prints, for either kind of vocabulary."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import orjson
+
+from linly.files import publish
+from linly.modeling.folder import new_folder
+from linly.tokenization.byte_level import ByteLevelTokenizer
+from linly.tokenization.byte_merges import ByteLevelExtension, extend_byte_level
+from linly.tokenization.extend import add_pad_piece, extend_vocabulary
+from linly.tokenization.sentence_piece import SentencePieceTokenizer
+
+_MAX_SHOWN = 20
+
+
+def extend_file(
+    old: SentencePieceTokenizer,
+    characters: Sequence[str],
+    output: Path,
+    *,
+    pad: bool,
+    as_json: bool,
+) -> None:
+    """Extend a sentencepiece model and write the file."""
+    new = SentencePieceTokenizer(extend_vocabulary(old, characters), origin=str(output))
+    if pad:
+        new = SentencePieceTokenizer(add_pad_piece(new), origin=str(output))
+    publish(output, new.model_bytes)
+    if as_json:
+        added = range(old.vocab_size, new.vocab_size)
+        pieces = [{"id": token, "piece": new.piece(token)} for token in added]
+        _print_json({"vocab_size": new.vocab_size, "pieces": pieces})
+        return
+    print(f"{old.vocab_size:,} -> {new.vocab_size:,} pieces: {output}")
+
+
+def extend_folder(
+    old: ByteLevelTokenizer,
+    base: Path,
+    characters: Sequence[str],
+    output: Path,
+    *,
+    exact: bool,
+    as_json: bool,
+) -> None:
+    """Extend a byte-level vocabulary and write its folder."""
+    done = extend_byte_level(old, characters, exact=exact)
+    with new_folder(output) as folder:
+        done.tokenizer.write(folder)
+        source = base if base.is_dir() else base.parent
+        for kept in sorted((*source.glob("LICENSE*"), *source.glob("NOTICE*"))):
+            if kept.is_file():
+                shutil.copyfile(kept, folder / kept.name)
+    if as_json:
+        _print_json(done.describe())
+    else:
+        _show(old, done, output)
+
+
+def _show(old: ByteLevelTokenizer, done: ByteLevelExtension, output: Path) -> None:
+    print(
+        f"{old.vocab_size:,} -> {done.tokenizer.vocab_size:,} pieces ({len(done.characters):,} "
+        f"characters, {len(done.helpers):,} helper pieces): {output}"
+    )
+    if not done.characters and not done.left_out:
+        print("the base has all of these characters: nothing is changed")
+        return
+    for helper in done.helpers[:_MAX_SHOWN]:
+        print(
+            f"  helper {helper.token}: bytes {helper.data.hex(' ')}, for {len(helper.characters)} "
+            f"characters: {_some(helper.characters)}"
+        )
+    if len(done.helpers) > _MAX_SHOWN:
+        print(f"  and {len(done.helpers) - _MAX_SHOWN:,} more (--json)")
+    if done.left_out:
+        print(
+            f"left out, as their helpers reach other characters: {len(done.left_out):,}: "
+            f"{_some(done.left_out)}"
+        )
+    print(f"tried on all {done.num_code_points:,} code points: old ids are what they were")
+    if not done.changed and not done.exposed:
+        print("every text without an added character keeps its ids")
+        return
+    print("every text without an added character and without one of these keeps its ids:")
+    print(
+        f"  {len(done.changed):,} characters that share a helper's bytes and have other ids now: "
+        f"{_some(done.changed)}"
+    )
+    if done.exposed:
+        print(
+            f"  {len(done.exposed):,} that may, before a character that an old piece joins to "
+            f"their last bytes: {_some(done.exposed)}"
+        )
+    print("(--json lists all; --exact leaves out the characters that cause it)")
+
+
+def _some(characters: str) -> str:
+    shown = characters[:_MAX_SHOWN]
+    printable = "".join(c if c.isprintable() else f"\\u{ord(c):04x}" for c in shown)
+    return printable + (" ..." if len(characters) > _MAX_SHOWN else "")
+
+
+def _print_json(value: dict[str, Any]) -> None:
+    print(orjson.dumps(value, option=orjson.OPT_INDENT_2).decode())

@@ -1,0 +1,170 @@
+"""`linly corpora`: records, documents and tokens shown; corpus files made of guesses."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+from vocabularies import english_model
+
+from linly.cli.corpora import name_of
+from linly.cli.corpora_view import CorpusView, printable
+from linly.cli.main import main
+from linly.config.corpus import load_corpora
+from linly.tokenization.tokenizer import Tokenizer
+
+ALPACA = """\
+language: en
+kind: instruction
+paths: ["alpaca/*.jsonl"]
+where: [{field: output, not_in: ["skip"]}]
+held_out: 0%
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The working directory: a corpus file, its shard of three good records, a vocabulary."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base.model").write_bytes(english_model())
+    (tmp_path / "corpora").mkdir()
+    (tmp_path / "corpora" / "alpaca.yaml").write_text(ALPACA)
+    put(tmp_path, "data/alpaca/a.jsonl",
+        {"instruction": "Sing\x1b[31m [bold]", "output": "The river"},
+        {"instruction": "x", "output": "skip"},
+        {"instruction": "x"},
+        {"instruction": "Walk", "output": "The mountain"},
+        {"instruction": "Rest", "output": "The bridge"})  # fmt: skip
+    return tmp_path
+
+
+def put(folder: Path, name: str, *records: dict[str, object]) -> None:
+    path = folder / name
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(record) + "\n" for record in records))
+
+
+def linly(*arguments: str) -> int:
+    try:
+        main(arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+DATA = ("--data-root", "data")
+
+
+def test_show_prints_record_document_and_tokens(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not linly("corpora", "show", "alpaca", "--tokenizer", "base.model", *DATA)
+    out = capsys.readouterr().out
+    assert '"output": "The river"' in out
+    assert "no loss | Below is an instruction" in out
+    assert "loss    | The river" in out
+    assert "alpaca/a.jsonl, record 1: left out: where: output is 'skip'" in out
+    assert "record 2: bad: field 'output' is missing" in out
+    assert "loss    | The mountain" in out
+    assert "The bridge" not in out
+    tokenizer = Tokenizer.load(here / "base.model")
+    num_answer = len(tokenizer.encode("The river"))
+    assert f"tokens, {num_answer + 1} with loss" in out
+    assert "<s> ▁" in out
+
+
+def test_control_characters_and_markup_of_a_record_do_nothing(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert not linly("corpora", "show", "corpora/alpaca.yaml", "-n", "1", *DATA)
+    out = capsys.readouterr().out
+    assert "\x1b" not in out
+    assert "Sing\\u001b[31m [bold]" in out
+    assert printable("a\u202eb\r\x07\n\t") == "a\\u202eb\\u000d\\u0007\n\t"
+
+
+def test_what_carries_no_loss_is_dim(here: Path) -> None:
+    corpus = load_corpora([here / "corpora"])["alpaca"]
+    tokenizer = Tokenizer.load(here / "base.model")
+    file = io.StringIO()
+    console = Console(file=file, force_terminal=True, color_system="standard", soft_wrap=True)
+    CorpusView(console, corpus, here / "data", tokenizer).show(1, template="linly")
+    lines = file.getvalue().splitlines()
+    (prompt,) = [line for line in lines if "no loss" in line]
+    (answer,) = [line for line in lines if line.startswith("\x1b[36mloss")]
+    assert "\x1b[2m### Instruction" in prompt
+    assert "\x1b[2m" not in answer
+    tokens = lines[-1]
+    assert tokens.startswith("\x1b[2m<s>\x1b[0m")
+    assert "\x1b[2m" not in tokens[tokens.rindex("\x1b[2m") + 4 :]
+    assert tokens.rstrip().endswith("</s>")
+
+
+def test_an_unknown_corpus_names_the_nearest(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert linly("corpora", "show", "alpaka", *DATA) == 1
+    assert "found 'alpaka', did you mean 'alpaca'?" in capsys.readouterr().err
+
+
+def test_a_corpus_without_a_document_is_an_error(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(here, "data/alpaca/a.jsonl", {"instruction": "x", "output": "skip"})
+    assert linly("corpora", "show", "alpaca", *DATA) == 1
+    assert "none of its first 1 records gives a document" in capsys.readouterr().err
+
+
+def test_new_writes_a_corpus_file_that_reads_its_shards(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(here, "data/news/2016/a.jsonl", {"title": "标题", "content": "一条新闻。"})
+    put(here, "data/news/2017/b.jsonl", {"title": "", "content": "又一条。"})
+    assert not linly("corpora", "new", "news/*/*.jsonl", *DATA)
+    out = capsys.readouterr().out
+    assert "written: corpora/news.yaml" in out
+    assert "loss    | 标题" in out
+    corpus = load_corpora([here / "corpora"])["news"]
+    assert (corpus.language, corpus.kind, corpus.held_out) == ("zh", "text", 0.01)
+    assert corpus.fields == {"text": "{title?}\n\n{content}"}
+    assert "one of 2 shards" in (here / "corpora/news.yaml").read_text()
+
+
+def test_new_never_overwrites(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert linly("corpora", "new", "alpaca/*.jsonl", *DATA) == 1
+    assert "corpora/alpaca.yaml is there already" in capsys.readouterr().err
+    assert (here / "corpora" / "alpaca.yaml").read_text() == ALPACA
+    assert not linly("corpora", "new", "alpaca/*.jsonl", "--name", "alpaca-2", *DATA)
+    assert load_corpora([here / "corpora"])["alpaca-2"].kind == "instruction"
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name", "message"),
+    [
+        ("../*.jsonl", "x", "without '..'"),
+        ("alpaca/*.jsonl", "../x", "allowed: a name of letters"),
+        ("none/*.jsonl", "x", "no file matches 'none/*.jsonl'"),
+    ],
+)
+def test_new_refuses_what_a_corpus_file_would(
+    here: Path, capsys: pytest.CaptureFixture[str], pattern: str, name: str, message: str
+) -> None:
+    assert linly("corpora", "new", pattern, "--name", name, *DATA) == 1
+    assert message in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("pattern", "name"),
+    [
+        ("slimpajama/train/chunk*/*.jsonl.zst", "train"),
+        ("wiki_zh/*/wiki_*", "wiki_zh"),
+        ("my data/*.txt", "my-data"),
+        ("news.jsonl", "news"),
+        ("**/*.txt", "corpus"),
+    ],
+)
+def test_a_corpus_is_named_by_its_pattern(pattern: str, name: str) -> None:
+    assert name_of(pattern) == name

@@ -1,0 +1,147 @@
+"""`linly plan`: what it prints for a curriculum and a recipe, as text, JSON and picture."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+CURRICULUM = """
+tokens: 20K
+mixture:
+  english:
+    ratio: {curve: cosine, from: 70%, to: 20%}
+    sources: {stories: 100%}
+  chinese:
+    ratio: rest
+    sources: {poems: {share: 100%, max_epochs: 3}}
+"""
+
+CORPUS = """
+language: en
+kind: text
+paths: ["NAME/*.jsonl"]
+fields: {text: text}
+held_out: 0%
+"""
+
+RECIPE = """
+curriculum: small.yaml
+corpora: [corpora]
+data_root: data
+run: runs/small
+data: {sequence_length: 64, global_batch: 12}
+training: {micro_batch: 2}
+"""
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Path:
+    """A curriculum, a recipe over it, and a few documents."""
+    (tmp_path / "small.yaml").write_text(CURRICULUM, encoding="utf-8")
+    (tmp_path / "recipe.yaml").write_text(RECIPE, encoding="utf-8")
+    (tmp_path / "corpora").mkdir()
+    for name in ("stories", "poems"):
+        corpus = CORPUS.replace("NAME", name)
+        (tmp_path / "corpora" / f"{name}.yaml").write_text(corpus, encoding="utf-8")
+        (tmp_path / "data" / name).mkdir(parents=True)
+        lines = [json.dumps({"text": f"{name} {n}: a word and another " * 8}) for n in range(60)]
+        shard = tmp_path / "data" / name / "0.jsonl"
+        shard.write_text("\n".join(lines), encoding="utf-8")
+    return tmp_path
+
+
+def linly(world: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = os.environ | {"COLUMNS": "200", "NO_COLOR": "1"}
+    command = [sys.executable, "-m", "linly.cli.main", "plan", *arguments]
+    return subprocess.run(
+        command, cwd=world, env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_curriculum_is_planned_with_2048_and_says_so(world: Path) -> None:
+    done = linly(world, "small.yaml", "tokens=20M", "--at", "25%")
+    assert done.returncode == 0, done.stderr
+    assert "20M tokens = 9,765 rows of 2048" in done.stdout
+    assert "planned with sequence_length 2048; a recipe sets its own" in done.stdout
+    stories = next(line.split() for line in done.stdout.splitlines() if "stories" in line)
+    assert stories[:6] == ["english", "stories", "70%", "62.68%", "45%", "20%"]
+    assert stories[6:] == ["4,394", f"{4394 * 2048:,}"]
+
+
+def test_json_holds_what_the_table_shows(world: Path) -> None:
+    done = linly(world, "recipe.yaml", "--json", "curriculum.tokens=200K", "--without-data")
+    plan = json.loads(done.stdout)
+    assert done.returncode == 0, done.stderr
+    assert plan["recipe"] == "recipe"
+    assert plan["num_rows"] == 200_000 // 64
+    assert plan["num_steps"] == 200_000 // 64 // 12
+    assert plan["remainder_rows"] == 200_000 // 64 % 12
+    assert plan["world_sizes"] == [1, 2, 3, 6]
+    assert [source["name"] for source in plan["sources"]] == ["poems", "stories"]
+    assert plan["sources"][0]["shares"] == pytest.approx([0.3, 0.55, 0.8])
+    assert sum(source["rows"] for source in plan["sources"]) == plan["trained_rows"]
+    assert plan["notes"] == ["the data was not looked at (asked not to): epochs are not known"]
+
+
+def test_a_recipe_shows_available_tokens_epochs_and_world_sizes(
+    world: Path, llama_tokenizer_path: Path
+) -> None:
+    done = linly(world, "recipe.yaml", "--tokenizer", str(llama_tokenizer_path))
+    assert done.returncode == 0, done.stderr
+    assert "steps: 26 of 12 rows (768 tokens), remainder 0 rows" in done.stdout
+    assert "world sizes with micro_batch 2: 1, 2, 3, 6" in done.stdout
+    assert "warning: source poems: no document is held out" in done.stdout
+    header = next(line for line in done.stdout.splitlines() if "available" in line).split()
+    assert header[-5:] == ["available", "with", "loss", "epochs", "allowed"]
+
+
+def test_too_many_epochs_end_with_an_error_after_the_table(
+    world: Path, llama_tokenizer_path: Path
+) -> None:
+    arguments = ("curriculum.tokens=400K", "--tokenizer", str(llama_tokenizer_path))
+    done = linly(world, "recipe.yaml", *arguments)
+    assert done.returncode == 1
+    assert "poems" in done.stdout
+    assert "error: curriculum small: source poems: " in done.stderr
+    assert "allowed: 3 (max_epochs). Enough would be tokens: " in done.stderr
+
+
+def test_ratios_that_do_not_add_up_name_the_place(world: Path) -> None:
+    bad = "mixture.chinese.ratio={curve: linear, from: 30%, to: 80%}"
+    done = linly(world, "small.yaml", bad)
+    assert done.returncode == 1
+    assert "error: curriculum small: mixture: the ratios add up to 10" in done.stderr
+    assert "of the run (" in done.stderr
+
+
+@pytest.mark.parametrize("place", ["140%", "soon", "30K"])
+def test_a_place_outside_the_run_is_refused(world: Path, place: str) -> None:
+    done = linly(world, "small.yaml", "--at", place)
+    assert done.returncode == 1
+    assert f"error: --at: found {place!r}" in done.stderr
+
+
+def test_pictures_are_written_by_suffix(world: Path) -> None:
+    assert linly(world, "small.yaml", "--plot", "shares.png").returncode == 0
+    assert (world / "shares.png").read_bytes().startswith(b"\x89PNG\r\n")
+    assert linly(world, "small.yaml", "--plot", "shares.html").returncode == 0
+    page = (world / "shares.html").read_text(encoding="utf-8")
+    assert "<script src=" not in page
+    assert "stories" in page
+    done = linly(world, "small.yaml", "--plot", "shares.pdf")
+    assert "found '.pdf', allowed: .png or .html" in done.stderr
+
+
+def test_torch_is_not_imported(world: Path) -> None:
+    code = (
+        "import sys; from linly.cli.main import build_app;"
+        "build_app()(['plan', 'small.yaml', 'tokens=1M'], standalone_mode=False);"
+        "sys.exit('torch' in sys.modules or 'matplotlib' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=world, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr

@@ -1,0 +1,159 @@
+"""`linly vocab`: from a character list to an export, as a user types it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+from vocabularies import ENGLISH, english_model, hand_made
+
+from linly.cli.main import main
+from linly.tokenization.sentence_piece import SentencePieceTokenizer
+
+ZH = ["山水山水山。", "水日月，山木。"]
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with a base vocabulary, an English and a Chinese corpus; the working directory."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base.model").write_bytes(english_model())
+    (tmp_path / "corpora").mkdir()
+    (tmp_path / "data").mkdir()
+    for name, texts in (("en", ENGLISH * 3), ("zh", ZH)):
+        records = "".join(json.dumps({"text": text}) + "\n" for text in texts)
+        (tmp_path / "data" / f"{name}.jsonl").write_text(records)
+        (tmp_path / "corpora" / f"{name}.yaml").write_text(
+            f"language: {name}\nkind: text\npaths: ['{name}.jsonl']\nheld_out: 0%\n"
+        )
+    return tmp_path
+
+
+def linly(*arguments: str) -> int:
+    try:
+        main(arguments)
+    except SystemExit as end:
+        return int(end.code or 0)
+    return 0
+
+
+DATA = ("--data-root", "data")
+
+
+def test_characters_extend_and_export(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not linly("vocab", "characters", "--base", "base.model", "--count", "100",
+                     "--output", "c.txt")  # fmt: skip
+    assert (here / "c.txt").read_text().startswith("啊\n")
+    assert not linly("vocab", "extend", "--base", "base.model", "--characters", "c.txt",
+                     "--output", "new.model", "--pad")  # fmt: skip
+    new = SentencePieceTokenizer.load(here / "new.model")
+    assert (new.vocab_size, new.pad_id) == (501, 500)
+    (here / "lines.txt").write_text("啊  the river\n\n x\n")
+    assert not linly("vocab", "export", "--tokenizer", "new.model", "--output", "hf",
+                     "--verify", "lines.txt", "--verify-corpus", "zh", *DATA)  # fmt: skip
+    ids = AutoTokenizer.from_pretrained("hf")("啊  the", add_special_tokens=False).input_ids
+    assert ids == new.encode("啊  the").tolist()
+    out = capsys.readouterr().out
+    assert "400 + 100 = 500" in out
+    assert "400 -> 501 pieces" in out
+    assert "same ids as sentencepiece on" in out
+
+
+def test_characters_of_a_corpus_or_a_file(here: Path) -> None:
+    assert not linly("vocab", "characters", "--base", "base.model", "--output", "c.txt",
+                     "--from-corpus", "zh", *DATA)  # fmt: skip
+    assert (here / "c.txt").read_text() == "山\n水\n。\n日\n月\n木\n，\n"
+    assert not linly("vocab", "characters", "--base", "base.model", "--output", "d.txt",
+                     "--standard", "c.txt", "--standard", "tis620", "--count", "8")  # fmt: skip
+    assert (here / "d.txt").read_text() == "山\n水\n。\n日\n月\n木\n，\nก\n"
+    assert linly("vocab", "characters", "--base", "base.model", "--output", "e.txt",
+                 "--standard", "big5", "--from-corpus", "zh", *DATA)  # fmt: skip
+
+
+def test_train_and_report(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ("vocab", "train", "--corpus", "en", "--size", "380", *DATA)
+    assert not linly(*arguments, "--output", "a.model")
+    assert not linly(*arguments, "--output", "b.model")
+    assert (here / "a.model").read_bytes() == (here / "b.model").read_bytes()
+    assert SentencePieceTokenizer.load(here / "a.model").vocab_size == 380
+    assert not linly("vocab", "characters", "--base", "a.model", "--output", "c.txt",
+                     "--from-corpus", "zh", *DATA)  # fmt: skip
+    assert not linly("vocab", "extend", "--base", "a.model", "--characters", "c.txt",
+                     "--output", "new.model")  # fmt: skip
+    capsys.readouterr()
+    assert not linly("vocab", "report", "--base", "a.model", "--tokenizer", "new.model",
+                     "--corpus", "en", "--corpus", "zh", *DATA)  # fmt: skip
+    out = capsys.readouterr().out
+    num_documents = len(ENGLISH) * 3
+    assert f"en: unchanged; all {num_documents} documents without a new piece keep their ids" in out
+    assert "tokens per character: extend; every document holds a new piece" in out
+    assert "7 of 7" in out
+    assert not linly("vocab", "report", "--base", "a.model", "--tokenizer", "new.model",
+                     "--corpus", "en", "--corpus", "zh", "--json", *DATA)  # fmt: skip
+    english, chinese = json.loads(capsys.readouterr().out)
+    assert (english["num_unchanged"], english["touched"]) == (num_documents, [])
+    assert [document["record"] for document in chinese["touched"]] == [0, 1]
+    assert chinese["touched"][0]["pieces"] == ["山", "水", "。"]
+
+
+def test_the_report_names_the_documents_that_are_touched(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with (here / "data" / "en.jsonl").open("a") as stream:
+        stream.write('{"text": "The river 水 and the 山"}\n')
+    (here / "c.txt").write_text("山\n水\n")
+    assert not linly("vocab", "extend", "--base", "base.model", "--characters", "c.txt",
+                     "--output", "new.model")  # fmt: skip
+    assert not linly("vocab", "report", "--base", "base.model", "--tokenizer", "new.model",
+                     "--corpus", "en", *DATA)  # fmt: skip
+    out = capsys.readouterr().out
+    number = len(ENGLISH) * 3
+    assert f"all {number} documents without a new piece keep their ids" in out
+    assert "en: documents with new pieces, or changed without: 1\n" in out
+    assert f"  en.jsonl, record {number}: 山 水\n" in out
+
+
+def test_the_report_draws_a_chart(here: Path) -> None:
+    pytest.importorskip("matplotlib")
+    report = ("vocab", "report", "--base", "base.model", "--tokenizer", "base.model",
+              "--corpus", "zh", *DATA)  # fmt: skip
+    assert not linly(*report, "--plot", "chart.png")
+    assert (here / "chart.png").read_bytes().startswith(b"\x89PNG")
+    assert linly(*report, "--plot", "chart.gif") == 1
+
+
+def test_merge_and_the_refused_export(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pieces = ["山", "水", "日", "山水", "水日", "山水日", "日山"]
+    (here / "zh.model").write_bytes(hand_made([(p, -float(i)) for i, p in enumerate(pieces)]))
+    assert not linly("vocab", "merge", "base.model", "zh.model", "--output", "z.model",
+                     "--scores", "zero")  # fmt: skip
+    assert "400 + 266 - 259 shared = 407 pieces" in capsys.readouterr().out
+    (here / "t.txt").write_text("日山水\n水日月\n")
+    assert linly("vocab", "export", "--tokenizer", "z.model", "--output", "hf",
+                 "--verify", "t.txt") == 1  # fmt: skip
+    error = capsys.readouterr().err
+    assert "5 pieces share their score" in error
+    assert "the ids differ on" in error
+    assert not (here / "hf").exists()
+    assert not linly("vocab", "merge", "base.model", "zh.model", "--output", "r.model", "--pad")
+    assert not linly("vocab", "export", "--tokenizer", "r.model", "--output", "hf",
+                     "--verify", "t.txt")  # fmt: skip
+    assert (here / "hf" / "tokenizer.model").read_bytes() == (here / "r.model").read_bytes()
+
+
+def test_an_unknown_corpus_lists_the_known_ones(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert linly("vocab", "train", "--corpus", "fr", "--size", "380", "--output", "x",
+                 *DATA) == 1  # fmt: skip
+    assert "found 'fr', allowed en, zh" in capsys.readouterr().err
+
+
+def test_bad_records_are_left_out_and_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with (here / "data" / "zh.jsonl").open("a") as stream:
+        stream.write('{"other": 1}\n')
+    assert not linly("vocab", "characters", "--base", "base.model", "--output", "c.txt",
+                     "--from-corpus", "zh", *DATA)  # fmt: skip
+    assert "bad records left out: 1, the last: zh.jsonl, record 2" in capsys.readouterr().err
