@@ -1,0 +1,58 @@
+"""Fixtures that tests of several parts share."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from tiny_corpora import train_tokenizer, write_corpora
+
+from linly.config.corpus import Corpus, load_corpora
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Folder of real text in the published datasets' forms; see LINLY_TEST_DATA."""
+    named = os.environ.get("LINLY_TEST_DATA")
+    folder = Path(named) if named else REPOSITORY.parent / "shared" / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real data: {folder} is no folder; set LINLY_TEST_DATA")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def llama_tokenizer_path(real_data: Path) -> Path:
+    """The LLaMA tokenizer, a sentencepiece model of 32,000 pieces."""
+    path = real_data / "tokenizers" / "llama" / "tokenizer.model"
+    if not path.is_file():
+        pytest.skip(f"no LLaMA tokenizer: {path} is missing")
+    return path
+
+
+@pytest.fixture
+def make_corpus(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Corpus]:
+    """Give a function that reads a corpus file's YAML: `make_corpus(yaml, name="sample")`."""
+
+    def make(yaml: str, *, name: str = "sample") -> Corpus:
+        folder = tmp_path_factory.mktemp("corpora")
+        (folder / f"{name}.yaml").write_text(textwrap.dedent(yaml), encoding="utf-8")
+        return load_corpora([folder])[name]
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_tokenizer_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small sentencepiece model with byte fallback, trained here."""
+    return train_tokenizer(tmp_path_factory.mktemp("tokenizer"))
+
+
+@pytest.fixture(scope="session")
+def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The recipe of a few tiny corpora of all kinds, with bad records among them."""
+    return write_corpora(tmp_path_factory.mktemp("corpora"))
