@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -190,6 +191,17 @@ def test_a_script_put_into_the_page_does_not_run(
     assert any("Content Security Policy" in complaint for complaint in seen.complaints)
 
 
+def pause_after_first_step(run: RunFolder, trainer: subprocess.Popen[bytes]) -> None:
+    """Stop the process (SIGSTOP) as soon as a step is in its record."""
+    deadline = time.monotonic() + 120
+    metrics = run.path / "metrics.jsonl"
+    while not (metrics.exists() and metrics.stat().st_size):
+        assert trainer.poll() is None, f"the trainer ended with {trainer.returncode}"
+        assert time.monotonic() < deadline, "no step was recorded"
+        time.sleep(0.002)
+    trainer.send_signal(signal.SIGSTOP)
+
+
 def test_a_real_run_is_seen_to_grow_to_its_end(
     tmp_path: Path, visit_address: Callable[..., Any], opened: Any
 ) -> None:
@@ -201,9 +213,14 @@ def test_a_real_run_is_seen_to_grow_to_its_end(
     command = [sys.executable, "-m", "linly.cli.main", "train", str(tmp_path / "recipe.yaml")]
     settings = [f"run={run.path}", "data.producers=0", "--quiet"]
     with subprocess.Popen([*command, *settings], stdout=subprocess.DEVNULL) as trainer:
-        seen.until(f"({REALIZED_END})() > 0", timeout_s=120)
-        early = seen.page.evaluate(REALIZED_END)
-        assert trainer.wait(timeout=180) == 0
+        try:
+            pause_after_first_step(run, trainer)  # or a quick run ends before the page looks
+            seen.until(f"({REALIZED_END})() > 0", timeout_s=120)
+            early = seen.page.evaluate(REALIZED_END)
+            trainer.send_signal(signal.SIGCONT)
+            assert trainer.wait(timeout=180) == 0
+        finally:
+            trainer.kill()
     seen.until(f"({REALIZED_END})() > {early}")
     seen.until("document.querySelector('header p').innerText.includes('finished')")
     seen.until("document.querySelector('#pulse').innerText.includes('not running')")
