@@ -30,7 +30,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "linly needs Python 3.10 or newer; found " + sys.version.split()[0] + " (choose another with PYTHON=...)")'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install --upgrade pip
-	$(VENV)/bin/python -m pip install $(PIP_INDEX) -c constraints.txt -e '.[monitor,dev]'
+	$(VENV)/bin/python -m pip install $(PIP_INDEX) -c constraints.txt -e '.[lora,monitor,remote,wandb,dev]'
 	touch $@
 
 install: $(STAMP)  ## make .venv with the versions of constraints.txt
