@@ -3,191 +3,26 @@
 from __future__ import annotations
 
 import math
-import re
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, Strict, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, Strict, model_validator
 
-from linly.config.model import (
-    Model,
-    check_keys,
-    check_name,
-    found,
-    problem,
-    suggestion,
-    validate,
-)
+from linly.config.curve import REST, Curve, RatioGuard, format_position, parse_at, parse_ratio
+from linly.config.model import Model, check_name, found, problem, unknown, validate
 from linly.config.quantities import (
     Fraction,
-    Positive,
     Text,
     Tokens,
     format_fraction,
     format_tokens,
     parse_fraction,
-    parse_tokens,
 )
 from linly.config.yaml import read_yaml, write_yaml
 
-REST = "rest"
 SUM_TOLERANCE = 1e-9
-CurveKind = Literal["constant", "linear", "cosine", "step", "sigmoid"]
-_CURVE_KEYS = ("curve", "from", "to", "until", "points", "midpoint", "steepness")
-_RATIO_FORM = "a percentage, a curve such as {curve: linear, from: 0%, to: 15%}, or rest"
 _SHARE_FORM = "a percentage, or a mapping such as {share: 40%, max_epochs: 2}"
-_ZERO_TOKENS = re.compile("0+")
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A place in a run: a fraction of it, or tokens from its start.
-
-    A position in tokens may lie past the end of a shortened run; the curve is then cut there.
-    """
-
-    value: float
-    unit: Literal["fraction", "tokens"]
-
-    def fraction(self, total_tokens: int) -> float:
-        """As a fraction of a run of so many tokens."""
-        return self.value if self.unit == "fraction" else self.value / total_tokens
-
-
-START = Position(0.0, "fraction")
-END = Position(1.0, "fraction")
-
-
-class Curve(Model):
-    """A ratio over a run in its normal form: points with the curve between them, held outside.
-
-    Attributes:
-        kind: constant has one point; step is right-continuous.
-        points: Where and how much, in order.
-        midpoint: Sigmoid only: where each stretch is half-way, as a fraction of the stretch.
-        steepness: Sigmoid only: of the logistic before it is rescaled to hit both ends.
-    """
-
-    kind: CurveKind
-    points: tuple[tuple[Position, Fraction], ...] = Field(min_length=1)
-    midpoint: Annotated[Fraction, Field(gt=0, lt=1)] = 0.5
-    steepness: Annotated[Positive, Field(le=100)] = 10.0
-
-    @classmethod
-    def constant(cls, ratio: float) -> Curve:
-        """The same ratio throughout."""
-        return cls(kind="constant", points=((START, ratio),))
-
-    def file_form(self) -> Any:
-        """As it would be written in a curriculum file."""
-        if self.kind == "constant":
-            return format_fraction(self.points[0][1])
-        form: dict[str, Any] = {
-            "curve": self.kind,
-            "points": {
-                _format_position(position): format_fraction(ratio)
-                for position, ratio in self.points
-            },
-        }
-        if self.kind == "sigmoid":
-            form |= {"midpoint": format_fraction(self.midpoint), "steepness": self.steepness}
-        return form
-
-
-def _parse_position(text: str, *path: str | int) -> Position:
-    if _ZERO_TOKENS.fullmatch(text):
-        return Position(0.0, "tokens")
-    if text.endswith("%"):
-        return Position(_at(parse_fraction, text, *path), "fraction")
-    try:
-        return Position(float(parse_tokens(text)), "tokens")
-    except ValueError:
-        allowed = "a position such as 50% or 500M (tokens)"
-        raise problem(found(text, allowed), *path) from None
-
-
-def _format_position(position: Position) -> str:
-    if position.unit == "fraction":
-        return format_fraction(position.value)
-    return str(format_tokens(int(position.value))) if position.value else "0"
-
-
-def _at(parse: Any, value: Any, *path: str | int) -> Any:
-    """Parse a value, an error being reported below the value that is validated."""
-    try:
-        return parse(value)
-    except ValueError as error:
-        raise problem(error.context["text"], *path) from None  # type: ignore[attr-defined]
-
-
-def _parse_ratio(value: Any) -> Curve | None:
-    """The file form of a group's ratio: a percentage, a curve, or `rest` (None)."""
-    if value is None:
-        raise problem(found(value, _RATIO_FORM))
-    if isinstance(value, Curve):
-        return value
-    if value == REST:
-        return None
-    if isinstance(value, dict):
-        return _parse_curve(value)
-    if isinstance(value, str) and not value.rstrip().endswith("%"):
-        near = suggestion(value, (REST, *get_args(CurveKind)))
-        raise problem(f"found {value!r}{near or ','} allowed: {_RATIO_FORM}")
-    if isinstance(value, str | int | float):
-        return Curve.constant(parse_fraction(value))
-    raise problem(found(value, _RATIO_FORM))
-
-
-def _parse_curve(form: dict[str, Any]) -> Curve:
-    check_keys(form, _CURVE_KEYS)
-    kinds: tuple[CurveKind, ...] = get_args(CurveKind)
-    kind: Any = form.get("curve")
-    if kind not in kinds:
-        near = suggestion(kind, kinds) if isinstance(kind, str) else ""
-        text = f"found {kind!r}{near or ','}" if "curve" in form else "missing,"
-        raise problem(f"{text} allowed: {', '.join(kinds)}", "curve")
-    if kind == "constant":
-        raise problem("a constant is written as a bare percentage, such as ratio: 60%", "curve")
-    for key in ("midpoint", "steepness"):
-        if key in form and kind != "sigmoid":
-            raise problem(f"only a sigmoid has it, this curve is {kind!r}", key)
-    points = _points(form)
-    shape = {key: form[key] for key in ("midpoint", "steepness") if key in form}
-    try:
-        return Curve(kind=kind, points=points, **shape)
-    except ValidationError as error:
-        details = error.errors(include_url=False)[0]
-        key = str(details["loc"][0])
-        allowed = "more than 0% and less than 100%" if key == "midpoint" else "above 0, at most 100"
-        raise problem(found(form.get(key), allowed), key) from None
-
-
-def _points(form: dict[str, Any]) -> tuple[tuple[Position, float], ...]:
-    if "points" in form:
-        for key in ("from", "to", "until"):
-            if key in form:
-                raise problem("found beside points, allowed: from and to, or points", key)
-        return _listed_points(form["points"])
-    for key in ("from", "to"):
-        if key not in form:
-            raise problem("missing, allowed: from and to, or points", key)
-    end = _parse_position(str(form["until"]), "until") if "until" in form else END
-    if end.value <= 0:
-        raise problem(found(form["until"], "a position after the start"), "until")
-    first = _at(parse_fraction, form["from"], "from")
-    return ((START, first), (end, _at(parse_fraction, form["to"], "to")))
-
-
-def _listed_points(form: Any) -> tuple[tuple[Position, float], ...]:
-    allowed = "two or more points, such as {0%: 10%, 100%: 5%}"
-    if not isinstance(form, dict) or len(form) < 2:
-        raise problem(found(form, allowed), "points")
-    return tuple(
-        (_parse_position(key, "points", key), _at(parse_fraction, ratio, "points", key))
-        for key, ratio in form.items()
-    )
 
 
 class SourceShare(Model):
@@ -216,7 +51,7 @@ class SourceShare(Model):
 class Group(Model):
     """Sources that share one ratio; `ratio` is None for the group that takes the rest."""
 
-    ratio: Annotated[Curve | None, BeforeValidator(_parse_ratio)]
+    ratio: Annotated[Curve | None, BeforeValidator(parse_ratio)]
     sources: dict[str, SourceShare]
 
     @classmethod
@@ -245,7 +80,7 @@ def _spelled_out(name: str, source: Any) -> Any:
     if isinstance(source, dict):
         return {"corpus": name} | source
     if isinstance(source, str | int | float) and not isinstance(source, bool):
-        return {"corpus": name, "share": _at(parse_fraction, source, "sources", name)}
+        return {"corpus": name, "share": parse_at(parse_fraction, source, "sources", name)}
     if isinstance(source, SourceShare):
         return source
     raise problem(found(source, _SHARE_FORM), "sources", name)
@@ -267,6 +102,21 @@ class Curriculum(Model):
             for name, source in group.sources.items()
         }
 
+    @property
+    def guards(self) -> dict[str, RatioGuard]:
+        """Group -> what may raise its ratio, for the groups that have a guard; sorted."""
+        return {
+            name: group.ratio.guard
+            for name, group in sorted(self.mixture.items())
+            if group.ratio is not None and group.ratio.guard is not None
+        }
+
+    def guarded_sources(self, guard: RatioGuard) -> tuple[str, ...]:
+        """The sources whose held-out bits a guard watches, sorted."""
+        if guard.source in self.mixture:
+            return tuple(sorted(self.mixture[guard.source].sources))
+        return (guard.source,)
+
     @model_validator(mode="after")
     def _check_mixture(self) -> Curriculum:
         if not self.mixture:
@@ -280,6 +130,8 @@ class Curriculum(Model):
         for name, group in self.mixture.items():
             if group.ratio is not None:
                 self._check_points(name, group.ratio)
+        for name, guard in self.guards.items():
+            self._check_guard(name, guard, has_rest=bool(rest))
         self._check_sum("at the start", 0)
         if all(self._reaches_its_end(group.ratio) for group in self.mixture.values()):
             self._check_sum("at the end", -1)
@@ -304,9 +156,33 @@ class Curriculum(Model):
         places = [position.fraction(self.tokens) for position, _ in curve.points]
         for index, (before, after) in enumerate(pairwise(places), start=1):
             if after <= before:
-                first, second = (_format_position(curve.points[i][0]) for i in (index - 1, index))
+                first, second = (format_position(curve.points[i][0]) for i in (index - 1, index))
                 text = f"found {second} after {first}, allowed: positions that ascend"
                 raise problem(text, "mixture", group_name, "ratio", "points", second)
+
+    def _check_guard(self, group_name: str, guard: RatioGuard, *, has_rest: bool) -> None:
+        path = ("mixture", group_name, "ratio", "guard")
+        if not has_rest:
+            text = "a guard takes from the group that has `ratio: rest`, and no group has it"
+            raise problem(text, *path)
+        names = {*self.mixture, *self.sources}
+        if guard.source not in names:
+            raise problem(unknown("source or group", guard.source, names), *path, "source")
+        if guard.source in self.mixture and guard.source in self.sources:
+            group = self.sources[guard.source][0]
+            if self.guarded_sources(guard) != (guard.source,):
+                also = ("mixture", group, "sources", guard.source)
+                text = (
+                    f"found {guard.source!r}, which is a group and a source of group {group} "
+                    "({also}): give one of them another name"
+                )
+                raise problem(text, *path, "source", also=also)
+        curve = self.mixture[group_name].ratio
+        assert curve is not None
+        lowest = min(ratio for _, ratio in curve.points)
+        if guard.cap <= lowest:
+            allowed = f"more than {format_fraction(lowest)}, which the curve is never below"
+            raise problem(found(format_fraction(guard.cap), allowed), *path, "cap")
 
     def _reaches_its_end(self, curve: Curve | None) -> bool:
         return curve is None or curve.points[-1][0].fraction(self.tokens) <= 1

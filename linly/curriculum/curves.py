@@ -5,17 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Literal, Protocol, overload
+from typing import Protocol, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
-from linly.config.curriculum import Curve
+from linly.config.curve import Curve, CurveKind
 from linly.errors import ConfigError
 
 Floats = NDArray[np.float64]
-
-CurveKind = Literal["constant", "linear", "cosine", "step", "sigmoid"]
 
 
 class Shape(Protocol):

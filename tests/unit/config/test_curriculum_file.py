@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from linly.config.curriculum import Curriculum, Curve, Group, Position, SourceShare, load_curriculum
+from linly.config.curriculum import Curriculum, Group, SourceShare, load_curriculum
+from linly.config.curve import Curve, Position, RatioGuard
 from linly.config.model import validate
 from linly.config.yaml import Origin, parse_yaml
 from linly.errors import ConfigError
@@ -107,6 +108,116 @@ def test_positions_may_be_in_tokens() -> None:
 def test_a_run_shorter_than_a_position_in_tokens_cuts_the_curve() -> None:
     text = EXAMPLE.replace("until: 80%", "until: 4B").replace("tokens: 5B", "tokens: 1B")
     assert read(text).tokens == 10**9
+
+
+GUARD = "{source: english, max_rise: 3%, cap: 60%}"
+
+
+def guarded(guard: str = GUARD) -> str:
+    return EXAMPLE.replace("from: 70%, to: 20%}", f"from: 70%, to: 20%, guard: {guard}}}")
+
+
+def test_a_ratio_may_be_guarded_and_reads_back_equal(tmp_path: Path) -> None:
+    for guard, steps in ((GUARD, 4), (GUARD.replace("}", ", steps: 7}"), 7)):
+        curriculum = read(guarded(guard))
+        wanted = RatioGuard(source="english", max_rise=0.03, cap=0.6, steps=steps)
+        assert curriculum.guards == {"english": wanted}
+        assert curriculum.guarded_sources(wanted) == ("refinedweb", "slimpajama")
+        (tmp_path / "c.yaml").write_text(curriculum.to_yaml(), encoding="utf-8")
+        assert load_curriculum(tmp_path / "c.yaml") == curriculum
+    curve = read(guarded()).mixture["english"].ratio
+    assert curve == Curve(
+        kind="cosine", points=((at(0), 0.7), (at(100), 0.2)), guard=wanted_guard()
+    )
+    assert read(EXAMPLE).guards == {}
+
+
+def wanted_guard() -> RatioGuard:
+    return RatioGuard(source="english", max_rise=0.03, cap=0.6)
+
+
+def test_a_guard_may_watch_one_source_of_any_group() -> None:
+    curriculum = read(guarded(GUARD.replace("english", "csl")))
+    assert curriculum.guarded_sources(curriculum.guards["english"]) == ("csl",)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "english",
+            "englsh",
+            "source: unknown source or group 'englsh', did you mean 'english'? allowed: alpaca, "
+            "belle, chinese, csl, english, firefly, instruction, news2016zh, parallel, refinedweb, "
+            "slimpajama, translation2019zh, webtext2019zh, wiki2019zh",
+        ),
+        (
+            "max_rise",
+            "max_raise",
+            "max_raise: unknown key 'max_raise', did you mean 'max_rise'? allowed: cap, "
+            "max_rise, source, steps",
+        ),
+        ("max_rise: 3%, ", "", "max_rise: missing, this key is required"),
+        (
+            "max_rise: 3%",
+            "max_rise: 3",
+            "max_rise: found 3, allowed: a percentage from 0% to 100%",
+        ),
+        (
+            "cap: 60%",
+            "cap: 20%",
+            "cap: found '20%', allowed: more than 20%, which the curve is never below",
+        ),
+        ("60%}", "60%, steps: 0}", "steps: found 0, allowed: 1 or more"),
+        ("60%}", "60%, steps: 1.5}", "steps: found 1.5, allowed: a whole number"),
+    ],
+)
+def test_a_guard_s_errors_name_its_keys(old: str, new: str, message: str) -> None:
+    assert old in GUARD
+    with pytest.raises(ConfigError) as caught:
+        read(guarded(GUARD.replace(old, new)))
+    assert str(caught.value) == f"c.yaml:4: mixture.english.ratio.guard.{message}"
+
+
+def test_a_guard_is_a_mapping() -> None:
+    for guard, text in (("english", "'english'"), ("", "nothing"), ("3%", "'3%'")):
+        with pytest.raises(ConfigError) as caught:
+            read(guarded(guard))
+        assert str(caught.value) == (
+            f"c.yaml:4: mixture.english.ratio.guard: found {text}, allowed: a mapping such as "
+            "{source: english, max_rise: 3%, cap: 60%}"
+        )
+
+
+def test_a_guard_needs_a_group_that_takes_the_rest() -> None:
+    text = """\
+tokens: 1M
+mixture:
+  english:
+    ratio: {curve: linear, from: 70%, to: 20%, guard: {source: english, max_rise: 3%, cap: 60%}}
+    sources: {web: 100%}
+  chinese:
+    ratio: {curve: linear, from: 30%, to: 80%}
+    sources: {wiki: 100%}
+"""
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    assert str(caught.value) == (
+        "c.yaml:4: mixture.english.ratio.guard: a guard takes from the group that has "
+        "`ratio: rest`, and no group has it"
+    )
+
+
+def test_a_guard_s_source_is_never_ambiguous() -> None:
+    text = guarded().replace("csl: 20%", "english: 20%")
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+    assert str(caught.value) == (
+        "c.yaml:4: mixture.english.ratio.guard.source: found 'english', which is a group and a "
+        "source of group chinese (c.yaml:14): give one of them another name"
+    )
+    same = guarded().replace("{slimpajama: 60%, refinedweb: 40%}", "{english: 100%}")
+    assert read(same).guarded_sources(wanted_guard()) == ("english",)
 
 
 @pytest.mark.parametrize(
@@ -242,7 +353,7 @@ def test_a_run_shorter_than_a_position_in_tokens_cuts_the_curve() -> None:
             "until: 80%",
             "untill: 80%",
             "c.yaml:10: mixture.instruction.ratio.untill: unknown key 'untill', did you mean "
-            "'until'? allowed: curve, from, midpoint, points, steepness, to, until",
+            "'until'? allowed: curve, from, guard, midpoint, points, steepness, to, until",
         ),
         (
             "until: 80%",

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mixture_strategies import curve, curves
 
-from linly.config.curriculum import Curve, Position
+from linly.config.curve import Curve, Position
 from linly.curriculum.curves import CurveFunction
 from linly.errors import ConfigError
 
