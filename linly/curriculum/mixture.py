@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
 
 from linly.config.curriculum import Curriculum
-from linly.curriculum.curves import CurveFunction, Floats
+from linly.curriculum.curves import CurveFunction, Floats, Linear
 from linly.curriculum.extrema import Extreme, extremes
+from linly.curriculum.guarded import RaisedCurve, Ratio
 from linly.curriculum.wording import amount, percent
 from linly.errors import ConfigError
 
@@ -32,7 +34,7 @@ class Mixture:
 
     def __init__(
         self,
-        ratios: Mapping[str, CurveFunction | None],
+        ratios: Mapping[str, Ratio | None],
         shares: Mapping[str, Mapping[str, float]],
         *,
         num_rows: int,
@@ -59,12 +61,20 @@ class Mixture:
         self._weights: Floats = np.array([weights[source] for source in self.sources])
 
     @classmethod
-    def from_curriculum(cls, curriculum: Curriculum, *, num_rows: int) -> Mixture:
+    def from_curriculum(
+        cls, curriculum: Curriculum, *, num_rows: int, levels: Mapping[str, int] | None = None
+    ) -> Mixture:
         """The mixture of a curriculum over `num_rows` rows.
+
+        Args:
+            curriculum: Its curves and shares.
+            num_rows: Of the whole run.
+            levels: How many of its guard's steps a guarded group is raised by; others by none.
 
         Raises:
             ConfigError: When the run has no row, or when somewhere in the run the ratios add up to
-                more than 100%, or to less where no group takes the rest; names the place.
+                more than 100%, with every guard at its cap too, or to less where no group takes
+                the rest; names the place.
         """
         if num_rows < 1:
             raise ConfigError(
@@ -81,11 +91,17 @@ class Mixture:
                     where = f"curriculum {curriculum.name}: mixture.{group}.ratio"
                     raise ConfigError(f"{where}: {error}") from None
         _check_sums(curriculum, ratios)
+        raised: dict[str, Ratio | None] = {**ratios}
+        for group, guard in curriculum.guards.items():
+            level, ratio = (levels or {}).get(group, 0), ratios[group]
+            assert 0 <= level <= guard.steps and ratio is not None, (group, level)
+            if level:
+                raised[group] = RaisedCurve(ratio, guard.cap, level / guard.steps)
         shares = {
             group: {name: source.share for name, source in settings.sources.items()}
             for group, settings in curriculum.mixture.items()
         }
-        return cls(ratios, shares, num_rows=num_rows)
+        return cls(raised, shares, num_rows=num_rows)
 
     def shares(self, rows: Rows) -> Floats:
         """Planned share of each source at the start of each row.
@@ -159,6 +175,29 @@ def _check_sums(curriculum: Curriculum, ratios: Mapping[str, CurveFunction | Non
             "take what is left with `ratio: rest`"
         )
         raise ConfigError(_sum_text(curriculum, tuple(given), lowest, advice))
+    for groups, capped in _with_caps(curriculum, given):
+        _, highest = extremes(list(capped.values()))
+        if highest.value > 1.0 + TOLERANCE:
+            advice = (
+                f"guards may raise {', '.join(groups)} to the cap; at most 100% can be given "
+                f"(group {rest[0]} takes the rest): lower a cap, or a ratio there"
+            )
+            raise ConfigError(_sum_text(curriculum, tuple(given), highest, advice))
+
+
+def _with_caps(
+    curriculum: Curriculum, given: Mapping[str, CurveFunction]
+) -> Iterator[tuple[tuple[str, ...], dict[str, CurveFunction]]]:
+    """Every choice of guarded groups, with their caps in place of their curves.
+
+    A raised ratio is at most the higher of curve and cap, so the sum of all ratios is at most the
+    highest of these sums.
+    """
+    caps = {group: guard.cap for group, guard in curriculum.guards.items()}
+    for size in range(1, len(caps) + 1):
+        for groups in combinations(caps, size):
+            level = {group: CurveFunction([0.0], [caps[group]], Linear()) for group in groups}
+            yield groups, {**given, **level}
 
 
 def _sum_text(
