@@ -177,8 +177,8 @@ def test_a_cap_that_leaves_no_room_is_refused_with_the_place() -> None:
         Mixture.from_curriculum(read(text), num_rows=1000)
     assert str(caught.value) == (
         "curriculum c: mixture: the ratios add up to 115% at 100% of the run (100M tokens): "
-        "english 60% + parallel 55%; guards may raise english to the cap; at most 100% can be given "
-        "(group chinese takes the rest): lower a cap, or a ratio there"
+        "english 60% + parallel 55%; guards may raise english to the cap; at most 100% can be "
+        "given (group chinese takes the rest): lower a cap, or a ratio there"
     )
 
 
