@@ -16,15 +16,18 @@ from linly.errors import LinlyError
 
 COMMAND_MODULES = (
     "plan",
+    "check",
     "mix",
     "corpora",
     "vocab",
     "model",
     "train",
+    "slurm",
     "export",
     "generate",
     "report",
     "monitor",
+    "trace",
     "compare",
     "sample",
 )

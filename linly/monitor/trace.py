@@ -1,0 +1,124 @@
+"""The documents behind a step: its rows by loss, and the text that each of them held."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from linly.config.recipe import Recipe, load_recipe
+from linly.data.lookup import FoundText, TracedSource, Wanted, find_texts, read_shard_list
+from linly.errors import DataError
+from linly.monitor.documents import DocumentSpan, StepRow, rows_of_step
+from linly.tokenization.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class TracedRow:
+    """A row and what its pieces say, in their order."""
+
+    row: StepRow
+    texts: tuple[FoundText, ...]
+
+
+class Tracer:
+    """Reads the text of a run's rows back from its shards."""
+
+    def __init__(self, path: Path, *, data_root: Path | None = None) -> None:
+        """Trace the run at `path`.
+
+        Args:
+            path: The run folder.
+            data_root: Where its shards are now; by default where they were.
+
+        Raises:
+            ConfigError: There is no run, or its recipe cannot be read.
+        """
+        self._path = path
+        self._recipe: Recipe = load_recipe(path / "recipe.yaml")
+        self._tokenizer = Tokenizer.load(path / "model")
+        self._data_root = data_root or self._recipe.data_root
+        self._sources: dict[str, TracedSource] = {}
+
+    def texts(self, rows: Sequence[StepRow]) -> tuple[TracedRow, ...]:
+        """Rows with their texts, in the order given.
+
+        Raises:
+            DataError: A text cannot be read back; says which and why.
+        """
+        wanted: dict[str, list[Wanted]] = {}
+        for row in rows:
+            wanted.setdefault(row.source, []).extend(_wanted(row, span) for span in row.documents)
+        found: dict[str, Mapping[Wanted, FoundText]] = {
+            name: find_texts(self._source(name), self._tokenizer, pieces)
+            for name, pieces in sorted(wanted.items())
+        }
+        return tuple(
+            TracedRow(row, tuple(found[row.source][_wanted(row, span)] for span in row.documents))
+            for row in rows
+        )
+
+    def _source(self, name: str) -> TracedSource:
+        if name not in self._sources:
+            shares = self._recipe.curriculum.sources
+            if name not in shares:
+                raise DataError(
+                    f"source {name!r}: rows were made of it, but the recipe in {self._path} knows "
+                    f"{', '.join(sorted(shares))} alone: its corpus file is not known"
+                )
+            share = shares[name][1]
+            self._sources[name] = TracedSource(
+                name,
+                self._recipe.corpora[share.corpus],
+                share.template,
+                self._data_root,
+                read_shard_list(self._path / "shards" / f"{name}.jsonl"),
+            )
+        return self._sources[name]
+
+
+def worst_rows(path: Path, step: int, *, rank: int | None, top: int) -> tuple[StepRow, ...]:
+    """Rows of a step with the highest loss first; those that carry no loss come last.
+
+    Args:
+        path: The run folder.
+        step: From 1.
+        rank: Only rows that this rank trained on; None takes all.
+        top: How many at most.
+
+    Raises:
+        ConfigError: There is no run at `path`.
+        DataError: The row record does not hold the step, or no row of the rank.
+    """
+    found = rows_of_step(path, step)
+    if not found.rows:
+        reach = (
+            f"it holds steps up to {found.last_step}" if found.last_step else "it is empty as yet"
+        )
+        raise DataError(
+            f"run {path}: step {step} is not in the row record ({reach}; rows are written with "
+            f"each checkpoint)"
+        )
+    ranks = sorted({row.rank for row in found.rows})
+    if rank is not None and rank not in ranks:
+        raise DataError(
+            f"run {path}: no row of step {step} was rank {rank}'s; ranks of this step: "
+            f"{ranks[0]} to {ranks[-1]}"
+        )
+    mine = [row for row in found.rows if rank is None or row.rank == rank]
+    return tuple(by_loss(mine)[:top])
+
+
+def by_loss(rows: Iterable[StepRow]) -> list[StepRow]:
+    """Highest loss first, a loss that is no number before all; rows without loss last."""
+
+    def badness(row: StepRow) -> tuple[bool, bool, float]:
+        if row.loss is None:
+            return True, False, 0.0
+        return False, row.loss == row.loss, -row.loss
+
+    return sorted(rows, key=badness)
+
+
+def _wanted(row: StepRow, span: DocumentSpan) -> Wanted:
+    return Wanted(span.shard, span.record, row.epoch, span.start, span.end)
