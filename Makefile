@@ -6,6 +6,8 @@
 # PYTHON       the interpreter that makes .venv (3.10 or newer)
 # TORCH_INDEX  a package index to take torch from beside the usual one; for a machine without a
 #              GPU: make install TORCH_INDEX=https://download.pytorch.org/whl/cpu
+# WHEELS       a folder that `make wheelhouse` filled, for a machine without network:
+#              make install WHEELS=wheelhouse
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -14,14 +16,17 @@ SHELL := /bin/bash
 
 PYTHON ?= python3
 TORCH_INDEX ?=
+WHEELS ?=
+EXTRAS := lora,monitor,remote,wandb,dev
 VENV := .venv
 STAMP := $(VENV)/.installed
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
+PIP_SOURCE := $(if $(WHEELS),--no-index --find-links $(WHEELS),$(PIP_INDEX))
 
 # Launchers and tools are those of .venv.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help install demo demo-chinese-only test test-faults test-exhaustive lint bench clean
+.PHONY: help install wheelhouse demo demo-chinese-only test test-faults test-exhaustive lint bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -29,11 +34,14 @@ help:  ## this list
 $(STAMP): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 10) else "linly needs Python 3.10 or newer; found " + sys.version.split()[0] + " (choose another with PYTHON=...)")'
 	test -x $(VENV)/bin/python || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install --upgrade pip
-	$(VENV)/bin/python -m pip install $(PIP_INDEX) -c constraints.txt -e '.[lora,monitor,remote,wandb,dev]'
+	$(VENV)/bin/python -m pip install $(PIP_SOURCE) --upgrade pip
+	$(VENV)/bin/python -m pip install $(PIP_SOURCE) -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
 
 install: $(STAMP)  ## make .venv with the versions of constraints.txt
+
+wheelhouse: $(STAMP)  ## all wheels of an installation, for a machine of this kind without network
+	python -m pip wheel $(PIP_INDEX) -c constraints.txt -w wheelhouse pip 'setuptools>=77' '.[$(EXTRAS)]'
 
 demo: $(STAMP)  ## English base, vocabulary, curriculum training and report on the embedded sample
 	bash launch/demo.sh mixture

@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Several nodes under Slurm: sbatch launch/slurm.example.sh launch/recipes/linly-llama2-7b.yaml
-# Change what is marked; the checkout, the virtual environment and the run folder have to lie on a
-# file system that all nodes share.
-#SBATCH --job-name=linly
-#SBATCH --nodes=8                 # change
-#SBATCH --ntasks-per-node=8       # change: one process a GPU
-#SBATCH --gpus-per-node=8         # change
-#SBATCH --cpus-per-task=8         # change
-#SBATCH --time=24:00:00           # change
-#SBATCH --signal=TERM@120         # 120 s before the time limit: save, then leave with code 75
+# Trains launch/recipes/linly-llama2-7b.yaml on 8 nodes of 8 GPUs: sbatch THIS_FILE, from the project's folder.
+# The project, its virtual environment, the data and the run folder have to lie on a file system
+# that all nodes share.
+#SBATCH --job-name=linly-llama2-7b
+#SBATCH --nodes=8
+#SBATCH --ntasks-per-node=8
+#SBATCH --gpus-per-node=8
+#SBATCH --cpus-per-task=8
+#SBATCH --time=24:00:00
+#SBATCH --signal=TERM@120
 #SBATCH --requeue
 #SBATCH --open-mode=append
 set -euo pipefail
@@ -17,9 +17,9 @@ cd "${SLURM_SUBMIT_DIR}"
 export PATH="${PWD}/.venv/bin:${PATH}"
 
 code=0
-srun python launch/train.py "$@" || code=$?
+srun --kill-on-bad-exit=1 python launch/train.py launch/recipes/linly-llama2-7b.yaml || code=$?
 
-# The same command goes on from the newest whole checkpoint.
+# 75 means: saved before the time limit. The same command goes on from the newest whole checkpoint.
 if [[ ${code} -eq 75 ]]; then
   scontrol requeue "${SLURM_JOB_ID}"
 fi

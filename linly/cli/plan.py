@@ -264,28 +264,16 @@ def _data_cells(source: SourcePlan) -> tuple[str, str, str, str]:
 
 def _costs(made: Plan, recipe: Recipe | None, tokens_per_second: float | None) -> Costs:
     """Disk and time of the run, as far as the model and the speed are known."""
+    from linly.modeling.memory import count_parameters
     from linly.monitor.plan_facts import BYTES_PER_PARAMETER, Costs, kept_checkpoints
 
     checkpoint_bytes = kept = None
     if recipe is not None and recipe.model is not None and recipe.model.is_dir():
-        checkpoint_bytes = BYTES_PER_PARAMETER * _num_parameters(recipe.model)
+        checkpoint_bytes = BYTES_PER_PARAMETER * count_parameters(recipe.model)
         kept = kept_checkpoints(recipe.checkpoint, made.num_steps)
     tokens = made.trained_rows * made.sequence_length
     seconds = tokens / tokens_per_second if tokens_per_second else None
     return Costs(checkpoint_bytes=checkpoint_bytes, kept_checkpoints=kept, seconds=seconds)
-
-
-def _num_parameters(model: Path) -> int:
-    """Weights of a model folder, by the heads of its safetensors files."""
-    import math
-
-    from safetensors import safe_open
-
-    total = 0
-    for file in sorted(model.glob("*.safetensors")):
-        with safe_open(file, framework="numpy") as tensors:
-            total += sum(math.prod(tensors.get_slice(n).get_shape()) for n in tensors.keys())  # noqa: SIM118
-    return total
 
 
 def _draw(curriculum: Curriculum, made: Plan, costs: Costs, path: Path) -> None:

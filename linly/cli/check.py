@@ -1,0 +1,184 @@
+"""`linly check`: everything that can be found wrong with a recipe before a machine is taken."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from linly.errors import ConfigError, LinlyError
+
+if TYPE_CHECKING:
+    from linly.config.recipe import Recipe
+
+GIB = 1 << 30
+_MARKS = {"ok": "ok  ", "bad": "BAD ", "note": "note"}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one look at the recipe found."""
+
+    kind: Literal["ok", "bad", "note"]
+    what: str
+    text: str
+
+
+def register(app: typer.Typer) -> None:
+    """Add `linly check`."""
+    app.command("check")(check)
+
+
+def check(
+    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file.")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Over the recipe's own.")
+    ] = None,
+    world_size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Ranks to train with; default: the GPUs of this machine."),
+    ] = None,
+    gpu_gib: Annotated[
+        float | None,
+        typer.Option(min=0.1, help="Memory of a GPU in GiB; default: that of this machine's."),
+    ] = None,
+) -> None:
+    """Look at recipe, data, model, memory and disk; train nothing, write nothing.
+
+    `linly plan` looks at the mixture itself: shares, rows and epochs. Ends with exit code 1 when
+    anything would keep the run from starting.
+    """
+    from linly.config.recipe import load_recipe
+
+    loaded = load_recipe(recipe, overrides or [])
+    findings = []
+    for finding in _findings(loaded, world_size, gpu_gib):
+        findings.append(finding)
+        typer.echo(f"{_MARKS[finding.kind]} {finding.what}: {finding.text}")
+    num_bad = sum(finding.kind == "bad" for finding in findings)
+    if num_bad:
+        raise ConfigError(f"{num_bad} of {len(findings)} checks found something wrong")
+
+
+def _findings(recipe: Recipe, world_size: int | None, gpu_gib: float | None) -> Iterator[Finding]:
+    devices = _devices()
+    world_size = world_size or max(1, len(devices))
+    gpu_bytes = min(devices) if devices else None
+    if gpu_gib is not None:
+        gpu_bytes = int(gpu_gib * GIB)
+    yield Finding(
+        "ok", "recipe", f"{recipe.name}, {recipe.num_steps:,} steps of {recipe.num_rows:,} rows"
+    )
+    yield _tried("world size", partial(_world_size, recipe, world_size))
+    for source in sorted(recipe.curriculum.sources):
+        yield _tried(f"source {source}", partial(_source, recipe, source))
+    yield _tried("model", partial(_model, recipe))
+    if recipe.model is not None and recipe.model.is_dir():
+        yield _memory(recipe.model, world_size, gpu_bytes)
+        yield _tried("disk", partial(_disk, recipe, recipe.model))
+
+
+def _tried(what: str, look: Callable[[], str]) -> Finding:
+    """What a look found; an error meant for users is a finding."""
+    try:
+        return Finding("ok", what, look())
+    except LinlyError as error:
+        return Finding("bad", what, str(error))
+
+
+def _devices() -> list[int]:
+    """Memory of each GPU here, in bytes."""
+    import torch
+
+    count = torch.cuda.device_count()
+    return [torch.cuda.get_device_properties(i).total_memory for i in range(count)]
+
+
+def _world_size(recipe: Recipe, world_size: int) -> str:
+    from linly.curriculum.plan import Batch, valid_world_sizes
+    from linly.data.ranks import rank_slice
+
+    batch = Batch(recipe.data.global_batch, recipe.training.micro_batch)
+    rank_slice(batch, world_size=world_size, rank=0)
+    sizes = ", ".join(map(str, valid_world_sizes(batch)))
+    accumulation = batch.global_batch // (world_size * batch.micro_batch)
+    return (
+        f"{world_size}: {accumulation} micro-batches of {batch.micro_batch} rows a step on each "
+        f"rank; sizes that fit: {sizes}"
+    )
+
+
+def _source(recipe: Recipe, source: str) -> str:
+    from linly.data.first_records import check_first_records
+    from linly.data.shards import list_shards
+    from linly.monitor.summary import size
+
+    share = recipe.curriculum.sources[source][1]
+    corpus = recipe.corpora[share.corpus]
+    shards = list_shards(corpus, recipe.data_root)
+    check_first_records(source, corpus, recipe.data_root, shards, template=share.template)
+    whole = size(sum(shard.size_bytes for shard in shards))
+    return f"{len(shards):,} shards, {whole}; the first records make documents"
+
+
+def _model(recipe: Recipe) -> str:
+    from transformers import AutoConfig
+
+    from linly.modeling.load import check_model_folder, check_vocabulary
+    from linly.modeling.memory import count_parameters
+    from linly.tokenization.tokenizer import Tokenizer
+
+    if recipe.model is None:
+        raise ConfigError("missing, but training needs one: add model=PATH")
+    check_model_folder(recipe.model)
+    tokenizer = Tokenizer.load(recipe.model)
+    config = AutoConfig.from_pretrained(
+        str(recipe.model.resolve()), local_files_only=True, trust_remote_code=False
+    )
+    check_vocabulary(config, tokenizer)
+    return (
+        f"{config.model_type} of {count_parameters(recipe.model):,} parameters, "
+        f"{config.vocab_size:,} rows for {tokenizer.vocab_size:,} pieces"
+    )
+
+
+def _memory(model: Path, world_size: int, gpu_bytes: int | None) -> Finding:
+    """ZeRO-2's need against what a GPU has."""
+    from linly.modeling.memory import count_parameters, training_memory
+
+    parameters = count_parameters(model)
+    need = training_memory(parameters, num_trained=parameters, world_size=world_size)
+    text = (
+        f"{need.total_bytes / GIB:,.1f} GiB a rank before activations, of which "
+        f"{need.weights_bytes / GIB:,.1f} GiB BF16 weights that ZeRO-2 keeps whole on each rank, "
+        f"however many there are"
+    )
+    if gpu_bytes is None:
+        return Finding("note", "memory", f"{text}; no GPU here to compare with: give --gpu-gib")
+    if need.total_bytes < gpu_bytes:
+        return Finding("ok", "memory", f"{text}; a GPU has {gpu_bytes / GIB:,.1f} GiB")
+    if need.weights_bytes >= gpu_bytes:
+        advice = "no number of GPUs helps: take a smaller model or larger GPUs"
+    else:
+        advice = "take more ranks, or larger GPUs"
+    return Finding("bad", "memory", f"{text}; a GPU has {gpu_bytes / GIB:,.1f} GiB: {advice}")
+
+
+def _disk(recipe: Recipe, model: Path) -> str:
+    from linly.modeling.memory import count_parameters
+    from linly.monitor.plan_facts import BYTES_PER_PARAMETER, kept_checkpoints
+    from linly.monitor.summary import size
+
+    kept = kept_checkpoints(recipe.checkpoint, recipe.num_steps)
+    need = kept * BYTES_PER_PARAMETER * count_parameters(model)
+    place = next(path for path in (recipe.run, *recipe.run.absolute().parents) if path.exists())
+    free = shutil.disk_usage(place).free
+    text = f"{size(need)} for {kept} checkpoints at most, {size(free)} free under {place}"
+    if need > free:
+        raise ConfigError(f"{text}: make room, or lower checkpoint.keep_last and keep_every")
+    return text

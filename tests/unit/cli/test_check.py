@@ -1,0 +1,69 @@
+"""`linly check`: what would keep a run from starting is found and named, all of it at once."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from tiny_world import make_tiny_world
+
+from linly.cli.main import main
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_tiny_world(tmp_path_factory.mktemp("world"))
+
+
+def checked(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as leaving:
+        main(["check", *arguments])
+    text = capsys.readouterr()
+    return int(leaving.value.code or 0), text.out, text.err
+
+
+def test_a_sound_recipe_is_found_sound(recipe: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code, out, err = checked(capsys, str(recipe), "--world-size", "2", "--gpu-gib", "80")
+    assert code == 0, err
+    assert "BAD" not in out
+    assert "ok   world size: 2: 2 micro-batches of 2 rows a step on each rank" in out
+    assert "ok   source english: 2 shards" in out
+    assert re.search(r"ok   model: llama of [\d,]+ parameters, 3\d\d rows for 3\d\d pieces", out)
+    assert "a GPU has 80.0 GiB" in out
+    assert "ok   disk:" in out
+    assert not (recipe.parent / "runs" / "tiny").exists()
+
+
+def test_everything_wrong_is_named_at_once(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, err = checked(
+        capsys,
+        str(recipe),
+        "corpora.english.paths=['nowhere/*.jsonl']",
+        "corpora.chinese.fields={text: words}",
+        "model=nowhere",
+        "--world-size",
+        "3",
+    )
+    assert code == 1
+    bad = [line.split(":")[0] for line in out.splitlines() if line.startswith("BAD")]
+    assert bad == ["BAD  world size", "BAD  source chinese", "BAD  source english", "BAD  model"]
+    assert "nowhere/*.jsonl" in out and "words" in out and "fit: 1, 2, 4" in out
+    assert "4 of 6 checks found something wrong" in err
+
+
+def test_the_limit_of_zero_2_is_told_apart_from_too_few_gpus(
+    recipe: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from linly.modeling import memory
+
+    monkeypatch.setattr(memory, "count_parameters", lambda model: 70_000_000_000)
+    code, out, _ = checked(capsys, str(recipe), "--world-size", "4", "--gpu-gib", "80")
+    assert code == 1
+    assert "no number of GPUs helps" in out
+    monkeypatch.setattr(memory, "count_parameters", lambda model: 7_000_000_000)
+    code, out, _ = checked(capsys, str(recipe), "--world-size", "1", "--gpu-gib", "80")
+    assert code == 1
+    assert "take more ranks" in out
