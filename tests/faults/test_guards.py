@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.guards_file import ROOT, Guard, read_guards
+from tests.faults.guards_file import DOCUMENT, PROMISES, ROOT, Guard, read_guards, with_table
 
 GUARDS = read_guards()
 TESTS_FAILED = 1  # what pytest returns; an error in collecting is another code
@@ -31,6 +31,12 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("guard", GUARDS, ids=lambda guard: guard.name)
 def test_an_entry_fits_the_code(guard: Guard) -> None:
     assert guard.problem() is None
+
+
+def test_every_promise_has_a_guard_and_the_document_lists_them_all() -> None:
+    assert set(PROMISES) <= {guard.promise for guard in GUARDS}
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert text == with_table(text, GUARDS), "run: python -m tests.faults.guards_file"
 
 
 @pytest.mark.faults
