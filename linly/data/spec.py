@@ -12,7 +12,7 @@ import orjson
 from linly.config.corpus import Corpus
 from linly.config.recipe import Recipe
 from linly.curriculum.apportion import Segment
-from linly.curriculum.mixture import Mixture
+from linly.data.decisions import Course, fold, start_decision
 from linly.data.encoding import Encoder, InProcessEncoder
 from linly.data.mixer import Mixer
 from linly.data.order import ORDER_VERSION
@@ -51,28 +51,34 @@ class StreamPlan:
 
 
 def stream_plan(
-    recipe: Recipe, tokenizer_path: Path, shards: Mapping[str, tuple[Shard, ...]]
+    recipe: Recipe,
+    tokenizer_path: Path,
+    shards: Mapping[str, tuple[Shard, ...]],
+    course: Course | None = None,
 ) -> StreamPlan:
     """Gather what the rows of a recipe depend on.
 
     Args:
         recipe: Resolved.
         tokenizer_path: Of the recipe's model, or what stands in its place.
-        shards: Source name -> the list frozen at the start of the run.
+        shards: Source name -> the list frozen when the source came into the run.
+        course: What the run's decisions make of it; None is a run without any.
 
     Raises:
         ConfigError: The tokenizer cannot be read, or the ratios do not add up.
         DataError: A source has no shards.
     """
     tokenizer = Tokenizer.load(tokenizer_path)
+    course = fold([start_decision(recipe)]) if course is None else course
+    corpora = {**course.corpora, **recipe.corpora}
     sources = []
-    for name, (_, share) in sorted(recipe.curriculum.sources.items()):
+    for name, share in sorted(course.sources.items()):
         if not shards.get(name):
             raise DataError(f"source {name!r}: no shards were listed for it")
         sources.append(
             SourceSpec(
                 name=name,
-                corpus=recipe.corpora[share.corpus],
+                corpus=corpora[share.corpus],
                 template=share.template,
                 data_root=recipe.data_root,
                 shards=tuple(shards[name]),
@@ -83,9 +89,8 @@ def stream_plan(
                 on_exhausted=share.on_exhausted,
             )
         )
-    mixture = Mixture.from_curriculum(recipe.curriculum, num_rows=recipe.num_rows)
     return StreamPlan(
-        segments=(Segment(0, mixture),),
+        segments=course.segments,
         sources=tuple(sources),
         tokenizer_path=tokenizer_path,
         identity=Identity(

@@ -15,7 +15,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from linly.curriculum.apportion import Segment
 from linly.curriculum.mixture import Mixture
+from linly.data.decisions import segment_at
 from linly.data.mixed_row import MixedRow
 from linly.runs import RowRecord
 from linly.training.guards import RowLoss, loss_by_source
@@ -58,14 +60,25 @@ class Machine:
 class Bookkeeper:
     """Counts rows and tokens, and makes the records of each step."""
 
-    def __init__(self, mixture: Mixture, machine: Machine, *, sequence_length: int) -> None:
-        """Start a run's counts at zero."""
-        self._mixture = mixture
+    def __init__(
+        self, segments: Sequence[Segment], machine: Machine, *, sequence_length: int
+    ) -> None:
+        """Start a run's counts at zero.
+
+        Args:
+            segments: The mixtures of the run, each from its first row, which begins a step.
+            machine: What trains it.
+            sequence_length: In tokens.
+        """
+        self._segments = tuple(segments)
         self._machine = machine
         self._sequence_length = sequence_length
-        self._rows = dict.fromkeys(mixture.sources, 0)
-        self._supervised = dict.fromkeys(mixture.sources, 0)
-        self._epochs = dict.fromkeys(mixture.sources, 0)
+        sources = sorted({name for segment in segments for name in segment.mixture.sources})
+        self._rows = dict.fromkeys(sources, 0)
+        self._supervised = dict.fromkeys(sources, 0)
+        self._epochs = dict.fromkeys(sources, 0)
+        self._segment_from = 0
+        self._rows_before: dict[str, int] = {}
         self._row_records: list[RowRecord] = []
         self.largest_drift = 0.0
         self.tokens_seen = 0
@@ -80,8 +93,9 @@ class Bookkeeper:
             losses: Of the same rows.
             facts: Of the step.
         """
-        before = np.array([self._rows[source] for source in self._mixture.sources])
-        drift = self._drift(rows, before)
+        segment = self._enter(rows)
+        planned = self._planned(segment, [mixed.index + 1 for mixed in rows])
+        drift = self._made(segment, rows) - planned
         self.largest_drift = max(self.largest_drift, float(np.abs(drift).max()))
         for mixed in rows:
             self._rows[mixed.row.source] += 1
@@ -91,7 +105,8 @@ class Bookkeeper:
         self.tokens_seen += num_tokens
         self._add_row_records(rows, losses, facts.step)
         farthest = np.abs(drift).argmax(axis=0)
-        return self._metrics(rows, losses, facts, drift[farthest, np.arange(drift.shape[1])])
+        drift = drift[farthest, np.arange(drift.shape[1])]
+        return self._metrics(rows, losses, facts, segment.mixture, planned[-1], drift)
 
     def take_row_records(self) -> list[RowRecord]:
         """Row records not handed out yet."""
@@ -109,6 +124,8 @@ class Bookkeeper:
             "rows": self._rows,
             "supervised": self._supervised,
             "epochs": self._epochs,
+            "segment_from": self._segment_from,
+            "rows_before": self._rows_before,
             "largest_drift": self.largest_drift,
             "tokens_seen": self.tokens_seen,
         }
@@ -118,17 +135,38 @@ class Bookkeeper:
         self._rows |= state["rows"]
         self._supervised |= state["supervised"]
         self._epochs |= state["epochs"]
+        self._segment_from = state["segment_from"]
+        self._rows_before = dict(state["rows_before"])
         self.largest_drift = state["largest_drift"]
         self.tokens_seen = state["tokens_seen"]
 
-    def _drift(self, rows: Sequence[MixedRow], before: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Rows minus integral after each row of the step, float64 [rows, sources]."""
-        names = {source: column for column, source in enumerate(self._mixture.sources)}
-        made = np.zeros((len(rows), len(names)))
-        made[np.arange(len(rows)), [names[mixed.row.source] for mixed in rows]] = 1
-        after = np.array([mixed.index + 1 for mixed in rows])
-        drift: NDArray[np.float64] = before + made.cumsum(axis=0) - self._mixture.integral(after)
-        return drift
+    def _enter(self, rows: Sequence[MixedRow]) -> Segment:
+        """The segment of a step's rows; what came before it is planned as it was made."""
+        assert rows[0].segment_from == rows[-1].segment_from, "a segment begins within a step"
+        if rows[0].segment_from != self._segment_from:
+            self._segment_from = rows[0].segment_from
+            self._rows_before = dict(self._rows)
+        return segment_at(self._segments, rows[0].index)
+
+    def _planned(self, segment: Segment, row_ends: Sequence[int]) -> NDArray[np.float64]:
+        """Rows of the run that should be made before each row, float64 [rows, sources].
+
+        They are those made before the segment and the integral since its start.
+        """
+        mixture = segment.mixture
+        before = np.array([self._rows_before.get(source, 0) for source in mixture.sources])
+        integral = mixture.integral(row_ends) - mixture.integral([segment.from_row])
+        planned: NDArray[np.float64] = before + integral
+        return planned
+
+    def _made(self, segment: Segment, rows: Sequence[MixedRow]) -> NDArray[np.int64]:
+        """Rows of the run made after each row of the step, int64 [rows, sources]."""
+        columns = {source: column for column, source in enumerate(segment.mixture.sources)}
+        made = np.zeros((len(rows), len(columns)), np.int64)
+        made[np.arange(len(rows)), [columns[mixed.row.source] for mixed in rows]] = 1
+        before = np.array([self._rows[source] for source in columns])
+        after: NDArray[np.int64] = before + made.cumsum(axis=0)
+        return after
 
     def _add_row_records(
         self, rows: Sequence[MixedRow], losses: Sequence[RowLoss], step: int
@@ -155,16 +193,17 @@ class Bookkeeper:
         rows: Sequence[MixedRow],
         losses: Sequence[RowLoss],
         facts: StepFacts,
+        mixture: Mixture,
+        planned: NDArray[np.float64],
         drift: NDArray[np.float64],
     ) -> dict[str, Any]:
         """A step's line; `drift` is each source's at its row farthest from the plan."""
-        sources = self._mixture.sources
+        sources = mixture.sources
         targets = sum(loss.targets for loss in losses)
-        planned = self._mixture.shares([mixed.index for mixed in rows]).mean(axis=0)
+        shares = mixture.shares([mixed.index for mixed in rows]).mean(axis=0)
         realized = dict.fromkeys(sources, 0.0)
         for mixed in rows:
             realized[mixed.row.source] += 1 / len(rows)
-        integral = self._mixture.integral([rows[-1].index + 1])[0]
         tokens_per_second = len(rows) * self._sequence_length / facts.seconds
         peak = self._machine.peak_flops
         return {
@@ -177,10 +216,10 @@ class Bookkeeper:
             "grad_norm": facts.grad_norm,
             "tokens_per_second": tokens_per_second,
             "data_wait_fraction": facts.wait_s / facts.seconds,
-            "target_share_by_source": _by_source(sources, planned),
+            "target_share_by_source": _by_source(sources, shares),
             "realized_share_by_source": realized,
             "rows_by_source": dict(self._rows),
-            "planned_rows_by_source": _by_source(sources, integral),
+            "planned_rows_by_source": _by_source(sources, planned),
             "drift_rows_by_source": _by_source(sources, drift),
             "supervised_tokens_by_source": dict(self._supervised),
             "epoch_by_source": dict(self._epochs),

@@ -127,14 +127,14 @@ def _freeze_source(
     }
 
 
-def read_shards(run: RunFolder, recipe: Recipe) -> dict[str, tuple[Shard, ...]]:
-    """The frozen shard list of each source."""
+def read_shards(run: RunFolder, sources: Iterable[str]) -> dict[str, tuple[Shard, ...]]:
+    """The frozen shard list of each of these sources."""
     return {
         source: tuple(
             Shard(line["path"], line["size_bytes"])
             for line in _read_lines(run.path / "shards" / f"{source}.jsonl")
         )
-        for source in sorted(recipe.curriculum.sources)
+        for source in sorted(sources)
     }
 
 

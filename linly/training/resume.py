@@ -13,7 +13,9 @@ from typing import Any
 
 import orjson
 
+from linly.config.curriculum import Curriculum
 from linly.config.recipe import Recipe
+from linly.data.decisions import Course, curriculum_form
 from linly.errors import ConfigError
 
 FREE = (
@@ -70,6 +72,43 @@ def plain_recipe(recipe: Recipe) -> dict[str, Any]:
     return plain
 
 
+def in_force(recipe: Recipe, course: Course) -> Recipe:
+    """The recipe with the curriculum that the run's decisions have put in force.
+
+    The recipe may say that one or any that held earlier in the run: its file need not be edited
+    after an amendment. With a curriculum that never held it is given back as it is, for
+    `recorded_changes` to refuse.
+    """
+    given = _unnamed(recipe.curriculum)
+    if all(_unnamed(curriculum) != given for curriculum in course.curricula):
+        return recipe
+    known = {**course.corpora, **recipe.corpora}
+    used = sorted({share.corpus for _, share in course.curriculum.sources.values()})
+    return recipe.model_copy(
+        update={
+            "curriculum": course.curriculum,
+            "corpora": {name: known[name] for name in used},
+        }
+    )
+
+
+def _unnamed(curriculum: Curriculum) -> Curriculum:
+    return curriculum.model_copy(update={"name": ""})
+
+
+def plain_before(saved: Mapping[str, Any], course: Course) -> dict[str, Any]:
+    """A checkpoint's recipe with the curriculum that has been put in force since.
+
+    Args:
+        saved: `plain_recipe` of the checkpoint.
+        course: Of the decisions up to it.
+    """
+    decided = curriculum_form(course.curriculum, course.corpora)
+    corpora = {name: saved["corpora"].get(name, form) for name, form in decided["corpora"].items()}
+    plain: dict[str, Any] = orjson.loads(orjson.dumps(decided["curriculum"], default=str))
+    return {**saved, "curriculum": plain, "corpora": corpora}
+
+
 def recorded_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
     """Changes of a resumed run's recipe that belong into its record.
 
@@ -84,9 +123,11 @@ def recorded_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     refused = [change for change in changes if not _under(change.key, FREE + RECORDED)]
     if refused:
         lines = "\n".join(f"  {change}" for change in refused)
+        is_future = all(_under(change.key, ("curriculum",)) for change in refused)
+        amend = "`linly amend RUN CURRICULUM` changes the run's future; " if is_future else ""
         raise ConfigError(
-            f"the run was started with another recipe; before -> now:\n{lines}\n"
-            "Take these changes back to resume, or start another run with run=PATH (its model= "
+            f"the run has another recipe; before -> now:\n{lines}\n{amend}"
+            "take these changes back to resume, or start another run with run=PATH (its model= "
             "may be an export of this one)"
         )
     return [change for change in changes if _under(change.key, RECORDED)]

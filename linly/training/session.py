@@ -12,8 +12,8 @@ from typing import Any
 from transformers.utils.logging import disable_progress_bar
 
 from linly.config.recipe import Recipe
-from linly.curriculum.mixture import Mixture
 from linly.curriculum.plan import Batch, valid_world_sizes
+from linly.data.decisions import Course, fold, start_decision
 from linly.errors import CheckpointError, ConfigError
 from linly.modeling.load import check_vocabulary, load_model
 from linly.runs import RunFolder
@@ -27,10 +27,10 @@ from linly.training.flops import flops_per_token, peak_flops
 from linly.training.frozen import freeze, model_identity, read_held_out, write_recipe
 from linly.training.guards import Guards
 from linly.training.processes import Processes
-from linly.training.resume import plain_recipe, recorded_changes
+from linly.training.resume import Change, in_force, plain_before, plain_recipe, recorded_changes
 from linly.training.stored import read_state
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 
 
 @dataclass(slots=True)
@@ -38,6 +38,8 @@ class Session:
     """A run at a step, in the hands of one of its processes.
 
     Attributes:
+        recipe: With the curriculum in force.
+        course: What the run's decisions make of it so far.
         step: Steps taken.
         baseline: Evaluation before the first step, by source; empty until it is made.
         latest: The last evaluation, by source.
@@ -46,6 +48,7 @@ class Session:
     """
 
     recipe: Recipe
+    course: Course
     run: RunFolder
     processes: Processes
     tokenizer: Tokenizer
@@ -144,19 +147,26 @@ def prepare(
     check_world_size(recipe, processes.world_size)
     if recipe.model is None:
         raise ConfigError("model: missing, but training needs one: add model=PATH")
-    tokenizer = Tokenizer.load(recipe.model)
-    identity = model_identity(recipe.model)
+    model = recipe.model
+    tokenizer = Tokenizer.load(model)
+    identity = model_identity(model)
     checkpoints = Checkpoints(run.checkpoints, processes, recipe.checkpoint)
     folder = checkpoints.newest() if resume_step is None else checkpoints.of_step(resume_step)
     state = None if folder is None else read_state(folder)
     if state is None:
-        _begin(recipe, run, recipe.model, tokenizer, processes)
+        _begin(recipe, run, model, tokenizer, processes)
+        course = fold([start_decision(recipe)])
     else:
+        _check_version(run, state)
+        course = fold(read_decisions(run, processes), step=state["step"])
+        recipe = in_force(recipe, course)
+        changes = _check_same_run(recipe, course, run, state, identity)
         aside = [] if resume_step is None else checkpoints.set_aside_after(resume_step)
-        _rewind(recipe, run, processes, state, identity, aside)
-    engine = _make_engine(recipe, recipe.model, processes, tokenizer)
+        _rewind(recipe, run, processes, state, changes, aside)
+    engine = _make_engine(recipe, model, processes, tokenizer)
     session = Session(
         recipe,
+        course,
         run,
         processes,
         tokenizer,
@@ -170,7 +180,7 @@ def prepare(
             batch_rows=recipe.training.micro_batch,
         ),
         Guards(recipe.guards),
-        _make_books(recipe, engine, processes),
+        _make_books(course, engine, processes),
     )
     if folder is not None and state is not None:
         session.load(folder, state)
@@ -206,7 +216,43 @@ def _begin(
         if processes.is_first:
             run.truncate(-1)
     freeze(run, recipe, model, tokenizer, processes)
+    if processes.is_first:
+        run.append("decisions", start_decision(recipe) | {"time": time.time()})
     _record_start(run, processes, 0, "start", "started")
+
+
+def read_decisions(run: RunFolder, processes: Processes) -> list[dict[str, Any]]:
+    """The run's decision log, the same on every rank; a collective."""
+    lines: list[dict[str, Any]] = []
+    with processes.together("reading the run's decisions"):
+        if processes.is_first:
+            lines = list(run.read("decisions"))
+    found: list[dict[str, Any]] = processes.gather_json(lines)[0]
+    return found
+
+
+def _check_version(run: RunFolder, state: dict[str, Any]) -> None:
+    if state["version"] != STATE_VERSION:
+        raise CheckpointError(
+            f"{run.path}: its checkpoint has state version {state['version']}, this version of "
+            f"linly reads {STATE_VERSION}; resume it with the version that wrote it"
+        )
+
+
+def _check_same_run(
+    recipe: Recipe,
+    course: Course,
+    run: RunFolder,
+    state: dict[str, Any],
+    identity: dict[str, str],
+) -> list[Change]:
+    """Refuse to go on with what would be another run; gives what changes on the record."""
+    if state["model"] != identity:
+        raise ConfigError(
+            f"model {recipe.model}: its configuration or tokenizer is not that of the run in "
+            f"{run.path}; start another run with run=PATH"
+        )
+    return recorded_changes(plain_before(state["recipe"], course), plain_recipe(recipe))
 
 
 def _rewind(
@@ -214,25 +260,14 @@ def _rewind(
     run: RunFolder,
     processes: Processes,
     state: dict[str, Any],
-    identity: dict[str, str],
+    changes: list[Change],
     aside: list[str],
 ) -> None:
-    """Take the run's records back to the checkpoint, having checked that it is the same run.
+    """Take the run's records back to the checkpoint.
 
     Every resume leaves a decision, also one that changes nothing: what an earlier line says of
-    this step or later ones no longer holds.
+    later steps no longer holds.
     """
-    if state["version"] != STATE_VERSION:
-        raise CheckpointError(
-            f"{run.path}: its checkpoint has state version {state['version']}, this version of "
-            f"linly reads {STATE_VERSION}; resume it with the version that wrote it"
-        )
-    if state["model"] != identity:
-        raise ConfigError(
-            f"model {recipe.model}: its configuration or tokenizer is not that of the run in "
-            f"{run.path}; start another run with run=PATH"
-        )
-    changes = recorded_changes(state["recipe"], plain_recipe(recipe))
     with processes.together("rewinding the run folder"):
         if processes.is_first:
             run.truncate(state["step"])
@@ -271,11 +306,11 @@ def _make_engine(recipe: Recipe, path: Path, processes: Processes, tokenizer: To
     return Engine(model, recipe.training, accumulation=accumulation)
 
 
-def _make_books(recipe: Recipe, engine: Engine, processes: Processes) -> Bookkeeper:
+def _make_books(course: Course, engine: Engine, processes: Processes) -> Bookkeeper:
     peak = peak_flops(processes.device)
-    length = recipe.data.sequence_length
+    length = course.sequence_length
     return Bookkeeper(
-        Mixture.from_curriculum(recipe.curriculum, num_rows=recipe.num_rows),
+        course.segments,
         Machine(
             processes.world_size,
             flops_per_token(engine.module, sequence_length=length),

@@ -152,8 +152,9 @@ class Trainer:
         return step == self._last_step or step % self._recipe.evaluation.every == 0
 
     def _loader(self) -> Loader:
-        run = self._session.run
-        plan = stream_plan(self._recipe, run.path / "model", read_shards(run, self._recipe))
+        run, course = self._session.run, self._session.course
+        shards = read_shards(run, course.sources)
+        plan = stream_plan(self._recipe, run.path / "model", shards, course)
         return Loader(
             plan,
             settings=self._recipe.data,

@@ -54,7 +54,7 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     (path / "curriculum.yaml").write_text(curriculum_text())
     curriculum = load_curriculum(path / "curriculum.yaml")
     mixture = Mixture.from_curriculum(curriculum, num_rows=NUM_STEPS * ROWS)
-    books = Bookkeeper(mixture, Machine(1, 1.0, None), sequence_length=LENGTH)
+    books = Bookkeeper([Segment(0, mixture)], Machine(1, 1.0, None), sequence_length=LENGTH)
     order = Apportioner([Segment(0, mixture)])
     watch, board = AlarmWatch(AlarmSettings()), TensorBoardLog(run, resumed_step=0)
     ids = np.zeros(LENGTH, np.int32)

@@ -268,7 +268,8 @@ def test_every_resume_is_a_decision(world: Path, alone: Processes) -> None:
     start(world, alone, "decided", "stop_at_step=7")
     start(world, alone, "decided", "stop_at_step=14", "training.lr=5e-4")
     start(world, alone, "decided", "stop_at_step=14", step=7)
-    decisions = lines(world / "runs" / "decided", "decisions")
+    start_line, *decisions = lines(world / "runs" / "decided", "decisions")
+    assert start_line["kind"] == "start"
     assert [line["step"] for line in decisions] == [7, 7]
     assert decisions[0]["changes"] == [{"key": "training.lr", "before": 1e-3, "now": 5e-4}]
     assert decisions[1]["changes"] == []
