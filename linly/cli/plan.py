@@ -56,7 +56,7 @@ def plan(
 
     Ends with an error when the ratios do not add up, or a source would be read too often.
     """
-    from linly.curriculum.plan import Batch, check_epochs, make_plan
+    from linly.curriculum.plan import Batch, check_plan, make_plan
 
     recipe, curriculum = load_plan_file(file, overrides or [])
     notes: list[str] = []
@@ -89,7 +89,7 @@ def plan(
         _print_text(made, recipe, costs, notes)
     if plot is not None:
         _draw(curriculum, made, costs, plot)
-    check_epochs(made, curriculum)
+    check_plan(made, curriculum)
 
 
 def load_plan_file(file: Path, overrides: Sequence[str]) -> tuple[Recipe | None, Curriculum]:
@@ -278,13 +278,13 @@ def _costs(made: Plan, recipe: Recipe | None, tokens_per_second: float | None) -
 
 def _draw(curriculum: Curriculum, made: Plan, costs: Costs, path: Path) -> None:
     """Write the picture and say where."""
-    from linly.curriculum.plan import check_epochs
+    from linly.curriculum.plan import check_plan
     from linly.monitor.plan_chart import write_picture
     from linly.monitor.plan_facts import plan_facts
 
     problems: list[str] = []
     try:
-        check_epochs(made, curriculum)
+        check_plan(made, curriculum)
     except ConfigError as error:  # shown in the picture; the command ends with it all the same
         problems = str(error).splitlines()
     write_picture(plan_facts(curriculum, made, costs, problems=problems), path)

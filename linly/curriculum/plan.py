@@ -10,6 +10,7 @@ from typing import Literal
 
 from linly.config.curriculum import Curriculum
 from linly.curriculum.apportion import Segment, row_counts
+from linly.curriculum.guard_plan import GuardPlan, guard_plans, raised_mixture
 from linly.curriculum.mixture import Mixture
 from linly.curriculum.wording import amount, percent
 from linly.errors import ConfigError
@@ -50,13 +51,15 @@ class SourcePlan:
         name: In the curriculum.
         group: Its group.
         shares: At each of the plan's positions.
-        rows: That it makes in the run.
+        rows: That it makes in the run; with guards, as long as none of them acts.
+        most_rows: With every guard at its cap throughout, for a source of a guarded group.
         tokens: Positions of these rows; with best-fit packing some of them are padding.
         max_epochs: How often it may be read.
         on_exhausted: What happens beyond.
         available: What it has; None when not looked at.
         epochs: `tokens` over available tokens (padding makes it a little high); None when not
             known, infinite when there are none.
+        most_epochs: Likewise for `most_rows`.
         ends_at: With `on_exhausted: stop`, where in the run it runs out, as a fraction; else None.
     """
 
@@ -64,17 +67,24 @@ class SourcePlan:
     group: str
     shares: tuple[float, ...]
     rows: int
+    most_rows: int
     tokens: int
     max_epochs: float
     on_exhausted: Literal["error", "stop"]
     available: Available | None
     epochs: float | None
+    most_epochs: float | None
     ends_at: float | None
 
     @property
     def is_exceeded(self) -> bool:
         """Whether it is read more often than allowed."""
         return self.epochs is not None and self.epochs > self.max_epochs
+
+    @property
+    def is_exceeded_at_most(self) -> bool:
+        """Whether it would be, with every guard at its cap throughout."""
+        return self.most_epochs is not None and self.most_epochs > self.max_epochs
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +98,7 @@ class Plan:
         num_rows: floor(tokens / sequence_length); what the curves run over.
         positions: Where `shares` of the sources are taken, as fractions of the run, ascending.
         sources: By group, then name.
+        guards: By group.
         batch: Rows of a step; None for a curriculum by itself.
         num_steps: Whole steps; 0 without a batch.
         remainder_rows: Rows after the last whole step, which are not trained on.
@@ -100,6 +111,7 @@ class Plan:
     num_rows: int
     positions: tuple[float, ...]
     sources: tuple[SourcePlan, ...]
+    guards: tuple[GuardPlan, ...]
     batch: Batch | None
     num_steps: int
     remainder_rows: int
@@ -150,7 +162,11 @@ def make_plan(
     remainder = num_rows % batch.global_batch if batch else 0
     positions = tuple(sorted({*START_MIDDLE_END, *extra_positions}))
     shares = mixture.shares([position * num_rows for position in positions])
+    raised = raised_mixture(curriculum, num_rows=num_rows)
     rows = row_counts([Segment(0, mixture)], num_rows - remainder)
+    most_rows = rows
+    if curriculum.guards:
+        most_rows = row_counts([Segment(0, raised)], num_rows - remainder)
     sources = tuple(
         _source_plan(
             curriculum,
@@ -158,6 +174,7 @@ def make_plan(
             name,
             shares=tuple(shares[:, mixture.sources.index(name)].tolist()),
             rows=rows[name],
+            most_rows=max(rows[name], most_rows[name]),
             sequence_length=sequence_length,
             available=(available or {}).get(name),
         )
@@ -171,6 +188,7 @@ def make_plan(
         num_rows=num_rows,
         positions=positions,
         sources=sources,
+        guards=guard_plans(curriculum, mixture, raised, positions),
         batch=batch,
         num_steps=num_steps,
         remainder_rows=remainder,
@@ -185,13 +203,17 @@ def _source_plan(
     *,
     shares: tuple[float, ...],
     rows: int,
+    most_rows: int,
     sequence_length: int,
     available: Available | None,
 ) -> SourcePlan:
     """The plan of one source."""
     group, settings = curriculum.sources[name]
     tokens = rows * sequence_length
-    epochs = None if available is None else _ratio(tokens, available.tokens)
+    epochs = most_epochs = None
+    if available is not None:
+        epochs = _ratio(tokens, available.tokens)
+        most_epochs = _ratio(most_rows * sequence_length, available.tokens)
     ends_at = None
     is_exceeded = epochs is not None and epochs > settings.max_epochs
     if available is not None and is_exceeded and settings.on_exhausted == "stop":
@@ -202,11 +224,13 @@ def _source_plan(
         group=group,
         shares=shares,
         rows=rows,
+        most_rows=most_rows,
         tokens=tokens,
         max_epochs=settings.max_epochs,
         on_exhausted=settings.on_exhausted,
         available=available,
         epochs=epochs,
+        most_epochs=most_epochs,
         ends_at=ends_at,
     )
 
@@ -220,21 +244,39 @@ def valid_world_sizes(batch: Batch) -> tuple[int, ...]:
     return tuple(sorted({*small, *(passes // size for size in small)}))
 
 
-def check_epochs(plan: Plan, curriculum: Curriculum) -> None:
-    """Refuse a plan that reads a source more often than its `max_epochs`.
+def check_plan(plan: Plan, curriculum: Curriculum) -> None:
+    """Refuse a plan that reads a source more often than its `max_epochs`, or guards blindly.
 
-    A source that says `on_exhausted: stop` may run out, but not be empty.
+    A source that says `on_exhausted: stop` may run out, but not be empty. What only a guard at its
+    cap would use up is a warning: it may never act.
 
     Raises:
-        ConfigError: One line for each such source: epochs, and the smallest change that helps.
+        ConfigError: One line for each such source: epochs, and the smallest change that helps; and
+            for each guard whose sources have no held-out document.
     """
     problems = [
         _refusal(plan, source, curriculum)
         for source in plan.sources
         if source.is_exceeded and (source.on_exhausted == "error" or math.isinf(source.epochs or 0))
     ]
+    problems += [_blind(plan, guard) for guard in plan.guards if _is_blind(plan, guard)]
     if problems:
         raise ConfigError("\n".join(problems))
+
+
+def _is_blind(plan: Plan, guard: GuardPlan) -> bool:
+    """Whether all sources that a guard watches were looked at, and none has held-out documents."""
+    watched = [source.available for source in plan.sources if source.name in guard.watched]
+    return all(available is not None and not available.has_held_out for available in watched)
+
+
+def _blind(plan: Plan, guard: GuardPlan) -> str:
+    """Say that a guard has nothing to look at."""
+    return (
+        f"curriculum {plan.name}: mixture.{guard.group}.ratio.guard.source: no document of "
+        f"{', '.join(guard.watched)} is held out, so there are no bits per byte to watch: set "
+        "held_out in its corpus file, or watch another source"
+    )
 
 
 def _source_warnings(source: SourcePlan) -> list[str]:
@@ -249,6 +291,13 @@ def _source_warnings(source: SourcePlan) -> list[str]:
         found.append(
             f"source {source.name}: runs out after {source.max_epochs:g} epochs, and the run ends "
             f"there, at about {percent(source.ends_at)}"
+        )
+    if source.is_exceeded_at_most and not source.is_exceeded:
+        assert source.most_epochs is not None
+        found.append(
+            f"source {source.name}: {source.most_epochs:.2f} epochs if its guard holds group "
+            f"{source.group} at its cap throughout, allowed: {source.max_epochs:g} (max_epochs); "
+            "the run would end where they are used up"
         )
     if source.available is not None and not source.available.has_held_out:
         found.append(f"source {source.name}: no document is held out, so nothing evaluates it")

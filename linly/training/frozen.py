@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from linly.config.recipe import Recipe
-from linly.curriculum.plan import Available, Batch, check_epochs, make_plan
+from linly.curriculum.plan import Available, Batch, check_plan, make_plan
 from linly.data.estimate import estimate_tokens
 from linly.data.first_records import check_first_records
 from linly.data.held_out import held_out_documents
@@ -65,10 +65,10 @@ def freeze(
             source: _freeze_source(run, recipe, source, tokenizer)
             for source in sources[processes.rank :: processes.world_size]
         }
-    _check_epochs(recipe, [entry for part in processes.gather_json(mine) for entry in part.items()])
+    _check_plan(recipe, [entry for part in processes.gather_json(mine) for entry in part.items()])
 
 
-def _check_epochs(recipe: Recipe, found: Iterable[tuple[str, dict[str, Any]]]) -> None:
+def _check_plan(recipe: Recipe, found: Iterable[tuple[str, dict[str, Any]]]) -> None:
     """Refuse a run that would run out of a source, before its first step."""
     plan = make_plan(
         recipe.curriculum,
@@ -76,7 +76,7 @@ def _check_epochs(recipe: Recipe, found: Iterable[tuple[str, dict[str, Any]]]) -
         batch=Batch(recipe.data.global_batch, recipe.training.micro_batch),
         available={source: Available(**values) for source, values in found},
     )
-    check_epochs(plan, recipe.curriculum)
+    check_plan(plan, recipe.curriculum)
 
 
 def write_recipe(run: RunFolder, recipe: Recipe) -> None:

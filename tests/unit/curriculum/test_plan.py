@@ -15,7 +15,7 @@ from linly.curriculum.plan import (
     Available,
     Batch,
     Plan,
-    check_epochs,
+    check_plan,
     make_plan,
     valid_world_sizes,
 )
@@ -86,13 +86,13 @@ def test_epochs_are_planned_tokens_over_available_ones(curriculum: Curriculum) -
     assert wiki.epochs == pytest.approx(2.0, rel=0.01)
     assert wiki.tokens == wiki.rows * 100
     assert web.epochs is None
-    check_epochs(plan, curriculum)
+    check_plan(plan, curriculum)
 
 
 def test_too_many_epochs_are_refused_with_the_change_that_helps(tmp_path: Path) -> None:
     curriculum = read(tmp_path, TEXT)
     with pytest.raises(ConfigError) as caught:
-        check_epochs(plan_with(curriculum, web=500_000), curriculum)
+        check_plan(plan_with(curriculum, web=500_000), curriculum)
     message = str(caught.value)
     assert "source web: 6.0" in message
     assert "allowed: 4" in message
@@ -100,21 +100,21 @@ def test_too_many_epochs_are_refused_with_the_change_that_helps(tmp_path: Path) 
     share = re.search(r"sources\.web\.share: (\S+) instead of 60%", message)
     assert fewer is not None and share is not None
     shorter = read(tmp_path, TEXT.replace("10M", fewer[1]))
-    check_epochs(plan_with(shorter, web=500_000), shorter)
+    check_plan(plan_with(shorter, web=500_000), shorter)
     assert shorter.tokens > 0.98 * 10_000_000 * 4 / 6
     rest = 100 - float(share[1].rstrip("%"))
     lower = read(tmp_path, TEXT.replace("60%", share[1]).replace("40%", f"{rest}%"))
-    check_epochs(plan_with(lower, web=500_000), lower)
+    check_plan(plan_with(lower, web=500_000), lower)
 
 
 def test_a_source_alone_in_its_group_is_advised_by_its_ratio(curriculum: Curriculum) -> None:
     with pytest.raises(ConfigError, match=r"mixture\.chinese\.ratio at most (49|50)"):
-        check_epochs(plan_with(curriculum, wiki=1_250_000), curriculum)
+        check_plan(plan_with(curriculum, wiki=1_250_000), curriculum)
 
 
 def test_every_source_that_is_exceeded_is_named(curriculum: Curriculum) -> None:
     with pytest.raises(ConfigError) as caught:
-        check_epochs(plan_with(curriculum, wiki=100_000, web=100_000), curriculum)
+        check_plan(plan_with(curriculum, wiki=100_000, web=100_000), curriculum)
     lines = str(caught.value).splitlines()
     assert len(lines) == 2
     assert "source wiki" in lines[0] and "source web" in lines[1]
@@ -124,7 +124,7 @@ def test_on_exhausted_stop_is_allowed_and_says_where_the_run_ends(tmp_path: Path
     text = TEXT.replace("max_epochs: 2", "max_epochs: 2, on_exhausted: stop")
     curriculum = read(tmp_path, text)
     plan = plan_with(curriculum, wiki=1_250_000)
-    check_epochs(plan, curriculum)
+    check_plan(plan, curriculum)
     wiki = next(source for source in plan.sources if source.name == "wiki")
     # the integral 0.2 u + 0.3 u^2 reaches 2.5M of 10M tokens
     assert wiki.ends_at == pytest.approx(((0.04 + 4 * 0.3 * 0.25) ** 0.5 - 0.2) / 0.6, abs=1e-4)
@@ -135,7 +135,7 @@ def test_a_source_without_tokens_is_refused_even_with_stop(tmp_path: Path) -> No
     text = TEXT.replace("max_epochs: 2", "on_exhausted: stop")
     curriculum = read(tmp_path, text)
     with pytest.raises(ConfigError, match=r"source wiki: .* 0 available: check its corpus"):
-        check_epochs(plan_with(curriculum, wiki=0), curriculum)
+        check_plan(plan_with(curriculum, wiki=0), curriculum)
 
 
 def test_sources_without_held_out_documents_and_without_rows_are_named(tmp_path: Path) -> None:

@@ -1,0 +1,81 @@
+"""What guards may do to a plan: each group's band between its curve and its cap."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from linly.config.curriculum import Curriculum
+from linly.curriculum.mixture import Mixture
+
+
+@dataclass(frozen=True, slots=True)
+class GuardPlan:
+    """A guarded group of a plan.
+
+    Attributes:
+        group: Whose ratio is raised.
+        rest: The group that pays for it.
+        source: What is watched, as in the curriculum.
+        watched: The sources whose held-out bits that means.
+        max_rise: Above the evaluation before the first step, as a part of it.
+        cap: The highest ratio that it is raised to.
+        steps: From the curve to the cap.
+        ratios: By the curve, at each of the plan's positions.
+        raised_ratios: With every step taken.
+    """
+
+    group: str
+    rest: str
+    source: str
+    watched: tuple[str, ...]
+    max_rise: float
+    cap: float
+    steps: int
+    ratios: tuple[float, ...]
+    raised_ratios: tuple[float, ...]
+
+
+def raised_mixture(curriculum: Curriculum, *, num_rows: int) -> Mixture:
+    """The mixture with every guard at its cap throughout: what guarded groups take at most.
+
+    Raises:
+        ConfigError: As `Mixture.from_curriculum`.
+    """
+    levels = {group: guard.steps for group, guard in curriculum.guards.items()}
+    return Mixture.from_curriculum(curriculum, num_rows=num_rows, levels=levels)
+
+
+def guard_plans(
+    curriculum: Curriculum, plain: Mixture, raised: Mixture, positions: Sequence[float]
+) -> tuple[GuardPlan, ...]:
+    """The guards of a curriculum, by group.
+
+    Args:
+        curriculum: That has them.
+        plain: Its mixture.
+        raised: With every guard at its cap.
+        positions: Where ratios are taken, as fractions of the run.
+    """
+    rest = next((name for name, group in curriculum.mixture.items() if group.ratio is None), "")
+    return tuple(
+        GuardPlan(
+            group=group,
+            rest=rest,
+            source=guard.source,
+            watched=curriculum.guarded_sources(guard),
+            max_rise=guard.max_rise,
+            cap=guard.cap,
+            steps=guard.steps,
+            ratios=group_ratios(plain, group, positions),
+            raised_ratios=group_ratios(raised, group, positions),
+        )
+        for group, guard in curriculum.guards.items()
+    )
+
+
+def group_ratios(mixture: Mixture, group: str, positions: Sequence[float]) -> tuple[float, ...]:
+    """The shares of a group's sources together, at fractions of the run."""
+    columns = [mixture.sources.index(name) for name in mixture.groups[group]]
+    shares = mixture.shares([position * mixture.num_rows for position in positions])
+    return tuple(shares[:, columns].sum(axis=1).tolist())
