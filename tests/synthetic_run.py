@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from linly.config.curriculum import load_curriculum
 from linly.data.types import Piece
 from linly.runs import RowRecord, RunFolder
 
@@ -48,6 +49,10 @@ class SyntheticRun:
         if self.with_curriculum:
             tokens = self.num_steps * self.rows_per_step * self.sequence_length
             (self.path / "curriculum.yaml").write_text(CURRICULUM.format(tokens=tokens))
+            curriculum = load_curriculum(self.path / "curriculum.yaml")
+            start = {"step": 0, "kind": "start", "row": 0, "sequence_length": self.sequence_length}
+            form = {"curriculum": curriculum.file_form(), "corpora": {}}
+            self.folder.append("decisions", start | form)
             (self.path / "recipe.yaml").write_text("name: small\ntraining:\n  lr: 1e-4\n")
 
     def shares(self, position: float) -> dict[str, float]:

@@ -6,6 +6,7 @@ changes::
 
     {"step": 0,  "kind": "start",  "row": 0, "sequence_length": ..., "curriculum": {...},
                  "corpora": {...}}
+    {"step": 20, "kind": "guard",  "row": 160, "group": "english", "before": 0, "after": 1, ...}
     {"step": 40, "kind": "resume", "changes": [...], "set_aside": [...]}
     {"step": 40, "kind": "amend",  "row": 320, "curriculum": {...}, "corpora": {...}}
 
@@ -53,12 +54,14 @@ class Course:
         curricula: Every curriculum that has held, oldest first; the last is in force.
         corpora: Those that any of them uses, by name.
         segments: The mixtures, each from its first row.
+        levels: By how many of its guard's steps each group is raised, from a row on.
     """
 
     sequence_length: int
     curricula: tuple[Curriculum, ...]
     corpora: Mapping[str, Corpus]
-    segments: tuple[Segment, ...] = field(default=())
+    segments: tuple[Segment, ...] = field(default=(), compare=False)  # follow from the rest
+    levels: tuple[tuple[int, Mapping[str, int]], ...] = field(default=())
 
     @property
     def curriculum(self) -> Curriculum:
@@ -92,15 +95,32 @@ class Course:
             for group in sorted(set(group_of.values()))
         }
 
+    def levels_at(self, row: int, *, before: bool = False) -> Mapping[str, int]:
+        """The levels in force at a row, or up to it; a group that is missing is at 0."""
+        last = row - 1 if before else row
+        return next((levels for start, levels in reversed(self.levels) if start <= last), {})
+
     def with_curriculum(self, row: int, curriculum: Curriculum) -> Course:
         """The course with another curriculum from `row` on.
+
+        A group that has a guard in it stays as far raised as it is.
 
         Raises:
             ConfigError: Its ratios do not add up, or it has no row.
         """
         amended = replace(self, curricula=(*self.curricula, curriculum))
-        mixture = Mixture.from_curriculum(curriculum, num_rows=amended.num_rows)
-        return amended.with_segment(row, mixture)
+        before = self.levels_at(row)
+        kept = {
+            group: min(before.get(group, 0), guard.steps)
+            for group, guard in curriculum.guards.items()
+        }
+        return amended.with_levels(row, kept)
+
+    def with_levels(self, row: int, levels: Mapping[str, int]) -> Course:
+        """The course with guarded groups raised so far from `row` on."""
+        mixture = Mixture.from_curriculum(self.curriculum, num_rows=self.num_rows, levels=levels)
+        kept = tuple(entry for entry in self.levels if entry[0] < row)
+        return replace(self.with_segment(row, mixture), levels=(*kept, (row, levels)))
 
     def with_segment(self, row: int, mixture: Mixture) -> Course:
         """The course with another mixture from `row` on, in place of one that begins there."""
@@ -127,7 +147,7 @@ def fold(decisions: Iterable[Decision], *, step: int | None = None) -> Course:
     try:
         course = _started(lines[0])
         for line in lines[1:]:
-            course = _FOLDS[line["kind"]](course, line)
+            course = follow(course, line)
     except (KeyError, TypeError, ValueError, ValidationError) as error:
         raise CheckpointError(
             f"decisions.jsonl: a line cannot be read: {error!r}; a later version of linly may have "
@@ -135,6 +155,11 @@ def fold(decisions: Iterable[Decision], *, step: int | None = None) -> Course:
             "bring the file back from a copy"
         ) from error
     return course
+
+
+def follow(course: Course, line: Decision) -> Course:
+    """The course after one more decision."""
+    return _FOLDS[line["kind"]](course, line)
 
 
 def standing(decisions: Iterable[Decision], *, step: int | None = None) -> list[Decision]:
@@ -146,7 +171,7 @@ def standing(decisions: Iterable[Decision], *, step: int | None = None) -> list[
     """
     kept: list[Decision] = []
     for line in decisions:
-        if line["kind"] == "start":
+        if line.get("kind") == "start":
             kept = []
         kept = [earlier for earlier in kept if earlier["step"] <= line["step"]]
         kept.append(line)
@@ -190,6 +215,13 @@ def _amended(course: Course, line: Decision) -> Course:
     return amended.with_curriculum(line["row"], curriculum)
 
 
+def _guarded(course: Course, line: Decision) -> Course:
+    group, level = line["group"], line["after"]
+    if not 0 <= level <= course.curriculum.guards[group].steps:
+        raise ValueError(f"group {group} cannot be at level {level}")
+    return course.with_levels(line["row"], {**course.levels_at(line["row"]), group: level})
+
+
 def _no_change(course: Course, line: Decision) -> Course:
     return course
 
@@ -202,6 +234,7 @@ def _corpora(line: Decision) -> dict[str, Corpus]:
 
 _FOLDS: dict[str, Callable[[Course, Decision], Course]] = {
     "amend": _amended,
+    "guard": _guarded,
     "resume": _no_change,
 }
 """What each kind of decision makes of a course."""

@@ -16,8 +16,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from linly.config.curriculum import Curriculum, load_curriculum
-from linly.errors import TrainingError
+from linly.config.curriculum import Curriculum
+from linly.data.decisions import Course, fold
+from linly.errors import CheckpointError, TrainingError
 from linly.runs import RunFolder
 
 Floats = NDArray[np.float64]
@@ -96,7 +97,7 @@ class History:
 
     Attributes:
         path: The run folder.
-        curriculum: As resolved at the start; None where the folder has none.
+        course: What the run's decisions make of it; None where the folder has no decisions.
         groups: Sources of each group, in the order of `sources`.
         sources: By group, then name; the columns of the [n, k] arrays.
         step: int64 [n].
@@ -119,7 +120,7 @@ class History:
     """
 
     path: Path
-    curriculum: Curriculum | None
+    course: Course | None
     groups: dict[str, tuple[str, ...]]
     sources: tuple[str, ...]
     step: Integers
@@ -169,6 +170,11 @@ class History:
         return float(np.sum(tokens[known] / self.tokens_per_second[known]))
 
     @property
+    def curriculum(self) -> Curriculum | None:
+        """The one in force; None where the folder has no decisions."""
+        return self.course.curriculum if self.course else None
+
+    @property
     def total_tokens(self) -> int | None:
         """Tokens the curriculum plans for; None without one."""
         return self.curriculum.tokens if self.curriculum else None
@@ -183,6 +189,7 @@ class Logs:
     events: Sequence[Mapping[str, Any]]
     samples: Sequence[Mapping[str, Any]]
     quarantine: Sequence[Mapping[str, Any]]
+    decisions: Sequence[Mapping[str, Any]]
 
 
 def read_history(path: Path) -> History:
@@ -205,12 +212,12 @@ def make_history(path: Path, logs: Logs) -> History:
     """
     if not logs.metrics:
         raise TrainingError(f"run {path}: no step is in metrics.jsonl yet; train first")
-    curriculum = _curriculum(path)
-    groups = _groups(curriculum, logs.metrics)
+    course = _course(path, logs.decisions)
+    groups = _groups(course, logs.metrics)
     sources = tuple(name for names in groups.values() for name in names)
     return History(
         path=path,
-        curriculum=curriculum,
+        course=course,
         groups=groups,
         sources=sources,
         **_columns(logs.metrics, sources),
@@ -227,10 +234,13 @@ def longer_history(history: History, logs: Logs) -> History | None:
     """The history with the lines that were written since, without reading the old ones again.
 
     Returns:
-        None where the lines name a source that the history does not know: it has other columns.
+        None where the run goes on otherwise than planned so far, or the lines name a source that
+        the history does not know: it has other columns.
     """
     known = set(history.sources)
-    if any(not known.issuperset(record.get("rows_by_source", {})) for record in logs.metrics):
+    if logs.decisions or any(
+        not known.issuperset(record.get("rows_by_source", {})) for record in logs.metrics
+    ):
         return None
     quarantined = Counter(history.quarantined)
     quarantined.update(_quarantined(logs.quarantine))
@@ -253,18 +263,21 @@ def longer_history(history: History, logs: Logs) -> History | None:
 # -- columns -----------------------------------------------------------------------------------
 
 
-def _curriculum(path: Path) -> Curriculum | None:
-    file = path / "curriculum.yaml"
-    return load_curriculum(file) if file.is_file() else None
+def _course(path: Path, decisions: Sequence[Mapping[str, Any]]) -> Course | None:
+    if not decisions:
+        return None
+    try:
+        return fold(decisions)
+    except CheckpointError as error:
+        raise TrainingError(f"run {path}: {error}") from error
 
 
 def _groups(
-    curriculum: Curriculum | None, metrics: Sequence[Mapping[str, Any]]
+    course: Course | None, metrics: Sequence[Mapping[str, Any]]
 ) -> dict[str, tuple[str, ...]]:
-    """The curriculum's groups; sources that only the log knows come last, as "other"."""
+    """The curricula's groups; sources that only the log knows come last, as "other"."""
     logged = {name for record in metrics for name in record.get("rows_by_source", {})}
-    mixture = curriculum.mixture if curriculum else {}
-    groups = {group: tuple(sorted(mixture[group].sources)) for group in sorted(mixture)}
+    groups = course.groups if course else {}
     others = sorted(logged.difference(*groups.values()))
     if others:
         groups["other"] = (*groups.get("other", ()), *others)

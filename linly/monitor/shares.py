@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linly.curriculum.mixture import Mixture
 from linly.monitor.history import Floats, History
 
 MIN_WINDOWS, MAX_WINDOWS = 16, 240
@@ -98,15 +97,14 @@ def last_of_groups(history: History) -> frozenset[int]:
 
 def _future(history: History) -> tuple[Floats, Floats]:
     """(tokens, shares) from the last step to the end of the curriculum; empty when it is over."""
-    curriculum = history.curriculum
+    course = history.course
     seen, num_rows_seen = int(history.tokens_seen[-1]), int(history.rows[-1].sum())
     tokens_per_step = seen / int(history.step[-1])
-    if curriculum is None or not num_rows_seen or curriculum.tokens - seen < tokens_per_step:
+    if course is None or not num_rows_seen or course.curriculum.tokens - seen < tokens_per_step:
         return np.zeros(0), np.zeros((0, len(history.sources)))
-    tokens_per_row = seen / num_rows_seen
-    mixture = Mixture.from_curriculum(curriculum, num_rows=int(curriculum.tokens / tokens_per_row))
+    mixture = course.segments[-1].mixture
     rows = np.linspace(num_rows_seen, mixture.num_rows, MAX_POINTS // 2)
     shares = np.zeros((len(rows), len(history.sources)))
     columns = [history.sources.index(source) for source in mixture.sources]
     shares[:, columns] = mixture.shares(rows)
-    return np.linspace(seen, curriculum.tokens, len(rows)), shares
+    return np.linspace(seen, course.curriculum.tokens, len(rows)), shares
