@@ -39,6 +39,7 @@ from linly.config.settings import (
     EvaluationSettings,
     GuardSettings,
     TrainingSettings,
+    WandbSettings,
     settings_form,
 )
 from linly.config.yaml import Located, Origin, read_yaml, shown, write_yaml
@@ -68,6 +69,7 @@ class Recipe(Model):
     evaluation: EvaluationSettings = EvaluationSettings()
     guards: GuardSettings = GuardSettings()
     alarms: AlarmSettings = AlarmSettings()
+    wandb: WandbSettings | None = None
     stop_at_step: Count | None = None
 
     @property
@@ -104,7 +106,8 @@ class Recipe(Model):
             path: Path | None = getattr(self, key)
             form[key] = path if path is None else escape_variables(str(path))
         for key in SECTIONS:
-            form[key] = settings_form(getattr(self, key))
+            section = getattr(self, key)
+            form[key] = None if section is None else settings_form(section)
         form["stop_at_step"] = self.stop_at_step
         form["curriculum"] = self.curriculum.file_form()
         form["corpora"] = {name: corpus.file_form() for name, corpus in self.corpora.items()}

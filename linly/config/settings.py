@@ -1,4 +1,4 @@
-"""The sections of a recipe: data, training, checkpoint, evaluation, guards, alarms."""
+"""The sections of a recipe: data, training, checkpoint, evaluation, guards, alarms, wandb."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from linly.config.quantities import (
     format_fraction,
 )
 
-SECTIONS = ("data", "training", "checkpoint", "evaluation", "guards", "alarms")
+SECTIONS = ("data", "training", "checkpoint", "evaluation", "guards", "alarms", "wandb")
 _FRACTIONS = ("warmup", "final_lr", "loss_rise", "forgetting", "data_wait", "quarantine")
 
 
@@ -29,6 +29,8 @@ def settings_form(settings: Model) -> dict[str, Any]:
     for key, value in form.items():
         if key in _FRACTIONS:
             form[key] = format_fraction(value)
+        elif isinstance(value, str):
+            form[key] = escape_variables(value)
         elif isinstance(value, tuple):
             form[key] = [escape_variables(v) if isinstance(v, str) else v for v in value]
     return form
@@ -143,3 +145,19 @@ class AlarmSettings(Model):
     data_wait: Fraction = 0.05
     quarantine: Fraction = 0.1
     command: tuple[Text, ...] = ()
+
+
+class WandbSettings(Model):
+    """Curves at Weights & Biases; a recipe without this section sends nothing.
+
+    Attributes:
+        project: Where the run appears.
+        entity: Whose project; by default the login's own.
+        mode: Offline keeps everything in the run folder, for `wandb sync`.
+        name: Of the run there; by default the run folder's.
+    """
+
+    project: Text
+    entity: Text | None = None
+    mode: Literal["online", "offline"] = "online"
+    name: Text | None = None

@@ -76,6 +76,7 @@ class Bookkeeper:
         sources = sorted({name for segment in segments for name in segment.mixture.sources})
         self._rows = dict.fromkeys(sources, 0)
         self._supervised = dict.fromkeys(sources, 0)
+        self._padding = dict.fromkeys(sources, 0)
         self._epochs = dict.fromkeys(sources, 0)
         self._segment_from = 0
         self._rows_before: dict[str, int] = {}
@@ -100,6 +101,7 @@ class Bookkeeper:
         for mixed in rows:
             self._rows[mixed.row.source] += 1
             self._supervised[mixed.row.source] += mixed.row.num_supervised
+            self._padding[mixed.row.source] += mixed.row.num_padding
             self._epochs[mixed.row.source] = mixed.row.epoch
         num_tokens = len(rows) * self._sequence_length
         self.tokens_seen += num_tokens
@@ -107,6 +109,10 @@ class Bookkeeper:
         farthest = np.abs(drift).argmax(axis=0)
         drift = drift[farthest, np.arange(drift.shape[1])]
         return self._metrics(rows, losses, facts, segment.mixture, planned[-1], drift)
+
+    def follow(self, segments: Sequence[Segment]) -> None:
+        """Plan the rows to come by other segments; those that have begun are as they were."""
+        self._segments = tuple(segments)
 
     def take_row_records(self) -> list[RowRecord]:
         """Row records not handed out yet."""
@@ -123,6 +129,7 @@ class Bookkeeper:
         return {
             "rows": self._rows,
             "supervised": self._supervised,
+            "padding": self._padding,
             "epochs": self._epochs,
             "segment_from": self._segment_from,
             "rows_before": self._rows_before,
@@ -134,6 +141,7 @@ class Bookkeeper:
         """Go on from a checkpoint's counts."""
         self._rows |= state["rows"]
         self._supervised |= state["supervised"]
+        self._padding |= state["padding"]
         self._epochs |= state["epochs"]
         self._segment_from = state["segment_from"]
         self._rows_before = dict(state["rows_before"])
@@ -222,6 +230,7 @@ class Bookkeeper:
             "planned_rows_by_source": _by_source(sources, planned),
             "drift_rows_by_source": _by_source(sources, drift),
             "supervised_tokens_by_source": dict(self._supervised),
+            "padding_by_source": dict(self._padding),
             "epoch_by_source": dict(self._epochs),
             "mfu": tokens_per_second * self._machine.flops_per_token / peak if peak else None,
             "skipped": facts.skipped,

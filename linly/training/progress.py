@@ -10,6 +10,8 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from linly.training.summary import bits_per_byte_by_language
+
 PLAIN_INTERVAL_S = 10.0
 
 
@@ -22,6 +24,7 @@ class ProgressView:
         self._num_steps = num_steps
         self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
         self._last_line_at = 0.0
+        self._evaluated = ""
         self._bar: Progress | None = None
         if self._console.is_terminal and not is_quiet:
             self._bar = Progress(
@@ -40,17 +43,29 @@ class ProgressView:
         if self._is_quiet:
             return
         if self._bar is not None:
-            self._bar.update(self._task, completed=metrics["step"], numbers=_numbers(metrics))
+            numbers = f"{_numbers(metrics)}{self._evaluated}"
+            self._bar.update(self._task, completed=metrics["step"], numbers=numbers)
             return
         is_last = metrics["step"] == self._num_steps
         if is_last or time.monotonic() - self._last_line_at > PLAIN_INTERVAL_S:
             self._last_line_at = time.monotonic()
             left = (self._num_steps - metrics["step"]) * self._seconds_per_step(metrics)
             self._console.print(
-                f"step {metrics['step']}/{self._num_steps}  {_numbers(metrics)}  "
+                f"step {metrics['step']}/{self._num_steps}  {_numbers(metrics)}{self._evaluated}  "
                 f"{_duration(left)} left",
                 markup=False,
             )
+
+    def evaluation(self, record: Mapping[str, Any]) -> None:
+        """Show an evaluation in full, and in short beside each step until the next one."""
+        bits = "  ".join(
+            f"{source} {result['bits_per_byte']:.3f}"
+            for source, result in record["sources"].items()
+        )
+        self.message(f"step {record['step']} bits/byte: {bits or 'no held-out documents'}")
+        by_language = bits_per_byte_by_language(record["sources"])
+        short = " ".join(f"{language} {value:.3f}" for language, value in by_language.items())
+        self._evaluated = f"  bits/byte at {record['step']}: {short}" if short else ""
 
     def message(self, text: str) -> None:
         """Show a line of its own, unless quiet."""

@@ -33,6 +33,7 @@ FREE = (
     "checkpoint",
     "evaluation",
     "alarms",
+    "wandb",
 )
 RECORDED = (
     "training.lr",

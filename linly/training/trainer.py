@@ -85,8 +85,9 @@ class Trainer:
         )
         self._exhausted: str | None = None
         self._display: Display | None = None
-        if self._processes.is_first:
-            self._display = Display(session, is_quiet=is_quiet)
+        with self._processes.together("opening what the run shows"):
+            if self._processes.is_first:
+                self._display = Display(session, is_quiet=is_quiet)
         self._step_began = time.monotonic()
 
     def run(self) -> Outcome:

@@ -26,6 +26,7 @@ from linly.monitor.live import serve
 from linly.runs import RunFolder
 from linly.training.bookkeeping import Bookkeeper, Machine, StepFacts
 from linly.training.guards import RowLoss
+from linly.training.scalars import step_scalars
 from linly.training.tensorboard import TensorBoardLog
 
 pytestmark = pytest.mark.benchmark
@@ -66,7 +67,7 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
         facts = StepFacts(step=step, lr=1e-4, grad_norm=1.0, skipped=False, seconds=1.0, wait_s=0.0)
         metrics = books.count(rows, losses, facts)
         run.append("metrics", metrics)
-        board.step(metrics)
+        board.add(step_scalars(metrics), step=step)
         watch.step(metrics)
         if step % 200 == 0:
             run.write_rows(books.take_row_records())

@@ -225,7 +225,7 @@ def test_an_overrides_value_has_its_yaml_type(text: str, value: object) -> None:
             "trainig.lr=1",
             "override trainig.lr=1: trainig: unknown key 'trainig', did you mean 'training'? "
             "allowed: alarms, checkpoint, corpora, curriculum, data, data_root, evaluation, "
-            "extends, guards, model, name, run, stop_at_step, training",
+            "extends, guards, model, name, run, stop_at_step, training, wandb",
         ),
         (
             "training.lr.x=1",
@@ -445,3 +445,18 @@ def test_a_link_in_the_way_is_not_replaced_by_its_target(project: Path) -> None:
     os.symlink(project, project.parent / "link")
     recipe = load_recipe(project.parent / "link/recipes/mine.yaml")
     assert recipe.model == project.parent / "link/models/tiny"
+
+
+def test_nothing_is_sent_anywhere_unless_the_recipe_has_a_section_for_it(project: Path) -> None:
+    assert load(project).wandb is None
+    asked = load(project, "wandb.project='a $${b}'", "wandb.mode=offline")
+    assert asked.wandb is not None
+    assert (asked.wandb.project, asked.wandb.mode, asked.wandb.entity) == (
+        "a ${b}",
+        "offline",
+        None,
+    )
+    (project / "resolved.yaml").write_text(asked.to_yaml(), encoding="utf-8")
+    assert load_recipe(project / "resolved.yaml") == asked
+    assert "wandb.project: missing" in error(project, "wandb.mode=offline").replace("  ", " ")
+    assert "online" in error(project, "wandb.project=x", "wandb.mode=live")

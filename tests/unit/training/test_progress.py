@@ -37,3 +37,15 @@ def test_quiet_prints_warnings_alone(capsys: pytest.CaptureFixture[str]) -> None
     view.warning("alarm at step 10")
     view.close()
     assert capsys.readouterr().out == "alarm at step 10\n"
+
+
+def test_the_last_evaluation_stands_beside_each_step(capsys: pytest.CaptureFixture[str]) -> None:
+    view = ProgressView(step=0, num_steps=10, is_quiet=False)
+    for step, bits in ((0, 2.5), (8, 1.25)):
+        held_out = {"language": "zh", "kind": "text", "bits_per_byte": bits, "bytes": 10}
+        view.evaluation({"step": step, "sources": {"wiki": held_out}})
+    view.step(STEP)
+    view.close()
+    evaluated, _, stepped = capsys.readouterr().out.splitlines()
+    assert evaluated == "step 0 bits/byte: wiki 2.500"
+    assert "bits/byte at 8: zh 1.250" in stepped

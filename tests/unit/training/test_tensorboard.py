@@ -11,6 +11,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.custom_scalar import layout_pb2
 
 from linly.runs import RunFolder
+from linly.training.scalars import evaluation_scalars, step_scalars
 from linly.training.tensorboard import TensorBoardLog
 
 
@@ -26,6 +27,8 @@ def metrics(step: int, loss: float | None = 2.0) -> dict[str, Any]:
         "data_wait_fraction": 0.01,
         "target_share_by_source": {"wiki": 0.75, "a+b (c)": 0.25},
         "realized_share_by_source": {"wiki": 0.5, "a+b (c)": 0.5},
+        "rows_by_source": {"wiki": 3, "a+b (c)": 1},
+        "padding_by_source": {"wiki": 0, "a+b (c)": 10 * step},
         "drift_rows_by_source": {"wiki": -0.75, "a+b (c)": 0.75},
         "mfu": None,
     }
@@ -46,8 +49,9 @@ def run(tmp_path: Path) -> Iterator[RunFolder]:
 
 def test_scalars_are_those_of_the_step(run: RunFolder) -> None:
     with TensorBoardLog(run, resumed_step=0) as log:
-        log.evaluation({"step": 0, "sources": {"wiki": {"bits_per_byte": 1.5, "loss": 3.0}}})
-        log.step(metrics(1))
+        held_out = {"wiki": {"bits_per_byte": 1.5, "loss": 3.0}}
+        log.add(evaluation_scalars({"tokens_seen": 0, "sources": held_out}), step=0)
+        log.add(step_scalars(metrics(1)), step=1)
     assert points(run, "loss") == [(1, 2.0)]
     assert points(run, "loss/wiki") == [(1, 2.0)]
     assert points(run, "share/wiki/target") == [(1, 0.75)]
@@ -55,12 +59,15 @@ def test_scalars_are_those_of_the_step(run: RunFolder) -> None:
     assert points(run, "drift_rows/wiki") == [(1, -0.75)]
     assert points(run, "drift_rows_largest") == [(1, 0.75)]
     assert points(run, "bits_per_byte/wiki") == [(0, 1.5)]
+    assert points(run, "tokens_seen") == [(0, 0.0), (1, 100.0)]
+    assert points(run, "fill/wiki") == [(1, 1.0)]
+    assert points(run, "fill/a%2Bb%20%28c%29") == [(1, pytest.approx(0.6))]  # 10 of 25 are padding
 
 
 def test_a_value_that_is_not_there_has_no_point(run: RunFolder) -> None:
     with TensorBoardLog(run, resumed_step=0) as log:
-        log.step(metrics(1, loss=None))
-        log.step(metrics(2))
+        log.add(step_scalars(metrics(1, loss=None)), step=1)
+        log.add(step_scalars(metrics(2)), step=2)
     assert points(run, "loss") == [(2, 2.0)]
     with pytest.raises(KeyError):
         points(run, "mfu")
@@ -69,16 +76,16 @@ def test_a_value_that_is_not_there_has_no_point(run: RunFolder) -> None:
 def test_after_a_resume_no_step_is_there_twice(run: RunFolder) -> None:
     with TensorBoardLog(run, resumed_step=0) as log:
         for step in range(1, 9):
-            log.step(metrics(step, loss=1.0))
+            log.add(step_scalars(metrics(step, loss=1.0)), step=step)
     with TensorBoardLog(run, resumed_step=5) as log:
         for step in range(6, 11):
-            log.step(metrics(step, loss=3.0))
+            log.add(step_scalars(metrics(step, loss=3.0)), step=step)
     assert points(run, "loss") == [(s, 1.0 if s <= 5 else 3.0) for s in range(1, 11)]
 
 
 def test_the_layout_sets_target_against_realized(run: RunFolder) -> None:
     with TensorBoardLog(run, resumed_step=0) as log:
-        log.step(metrics(1))
+        log.add(step_scalars(metrics(1)), step=1)
     accumulator = EventAccumulator(str(run.path / "tensorboard"))
     accumulator.Reload()
     tensor = accumulator.Tensors("custom_scalars__config__")[0].tensor_proto
@@ -86,5 +93,5 @@ def test_the_layout_sets_target_against_realized(run: RunFolder) -> None:
     shares = next(c for c in layout.category if c.title == "target and realized share")
     assert {chart.title: list(chart.multiline.tag) for chart in shares.chart} == {
         "wiki": ["^share/wiki/(target|realized)$"],
-        "a+b (c)": [r"^share/a\+b\ \(c\)/(target|realized)$"],
+        "a%2Bb%20%28c%29": ["^share/a%2Bb%20%28c%29/(target|realized)$"],
     }
