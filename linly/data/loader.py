@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from types import TracebackType
 from typing import Any
@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from linly.config.settings import DataSettings
+from linly.curriculum.apportion import Segment
 from linly.curriculum.plan import Batch
 from linly.data.mixed_row import MixedRow
 from linly.data.producer import RowStream
@@ -128,36 +129,50 @@ class Loader:
             )
         self._state = restored
 
+    def follow(self, segments: tuple[Segment, ...]) -> None:
+        """Go on at the present state by other segments; rows made ahead are made again.
+
+        Args:
+            segments: Of the run, the same as before up to the state.
+        """
+        self.close()
+        self._stream = None
+        self._plan = replace(self._plan, segments=segments)
+
     def steps(self) -> Iterator[StepBatch]:
         """Whole global batches; what the stream has left at its end is not given.
 
         Raises:
             DataError: As `Mixer`, or the producer died or hangs.
         """
-        settings = self._settings
-        if self._stream is None:
-            self._stream = data_stream(
-                self._plan,
-                self._state,
-                producers=settings.producers,
-                prefetch_rows=settings.prefetch_rows,
-                timeout_s=settings.timeout_s,
-            )
+        global_batch = self._settings.global_batch
         while True:
             began = time.perf_counter()
-            rows = tuple(islice(self._stream, settings.global_batch))
+            rows = tuple(islice(self._opened(), global_batch))
             wait_s = time.perf_counter() - began
-            if len(rows) < settings.global_batch:
+            if len(rows) < global_batch:
                 self._left_over = rows
                 return
             for row in rows:
                 self._state.advance(row)
             yield StepBatch(
-                step=self._state.row // settings.global_batch,
+                step=self._state.row // global_batch,
                 rows=rows,
                 micro_batches=self._micro_batches(rows[self._slice]),
                 wait_s=wait_s,
             )
+
+    def _opened(self) -> RowStream:
+        """The stream, opened at the state when nothing is open."""
+        if self._stream is None:
+            self._stream = data_stream(
+                self._plan,
+                self._state,
+                producers=self._settings.producers,
+                prefetch_rows=self._settings.prefetch_rows,
+                timeout_s=self._settings.timeout_s,
+            )
+        return self._stream
 
     def close(self) -> None:
         """End the processes that make rows."""

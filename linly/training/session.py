@@ -13,7 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from linly.config.recipe import Recipe
 from linly.curriculum.plan import Batch, valid_world_sizes
-from linly.data.decisions import Course, fold, start_decision
+from linly.data.decisions import Course, fold, follow, start_decision
 from linly.errors import CheckpointError, ConfigError
 from linly.modeling.load import check_vocabulary, load_model
 from linly.runs import RunFolder
@@ -68,6 +68,13 @@ class Session:
         """Add a line to events.jsonl."""
         if self.processes.is_first:
             append_event(self.run, self.step, kind, text, details)
+
+    def decide(self, line: dict[str, Any]) -> None:
+        """Take a decision about the rows to come; all ranks take the same."""
+        if self.processes.is_first:
+            self.run.append("decisions", line | {"time": time.time()})
+        self.course = follow(self.course, line)
+        self.books.follow(self.course.segments)
 
     def flush_rows(self) -> None:
         """Write the row records at hand."""

@@ -24,9 +24,11 @@ from linly.data.stream import stream_plan
 from linly.data.types import BadRecord
 from linly.errors import TrainingError
 from linly.training.bookkeeping import StepFacts
+from linly.training.combined_loss import combined_losses
+from linly.training.curve_guard import guard_decisions
 from linly.training.display import Display
 from linly.training.evaluation import generate_samples
-from linly.training.frozen import read_shards
+from linly.training.frozen import read_later_lists, read_shards
 from linly.training.guards import Alarm, RowLoss
 from linly.training.preemption import StopRequest
 from linly.training.processes import Processes
@@ -97,6 +99,7 @@ class Trainer:
         try:
             if self._is_evaluation_due() and session.evaluated_step != session.step:
                 self._evaluate()
+                self._guard_curves()
             if session.step < self._last_step:
                 is_preempted = self._train()
         finally:
@@ -129,6 +132,8 @@ class Trainer:
                 is_last = session.step == self._last_step
                 if self._is_evaluation_due() and not is_preempted:
                     self._evaluate()
+                    if self._guard_curves():
+                        loader.follow(session.course.segments)
                 if is_last or is_preempted or session.step % self._recipe.checkpoint.every == 0:
                     self._save(loader)
                     saved_step = session.step
@@ -155,7 +160,8 @@ class Trainer:
     def _loader(self) -> Loader:
         run, course = self._session.run, self._session.course
         shards = read_shards(run, course.sources)
-        plan = stream_plan(self._recipe, run.path / "model", shards, course)
+        later = read_later_lists(run, course)
+        plan = stream_plan(self._recipe, run.path / "model", shards, course, later)
         return Loader(
             plan,
             settings=self._recipe.data,
@@ -263,17 +269,53 @@ class Trainer:
                 self._processes,
                 max_new_tokens=settings.max_new_tokens,
             )
+            new_pieces = session.books.new_pieces
+            pieces = new_pieces.record(model) if new_pieces and self._processes.is_first else None
         session.latest, session.evaluated_step = sources, session.step
         if session.step == 0:
             session.baseline = sources
         if self._display is not None:
             stamp = {"step": session.step, "time": time.time()}
-            record = stamp | {"tokens_seen": session.books.tokens_seen, "sources": sources}
+            next_row = session.step * self._recipe.data.global_batch
+            record = stamp | {
+                "tokens_seen": session.books.tokens_seen,
+                "sources": sources,
+                **combined_losses(sources, session.course, next_row=next_row),
+                "new_pieces": pieces,
+            }
             session.run.append("evaluations", record)
             for sample in samples:
                 session.run.append("samples", stamp | sample)
             self._display.evaluation(record)
         self._step_began = time.monotonic()
+
+    def _guard_curves(self) -> bool:
+        """Let the curriculum's guards act on the evaluation just made; a collective.
+
+        Only evaluations at their interval count, so that where a run was interrupted changes
+        nothing. Taking a decision again, after a resume, gives what holds already and no new line.
+
+        Returns:
+            Whether other rows follow than were planned.
+        """
+        session, step = self._session, self._session.step
+        is_regular = 0 < step < self._recipe.num_steps and not step % self._recipe.evaluation.every
+        if not session.course.curriculum.guards or not is_regular:
+            return False
+        row, course = step * self._recipe.data.global_batch, session.course
+        decisions = guard_decisions(
+            course.curriculum,
+            course.levels_at(row, before=True),
+            session.baseline,
+            session.latest,
+        )
+        mine = [decision.to_json(step=step, row=row) for decision in decisions]
+        for decision, line in zip(decisions, self._processes.gather_json(mine)[0], strict=True):
+            if decision.is_news:
+                session.event("guard", str(decision), group=decision.group, level=decision.after)
+            if line["after"] != course.levels_at(row).get(decision.group, 0):
+                session.decide(line)
+        return session.course is not course
 
     def _save(self, loader: Loader) -> None:
         self._check_order(loader)
