@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from linly.data.order import permutation
-from linly.data.types import RawRecord, Shard
+from linly.data.types import RawRecord, Shard, ShardList
 from linly.errors import ConfigError, DataError
 
 OpenShard = Callable[[Shard, int], Iterator[RawRecord]]
@@ -114,9 +114,13 @@ class BlockReader:
         start: BlockStart,
         max_epochs: float = math.inf,
         limits: BlockLimits = BlockLimits(),
+        later_lists: tuple[ShardList, ...] = (),
         reading: Callable[[str], None] = lambda shard: None,
     ) -> None:
         """Open at `start`.
+
+        An epoch that has begun keeps its list of shards, so that a list made later moves nothing
+        under a cursor: those of `later_lists` hold from the start of their epoch on.
 
         Raises:
             ConfigError: `max_epochs` is below 1.
@@ -130,7 +134,7 @@ class BlockReader:
             raise DataError(f"source {source!r}: it has no shards")
         self._source = source
         self._seed = seed
-        self._shards = shards
+        self._lists = (ShardList(0, shards), *later_lists)
         self._open_shard = open_shard
         self._max_epochs = max_epochs
         self._limits = limits
@@ -165,6 +169,8 @@ class BlockReader:
         return None
 
     def _open_slots(self, start: BlockStart) -> list[_Slot]:
+        lists = [found for found in self._lists if found.from_epoch <= start.epoch]
+        self._shards = lists[-1].shards
         self._order = permutation(
             len(self._shards), self._seed, self._source, "shards", start.epoch
         ).tolist()

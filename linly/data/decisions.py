@@ -8,7 +8,8 @@ changes::
                  "corpora": {...}}
     {"step": 20, "kind": "guard",  "row": 160, "group": "english", "before": 0, "after": 1, ...}
     {"step": 40, "kind": "resume", "changes": [...], "set_aside": [...]}
-    {"step": 40, "kind": "amend",  "row": 320, "curriculum": {...}, "corpora": {...}}
+    {"step": 40, "kind": "amend",  "row": 320, "curriculum": {...}, "corpora": {...},
+                 "relisted": {source: {"from_epoch": ..., "file": ..., "sha256": ...}}}
 
 A run may go back to a checkpoint, and the log is never cut. So a line at some step voids every
 earlier line of a later step: the run has left that future (`standing`).
@@ -46,6 +47,21 @@ Decision = Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
+class Relisted:
+    """A list of a source's shards made during the run, which holds from one of its epochs on.
+
+    Attributes:
+        from_epoch: The first that the source had not begun when the list was made.
+        file: Its name in the run's folder of shard lists.
+        sha256: Of the file.
+    """
+
+    from_epoch: int
+    file: str
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
 class Course:
     """What the decisions make of a run.
 
@@ -53,6 +69,7 @@ class Course:
         sequence_length: In tokens.
         curricula: Every curriculum that has held, oldest first; the last is in force.
         corpora: Those that any of them uses, by name.
+        relisted: Source -> the lists that were made of its shards since, by ascending epoch.
         segments: The mixtures, each from its first row.
         levels: By how many of its guard's steps each group is raised, from a row on.
     """
@@ -60,6 +77,7 @@ class Course:
     sequence_length: int
     curricula: tuple[Curriculum, ...]
     corpora: Mapping[str, Corpus]
+    relisted: Mapping[str, tuple[Relisted, ...]] = field(default_factory=dict)
     segments: tuple[Segment, ...] = field(default=(), compare=False)  # follow from the rest
     levels: tuple[tuple[int, Mapping[str, int]], ...] = field(default=())
 
@@ -211,7 +229,14 @@ def _started(line: Decision) -> Course:
 
 def _amended(course: Course, line: Decision) -> Course:
     curriculum = Curriculum.model_validate(line["curriculum"])
-    amended = replace(course, corpora={**course.corpora, **_corpora(line)})
+    relisted = dict(course.relisted)
+    for source, values in line["relisted"].items():
+        found = Relisted(**values)
+        earlier = relisted.get(source, ())
+        kept = tuple(other for other in earlier if other.from_epoch < found.from_epoch)
+        relisted[source] = (*kept, found)
+    corpora = {**course.corpora, **_corpora(line)}
+    amended = replace(course, corpora=corpora, relisted=relisted)
     return amended.with_curriculum(line["row"], curriculum)
 
 

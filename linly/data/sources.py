@@ -16,7 +16,7 @@ from linly.data.order import permutation
 from linly.data.packing import Stretch, make_row, pack_best_fit
 from linly.data.shards import open_shard
 from linly.data.templates import DocumentMaker
-from linly.data.types import BadRecord, EncodedDocument, Row, Shard
+from linly.data.types import BadRecord, EncodedDocument, Row, Shard, ShardList
 from linly.errors import DataError
 
 
@@ -27,7 +27,8 @@ class SourceSpec:
     Attributes:
         name: In the curriculum; part of every seed.
         template: Overrides the corpus's.
-        shards: The list frozen at the start of the run.
+        shards: The list frozen when the source came into the run.
+        later_lists: What has taken its place since, by ascending epoch.
         padding_id: Fills what best-fit leaves of a row.
     """
 
@@ -42,6 +43,7 @@ class SourceSpec:
     max_epochs: float
     on_exhausted: Literal["error", "stop"]
     limits: BlockLimits = BlockLimits()  # noqa: RUF009 (frozen)
+    later_lists: tuple[ShardList, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -207,6 +209,7 @@ def _document_stream(
         source=spec.name,
         seed=spec.seed,
         shards=spec.shards,
+        later_lists=spec.later_lists,
         open_shard=lambda shard, record: open_shard(
             spec.corpus, spec.data_root, shard, start_record=record
         ),

@@ -19,7 +19,7 @@ from linly.data.order import ORDER_VERSION
 from linly.data.pool import EncodingPool
 from linly.data.sources import SourceSpec
 from linly.data.state import Identity, MixerState
-from linly.data.types import Shard
+from linly.data.types import Shard, ShardList
 from linly.errors import ConfigError, DataError
 from linly.tokenization.tokenizer import Tokenizer
 
@@ -55,6 +55,7 @@ def stream_plan(
     tokenizer_path: Path,
     shards: Mapping[str, tuple[Shard, ...]],
     course: Course | None = None,
+    later_lists: Mapping[str, tuple[ShardList, ...]] | None = None,
 ) -> StreamPlan:
     """Gather what the rows of a recipe depend on.
 
@@ -63,6 +64,7 @@ def stream_plan(
         tokenizer_path: Of the recipe's model, or what stands in its place.
         shards: Source name -> the list frozen when the source came into the run.
         course: What the run's decisions make of it; None is a run without any.
+        later_lists: Of the sources whose shards were listed again.
 
     Raises:
         ConfigError: The tokenizer cannot be read, or the ratios do not add up.
@@ -87,6 +89,7 @@ def stream_plan(
                 padding_id=tokenizer.pad_id if tokenizer.pad_id is not None else tokenizer.eos_id,
                 max_epochs=share.max_epochs,
                 on_exhausted=share.on_exhausted,
+                later_lists=(later_lists or {}).get(name, ()),
             )
         )
     return StreamPlan(
@@ -104,7 +107,10 @@ def stream_plan(
 
 
 def source_fingerprint(spec: SourceSpec) -> str:
-    """Sha256 of a source's shard list and of what its corpus file says of records."""
+    """Sha256 of a source's first shard list and of what its corpus file says of records.
+
+    Later lists are told by the hashes in the decision log.
+    """
     limits = spec.limits
     value = {
         "shards": [[shard.path, shard.size_bytes] for shard in spec.shards],

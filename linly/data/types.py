@@ -32,6 +32,14 @@ class Shard:
 
 
 @dataclass(frozen=True, slots=True)
+class ShardList:
+    """The shards of a source, listed again during the run: `shards` from `from_epoch` on."""
+
+    from_epoch: int
+    shards: tuple[Shard, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RawRecord:
     """One record of a shard before its template, or why it cannot be parsed.
 

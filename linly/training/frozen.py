@@ -19,13 +19,14 @@ import orjson
 
 from linly.config.recipe import Recipe
 from linly.curriculum.plan import Available, Batch, check_plan, make_plan
+from linly.data.decisions import Course, Relisted
 from linly.data.estimate import estimate_tokens
 from linly.data.first_records import check_first_records
 from linly.data.held_out import held_out_documents
 from linly.data.shards import list_shards
-from linly.data.types import Document, Segment, Shard
+from linly.data.types import Document, Segment, Shard, ShardList
 from linly.errors import CheckpointError
-from linly.files import publish, publish_text
+from linly.files import inside, publish, publish_text, sha256_file
 from linly.runs import RunFolder
 from linly.tokenization.byte_level import COMPANIONS, TOKENIZER_JSON
 from linly.tokenization.tokenizer import Tokenizer
@@ -130,12 +131,37 @@ def _freeze_source(
 def read_shards(run: RunFolder, sources: Iterable[str]) -> dict[str, tuple[Shard, ...]]:
     """The frozen shard list of each of these sources."""
     return {
-        source: tuple(
-            Shard(line["path"], line["size_bytes"])
-            for line in _read_lines(run.path / "shards" / f"{source}.jsonl")
-        )
+        source: _parse_shards(_read_lines(run.path / "shards" / f"{source}.jsonl"))
         for source in sorted(sources)
     }
+
+
+def read_later_lists(run: RunFolder, course: Course) -> dict[str, tuple[ShardList, ...]]:
+    """The lists that were made of sources' shards during the run.
+
+    Raises:
+        CheckpointError: One is not what the decision log says.
+    """
+    return {
+        source: tuple(_read_later_list(run, source, relisted) for relisted in lists)
+        for source, lists in sorted(course.relisted.items())
+    }
+
+
+def _read_later_list(run: RunFolder, source: str, relisted: Relisted) -> ShardList:
+    path = inside(run.path / "shards", relisted.file)
+    shards = _parse_shards(_read_lines(path))
+    if sha256_file(path) != relisted.sha256:
+        raise CheckpointError(
+            f"{path}: not the list of shards of source {source!r} that the run took up: its "
+            f"sha256 is not {relisted.sha256}, as in decisions.jsonl; bring the file back from a "
+            "copy"
+        )
+    return ShardList(relisted.from_epoch, shards)
+
+
+def _parse_shards(lines: Iterable[dict[str, Any]]) -> tuple[Shard, ...]:
+    return tuple(Shard(line["path"], line["size_bytes"]) for line in lines)
 
 
 def read_held_out(run: RunFolder, recipe: Recipe) -> dict[str, list[Document]]:

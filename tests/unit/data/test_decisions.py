@@ -31,7 +31,7 @@ def start() -> dict[str, Any]:
 
 
 def amend(step: int, **values: Any) -> dict[str, Any]:
-    line = {"step": step, "kind": "amend", "row": step * 8, "corpora": {}}
+    line = {"step": step, "kind": "amend", "row": step * 8, "corpora": {}, "relisted": {}}
     return {**line, "curriculum": curriculum(**values)}
 
 
@@ -125,7 +125,7 @@ def test_rows_belong_to_the_segment_that_began_last() -> None:
         ([], "no line of kind 'start'"),
         ([resume(5)], "no line of kind 'start'"),
         ([start(), {"step": 3, "kind": "overture"}], "'overture'"),
-        ([start(), {"step": 3, "kind": "amend"}], "'corpora'|'curriculum'"),
+        ([start(), {"step": 3, "kind": "amend"}], "'corpora'|'curriculum'|'relisted'"),
         ([{**start(), "curriculum": {"name": "c"}}], "mixture"),
         ([start(), {"step": 3}], "'kind'"),
     ],
