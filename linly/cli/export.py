@@ -1,4 +1,4 @@
-"""`linly export`: a checkpoint as a model folder that plain transformers loads."""
+"""`linly export`: checkpoints of a run as a model folder that plain transformers loads."""
 
 from __future__ import annotations
 
@@ -16,19 +16,30 @@ def register(app: typer.Typer) -> None:
 def export(
     run: Annotated[
         str,
-        typer.Argument(metavar="RUN[@STEP]", help="Run folder; its newest whole checkpoint."),
+        typer.Argument(
+            metavar="RUN[@STEP,...]",
+            help="Run folder: its newest whole checkpoint, a step's, or the mean of several.",
+        ),
     ],
     output: Annotated[Path, typer.Option(help="Folder to write; must not exist or be empty.")],
     dtype: Annotated[str, typer.Option(help="bf16, fp16 or fp32.")] = "bf16",
+    shard_size: Annotated[
+        str, typer.Option(help="Larger models are cut into files of this size.")
+    ] = "5GB",
 ) -> None:
-    """Write weights, configuration, tokenizer and a model card."""
+    """Write weights, configuration, tokenizer and a model card.
+
+    The folder appears whole or not at all. LoRA is merged into the weights it was trained over.
+    """
     from transformers.utils.logging import disable_progress_bar
 
     from linly.training.export import export_run, parse_run
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    folder, step = parse_run(run)
-    exported = export_run(folder, step=step, output=output, dtype=dtype)
-    print(f"{output}: step {exported.step}, {exported.num_parameters:,} parameters, {dtype}")
+    folder, steps = parse_run(run)
+    exported = export_run(folder, steps=steps, output=output, dtype=dtype, shard_size=shard_size)
+    taken = ", ".join(map(str, exported.steps))
+    what = f"step {taken}" if len(exported.steps) == 1 else f"mean of steps {taken}"
+    print(f"{output}: {what}, {exported.num_parameters:,} parameters, {dtype}")
     if not exported.tokenizer.exact:
         print(f"no tokenizer.json: {exported.tokenizer.reason}; use its tokenizer.model")

@@ -14,7 +14,7 @@ def register(app: typer.Typer) -> None:
 
 def generate(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL|RUN[@STEP]", help="Model folder, or a run's folder.")
+        str, typer.Argument(metavar="MODEL|RUN[@STEP,...]", help="Model folder, or a run's folder.")
     ],
     prompt: Annotated[list[str], typer.Option(help="May be given several times.")],
     template: Annotated[

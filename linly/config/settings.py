@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, Strict, model_validator
 
-from linly.config.model import Model, found, problem
+from linly.config.model import Model, describe, found, problem, suggestion, unknown
 from linly.config.overrides import escape_variables
 from linly.config.quantities import (
     Count,
@@ -20,14 +20,16 @@ from linly.config.quantities import (
 )
 
 SECTIONS = ("data", "training", "checkpoint", "evaluation", "guards", "alarms", "wandb")
-_FRACTIONS = ("warmup", "final_lr", "loss_rise", "forgetting", "data_wait", "quarantine")
+_FRACTIONS = ("warmup", "final_lr", "loss_rise", "forgetting", "data_wait", "quarantine", "dropout")
 
 
 def settings_form(settings: Model) -> dict[str, Any]:
     """As a section would be written in a recipe file."""
     form = settings.model_dump()
     for key, value in form.items():
-        if key in _FRACTIONS:
+        if key == "trainable":
+            form[key] = getattr(settings, key).file_form()
+        elif key in _FRACTIONS:
             form[key] = format_fraction(value)
         elif isinstance(value, str):
             form[key] = escape_variables(value)
@@ -62,6 +64,66 @@ class DataSettings(Model):
     timeout_s: Positive = 300.0
 
 
+class Lora(Model):
+    """Low-rank additions to linear layers (arXiv 2106.09685); the defaults are Chinese-LLaMA's.
+
+    Attributes:
+        rank: Of each addition.
+        alpha: An addition counts alpha / rank times.
+        dropout: Part of an addition's input that is left out at random.
+        targets: Names of the linear layers, the same in every block.
+        also: What trains whole beside them.
+    """
+
+    rank: Count = 8
+    alpha: Positive = 32.0
+    dropout: Annotated[Fraction, Field(lt=1)] = 0.05
+    targets: Annotated[tuple[Text, ...], Field(min_length=1)] = (
+        "q_proj",
+        "k_proj",
+        "v_proj",
+        "o_proj",
+    )
+    also: tuple[Literal["embed_tokens", "lm_head"], ...] = ()
+
+
+class Trainable(Model):
+    """What trains: all parameters, the input embedding alone, or LoRA; the rest is frozen.
+
+    Attributes:
+        kind: `embeddings` trains embed_tokens (stage 1 of Chinese-LLaMA). An output layer of its
+            own stays as it is; one that is tied to the embedding moves with it.
+        lora: For that kind.
+    """
+
+    kind: Literal["full", "embeddings", "lora"] = "full"
+    lora: Lora | None = None
+
+    def file_form(self) -> Any:
+        """As it would be written in a recipe file."""
+        return self.kind if self.lora is None else {"lora": settings_form(self.lora)}
+
+
+def _trainable(value: Any) -> Any:
+    """Spell out `embeddings` as {kind: embeddings} and {lora: ...} as {kind: lora, lora: ...}."""
+    if isinstance(value, Trainable):
+        return value
+    if isinstance(value, dict):
+        for key in value:
+            if key != "lora":
+                raise problem(unknown("key", str(key), ("lora",)), "trainable", key)
+        if not isinstance(value.get("lora"), dict):
+            text = found(value.get("lora"), "a mapping such as {rank: 8, also: [embed_tokens]}")
+            raise problem(text, "trainable", "lora")
+        return {"kind": "lora", "lora": value["lora"]}
+    names = ("full", "embeddings")
+    if value not in names:
+        near = suggestion(value, names) if isinstance(value, str) else ""
+        allowed = "full, embeddings, or {lora: {rank: 8, alpha: 32, targets: [q_proj, ...]}}"
+        raise problem(f"found {describe(value)}{near or ','} allowed: {allowed}", "trainable")
+    return {"kind": value}
+
+
 class TrainingSettings(Model):
     """The optimizer and how a step is made.
 
@@ -71,6 +133,7 @@ class TrainingSettings(Model):
         final_lr: Fraction of `lr` at the end of the cosine.
         clip: Largest norm of a step's gradient.
         micro_batch: Rows that a rank computes at once.
+        trainable: What trains; the rest of the model is frozen.
     """
 
     lr: Positive = 5e-5
@@ -82,8 +145,13 @@ class TrainingSettings(Model):
     eps: Positive = 1e-8
     clip: Positive = 1.0
     micro_batch: Count = 4
-    trainable: Literal["full"] = "full"
+    trainable: Trainable = Trainable()
     activation_checkpointing: Switch = True
+
+    @classmethod
+    def from_file_form(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Spell out the short forms of `trainable`."""
+        return value | {key: _trainable(value[key]) for key in ("trainable",) if key in value}
 
 
 class CheckpointSettings(Model):

@@ -23,6 +23,7 @@ from linly.errors import ConfigError
 from linly.files import inside
 from linly.modeling.folder import new_folder
 from linly.modeling.load import WEIGHTS_INDEX, check_model_folder, read_json_object, weight_files
+from linly.modeling.parameters import EMBEDDINGS, OUTPUTS
 from linly.modeling.tensor_files import (
     CHUNK_BYTES,
     DTYPES,
@@ -36,8 +37,9 @@ from linly.tokenization.export import TokenizerExport, export_tokenizer
 from linly.tokenization.subtokens import SubTokens, added_subtokens
 from linly.tokenization.tokenizer import Tokenizer
 
-EMBEDDINGS = ("model.embed_tokens.weight", "transformer.wte.weight", "gpt_neox.embed_in.weight")
-OUTPUTS = ("lm_head.weight", "embed_out.weight")
+BASE_VOCABULARY_KEY = "base_vocab_size"
+"""In config.json of an extended model: the pieces it had before; later ones are new to it."""
+
 _ROWS_AT_A_TIME = 512
 
 
@@ -151,7 +153,7 @@ def extend_model(
     with new_folder(output) as folder:
         matrices = _write_weights(model, folder, plan, old_rows)
         new_rows = plan.num_rows(old_rows)
-        _write_configuration(model, folder, config, tokenizer, new_rows)
+        _write_configuration(model, folder, _with_base(config, plan), tokenizer, new_rows)
         exported = export_tokenizer(tokenizer, folder)
     return ExtendReport(
         old_rows=old_rows,
@@ -299,6 +301,13 @@ def _global_mean(source: TensorFile, name: str, num_rows: int) -> torch.Tensor:
     for start in range(0, num_rows, step):
         total += source.rows(name, start, min(start + step, num_rows)).double().sum(dim=0)
     return (total / num_rows).float()
+
+
+def _with_base(config: dict[str, Any], plan: ExtendPlan) -> dict[str, Any]:
+    """The configuration with the first vocabulary's size, which a second extension keeps."""
+    if not plan.subtokens:
+        return config
+    return {**config, BASE_VOCABULARY_KEY: config.get(BASE_VOCABULARY_KEY, plan.old_vocab)}
 
 
 def _write_configuration(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import stat
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,13 @@ from transformers import PreTrainedModel as Model
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from linly.errors import ConfigError
-from linly.files import inside, read_limited
+from linly.files import inside, read_limited, sha256_file
 from linly.tokenization.export import TokenizerExport, export_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 
 CONFIG_SIZE_LIMIT_BYTES = 1 << 24
+SHARD_SIZE = "5GB"
+_HASHING_THREADS = 4
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
@@ -84,6 +87,10 @@ def init_model(size: str, tokenizer: Tokenizer, *, seed: int = 0) -> LlamaForCau
 
 def load_model(path: Path, *, dtype: torch.dtype | None = None) -> Model:
     """Load a causal language model from a folder of safetensors.
+
+    The weights are mapped from their files and read when they are used: processes of one machine
+    share them, and until they are written to they take no memory of their own. A `dtype` other than
+    the stored one makes a copy of them.
 
     Pickled weights are refused, code that the folder names (`auto_map`) is never run, nothing is
     fetched from a network, and every weight must be there.
@@ -172,6 +179,18 @@ def weight_files(path: Path) -> dict[str, list[str]]:
     raise ConfigError(f"model {path}: no {WEIGHTS} in it")
 
 
+def hash_weights(path: Path) -> dict[str, str]:
+    """SHA-256 of each file of a model folder's weights, by name; as fast as it can be read.
+
+    Raises:
+        ConfigError: There are no safetensors, or the index leads out of the folder.
+    """
+    names = sorted(weight_files(path))
+    with ThreadPoolExecutor(_HASHING_THREADS) as pool:
+        hashes = pool.map(lambda name: sha256_file(inside(path, name)), names)
+        return dict(zip(names, hashes, strict=True))
+
+
 def check_vocabulary(config: Any, tokenizer: Tokenizer) -> None:
     """Refuse a tokenizer that has ids beyond a model's embedding.
 
@@ -195,12 +214,17 @@ def save_model(model: Model, tokenizer: Tokenizer, directory: Path) -> Tokenizer
     return export_tokenizer(tokenizer, directory)
 
 
-def save_weights(model: Model, directory: Path) -> None:
+def save_weights(model: Model, directory: Path, *, shard_size: str = SHARD_SIZE) -> None:
     """Write configuration and safetensors, readable by whom the umask allows.
 
     safetensors leaves its files with the mode of temporary ones, for their owner alone.
+
+    Args:
+        model: A tied weight is written once.
+        directory: Where to.
+        shard_size: A larger model is cut into files of this size and an index, such as "5GB".
     """
-    model.save_pretrained(directory)
+    model.save_pretrained(directory, max_shard_size=shard_size)
     mode = stat.S_IMODE((directory / "config.json").stat().st_mode)
     for file in directory.glob("*.safetensors"):
         file.chmod(mode)

@@ -48,7 +48,7 @@ class StepResult:
 
 
 class Engine:
-    """A model under full-parameter training, its optimizer dealt over the ranks (ZeRO-2).
+    """A model in training, its optimizer dealt over the ranks (ZeRO-2).
 
     A step is `accumulation` calls of `accumulate`, then either `step` or `discard`.
     """
@@ -56,13 +56,19 @@ class Engine:
     def __init__(
         self, model: PreTrainedModel, training: TrainingSettings, *, accumulation: int
     ) -> None:
-        """Take over the model; its weights are cast to BF16 in place."""
+        """Take over the model; its weights move to the device, in BF16, in place.
+
+        Master weights are those of the model as it was stored, also where BF16 rounds them. The
+        weights move one by one, so that a model mapped from its files never is in the memory of
+        the host as a whole (see `load_model`).
+        """
         _no_helper_builds()
         logger.setLevel(logging.ERROR)
         _quiet_known_warnings()
         if training.activation_checkpointing:
             model.activation_checkpointing_enable({"use_reentrant": False})
         model.train()
+        stored = _move_weights(model)
         optimizer = torch.optim.AdamW(
             _parameter_groups(model, training.weight_decay),
             lr=training.lr,
@@ -79,6 +85,7 @@ class Engine:
         self._world_size = int(torch.distributed.get_world_size())
         self._micro_batches = 0
         self._create_moments()
+        self._set_masters(stored)
 
     @property
     def module(self) -> PreTrainedModel:
@@ -134,7 +141,7 @@ class Engine:
         Takes the engine's own way for gradients that overflow, so that its counters and buffers
         end up as after any step.
         """
-        parameter = min(self._engine.module.parameters(), key=torch.Tensor.numel)
+        parameter = min(self.parameters().values(), key=torch.Tensor.numel)
         safe_set_full_grad(parameter, torch.full_like(parameter, math.inf, dtype=torch.float32))
         result = self.step(lr=0.0)
         assert not result.applied, "a poisoned step must not be applied"
@@ -191,6 +198,12 @@ class Engine:
         """Steps applied so far; skipped ones are not counted."""
         return int(self._optimizer.optimizer.state[self._partitions()[0]]["step"].item())
 
+    def _set_masters(self, stored: dict[str, torch.Tensor]) -> None:
+        """Take master weights from what is more exact than BF16."""
+        for name, parameter in self.parameters().items():
+            if name in stored and self.owns(parameter):
+                safe_set_full_fp32_param(parameter, stored[name].float())
+
     def _partitions(self) -> list[torch.Tensor]:
         """This rank's flat fp32 share of each parameter group."""
         partitions: list[torch.Tensor] = self._optimizer.single_partition_of_fp32_groups
@@ -228,6 +241,21 @@ def deepspeed_config(training: TrainingSettings, *, accumulation: int) -> dict[s
         },
         "steps_per_print": None,
     }
+
+
+def _move_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
+    """Move weights to this process's device in BF16, one by one.
+
+    Returns:
+        Those that BF16 may have rounded and that train, by name, where and as they were.
+    """
+    accelerator = get_accelerator()
+    stored = {}
+    for name, parameter in model.named_parameters():
+        if parameter.requires_grad and parameter.dtype != torch.bfloat16:
+            stored[name] = parameter.data
+        parameter.data = parameter.data.to(accelerator.current_device_name(), torch.bfloat16)
+    return stored
 
 
 def _parameter_groups(model: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:

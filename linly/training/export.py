@@ -1,7 +1,12 @@
-"""Export of a run: a checkpoint's fp32 master weights as a model folder for plain transformers."""
+"""Export of a run: fp32 master weights of checkpoints as a model folder for plain transformers.
+
+Several checkpoints of a run are averaged. Weights that did not train come from the run's model
+folder, which must still be what it was; LoRA's matrices are multiplied and added to theirs.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,12 +15,17 @@ import orjson
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
+from linly.config.settings import Lora, Trainable, TrainingSettings
 from linly.errors import CheckpointError, ConfigError
 from linly.files import publish_text
-from linly.modeling.load import save_weights
+from linly.modeling.folder import new_folder
+from linly.modeling.load import SHARD_SIZE, load_model, save_weights
+from linly.modeling.parameters import ParameterCount
+from linly.modeling.trainable import lora_addition, lora_names, trained_names
 from linly.runs import RunFolder
 from linly.tokenization.export import TokenizerExport, export_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
+from linly.training.frozen import model_identity
 from linly.training.manifest import Manifest, parse_step, verified
 from linly.training.model_card import model_card
 from linly.training.stored import read_master_weight, read_state
@@ -25,76 +35,185 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written."""
+    """What was written.
 
-    step: int
+    Attributes:
+        steps: Of the checkpoints that it is the mean of.
+        parameters: Of the model as it trained.
+    """
+
+    steps: tuple[int, ...]
     num_parameters: int
+    parameters: ParameterCount
     tokenizer: TokenizerExport
 
 
-def parse_run(text: str) -> tuple[Path, int | None]:
-    """`RUN`, `RUN@200` or `RUN@step-200` as folder and step."""
-    folder, separator, step = text.rpartition("@")
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """A verified checkpoint of a run."""
+
+    folder: Path
+    manifest: Manifest
+
+    def weight(self, name: str, frozen: torch.Tensor | None, lora: Lora | None) -> torch.Tensor:
+        """A parameter of the model without LoRA's matrices, fp32 on the CPU.
+
+        Args:
+            name: Of the parameter.
+            frozen: As stored in the run's model folder; None where everything trains.
+            lora: How its matrices, if the layer has them, are added to `frozen`.
+        """
+        if name in self.manifest.parameters:
+            return read_master_weight(self.folder, self.manifest, name)
+        assert frozen is not None, name
+        matrices = lora_names(name.removesuffix(".weight"))
+        if lora is None or matrices[0] not in self.manifest.parameters:
+            return frozen.float()
+        first, second = (read_master_weight(self.folder, self.manifest, n) for n in matrices)
+        return frozen.float() + lora_addition(first, second, lora)
+
+
+def parse_run(text: str) -> tuple[Path, tuple[int, ...]]:
+    """`RUN`, `RUN@200`, `RUN@step-200` or `RUN@200,400` as folder and steps.
+
+    Raises:
+        ConfigError: A step is named twice.
+    """
+    folder, separator, named = text.rpartition("@")
     if not separator or Path(text).is_dir():
-        return Path(text), None
-    return Path(folder), parse_step(step)
+        return Path(text), ()
+    steps = tuple(parse_step(step) for step in named.split(","))
+    if len(set(steps)) < len(steps):
+        raise ConfigError(f"{text}: a step is named twice; each counts once in the mean")
+    return Path(folder), steps
 
 
-def export_run(run: Path, *, step: int | None, output: Path, dtype: str) -> Exported:
-    """Write a run's checkpoint as a model folder.
+def export_run(
+    run: Path, *, steps: Sequence[int], output: Path, dtype: str, shard_size: str = SHARD_SIZE
+) -> Exported:
+    """Write a run's checkpoint, or the mean of several, as a model folder.
 
     Args:
         run: The run's folder.
-        step: Of the checkpoint; None takes the newest whole one.
-        output: A folder that is not there yet, or empty.
+        steps: Of the checkpoints; none takes the newest whole one.
+        output: A folder that is not there yet, or empty; appears whole or not at all.
         dtype: A key of DTYPES, of the weights.
+        shard_size: Larger models are written in files of this size, such as "5GB".
 
     Raises:
         ConfigError: The output is not empty, or the dtype is unknown.
-        CheckpointError: There is no such whole checkpoint.
+        CheckpointError: There is no such whole checkpoint, or what it needs is no longer there.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"--dtype: found {dtype!r}, allowed: {', '.join(DTYPES)}")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError(f"--output {output}: it exists and is not an empty folder")
     folder = RunFolder.open(run)
-    checkpoint, manifest = verified(folder.checkpoints, step)
-    model = assemble(folder, checkpoint, manifest, DTYPES[dtype])
+    checkpoints = open_checkpoints(folder, steps)
+    model = assemble(folder, checkpoints, DTYPES[dtype])
     tokenizer = Tokenizer.load(run / "model")
-    output.mkdir(parents=True, exist_ok=True)
-    save_weights(model, output)
-    exported = export_tokenizer(tokenizer, output)
-    state = read_state(checkpoint)
-    publish_text(output / "README.md", model_card(run.resolve().name, state, exact=exported.exact))
-    return Exported(manifest.step, model.num_parameters(), exported)
+    newest = max(checkpoints, key=lambda checkpoint: checkpoint.manifest.step)
+    parameters = _count(model, newest)
+    with new_folder(output) as partial:
+        save_weights(model, partial, shard_size=shard_size)
+        exported = export_tokenizer(tokenizer, partial)
+        card = model_card(
+            run.resolve().name,
+            read_state(newest.folder),
+            steps=sorted(checkpoint.manifest.step for checkpoint in checkpoints),
+            parameters=parameters,
+            exact=exported.exact,
+        )
+        publish_text(partial / "README.md", card)
+    found = tuple(checkpoint.manifest.step for checkpoint in checkpoints)
+    return Exported(found, model.num_parameters(), parameters, exported)
+
+
+def open_checkpoints(run: RunFolder, steps: Sequence[int]) -> tuple[Checkpoint, ...]:
+    """The checkpoints of some steps, or the newest whole one, verified.
+
+    Raises:
+        CheckpointError: One is missing or torn.
+    """
+    return tuple(Checkpoint(*verified(run.checkpoints, step)) for step in steps or (None,))
 
 
 def assemble(
-    run: RunFolder, checkpoint: Path, manifest: Manifest, dtype: torch.dtype
+    run: RunFolder, checkpoints: Sequence[Checkpoint], dtype: torch.dtype
 ) -> PreTrainedModel:
-    """A model with a verified checkpoint's weights, on the CPU, in evaluation mode.
+    """A model with a checkpoint's weights, on the CPU, in evaluation mode.
+
+    Args:
+        run: Of all the checkpoints.
+        checkpoints: The mean of several is taken of what they make of each weight, once.
+        dtype: Each weight is cast to it once.
 
     Raises:
-        CheckpointError: The checkpoint's parameters are not those of the run's model.
+        CheckpointError: The checkpoint's parameters are not those of the run's model, or the
+            weights that did not train are no longer those of the run.
     """
+    state = read_state(checkpoints[0].folder)
+    settings = state["recipe"]["training"]["trainable"]
+    trainable = TrainingSettings.model_validate({"trainable": settings}).trainable
     config = AutoConfig.from_pretrained(
         str(run.path / "model"), local_files_only=True, trust_remote_code=False
     )
     with torch.device("meta"):
-        model: PreTrainedModel = _empty_model(config, dtype)
-    wanted = {name for name, _ in model.named_parameters()}
-    if wanted != set(manifest.parameters):
-        raise CheckpointError(
-            f"{checkpoint}: its parameters are not those of {run.path / 'model'}: "
-            f"{sorted(wanted ^ set(manifest.parameters))[:3]}"
-        )
-    model = _empty_model(config, dtype)
-    with torch.no_grad():
-        for name, parameter in model.named_parameters():
-            parameter.copy_(read_master_weight(checkpoint, manifest, name))
+        wanted = trained_names(_empty_model(config, dtype), trainable)
+    for checkpoint in checkpoints:
+        other = wanted ^ checkpoint.manifest.parameters.keys()
+        if other:
+            raise CheckpointError(
+                f"{checkpoint.folder}: its parameters are not those of {run.path / 'model'}: "
+                f"{sorted(other)[:3]}"
+            )
+    is_full = trainable.kind == "full"
+    model = _empty_model(config, dtype) if is_full else _frozen_model(state, trainable)
+    for name, parameter in model.named_parameters():
+        frozen = None if is_full else parameter.data
+        weights = (each.weight(name, frozen, trainable.lora) for each in checkpoints)
+        parameter.data = _mean(weights, len(checkpoints)).to(dtype)
     model.generation_config = _generation_config(run, config)
     model.train(False)
     return model
+
+
+def _mean(weights: Iterator[torch.Tensor], number: int) -> torch.Tensor:
+    """The mean of so many fp32 tensors; of several in fp64, so that the cast alone rounds it."""
+    if number == 1:
+        return next(weights)
+    total = next(weights).double()
+    for weight in weights:
+        total += weight
+    return total / number
+
+
+def _frozen_model(state: Mapping[str, Any], trainable: Trainable) -> PreTrainedModel:
+    """The model that a run began with, if its weights are still the same."""
+    path = Path(state["recipe"]["model"])
+    try:
+        model = load_model(path)
+        is_same = model_identity(path, trainable) == state["model"]
+    except ConfigError as error:
+        text = f"the weights that the run did not train cannot be had: {error}"
+        raise CheckpointError(text) from error
+    if not is_same:
+        raise CheckpointError(
+            f"model {path}: it holds the weights that the run did not train, and its files are no "
+            "longer those of the run; bring them back from a copy"
+        )
+    return model
+
+
+def _count(model: PreTrainedModel, checkpoint: Checkpoint) -> ParameterCount:
+    """Of an assembled model as it trained, LoRA's matrices included."""
+    trained = added = 0
+    own = {name for name, _ in model.named_parameters()}
+    for name in checkpoint.manifest.parameters:
+        size = read_master_weight(checkpoint.folder, checkpoint.manifest, name).numel()
+        trained += size
+        added += size if name not in own else 0
+    return ParameterCount(trained, model.num_parameters() + added)
 
 
 def _empty_model(config: Any, dtype: torch.dtype) -> PreTrainedModel:

@@ -12,15 +12,16 @@ _PEAK_BF16 = {"H200": 989e12, "H100": 989e12, "H800": 989e12, "B200": 2250e12, "
 def flops_per_token(model: PreTrainedModel, *, sequence_length: int) -> float:
     """Operations of forward and backward a token: 6 a weight, and causal attention.
 
-    The input embedding is a look-up and counts only when it is also the output layer. What
-    activation checkpointing computes twice counts once.
+    A frozen weight has no gradient of its own and takes 4. The input embedding is a look-up and
+    counts only when it is also the output layer. What activation checkpointing computes twice
+    counts once.
     """
     config = model.config
-    weights = sum(parameter.numel() for parameter in model.parameters())
+    weights = {p: 6.0 if p.requires_grad else 4.0 for p in model.parameters()}
     if not config.tie_word_embeddings:
-        weights -= sum(p.numel() for p in model.get_input_embeddings().parameters())
+        weights |= dict.fromkeys(model.get_input_embeddings().parameters(), 0.0)
     attention: float = 6 * config.num_hidden_layers * config.hidden_size * sequence_length
-    return 6.0 * weights + attention
+    return sum(each * weight.numel() for weight, each in weights.items()) + attention
 
 
 def peak_flops(device: torch.device) -> float | None:

@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from linly.config.recipe import Recipe
+from linly.config.settings import Trainable
 from linly.curriculum.plan import Available, Batch, check_plan, make_plan
 from linly.data.decisions import Course, Relisted
 from linly.data.estimate import estimate_tokens
@@ -27,6 +28,7 @@ from linly.data.shards import list_shards
 from linly.data.types import Document, Segment, Shard, ShardList
 from linly.errors import CheckpointError
 from linly.files import inside, publish, publish_text, sha256_file
+from linly.modeling.load import hash_weights
 from linly.runs import RunFolder
 from linly.tokenization.byte_level import COMPANIONS, TOKENIZER_JSON
 from linly.tokenization.tokenizer import Tokenizer
@@ -179,12 +181,17 @@ def read_held_out(run: RunFolder, recipe: Recipe) -> dict[str, list[Document]]:
     }
 
 
-def model_identity(folder: Path) -> dict[str, str]:
-    """What must not change in a run's model besides its weights: configuration and tokenizer."""
-    return {
+def model_identity(folder: Path, trainable: Trainable) -> dict[str, str]:
+    """What must not change in a run's model: configuration, tokenizer, and what stays frozen.
+
+    Weights that train are in the checkpoints. Where others are frozen, the files that they come
+    from are told by their hashes, each by its name.
+    """
+    identity = {
         "config": hashlib.sha256((folder / "config.json").read_bytes()).hexdigest(),
         "tokenizer": Tokenizer.load(folder).fingerprint,
     }
+    return identity if trainable.kind == "full" else identity | hash_weights(folder)
 
 
 def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:

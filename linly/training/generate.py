@@ -14,8 +14,7 @@ from linly.errors import ConfigError
 from linly.modeling.load import load_model
 from linly.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
-from linly.training.export import assemble, parse_run
-from linly.training.manifest import verified
+from linly.training.export import assemble, open_checkpoints, parse_run
 
 TEMPLATES = {"alpaca": alpaca, "alpaca-no-input": alpaca_no_input, "linly": linly}
 
@@ -48,17 +47,16 @@ class OpenModel:
 
 
 def open_model(text: str) -> OpenModel:
-    """Load a model folder, or the newest whole (or named) checkpoint of a run.
+    """Load a model folder, or the newest whole checkpoint of a run, or the mean of named ones.
 
     Raises:
         LinlyError: It is neither, or it is damaged.
     """
-    folder, step = parse_run(text)
+    folder, steps = parse_run(text)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if (folder / "checkpoints").is_dir():
         run = RunFolder.open(folder)
-        checkpoint, manifest = verified(run.checkpoints, step)
-        model = assemble(run, checkpoint, manifest, torch.bfloat16)
+        model = assemble(run, open_checkpoints(run, steps), torch.bfloat16)
         folder = folder / "model"
     else:
         model = load_model(folder)

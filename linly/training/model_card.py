@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from linly.modeling.parameters import ParameterCount
 
-def model_card(run: str, state: Mapping[str, Any], *, exact: bool) -> str:
+
+def model_card(
+    run: str,
+    state: Mapping[str, Any],
+    *,
+    steps: Sequence[int],
+    parameters: ParameterCount,
+    exact: bool,
+) -> str:
     """Markdown for a model folder.
 
     Args:
         run: The run's name.
-        state: Of the checkpoint that was exported.
+        state: Of the newest of the checkpoints that were exported.
+        steps: Of these checkpoints, in order.
+        parameters: That trained, of all.
         exact: Whether there is a tokenizer.json beside tokenizer.model.
     """
     books, recipe = state["books"], state["recipe"]
@@ -23,12 +34,14 @@ def model_card(run: str, state: Mapping[str, Any], *, exact: bool) -> str:
         f"language: [{', '.join(languages)}]",
         "---",
         "",
-        f"# {run}, step {state['step']:,}",
+        f"# {run}, {'step' if len(steps) == 1 else 'mean of steps'} {_listed(steps)}",
         "",
-        f"Continual pre-training of `{recipe['model']}` with linly: all parameters, BF16 with fp32 "
-        f"master weights, {books['tokens_seen']:,} tokens in {state['step']:,} steps, curriculum "
+        f"Continual pre-training of `{recipe['model']}` with linly: "
+        f"{_trained(recipe, parameters)}, BF16 with fp32 master weights, "
+        f"{books['tokens_seen']:,} tokens in {state['step']:,} steps, curriculum "
         f"`{recipe['curriculum']['name']}`.",
         "",
+        *_mean_lines(steps),
         "## Mixture as realized",
         "",
         "| source | rows | share | supervised tokens | epoch |",
@@ -55,6 +68,30 @@ def model_card(run: str, state: Mapping[str, Any], *, exact: bool) -> str:
         ),
     ]
     return "\n".join(lines)
+
+
+def _trained(recipe: Mapping[str, Any], parameters: ParameterCount) -> str:
+    """What trained, in words."""
+    trainable = recipe["training"]["trainable"]
+    if trainable == "full":
+        return "all parameters"
+    if trainable == "embeddings":
+        return f"the input embedding alone, {parameters}"
+    lora = trainable["lora"]
+    also = "".join(f", {name} whole" for name in lora["also"])
+    layers = ", ".join(lora["targets"])
+    return f"LoRA of rank {lora['rank']} on {layers}{also}, {parameters}; merged here"
+
+
+def _mean_lines(steps: Sequence[int]) -> list[str]:
+    if len(steps) == 1:
+        return []
+    text = f"The weights are the mean of those after steps {_listed(steps)}, with equal parts. What"
+    return [f"{text} follows is of the run at step {steps[-1]:,}.", ""]
+
+
+def _listed(steps: Sequence[int]) -> str:
+    return ", ".join(f"{step:,}" if len(steps) == 1 else str(step) for step in steps)
 
 
 def _mixture_lines(books: Mapping[str, Any]) -> list[str]:

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 
 import numpy as np
 import torch
+
+
+def seed_random_states(seed: int, *, rank: int) -> None:
+    """Start torch's generators, which dropout draws from, differently on each rank."""
+    digest = hashlib.sha256(f"{seed} {rank}".encode()).digest()
+    torch.manual_seed(int.from_bytes(digest[:8], "little"))
 
 
 def capture_random_states() -> dict[str, torch.Tensor]:

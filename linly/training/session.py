@@ -12,10 +12,12 @@ from typing import Any
 from transformers.utils.logging import disable_progress_bar
 
 from linly.config.recipe import Recipe
+from linly.config.settings import Trainable
 from linly.curriculum.plan import Batch, valid_world_sizes
 from linly.data.decisions import Course, fold, follow, start_decision
 from linly.errors import CheckpointError, ConfigError
 from linly.modeling.load import check_vocabulary, load_model
+from linly.modeling.trainable import make_trainable
 from linly.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.bookkeeping import Bookkeeper, Machine
@@ -27,6 +29,7 @@ from linly.training.flops import flops_per_token, peak_flops
 from linly.training.frozen import freeze, model_identity, read_held_out, write_recipe
 from linly.training.guards import Guards
 from linly.training.processes import Processes
+from linly.training.randomness import seed_random_states
 from linly.training.resume import Change, in_force, plain_before, plain_recipe, recorded_changes
 from linly.training.stored import read_state
 
@@ -156,7 +159,7 @@ def prepare(
         raise ConfigError("model: missing, but training needs one: add model=PATH")
     model = recipe.model
     tokenizer = Tokenizer.load(model)
-    identity = model_identity(model)
+    identity = _identity(model, recipe.training.trainable, processes)
     checkpoints = Checkpoints(run.checkpoints, processes, recipe.checkpoint)
     folder = checkpoints.newest() if resume_step is None else checkpoints.of_step(resume_step)
     state = None if folder is None else read_state(folder)
@@ -171,6 +174,7 @@ def prepare(
         aside = [] if resume_step is None else checkpoints.set_aside_after(resume_step)
         _rewind(recipe, run, processes, state, changes, aside)
     engine = _make_engine(recipe, model, processes, tokenizer)
+    seed_random_states(recipe.data.seed, rank=processes.rank)
     session = Session(
         recipe,
         course,
@@ -254,12 +258,15 @@ def _check_same_run(
     identity: dict[str, str],
 ) -> list[Change]:
     """Refuse to go on with what would be another run; gives what changes on the record."""
+    changes = recorded_changes(plain_before(state["recipe"], course), plain_recipe(recipe))
     if state["model"] != identity:
+        names = sorted(state["model"].keys() | identity.keys())
+        other = [name for name in names if state["model"].get(name) != identity.get(name)]
         raise ConfigError(
-            f"model {recipe.model}: its configuration or tokenizer is not that of the run in "
-            f"{run.path}; start another run with run=PATH"
+            f"model {recipe.model}: not the model of the run in {run.path}, other is its "
+            f"{', '.join(other)}; give that model, or start another run with run=PATH"
         )
-    return recorded_changes(plain_before(state["recipe"], course), plain_recipe(recipe))
+    return changes
 
 
 def _rewind(
@@ -303,11 +310,26 @@ def _record_start(run: RunFolder, processes: Processes, step: int, kind: str, te
         append_event(run, step, kind, text, details)
 
 
+def _identity(model: Path, trainable: Trainable, processes: Processes) -> dict[str, str]:
+    """What tells the run's model from others, the same on all ranks; a collective."""
+    mine: dict[str, str] = {}
+    with processes.together(f"reading model {model}"):
+        mine = model_identity(model, trainable)
+    for rank, identity in enumerate(processes.gather_json(mine)):
+        if identity != mine:
+            raise ConfigError(
+                f"model {model}: rank {rank} has another one than rank {processes.rank}: every "
+                "node needs the same files"
+            )
+    return mine
+
+
 def _make_engine(recipe: Recipe, path: Path, processes: Processes, tokenizer: Tokenizer) -> Engine:
     disable_progress_bar()  # type: ignore[no-untyped-call]
     with processes.together(f"loading model {path}"):
         model = load_model(path)
         check_vocabulary(model.config, tokenizer)
+        make_trainable(model, recipe.training.trainable, seed=recipe.data.seed)
     rows_at_once = processes.world_size * recipe.training.micro_batch
     accumulation = recipe.data.global_batch // rows_at_once
     return Engine(model, recipe.training, accumulation=accumulation)

@@ -72,7 +72,7 @@ def test_the_published_settings_are_in_the_recipes(
     recipe = load_recipe(ROOT / f"launch/recipes/linly-llama2-{size}.yaml")
     assert (recipe.training.lr, recipe.training.schedule) == (5e-5, "cosine")
     assert (recipe.data.sequence_length, recipe.data.global_batch) == (2048, 512)
-    assert recipe.training.trainable == "full"
+    assert recipe.training.trainable.kind == "full"
     assert recipe.num_steps == 4768
 
 

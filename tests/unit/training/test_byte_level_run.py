@@ -63,7 +63,7 @@ def test_extend_train_and_export(
     overrides = [f"model={tmp_path / 'grown'}", f"run={tmp_path / 'run'}", "data.producers=2"]
     outcome = train(load_recipe(recipe, overrides), alone, resume_step=None)
     assert outcome.is_complete
-    exported = export_run(tmp_path / "run", step=None, output=tmp_path / "hf", dtype="fp32")
+    exported = export_run(tmp_path / "run", steps=[], output=tmp_path / "hf", dtype="fp32")
     assert exported.tokenizer.exact
     ids = AutoTokenizer.from_pretrained(tmp_path / "hf")("猫看见 the cat").input_ids
     assert ids == Tokenizer.load(new).encode("猫看见 the cat").tolist()

@@ -21,7 +21,7 @@ from linly.modeling.load import init_model
 from linly.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training import engine as engine_module
-from linly.training.export import assemble, export_run, parse_run
+from linly.training.export import assemble, export_run, open_checkpoints, parse_run
 from linly.training.generate import Sampling, apply_template, generate_texts, open_model
 from linly.training.manifest import verified
 from linly.training.processes import Processes
@@ -79,7 +79,8 @@ def test_the_run_folder_holds_what_it_should(whole: Path) -> None:
         assert (whole / name).stat().st_size > 0
     assert list((whole / "tensorboard").iterdir())
     assert [line["step"] for line in lines(whole, "evaluations")] == [0, 16]
-    assert {line["kind"] for line in lines(whole, "events")} == {"start", "checkpoint", "end"}
+    kinds = {line["kind"] for line in lines(whole, "events")}
+    assert kinds == {"start", "model", "checkpoint", "end"}
     assert lines(whole, "samples")[0]["prompt"] == "the cat"
 
 
@@ -291,12 +292,12 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused(world: Path, alone: Pr
 def test_an_export_gives_the_checkpoints_logits_in_plain_transformers(
     whole: Path, tmp_path: Path
 ) -> None:
-    exported = export_run(whole, step=14, output=tmp_path / "out", dtype="bf16")
-    assert exported.step == 14
+    exported = export_run(whole, steps=[14], output=tmp_path / "out", dtype="bf16")
+    assert exported.steps == (14,)
     assert exported.tokenizer.exact
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="bfloat16")
     run = RunFolder.open(whole)
-    ours = assemble(run, *verified(run.checkpoints, 14), torch.bfloat16)
+    ours = assemble(run, open_checkpoints(run, [14]), torch.bfloat16)
     tokenizer = Tokenizer.load(whole / "model")
     text = "the cat 看见大树"
     ids = AutoTokenizer.from_pretrained(tmp_path / "out")(text, return_tensors="pt").input_ids
@@ -305,11 +306,11 @@ def test_an_export_gives_the_checkpoints_logits_in_plain_transformers(
         assert torch.equal(model(ids).logits, ours(ids).logits)
     assert "| chinese |" in (tmp_path / "out" / "README.md").read_text()
     with pytest.raises(ConfigError, match="not an empty folder"):
-        export_run(whole, step=14, output=tmp_path / "out", dtype="bf16")
+        export_run(whole, steps=[14], output=tmp_path / "out", dtype="bf16")
 
 
 def test_generation_from_a_run_and_from_its_export_agree(whole: Path, tmp_path: Path) -> None:
-    export_run(whole, step=None, output=tmp_path / "out", dtype="bf16")
+    export_run(whole, steps=[], output=tmp_path / "out", dtype="bf16")
     sampling = Sampling(max_new_tokens=6, temperature=0)
     texts = [
         list(generate_texts(open_model(name), ["the cat"], template="linly", sampling=sampling))
@@ -332,7 +333,7 @@ def test_prompts_stand_in_the_templates_of_training() -> None:
 
 
 def test_a_run_may_be_named_with_a_step(tmp_path: Path) -> None:
-    assert parse_run("runs/a@step-20") == (Path("runs/a"), 20)
-    assert parse_run("runs/a") == (Path("runs/a"), None)
+    assert parse_run("runs/a@step-20") == (Path("runs/a"), (20,))
+    assert parse_run("runs/a") == (Path("runs/a"), ())
     (tmp_path / "a@2").mkdir()
-    assert parse_run(str(tmp_path / "a@2")) == (tmp_path / "a@2", None)
+    assert parse_run(str(tmp_path / "a@2")) == (tmp_path / "a@2", ())

@@ -1,0 +1,107 @@
+"""What trains and what is frozen: all parameters, the input embedding, or LoRA.
+
+LoRA's matrices are put in by peft. What trains whole beside them trains in place: peft's own way
+would keep a second, frozen copy of it. A frozen parameter is none of a checkpoint: it comes from
+the run's model folder, whose files are compared with those of the run's start.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from transformers import PreTrainedModel
+
+from linly.config.settings import Lora, Trainable
+from linly.errors import ConfigError
+from linly.modeling.parameters import ParameterCount, check_targets
+
+
+def make_trainable(model: PreTrainedModel, trainable: Trainable, *, seed: int) -> None:
+    """Freeze what does not train, and put LoRA's matrices in; in place.
+
+    Args:
+        model: As it was loaded.
+        trainable: What the recipe chooses.
+        seed: Of LoRA's first matrices; the second are zero, so that the model is the same at first.
+
+    Raises:
+        ConfigError: The model has no layer of a target's name, or peft is not installed.
+    """
+    if trainable.kind == "full":
+        return
+    names = trained_names(model, trainable)
+    if trainable.lora is not None:
+        _add_lora(model, trainable.lora, seed)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name in names)
+    assert names == {name for name, p in model.named_parameters() if p.requires_grad}
+
+
+def trained_names(model: PreTrainedModel, trainable: Trainable) -> set[str]:
+    """Names of the parameters that `make_trainable` makes train.
+
+    Args:
+        model: As it was loaded; the meta device is enough.
+        trainable: What the recipe chooses.
+
+    Raises:
+        ConfigError: The model has no layer of a target's name.
+    """
+    if trainable.kind == "full":
+        return {name for name, _ in model.named_parameters()}
+    lora = trainable.lora
+    whole = [model.get_input_embeddings()] if lora is None or "embed_tokens" in lora.also else []
+    if lora is not None and "lm_head" in lora.also:
+        whole.append(model.get_output_embeddings())  # type: ignore[no-untyped-call]
+    chosen = {id(parameter) for module in whole for parameter in module.parameters()}
+    names = {name for name, parameter in model.named_parameters() if id(parameter) in chosen}
+    if lora is not None:
+        names |= {name for layer in _targeted(model, lora) for name in lora_names(layer)}
+    return names
+
+
+def lora_names(layer: str) -> tuple[str, str]:
+    """Names of LoRA's matrices of a layer: [rank, in] and [out, rank]."""
+    return f"{layer}.lora_A.default.weight", f"{layer}.lora_B.default.weight"
+
+
+def lora_addition(first: torch.Tensor, second: torch.Tensor, lora: Lora) -> torch.Tensor:
+    """What LoRA adds to a layer's weight [out, in], of its matrices in the order of their names."""
+    return lora.alpha / lora.rank * (second @ first)
+
+
+def count_trained(model: PreTrainedModel) -> ParameterCount:
+    """Parameters of a model that is ready to train; a tied one counts once."""
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    return ParameterCount(trained, sum(p.numel() for p in model.parameters()))
+
+
+def _targeted(model: PreTrainedModel, lora: Lora) -> list[str]:
+    """Names of the linear layers that get LoRA's matrices."""
+    output = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    layers = [
+        name
+        for name, module in model.named_modules()
+        if isinstance(module, nn.Linear) and module is not output
+    ]
+    check_targets(lora.targets, layers)
+    return [layer for layer in layers if layer.rpartition(".")[2] in lora.targets]
+
+
+def _add_lora(model: PreTrainedModel, lora: Lora, seed: int) -> None:
+    try:
+        from peft import LoraConfig, inject_adapter_in_model
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"training.trainable: lora needs {error.name}, which is not installed: "
+            "pip install 'linly[lora]'"
+        ) from error
+    config = LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,  # type: ignore[arg-type]
+        lora_dropout=lora.dropout,
+        target_modules=_targeted(model, lora),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        inject_adapter_in_model(config, model)
