@@ -51,6 +51,8 @@ class Recipe(Model):
 
     Attributes:
         corpora: Those that the curriculum uses.
+        corpus_folders: Where others are looked for that an amended curriculum uses; those of
+            `corpora` where that lists folders.
         data_root: What the corpora's patterns are relative to.
         run: The run folder; its name is the identity that resumes.
         model: Weights, config and tokenizer together; None to run the data path alone.
@@ -60,6 +62,7 @@ class Recipe(Model):
     name: Text
     curriculum: Curriculum
     corpora: dict[str, Corpus]
+    corpus_folders: tuple[Path, ...] = ()
     data_root: Path
     run: Path
     model: Path | None = None
@@ -111,6 +114,7 @@ class Recipe(Model):
         form["stop_at_step"] = self.stop_at_step
         form["curriculum"] = self.curriculum.file_form()
         form["corpora"] = {name: corpus.file_form() for name, corpus in self.corpora.items()}
+        form["corpus_folders"] = [escape_variables(str(folder)) for folder in self.corpus_folders]
         return form
 
     def to_yaml(self) -> str:
@@ -188,7 +192,7 @@ def _check_top(tree: Located) -> None:
                 f"{value.origin}: extends is for a recipe file, give that file instead"
             )
         if key not in known:
-            names = (*known, "extends")
+            names = (*(name for name in known if name != "corpus_folders"), "extends")
             raise error_at(tree, (key,), unknown("key", key, names))
     for key in ("curriculum", "corpora", "data_root", "run"):
         if key not in tree.value:
@@ -248,13 +252,17 @@ def _corpus_documents(tree: Located) -> tuple[dict[str, Path | Located], str]:
     assert node is not None
     if isinstance(node.value, dict):
         return dict(node.value), str(node.origin)
+    folders = _corpus_folders(tree, node)
+    where = ", ".join(shown(folder) for folder in folders)
+    return dict(corpus_files(folders)), where
+
+
+def _corpus_folders(tree: Located, node: Located) -> list[Path]:
     items = node.value if isinstance(node.value, list) else [node]
     if not items or not all(isinstance(item.value, str) for item in items):
         allowed = "a list of folders, such as [../../corpora]"
         raise error_at(tree, ("corpora",), found(node.plain(), allowed))
-    folders = [_existing(tree, "corpora", item, "folder") for item in items]
-    where = ", ".join(shown(folder) for folder in folders)
-    return dict(corpus_files(folders)), where
+    return [_existing(tree, "corpora", item, "folder") for item in items]
 
 
 def _corpus(name: str, document: Path | Located, overrides: Sequence[Override]) -> Corpus:
@@ -300,10 +308,13 @@ def _assemble(
         if node is not None and isinstance(node.value, str):
             entries[key] = Located(str(_path(tree, key, node)), node.origin)
     model = entries.get("model")
-    made = {
+    made: dict[str, Any] = {
         "curriculum": curriculum[0],
         "corpora": _with_chat(corpora, curriculum[0], None if model is None else model.value),
     }
+    if not isinstance(entries["corpora"].value, dict):
+        folders = _corpus_folders(tree, entries["corpora"])
+        made["corpus_folders"] = [Path(os.path.abspath(folder)) for folder in folders]
     return validate(Recipe, Located(entries, tree.origin), name=name, made=made)
 
 

@@ -25,6 +25,7 @@ FREE = (
     "model",  # compared by its configuration and tokenizer, not by its path
     "stop_at_step",
     "curriculum.name",
+    "corpus_folders",
     "data.producers",
     "data.prefetch_rows",
     "data.timeout_s",
