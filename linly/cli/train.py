@@ -47,7 +47,7 @@ def train(
     from linly.training.processes import start_processes, stop_processes
 
     loaded = load_recipe(recipe, overrides or [])
-    processes = start_processes()
+    processes = start_processes(loaded.training.collective_timeout_s)
     from linly.training.manifest import parse_step
     from linly.training.preemption import EXIT_CODE
     from linly.training.trainer import train as train_recipe

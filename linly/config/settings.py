@@ -25,7 +25,7 @@ _FRACTIONS = ("warmup", "final_lr", "loss_rise", "forgetting", "data_wait", "qua
 
 def settings_form(settings: Model) -> dict[str, Any]:
     """As a section would be written in a recipe file."""
-    form = settings.model_dump()
+    form = settings.model_dump(by_alias=True)
     for key, value in form.items():
         if key == "trainable":
             form[key] = getattr(settings, key).file_form()
@@ -134,6 +134,7 @@ class TrainingSettings(Model):
         clip: Largest norm of a step's gradient.
         micro_batch: Rows that a rank computes at once.
         trainable: What trains; the rest of the model is frozen.
+        collective_timeout_s: A rank that the others wait for this long ends the job, and is named.
     """
 
     lr: Positive = 5e-5
@@ -147,6 +148,7 @@ class TrainingSettings(Model):
     micro_batch: Count = 4
     trainable: Trainable = Trainable()
     activation_checkpointing: Switch = True
+    collective_timeout_s: Positive = 1800.0
 
     @classmethod
     def from_file_form(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -155,11 +157,16 @@ class TrainingSettings(Model):
 
 
 class CheckpointSettings(Model):
-    """When the state is saved and what is kept (in steps)."""
+    """When the state is saved and what is kept (in steps).
+
+    Attributes:
+        is_async: `async` in a file: training goes on while a copy in host memory is written.
+    """
 
     every: Count = 200
     keep_last: Count = 3
     keep_every: Count | None = 1000
+    is_async: Annotated[Switch, Field(alias="async")] = True
 
     @model_validator(mode="after")
     def _check_keep_every(self) -> CheckpointSettings:

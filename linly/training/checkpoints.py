@@ -1,7 +1,8 @@
 """Checkpoints of a run: saved whole or not at all, by all ranks, and loaded at any world size.
 
-Each rank writes the parameters dealt to it into a hidden folder; the manifest is written last and
-the folder renamed. What a crash leaves behind is hidden and is cleaned before the next save.
+Each rank copies the parameters that it writes to host memory and goes on training; a thread writes
+them into a hidden folder. When all ranks have, the manifest is written last and the folder renamed.
+What a crash leaves behind is hidden and is cleaned before the next save.
 """
 
 from __future__ import annotations
@@ -10,12 +11,12 @@ import os
 import shutil
 import sys
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -33,8 +34,12 @@ from linly.training.manifest import (
     step_of,
 )
 from linly.training.processes import Processes
-from linly.training.randomness import capture_random_states, restore_random_states
-from linly.training.stored import STATE_KEYS, read_parameter
+from linly.training.randomness import restore_random_states
+from linly.training.snapshot import Snapshot, Snapshots
+from linly.training.stored import read_parameter
+
+_MARGIN_BYTES = 64 << 20
+"""Of the manifest, the files' heads, and logs that grow while a checkpoint is written."""
 
 
 class Checkpoints:
@@ -45,68 +50,109 @@ class Checkpoints:
         self._folder = folder
         self._processes = processes
         self._settings = settings
+        self._snapshots = Snapshots(processes)
+        self._apart = processes.apart()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._under_way: Future[Path] | None = None
 
     # -- saving -------------------------------------------------------------------------------
 
-    def save(self, engine: Engine, step: int, state: dict[str, Any]) -> Path:
-        """Save weights, moments, random states and `state` (JSON) as the checkpoint of `step`.
+    def begin(self, engine: Engine, step: int, state: dict[str, Any]) -> None:
+        """Copy weights, moments, random states and `state` (JSON), and save them in a thread.
+
+        The step's checkpoint is what they are now, whatever training does meanwhile. `wait` comes
+        before the next one.
+        """
+        assert self._under_way is None, "the last checkpoint was not waited for"
+        snapshot = self._snapshots.take(engine)
+        encoded = orjson.dumps(state, option=orjson.OPT_SERIALIZE_NUMPY)
+        self._under_way = self._thread.submit(self._save, step, snapshot, encoded)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the checkpoint under way has failed, as `wait` will raise; no collective."""
+        return self._is_done() and self._under_way.exception() is not None  # type: ignore[union-attr]
+
+    def published(self) -> Path | None:
+        """The checkpoint under way once it is whole, given once; no collective."""
+        return self.wait() if self._is_done() and not self.has_failed else None
+
+    def wait(self) -> Path | None:
+        """Wait for the checkpoint under way, if there is one; its ranks go well or fail together.
+
+        Returns:
+            Its folder, unless that was given before.
 
         Raises:
-            CheckpointError: A rank could not write its part; earlier checkpoints are untouched.
+            LinlyError: A rank could not write its part; earlier checkpoints are untouched.
         """
+        under_way, self._under_way = self._under_way, None
+        if under_way is None:
+            return None
+        with self._processes.waiting("the checkpoint under way"):
+            wait([under_way])
+        if not self._settings.is_async:
+            self._snapshots.release()
+        return under_way.result()
+
+    def save(self, engine: Engine, step: int, state: dict[str, Any]) -> Path:
+        """Save a checkpoint and wait for it.
+
+        Raises:
+            LinlyError: As `wait`.
+        """
+        self.begin(engine, step, state)
+        folder = self.wait()
+        assert folder is not None
+        return folder
+
+    def _is_done(self) -> bool:
+        return self._under_way is not None and self._under_way.done()
+
+    def _save(self, step: int, snapshot: Snapshot, state: bytes) -> Path:
+        """Write a snapshot and publish it; in a thread of every rank."""
+        ranks, what = self._apart, f"checkpoint {folder_name(step)}"
         partial = self._folder / f".{folder_name(step)}.partial"
+        size_bytes = sum(ranks.gather_json(snapshot.size_bytes)) + len(state)
         try:
-            with self._processes.together(f"checkpoint {folder_name(step)}"):
-                self._prepare(partial)
-            part = self._collect(engine)
+            with ranks.together(what):
+                if ranks.is_first:
+                    self._prepare(partial, size_bytes)
             entries: dict[str, FileEntry] = {}
-            with self._processes.together(f"checkpoint {folder_name(step)}"):
-                entries = self._write_part(partial, part)
-            parameters = sorted({key.split(".", 1)[1] for key in part})
-            parts = self._processes.gather_json(
+            with ranks.together(what):
+                entries = self._write_part(partial, snapshot)
+            parts = ranks.gather_json(
                 {
                     "files": {name: [e.size_bytes, e.sha256] for name, e in entries.items()},
-                    "parameters": parameters,
+                    "parameters": snapshot.parameters,
                 }
             )
-            with self._processes.together(f"checkpoint {folder_name(step)}"):
-                if self._processes.is_first:
+            with ranks.together(what):
+                if ranks.is_first:
                     self._publish(partial, step, state, parts)
         except BaseException:
-            if self._processes.is_first:
+            if ranks.is_first:
                 shutil.rmtree(partial, ignore_errors=True)
             raise
         return self._folder / folder_name(step)
 
-    def _prepare(self, partial: Path) -> None:
-        if self._processes.is_first:
-            with _as_checkpoint_error(partial):
-                self._remove_leftovers()
-                partial.mkdir()
+    def _prepare(self, partial: Path, size_bytes: int) -> None:
+        with _as_checkpoint_error(partial):
+            self._remove_leftovers()
+            check_space(self._folder, size_bytes)
+            partial.mkdir()
 
     def _remove_leftovers(self) -> None:
         """Remove what broken saves and interrupted removals left; none of it is a checkpoint."""
         for path in self._folder.glob(".step-*"):
             shutil.rmtree(path)
 
-    def _collect(self, engine: Engine) -> dict[str, torch.Tensor]:
-        """Master weights and moments of the parameters dealt to this rank, on the CPU."""
-        parameters = engine.parameters()
-        sizes = {name: parameter.numel() for name, parameter in parameters.items()}
-        mine = deal(sizes, self._processes.world_size)[self._processes.rank]
-        part = {}
-        for name, parameter in parameters.items():
-            state = engine.full_state(parameter)
-            if name in mine:
-                part.update({f"{key}.{name}": state[key].cpu().contiguous() for key in STATE_KEYS})
-        return part
-
-    def _write_part(self, partial: Path, part: dict[str, torch.Tensor]) -> dict[str, FileEntry]:
+    def _write_part(self, partial: Path, snapshot: Snapshot) -> dict[str, FileEntry]:
         entries = {}
         rank = self._processes.rank
         for name, tensors in (
-            (f"rank-{rank:05d}.safetensors", part),
-            (f"random-{rank:05d}.safetensors", capture_random_states()),
+            (f"rank-{rank:05d}.safetensors", snapshot.tensors),
+            (f"random-{rank:05d}.safetensors", snapshot.random),
         ):
             with _as_checkpoint_error(partial / name):
                 save_file(tensors, partial / name)
@@ -114,11 +160,9 @@ class Checkpoints:
                 entries[name] = FileEntry.of(partial / name)
         return entries
 
-    def _publish(
-        self, partial: Path, step: int, state: dict[str, Any], parts: list[dict[str, Any]]
-    ) -> None:
+    def _publish(self, partial: Path, step: int, state: bytes, parts: list[dict[str, Any]]) -> None:
         with _as_checkpoint_error(partial):
-            publish(partial / STATE, orjson.dumps(state, option=orjson.OPT_SERIALIZE_NUMPY))
+            publish(partial / STATE, state)
             files = {STATE: FileEntry.of(partial / STATE)}
             for part in parts:
                 files.update({name: FileEntry(*entry) for name, entry in part["files"].items()})
@@ -239,18 +283,23 @@ class Checkpoints:
             random = f"random-{self._processes.rank:05d}.safetensors"
             if random in manifest.files:  # a larger world has ranks that were not there before
                 restore_random_states(load_file(folder / random))
-        engine.finish_loading(optimizer_steps=optimizer_steps)
+        with self._processes.waiting(f"loading {folder}"):
+            engine.finish_loading(optimizer_steps=optimizer_steps)
 
 
-def deal(sizes: dict[str, int], world_size: int) -> list[set[str]]:
-    """Deal parameters to ranks for writing: largest first, each to the rank with least so far."""
-    loads = [0] * world_size
-    hands: list[set[str]] = [set() for _ in range(world_size)]
-    for name in sorted(sizes, key=lambda name: (-sizes[name], name)):
-        rank = loads.index(min(loads))
-        loads[rank] += sizes[name]
-        hands[rank].add(name)
-    return hands
+def check_space(folder: Path, size_bytes: int) -> None:
+    """Make sure that a checkpoint fits on the disk.
+
+    Raises:
+        CheckpointError: It does not; says what is needed and what is free.
+    """
+    free, needed = shutil.disk_usage(folder).free, size_bytes + _MARGIN_BYTES
+    if free < needed:
+        raise CheckpointError(
+            f"{folder}: a checkpoint needs {needed / 1e9:,.2f} GB and {free / 1e9:,.2f} GB are "
+            "free; earlier checkpoints are whole. Make room, or keep fewer checkpoints "
+            "(checkpoint.keep_last, checkpoint.keep_every), then start the same command again"
+        )
 
 
 def _check_parameters(folder: Path, manifest: Manifest, engine: Engine) -> None:

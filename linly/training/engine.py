@@ -175,6 +175,21 @@ class Engine:
             state[key] = safe_get_full_optimizer_state(parameter, key)
         return state
 
+    def held_state(self, parameter: torch.nn.Parameter) -> dict[str, torch.Tensor] | None:
+        """Master weight and moments where this rank's share holds them whole; no collective.
+
+        Returns:
+            The optimizer's own memory, fp32 on the device; None where it lies across shares.
+        """
+        mapping = getattr(parameter, "_hp_mapping", None)
+        if mapping is None or mapping.lp_fragment_address.numel < parameter.numel():
+            return None
+        keys = {"master": None} | {key: key for key in MOMENTS}
+        return {
+            name: mapping.get_hp_fragment(optim_state_key=key).detach().view(parameter.shape)
+            for name, key in keys.items()
+        }
+
     def set_state(self, parameter: torch.nn.Parameter, state: dict[str, torch.Tensor]) -> None:
         """Set this rank's part of master weight and moments from whole tensors; no collective.
 

@@ -11,7 +11,7 @@ import re
 import socket
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -22,8 +22,12 @@ import torch
 import torch.distributed
 
 from linly.errors import ConfigError, LinlyError, TrainingError
+from linly.training.watchdog import MARGIN, Watchdog
 
-COLLECTIVE_TIMEOUT = timedelta(minutes=30)
+COLLECTIVE_TIMEOUT_S = 1800.0
+APART_TIMEOUT = timedelta(hours=6)
+"""For threads beside training: one rank may write for long before another; the step finds hangs."""
+
 _PORTS = range(15_000, 25_000)
 
 
@@ -35,16 +39,34 @@ class Processes:
         rank: From 0; rank 0 writes the run folder's logs.
         world_size: How many processes train together.
         device: Where this process computes.
+        group: That its collectives go through; None is that of all ranks.
+        watchdog: Ends a wait for a rank that does not come.
     """
 
     rank: int
     world_size: int
     device: torch.device
+    group: torch.distributed.ProcessGroup | None = None
+    watchdog: Watchdog | None = None
 
     @property
     def is_first(self) -> bool:
         """Whether this process writes what only one may write."""
         return self.rank == 0
+
+    def apart(self) -> Processes:
+        """The same processes for a thread beside the main one; a collective.
+
+        Collectives of two threads must not go through one group, or they would mix.
+        """
+        if self.world_size == 1:
+            return self
+        group = torch.distributed.new_group(backend="gloo", timeout=APART_TIMEOUT)
+        return Processes(self.rank, self.world_size, torch.device("cpu"), group)
+
+    def waiting(self, where: str) -> AbstractContextManager[None]:
+        """Mark a part that may have to wait for other ranks, so that a hang in it ends."""
+        return nullcontext() if self.watchdog is None else self.watchdog.waiting(where)
 
     def barrier(self) -> None:
         """Wait for all ranks."""
@@ -93,7 +115,8 @@ class Processes:
         except OSError as found:
             error = TrainingError(f"{doing}: {found}")
             error.__cause__ = found
-        texts = self.gather_json(None if error is None else str(error))
+        with self.waiting(doing):
+            texts = self.gather_json(None if error is None else str(error))
         if error is not None:
             raise error
         for rank, text in enumerate(texts):
@@ -102,15 +125,19 @@ class Processes:
 
     def _gather(self, values: torch.Tensor) -> list[torch.Tensor]:
         parts = [torch.empty_like(values) for _ in range(self.world_size)]
-        torch.distributed.all_gather(parts, values)
+        with self.waiting("an exchange with the other ranks"):
+            torch.distributed.all_gather(parts, values, group=self.group)
         return parts
 
 
-def start_processes() -> Processes:
+def start_processes(timeout_s: float = COLLECTIVE_TIMEOUT_S) -> Processes:
     """Join the other processes of the run.
 
     Also puts the interpreter's folder on PATH, where helpers that libraries call (ninja) lie when
     the environment was not activated.
+
+    Args:
+        timeout_s: A rank that does not come to a collective for so long ends the job.
 
     Raises:
         ConfigError: The environment names a rank but not all that belongs to it.
@@ -126,8 +153,10 @@ def start_processes() -> Processes:
         torch.cuda.set_device(device)
     if not torch.distributed.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
-        torch.distributed.init_process_group(backend, timeout=COLLECTIVE_TIMEOUT)
-    return Processes(rank, world_size, device)
+        patience = timedelta(seconds=timeout_s) + MARGIN  # the watchdog says more than a backend
+        torch.distributed.init_process_group(backend, timeout=patience)
+    watchdog = Watchdog.start(rank, world_size, timeout_s=timeout_s) if world_size > 1 else None
+    return Processes(rank, world_size, device, watchdog=watchdog)
 
 
 def stop_processes() -> None:

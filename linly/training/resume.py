@@ -31,6 +31,7 @@ FREE = (
     "data.timeout_s",
     "training.micro_batch",
     "training.activation_checkpointing",
+    "training.collective_timeout_s",
     "checkpoint",
     "evaluation",
     "alarms",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -15,7 +16,7 @@ from linly.config.recipe import Recipe
 from linly.config.settings import Trainable
 from linly.curriculum.plan import Batch, valid_world_sizes
 from linly.data.decisions import Course, fold, follow, start_decision
-from linly.errors import CheckpointError, ConfigError
+from linly.errors import CheckpointError, ConfigError, LinlyError
 from linly.modeling.load import check_vocabulary, load_model
 from linly.modeling.trainable import make_trainable
 from linly.runs import RunFolder
@@ -28,6 +29,7 @@ from linly.training.evaluation import Evaluator, prepare_held_out
 from linly.training.flops import flops_per_token, peak_flops
 from linly.training.frozen import freeze, model_identity, read_held_out, write_recipe
 from linly.training.guards import Guards
+from linly.training.manifest import step_of
 from linly.training.processes import Processes
 from linly.training.randomness import seed_random_states
 from linly.training.resume import Change, in_force, plain_before, plain_recipe, recorded_changes
@@ -86,7 +88,12 @@ class Session:
             self.run.write_rows(records)
 
     def save(self, data_state: dict[str, Any]) -> None:
-        """Save a checkpoint, the run's records first; a collective."""
+        """Begin a checkpoint, the run's records first; a collective.
+
+        Raises:
+            LinlyError: The last one could not be written.
+        """
+        self.finish_save()
         with self.processes.together("writing the run's records"):
             self.flush_rows()
             self.run.fsync()
@@ -104,8 +111,35 @@ class Session:
             "latest": self.latest,
             "evaluated_step": self.evaluated_step,
         }
-        folder = self.checkpoints.save(self.engine, self.step, state)
-        self.event("checkpoint", folder.name)
+        self.checkpoints.begin(self.engine, self.step, state)
+        if not self.recipe.checkpoint.is_async:
+            self.finish_save()
+
+    def finish_save(self) -> None:
+        """Wait for the checkpoint under way, if there is one.
+
+        Raises:
+            LinlyError: It could not be written.
+        """
+        self._record_save(self.checkpoints.wait())
+
+    def note_save(self) -> None:
+        """Record the checkpoint under way if it has become whole; no collective."""
+        self._record_save(self.checkpoints.published())
+
+    def close(self) -> None:
+        """Let the checkpoint under way become whole when training ends by an error; no collective.
+
+        That error is the one to raise: that of the checkpoint is a warning.
+        """
+        try:
+            self.finish_save()
+        except (LinlyError, RuntimeError) as error:
+            print(f"warning: the checkpoint under way was lost: {error}", file=sys.stderr)
+
+    def _record_save(self, folder: Path | None) -> None:
+        if folder is not None and self.processes.is_first:
+            append_event(self.run, step_of(folder), "checkpoint", folder.name, {})
 
     def load(self, folder: Path, state: dict[str, Any]) -> None:
         """Go on from a verified checkpoint; a collective."""
@@ -332,7 +366,8 @@ def _make_engine(recipe: Recipe, path: Path, processes: Processes, tokenizer: To
         make_trainable(model, recipe.training.trainable, seed=recipe.data.seed)
     rows_at_once = processes.world_size * recipe.training.micro_batch
     accumulation = recipe.data.global_batch // rows_at_once
-    return Engine(model, recipe.training, accumulation=accumulation)
+    with processes.waiting("dealing the model to the ranks"):
+        return Engine(model, recipe.training, accumulation=accumulation)
 
 
 def _make_books(course: Course, engine: Engine, processes: Processes) -> Bookkeeper:

@@ -70,7 +70,10 @@ def train(
     stop = StopRequest()
     with stop.listening(), locked_run(recipe, processes) as run:
         session = prepare(recipe, run, processes, resume_step=resume_step)
-        return Trainer(session, stop, is_quiet=is_quiet).run()
+        try:
+            return Trainer(session, stop, is_quiet=is_quiet).run()
+        finally:
+            session.close()
 
 
 class Trainer:
@@ -102,6 +105,7 @@ class Trainer:
                 self._guard_curves()
             if session.step < self._last_step:
                 is_preempted = self._train()
+                session.finish_save()
         finally:
             session.flush_rows()
             if self._display is not None:
@@ -176,7 +180,9 @@ class Trainer:
         losses, is_preempted = self._accumulate(batch)
         training, num_steps = self._recipe.training, self._recipe.num_steps
         lr = learning_rate(training, step=batch.step, num_steps=num_steps)
-        grad_norm, alarm = self._apply(losses, lr)
+        with self._processes.waiting(f"step {batch.step}: optimizer"):
+            grad_norm, alarm = self._apply(losses, lr)
+        self._session.note_save()
         self._session.step = batch.step
         now = time.monotonic()
         facts = StepFacts(
@@ -203,19 +209,24 @@ class Trainer:
         """
         targets = [mixed.row.num_supervised for mixed in batch.rows]
         engine = self._session.engine
-        nll = [
-            engine.accumulate(micro_batch, step_targets=sum(targets))
-            for micro_batch in batch.micro_batches
-        ]
-        stop = torch.tensor([float(self._stop.is_set)], device=engine.device)
-        gathered = self._processes.gather_numbers(torch.cat([*nll, stop]).double())
+        nll = []
+        for micro_batch in batch.micro_batches:
+            with self._processes.waiting(f"step {batch.step}: gradients"):
+                nll.append(engine.accumulate(micro_batch, step_targets=sum(targets)))
+        signals = (self._stop.is_set, self._session.checkpoints.has_failed)
+        signals_here = torch.tensor(signals, dtype=torch.float32, device=engine.device)
+        with self._processes.waiting(f"step {batch.step}: losses"):
+            gathered = self._processes.gather_numbers(torch.cat([*nll, signals_here]).double())
+        is_preempted, is_save_lost = gathered[:, -len(signals) :].any(dim=0).tolist()
+        if is_save_lost:  # on all ranks at the same step
+            self._session.finish_save()
         losses = [
             RowLoss(mixed.index, mixed.row.source, loss, count)
             for mixed, loss, count in zip(
-                batch.rows, gathered[:, :-1].flatten().tolist(), targets, strict=True
+                batch.rows, gathered[:, : -len(signals)].flatten().tolist(), targets, strict=True
             )
         ]
-        return losses, bool(gathered[:, -1].any())
+        return losses, is_preempted
 
     def _apply(self, losses: Sequence[RowLoss], lr: float) -> tuple[float, Alarm | None]:
         """Step the optimizer unless a guard objects; the gradient's norm and the objection."""

@@ -13,10 +13,11 @@ from linly.config.settings import CheckpointSettings, TrainingSettings
 from linly.data.loader import MicroBatch
 from linly.errors import CheckpointError
 from linly.training import checkpoints as module
-from linly.training.checkpoints import Checkpoints, deal
+from linly.training.checkpoints import Checkpoints
 from linly.training.engine import Engine
 from linly.training.manifest import Manifest
 from linly.training.processes import Processes
+from linly.training.snapshot import deal
 from linly.training.stored import read_master_weight, read_state
 
 
@@ -152,10 +153,12 @@ def test_a_checkpoint_of_another_model_is_refused(
         checkpoints(tmp_path, alone).load(folder, small_engine(24), optimizer_steps=1)
 
 
-def test_parameters_are_dealt_evenly_and_all() -> None:
+def test_parameters_are_dealt_evenly_and_to_their_holders() -> None:
     sizes = {f"p{index}": 1 + index % 7 for index in range(40)}
-    hands = deal(sizes, 3)
-    assert sorted(name for hand in hands for name in hand) == sorted(sizes)
-    loads = [sum(sizes[name] for name in hand) for hand in hands]
+    holders = {"p6": 2, "p13": 2}
+    writers = deal(sizes, 3, holders)
+    assert writers.keys() == sizes.keys()
+    assert {name: writers[name] for name in holders} == holders
+    loads = [sum(sizes[name] for name in sizes if writers[name] == rank) for rank in range(3)]
     assert max(loads) - min(loads) <= 7
-    assert deal(dict(reversed(sizes.items())), 3) == hands
+    assert deal(dict(reversed(sizes.items())), 3, holders) == writers

@@ -1,0 +1,163 @@
+"""Ends a job whose ranks wait for one that does not come, and names that one.
+
+Every rank tells the others through the launcher's store, every few seconds, that it lives and
+where it is. A rank that has waited in one place for longer than allowed reads what the others told:
+one that tells nothing any more is stopped, dead or cut off; one that tells but does not wait is
+busy elsewhere. It prints this and ends its process, and the launcher ends the others.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import timedelta
+
+import orjson
+from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
+
+MARGIN = timedelta(minutes=2)
+"""Time beyond the timeout that a watchdog needs at most to look around and end the process."""
+
+_LONGEST_PERIOD_S = 10.0
+_MAX_NAMED = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What a rank tells of itself.
+
+    Attributes:
+        beat: Counts up; one that stands still is of a rank that does not answer.
+        where: The last place where it waited or waits for others.
+        is_waiting: Whether it does so now.
+    """
+
+    beat: int
+    host: str
+    where: str
+    is_waiting: bool
+
+    def __str__(self) -> str:
+        """Where the rank is."""
+        if self.is_waiting:
+            return f"waits too, in: {self.where}"
+        return f"answers, but does not wait; its last wait: {self.where}"
+
+
+class Watchdog:
+    """Watches the waits of this process from a thread beside it."""
+
+    def __init__(self, rank: int, world_size: int, store: Store, *, timeout_s: float) -> None:
+        """Watch this rank; `store` is shared by all."""
+        self._rank = rank
+        self._world_size = world_size
+        self._store = store
+        self._timeout_s = timeout_s
+        self._period_s = min(_LONGEST_PERIOD_S, timeout_s / 5)
+        self._place = "the start"
+        self._began: float | None = None
+        self._beat = 0
+
+    @classmethod
+    def start(cls, rank: int, world_size: int, *, timeout_s: float) -> Watchdog:
+        """Watch from now on, by way of the store at MASTER_ADDR that the ranks have met at."""
+        store = TCPStore(
+            os.environ["MASTER_ADDR"],
+            int(os.environ["MASTER_PORT"]),
+            is_master=False,
+            timeout=MARGIN,
+        )
+        watchdog = cls(rank, world_size, PrefixStore("linly", store), timeout_s=timeout_s)
+        threading.Thread(target=watchdog._watch, name="watchdog", daemon=True).start()
+        return watchdog
+
+    @contextmanager
+    def waiting(self, where: str) -> Iterator[None]:
+        """A part of the main thread that may have to wait for others.
+
+        Parts may lie within each other: the outermost gives the name, and the time runs from where
+        the last of them began or ended.
+        """
+        is_within = self._began is not None
+        if not is_within:
+            self._place = where
+        self._began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._began = time.monotonic() if is_within else None
+
+    def _watch(self) -> None:
+        while True:
+            time.sleep(self._period_s)
+            began = self._began
+            self._tell(is_waiting=began is not None)
+            if began is not None and time.monotonic() - began > self._timeout_s:
+                self._end(time.monotonic() - began)
+
+    def _tell(self, *, is_waiting: bool) -> None:
+        self._beat += 1
+        report = (self._beat, socket.gethostname(), self._place, is_waiting)
+        try:
+            self._store.set(str(self._rank), orjson.dumps(report).decode())
+        except RuntimeError:  # the first rank is gone, and its store: the launcher ends this one
+            return
+
+    def _end(self, waited_s: float) -> None:
+        """Say what is known and leave; nothing else can be trusted to return."""
+        print(
+            f"error: rank {self._rank} on host {socket.gethostname()} has waited {waited_s:.0f} s "
+            f"(training.collective_timeout_s) for the other ranks, in: {self._place}",
+            file=sys.stderr,
+            flush=True,
+        )
+        answer: list[str] = []
+        asking = threading.Thread(target=lambda: answer.extend(self._others()), daemon=True)
+        asking.start()
+        asking.join(self._patience_s + self._period_s)
+        unknown = ["rank 0 does not answer (the ranks' store was with it or its launcher)"]
+        for line in answer or unknown:
+            print(f"error: {line}", file=sys.stderr)
+        frame = sys._current_frames().get(threading.main_thread().ident or 0)
+        if frame is not None:
+            print("".join(traceback.format_stack(frame)[-6:]), file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(1)
+
+    @property
+    def _patience_s(self) -> float:
+        """How long a living rank may take to tell again."""
+        return 3 * self._period_s
+
+    def _others(self) -> list[str]:
+        """A line for each rank that the others wait for."""
+        ranks = [rank for rank in range(self._world_size) if rank != self._rank]
+        before = {rank: self._read(rank) for rank in ranks}
+        time.sleep(self._patience_s)
+        lines = []
+        for rank in ranks:
+            report, earlier = self._read(rank), before[rank]
+            if report is None:
+                lines.append(f"rank {rank} has never answered")
+            elif earlier is not None and earlier.beat == report.beat:
+                lines.append(
+                    f"rank {rank} on host {report.host} does not answer: stopped, dead, or cut off "
+                    f"from the network; its last wait: {report.where}"
+                )
+            elif not report.is_waiting or report.where != self._place:
+                lines.append(f"rank {rank} on host {report.host} {report}")
+        if len(lines) > _MAX_NAMED:
+            lines[_MAX_NAMED:] = [f"and {len(lines) - _MAX_NAMED} more ranks"]
+        return lines or ["all ranks answer and wait at the same place: look at the network"]
+
+    def _read(self, rank: int) -> Report | None:
+        if not self._store.check([str(rank)]):
+            return None
+        return Report(*orjson.loads(self._store.get(str(rank))))
