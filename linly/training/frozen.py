@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Iterable
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -63,11 +64,11 @@ def freeze(
                 if (model / name).is_file():
                     shutil.copyfile(model / name, run.path / "model" / name)
     with processes.together("listing shards and held-out documents"):
-        sources = sorted(recipe.curriculum.sources)
-        mine = {
-            source: _freeze_source(run, recipe, source, tokenizer)
-            for source in sources[processes.rank :: processes.world_size]
-        }
+        mine = {}
+        for source in sorted(recipe.curriculum.sources)[processes.rank :: processes.world_size]:
+            found = survey(recipe, source, tokenizer)
+            write_source(run, source, found)
+            mine[source] = asdict(found.available)
     _check_plan(recipe, [entry for part in processes.gather_json(mine) for entry in part.items()])
 
 
@@ -88,18 +89,26 @@ def write_recipe(run: RunFolder, recipe: Recipe) -> None:
     publish_text(run.path / "curriculum.yaml", recipe.curriculum.to_yaml())
 
 
-def _freeze_source(
-    run: RunFolder, recipe: Recipe, source: str, tokenizer: Tokenizer
-) -> dict[str, Any]:
-    """Write one source's lists; returns the fields of its `Available`."""
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """What a source has: the shards and held-out documents to fix, and what is left to train on."""
+
+    shards: tuple[Shard, ...]
+    held_out: list[Document]
+    available: Available
+
+
+def survey(recipe: Recipe, source: str, tokenizer: Tokenizer) -> Survey:
+    """Look at the data of a source of the recipe's curriculum.
+
+    Raises:
+        DataError: It has no shards, one cannot be read, or the records are not as its corpus file
+            says.
+    """
     share = recipe.curriculum.sources[source][1]
     corpus = recipe.corpora[share.corpus]
     shards = list_shards(corpus, recipe.data_root)
     check_first_records(source, corpus, recipe.data_root, shards, template=share.template)
-    _write_lines(
-        run.path / "shards" / f"{source}.jsonl",
-        ({"path": shard.path, "size_bytes": shard.size_bytes} for shard in shards),
-    )
     documents = held_out_documents(
         source,
         corpus,
@@ -108,6 +117,21 @@ def _freeze_source(
         max_documents=recipe.evaluation.max_documents,
         template=share.template,
     )
+    estimate = estimate_tokens(
+        source, corpus, recipe.data_root, shards, tokenizer, template=share.template
+    )
+    available = Available(
+        tokens=estimate.tokens,
+        supervised_tokens=estimate.supervised_tokens,
+        exact=estimate.exact,
+        has_held_out=bool(documents),
+    )
+    return Survey(shards, documents, available)
+
+
+def write_source(run: RunFolder, source: str, found: Survey) -> None:
+    """Fix what was found of a source."""
+    publish(run.path / "shards" / f"{source}.jsonl", shard_lines(found.shards))
     _write_lines(
         run.path / "held_out" / f"{source}.jsonl",
         (
@@ -116,18 +140,14 @@ def _freeze_source(
                 "record": document.record,
                 "segments": [[s.text, s.supervised, s.form] for s in document.segments],
             }
-            for document in documents
+            for document in found.held_out
         ),
     )
-    estimate = estimate_tokens(
-        source, corpus, recipe.data_root, shards, tokenizer, template=share.template
-    )
-    return {
-        "tokens": estimate.tokens,
-        "supervised_tokens": estimate.supervised_tokens,
-        "exact": estimate.exact,
-        "has_held_out": bool(documents),
-    }
+
+
+def shard_lines(shards: Iterable[Shard]) -> bytes:
+    """A list of shards as a file of the run holds it."""
+    return b"".join(orjson.dumps(asdict(shard)) + b"\n" for shard in shards)
 
 
 def read_shards(run: RunFolder, sources: Iterable[str]) -> dict[str, tuple[Shard, ...]]:
@@ -163,7 +183,7 @@ def _read_later_list(run: RunFolder, source: str, relisted: Relisted) -> ShardLi
 
 
 def _parse_shards(lines: Iterable[dict[str, Any]]) -> tuple[Shard, ...]:
-    return tuple(Shard(line["path"], line["size_bytes"]) for line in lines)
+    return tuple(Shard(**line) for line in lines)
 
 
 def read_held_out(run: RunFolder, recipe: Recipe) -> dict[str, list[Document]]:
