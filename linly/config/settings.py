@@ -8,6 +8,7 @@ from pydantic import Field, Strict, model_validator
 
 from linly.config.model import Model, describe, found, problem, suggestion, unknown
 from linly.config.overrides import escape_variables
+from linly.config.prompts import DEFAULT_PROMPTS
 from linly.config.quantities import (
     Count,
     CountOrZero,
@@ -177,11 +178,15 @@ class CheckpointSettings(Model):
 
 
 class EvaluationSettings(Model):
-    """When held-out documents are measured, how many of each source, and sampled prompts."""
+    """When held-out documents are measured, how many of each source, and sampled prompts.
+
+    Attributes:
+        prompts: Continued at every evaluation; none with `[]`.
+    """
 
     every: Count = 250
     max_documents: Count = 200
-    prompts: tuple[Text, ...] = ()
+    prompts: tuple[Text, ...] = DEFAULT_PROMPTS
     max_new_tokens: Count = 64
 
 

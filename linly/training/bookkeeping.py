@@ -21,6 +21,7 @@ from linly.data.decisions import segment_at
 from linly.data.mixed_row import MixedRow
 from linly.runs import RowRecord
 from linly.training.guards import RowLoss, loss_by_source
+from linly.training.new_pieces import NewPieces
 
 MAX_BUFFERED_ROWS = 100_000
 
@@ -61,7 +62,12 @@ class Bookkeeper:
     """Counts rows and tokens, and makes the records of each step."""
 
     def __init__(
-        self, segments: Sequence[Segment], machine: Machine, *, sequence_length: int
+        self,
+        segments: Sequence[Segment],
+        machine: Machine,
+        *,
+        sequence_length: int,
+        new_pieces: NewPieces | None = None,
     ) -> None:
         """Start a run's counts at zero.
 
@@ -69,7 +75,9 @@ class Bookkeeper:
             segments: The mixtures of the run, each from its first row, which begins a step.
             machine: What trains it.
             sequence_length: In tokens.
+            new_pieces: Counted too; None where the vocabulary has none.
         """
+        self.new_pieces = new_pieces
         self._segments = tuple(segments)
         self._machine = machine
         self._sequence_length = sequence_length
@@ -103,6 +111,8 @@ class Bookkeeper:
             self._supervised[mixed.row.source] += mixed.row.num_supervised
             self._padding[mixed.row.source] += mixed.row.num_padding
             self._epochs[mixed.row.source] = mixed.row.epoch
+        if self.new_pieces is not None:
+            self.new_pieces.count(rows)
         num_tokens = len(rows) * self._sequence_length
         self.tokens_seen += num_tokens
         self._add_row_records(rows, losses, facts.step)
@@ -135,6 +145,7 @@ class Bookkeeper:
             "rows_before": self._rows_before,
             "largest_drift": self.largest_drift,
             "tokens_seen": self.tokens_seen,
+            "new_pieces": self.new_pieces.state_dict() if self.new_pieces else None,
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
@@ -147,6 +158,8 @@ class Bookkeeper:
         self._rows_before = dict(state["rows_before"])
         self.largest_drift = state["largest_drift"]
         self.tokens_seen = state["tokens_seen"]
+        if self.new_pieces is not None:
+            self.new_pieces.load_state_dict(state["new_pieces"])
 
     def _enter(self, rows: Sequence[MixedRow]) -> Segment:
         """The segment of a step's rows; what came before it is planned as it was made."""

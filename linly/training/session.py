@@ -30,6 +30,7 @@ from linly.training.flops import flops_per_token, peak_flops
 from linly.training.frozen import freeze, model_identity, read_held_out, write_recipe
 from linly.training.guards import Guards
 from linly.training.manifest import step_of
+from linly.training.new_pieces import NewPieces
 from linly.training.processes import Processes
 from linly.training.randomness import seed_random_states
 from linly.training.resume import Change, in_force, plain_before, plain_recipe, recorded_changes
@@ -225,7 +226,7 @@ def prepare(
             batch_rows=recipe.training.micro_batch,
         ),
         Guards(recipe.guards),
-        _make_books(course, engine, processes),
+        _make_books(course, engine, processes, NewPieces.of_model(model, tokenizer)),
     )
     if folder is not None and state is not None:
         session.load(folder, state)
@@ -370,7 +371,9 @@ def _make_engine(recipe: Recipe, path: Path, processes: Processes, tokenizer: To
         return Engine(model, recipe.training, accumulation=accumulation)
 
 
-def _make_books(course: Course, engine: Engine, processes: Processes) -> Bookkeeper:
+def _make_books(
+    course: Course, engine: Engine, processes: Processes, new_pieces: NewPieces | None
+) -> Bookkeeper:
     peak = peak_flops(processes.device)
     length = course.sequence_length
     return Bookkeeper(
@@ -381,4 +384,5 @@ def _make_books(course: Course, engine: Engine, processes: Processes) -> Bookkee
             peak * processes.world_size if peak else None,
         ),
         sequence_length=length,
+        new_pieces=new_pieces,
     )

@@ -32,7 +32,8 @@ METRICS = {
     "step", "time", "tokens_seen", "loss", "loss_by_source", "lr", "grad_norm",
     "tokens_per_second", "data_wait_fraction", "target_share_by_source",
     "realized_share_by_source", "rows_by_source", "planned_rows_by_source",
-    "drift_rows_by_source", "supervised_tokens_by_source", "epoch_by_source", "mfu", "skipped",
+    "drift_rows_by_source", "supervised_tokens_by_source", "padding_by_source", "epoch_by_source",
+    "mfu", "skipped",
 }  # fmt: skip
 
 
@@ -100,6 +101,7 @@ def test_metrics_equal_a_recount_of_the_row_record(whole: Path, world: Path) -> 
             assert metrics["supervised_tokens_by_source"][source] == sum(
                 row["supervised_tokens"] for row in own
             )
+            assert metrics["padding_by_source"][source] == sum(row["padding"] for row in own)
             share = sum(row["source"] == source for row in now) / 8
             assert metrics["realized_share_by_source"][source] == pytest.approx(share)
         integral = mixture.integral([step * 8])[0]
