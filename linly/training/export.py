@@ -6,6 +6,7 @@ folder, which must still be what it was; LoRA's matrices are multiplied and adde
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,11 +102,13 @@ def export_run(
         shard_size: Larger models are written in files of this size, such as "5GB".
 
     Raises:
-        ConfigError: The output is not empty, or the dtype is unknown.
+        ConfigError: The output is not empty, or the dtype or the size is none.
         CheckpointError: There is no such whole checkpoint, or what it needs is no longer there.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"--dtype: found {dtype!r}, allowed: {', '.join(DTYPES)}")
+    if not re.fullmatch(r"[1-9]\d{0,5}[KMG]B", shard_size):
+        raise ConfigError(f"--shard-size: found {shard_size!r}, allowed: a size such as 5GB, 500MB")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError(f"--output {output}: it exists and is not an empty folder")
     folder = RunFolder.open(run)
