@@ -8,6 +8,7 @@ from pathlib import Path
 import orjson
 
 from linly.config.recipe import load_recipe
+from linly.data.decisions import start_decision
 from linly.data.mixed_row import MixedRow
 from linly.data.shards import list_shards
 from linly.data.spec import make_mixer, stream_plan
@@ -31,6 +32,7 @@ def write_mixed_run(
         for name, (_, share) in recipe.curriculum.sources.items()
     }
     run = RunFolder.create_or_open(path)
+    run.append("decisions", start_decision(recipe))
     (path / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
     for folder in ("shards", "model"):
         (path / folder).mkdir()

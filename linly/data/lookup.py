@@ -30,14 +30,33 @@ class TracedSource:
     Attributes:
         name: In the curriculum.
         template: In place of the corpus file's.
-        shards: As frozen at the start of the run, by path.
+        lists: (first epoch that it holds for, shards by path) of each list that the run froze.
     """
 
     name: str
     corpus: Corpus
     template: str | None
     data_root: Path
-    shards: Mapping[str, Shard]
+    lists: Sequence[tuple[int, Mapping[str, Shard]]]
+
+    def shard(self, path: str, epoch: int) -> Shard:
+        """A shard as it was listed for an epoch.
+
+        A row that ends in the next epoch says the one that it began in, so that a shard which is
+        in a later list alone is looked up there.
+
+        Raises:
+            DataError: It is in none.
+        """
+        held = [shards for from_epoch, shards in self.lists if from_epoch <= epoch]
+        later = [shards for from_epoch, shards in self.lists if from_epoch > epoch]
+        for shards in (*reversed(held), *later):
+            if path in shards:
+                return shards[path]
+        raise DataError(
+            f"source {self.name!r}: shard {path!r} is not among the shards that the run froze for "
+            f"it; was the list in the run folder replaced?"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +91,7 @@ def read_shard_list(path: Path) -> dict[str, Shard]:
     """
     try:
         lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
-        return {line["path"]: Shard(line["path"], line["size_bytes"]) for line in lines}
+        return {line["path"]: Shard(**line) for line in lines}
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
         raise DataError(f"{path}: the frozen shard list cannot be read: {error}") from error
 
@@ -91,18 +110,13 @@ def find_texts(
     """
     maker = DocumentMaker(source.name, source.corpus, source.template)
     found = {}
-    by_shard: dict[str, list[Wanted]] = {}
+    by_shard: dict[Shard, list[Wanted]] = {}
     for piece in wanted:
-        by_shard.setdefault(piece.shard, []).append(piece)
-    for path, pieces in sorted(by_shard.items()):
-        if path not in source.shards:
-            raise DataError(
-                f"source {source.name!r}: shard {path!r} is not among the {len(source.shards)} "
-                f"shards that the run froze for it; was the list in the run folder replaced?"
-            )
-        records = _read_records(source, source.shards[path], [piece.record for piece in pieces])
+        by_shard.setdefault(source.shard(piece.shard, piece.epoch), []).append(piece)
+    for shard, pieces in sorted(by_shard.items(), key=lambda item: item[0].path):
+        records = _read_records(source, shard, [piece.record for piece in pieces])
         for piece in pieces:
-            document = maker.make(path, records[piece.record], piece.epoch)
+            document = maker.make(shard.path, records[piece.record], piece.epoch)
             found[piece] = _text(source.name, document, tokenizer, piece)
     return found
 

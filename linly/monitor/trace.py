@@ -6,10 +6,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from linly.config.recipe import Recipe, load_recipe
+from linly.config.recipe import load_recipe
+from linly.data.decisions import fold
 from linly.data.lookup import FoundText, TracedSource, Wanted, find_texts, read_shard_list
 from linly.errors import DataError
 from linly.monitor.documents import DocumentSpan, StepRow, rows_of_step
+from linly.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
 
 
@@ -33,11 +35,12 @@ class Tracer:
 
         Raises:
             ConfigError: There is no run, or its recipe cannot be read.
+            CheckpointError: Its decision log cannot be read.
         """
         self._path = path
-        self._recipe: Recipe = load_recipe(path / "recipe.yaml")
+        self._course = fold(RunFolder.open(path).read("decisions"))
         self._tokenizer = Tokenizer.load(path / "model")
-        self._data_root = data_root or self._recipe.data_root
+        self._data_root = data_root or load_recipe(path / "recipe.yaml").data_root
         self._sources: dict[str, TracedSource] = {}
 
     def texts(self, rows: Sequence[StepRow]) -> tuple[TracedRow, ...]:
@@ -59,20 +62,25 @@ class Tracer:
         )
 
     def _source(self, name: str) -> TracedSource:
+        """A source as the newest curriculum says that names it; it may be gone by now."""
         if name not in self._sources:
-            shares = self._recipe.curriculum.sources
+            shares = self._course.sources
             if name not in shares:
                 raise DataError(
-                    f"source {name!r}: rows were made of it, but the recipe in {self._path} knows "
-                    f"{', '.join(sorted(shares))} alone: its corpus file is not known"
+                    f"source {name!r}: rows were made of it, but the decisions of {self._path} "
+                    f"know {', '.join(sorted(shares))} alone"
                 )
-            share = shares[name][1]
+            folder = self._path / "shards"
+            relisted = self._course.relisted.get(name, ())
             self._sources[name] = TracedSource(
                 name,
-                self._recipe.corpora[share.corpus],
-                share.template,
+                self._course.corpora[shares[name].corpus],
+                shares[name].template,
                 self._data_root,
-                read_shard_list(self._path / "shards" / f"{name}.jsonl"),
+                (
+                    (0, read_shard_list(folder / f"{name}.jsonl")),
+                    *((one.from_epoch, read_shard_list(folder / one.file)) for one in relisted),
+                ),
             )
         return self._sources[name]
 

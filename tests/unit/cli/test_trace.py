@@ -107,7 +107,7 @@ def test_spikes_are_the_skipped_steps_and_with_a_factor_lesser_jumps(
         (("--step", "1", "--factor", "2"), "--factor goes with --spikes"),
         (("--step", "17"), "step 17 is not in the row record (it holds steps up to 16"),
         (("--step", "1", "--rank", "7"), "was rank 7's"),
-        (("--step", "1", "--data-root", "/nowhere"), "bring the file back"),
+        (("--step", "1", "--data-root", "/nowhere"), "before its first record: /nowhere"),
     ],
 )
 def test_what_cannot_be_shown_is_said(

@@ -6,6 +6,7 @@ import json
 import shutil
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -13,7 +14,9 @@ import pyarrow.parquet as pq
 import pytest
 from mixed_run import write_mixed_run
 
+from linly.config.recipe import load_recipe
 from linly.data.lookup import TracedSource, Wanted, find_texts, read_shard_list
+from linly.data.types import Shard
 from linly.errors import DataError
 from linly.monitor.documents import rows_of_step
 from linly.monitor.trace import Tracer, by_loss, worst_rows
@@ -114,7 +117,7 @@ def test_a_shard_that_is_gone_or_of_another_size_is_an_error(pairs: Path) -> Non
     with pytest.raises(DataError, match="it has been changed since"):
         traced_pairs(pairs)
     shard.unlink()
-    with pytest.raises(DataError, match=r"pairs\.jsonl.*bring the file back"):
+    with pytest.raises(DataError, match=r"shard .pairs/pairs\.jsonl., before its first"):
         traced_pairs(pairs)
 
 
@@ -137,18 +140,17 @@ def test_a_record_out_of_range_and_a_shard_that_was_never_listed_are_errors(
     recipe: Path, tiny_tokenizer_path: Path, tmp_path: Path
 ) -> None:
     write_mixed_run(recipe, tiny_tokenizer_path, tmp_path / "run", num_steps=1)
-    from linly.config.recipe import load_recipe
-
     loaded = load_recipe(recipe)
     listed = read_shard_list(tmp_path / "run" / "shards" / "handful.jsonl")
-    source = TracedSource("handful", loaded.corpora["handful"], None, loaded.data_root, listed)
+    corpus, root = loaded.corpora["handful"], loaded.data_root
+    source = TracedSource("handful", corpus, None, root, [(0, listed)])
     tokenizer = Tokenizer.load(tiny_tokenizer_path)
     shard = "handful/handful.txt"
     with pytest.raises(DataError, match=r"there is no record 3: reading from record 0 on, it ends"):
         find_texts(source, tokenizer, [Wanted(shard, 3, 0, 0, 1), Wanted(shard, 0, 0, 0, 1)])
     with pytest.raises(DataError, match="it holds nothing from there on"):
         find_texts(source, tokenizer, [Wanted(shard, 99, 0, 0, 1)])
-    with pytest.raises(DataError, match="not among the 1 shards that the run froze"):
+    with pytest.raises(DataError, match="not among the shards that the run froze"):
         find_texts(source, tokenizer, [Wanted("../secret.txt", 0, 0, 0, 1)])
 
 
@@ -158,3 +160,11 @@ def test_a_frozen_list_that_is_gone_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.jsonl").write_bytes(orjson.dumps({"path": "x"}) + b"\n")
     with pytest.raises(DataError, match="cannot be read"):
         read_shard_list(tmp_path / "list.jsonl")
+
+
+def test_a_shard_is_looked_up_in_the_list_of_its_epoch(make_corpus: Any, tmp_path: Path) -> None:
+    corpus = make_corpus("kind: text\nlanguage: en\npaths: ['*.txt']\n")
+    first, second = {"a": Shard("a", 1)}, {"a": Shard("a", 2), "b": Shard("b", 3)}
+    source = TracedSource("x", corpus, None, tmp_path, [(0, first), (3, second)])
+    assert [source.shard("a", epoch).size_bytes for epoch in (0, 2, 3, 9)] == [1, 1, 2, 2]
+    assert source.shard("b", 2).size_bytes == 3  # of a row that ends in epoch 3
