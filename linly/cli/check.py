@@ -15,6 +15,7 @@ from linly.errors import ConfigError, LinlyError
 
 if TYPE_CHECKING:
     from linly.config.recipe import Recipe
+    from linly.modeling.parameters import ParameterCount
 
 GIB = 1 << 30
 _MARKS = {"ok": "ok  ", "bad": "BAD ", "note": "note"}
@@ -66,6 +67,8 @@ def check(
 
 
 def _findings(recipe: Recipe, world_size: int | None, gpu_gib: float | None) -> Iterator[Finding]:
+    from linly.modeling.parameters import count_model
+
     devices = _devices()
     world_size = world_size or max(1, len(devices))
     gpu_bytes = min(devices) if devices else None
@@ -77,10 +80,12 @@ def _findings(recipe: Recipe, world_size: int | None, gpu_gib: float | None) -> 
     yield _tried("world size", partial(_world_size, recipe, world_size))
     for source in sorted(recipe.curriculum.sources):
         yield _tried(f"source {source}", partial(_source, recipe, source))
-    yield _tried("model", partial(_model, recipe))
-    if recipe.model is not None and recipe.model.is_dir():
-        yield _memory(recipe.model, world_size, gpu_bytes)
-        yield _tried("disk", partial(_disk, recipe, recipe.model))
+    model = _tried("model", partial(_model, recipe))
+    yield model
+    if recipe.model is not None and model.kind == "ok":
+        parameters = count_model(recipe.model, recipe.training.trainable)
+        yield _memory(parameters, world_size, gpu_bytes)
+        yield _tried("disk", partial(_disk, recipe, parameters))
 
 
 def _tried(what: str, look: Callable[[], str]) -> Finding:
@@ -130,7 +135,7 @@ def _model(recipe: Recipe) -> str:
     from transformers import AutoConfig
 
     from linly.modeling.load import check_model_folder, check_vocabulary
-    from linly.modeling.memory import count_parameters
+    from linly.modeling.parameters import count_model
     from linly.tokenization.tokenizer import Tokenizer
 
     if recipe.model is None:
@@ -142,17 +147,16 @@ def _model(recipe: Recipe) -> str:
     )
     check_vocabulary(config, tokenizer)
     return (
-        f"{config.model_type} of {count_parameters(recipe.model):,} parameters, "
-        f"{config.vocab_size:,} rows for {tokenizer.vocab_size:,} pieces"
+        f"{config.model_type}, {config.vocab_size:,} rows for {tokenizer.vocab_size:,} pieces; "
+        f"training {count_model(recipe.model, recipe.training.trainable)}"
     )
 
 
-def _memory(model: Path, world_size: int, gpu_bytes: int | None) -> Finding:
+def _memory(parameters: ParameterCount, world_size: int, gpu_bytes: int | None) -> Finding:
     """ZeRO-2's need against what a GPU has."""
-    from linly.modeling.memory import count_parameters, training_memory
+    from linly.modeling.memory import training_memory
 
-    parameters = count_parameters(model)
-    need = training_memory(parameters, num_trained=parameters, world_size=world_size)
+    need = training_memory(parameters.total, num_trained=parameters.trained, world_size=world_size)
     text = (
         f"{need.total_bytes / GIB:,.1f} GiB a rank before activations, of which "
         f"{need.weights_bytes / GIB:,.1f} GiB BF16 weights that ZeRO-2 keeps whole on each rank, "
@@ -169,13 +173,12 @@ def _memory(model: Path, world_size: int, gpu_bytes: int | None) -> Finding:
     return Finding("bad", "memory", f"{text}; a GPU has {gpu_bytes / GIB:,.1f} GiB: {advice}")
 
 
-def _disk(recipe: Recipe, model: Path) -> str:
-    from linly.modeling.memory import count_parameters
+def _disk(recipe: Recipe, parameters: ParameterCount) -> str:
     from linly.monitor.plan_facts import BYTES_PER_PARAMETER, kept_checkpoints
     from linly.monitor.summary import size
 
     kept = kept_checkpoints(recipe.checkpoint, recipe.num_steps)
-    need = kept * BYTES_PER_PARAMETER * count_parameters(model)
+    need = kept * BYTES_PER_PARAMETER * parameters.trained
     place = next(path for path in (recipe.run, *recipe.run.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     text = f"{size(need)} for {kept} checkpoints at most, {size(free)} free under {place}"

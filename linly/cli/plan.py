@@ -201,6 +201,8 @@ def _print_text(made: Plan, recipe: Recipe | None, costs: Costs, notes: Sequence
         )
         sizes = ", ".join(map(str, made.world_sizes))
         console.print(f"world sizes with micro_batch {made.batch.micro_batch}: {sizes}")
+    if costs.parameters is not None:
+        console.print(f"training {costs.parameters}")
     if costs.checkpoint_bytes is not None and costs.kept_checkpoints is not None:
         whole = costs.checkpoint_bytes * costs.kept_checkpoints
         console.print(
@@ -264,16 +266,22 @@ def _data_cells(source: SourcePlan) -> tuple[str, str, str, str]:
 
 def _costs(made: Plan, recipe: Recipe | None, tokens_per_second: float | None) -> Costs:
     """Disk and time of the run, as far as the model and the speed are known."""
-    from linly.modeling.memory import count_parameters
+    from linly.modeling.parameters import count_model
     from linly.monitor.plan_facts import BYTES_PER_PARAMETER, Costs, kept_checkpoints
 
-    checkpoint_bytes = kept = None
+    checkpoint_bytes = kept = parameters = None
     if recipe is not None and recipe.model is not None and recipe.model.is_dir():
-        checkpoint_bytes = BYTES_PER_PARAMETER * count_parameters(recipe.model)
+        parameters = count_model(recipe.model, recipe.training.trainable)
+        checkpoint_bytes = BYTES_PER_PARAMETER * parameters.trained
         kept = kept_checkpoints(recipe.checkpoint, made.num_steps)
     tokens = made.trained_rows * made.sequence_length
     seconds = tokens / tokens_per_second if tokens_per_second else None
-    return Costs(checkpoint_bytes=checkpoint_bytes, kept_checkpoints=kept, seconds=seconds)
+    return Costs(
+        parameters=parameters,
+        checkpoint_bytes=checkpoint_bytes,
+        kept_checkpoints=kept,
+        seconds=seconds,
+    )
 
 
 def _draw(curriculum: Curriculum, made: Plan, costs: Costs, path: Path) -> None:

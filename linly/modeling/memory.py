@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from pathlib import Path
-
-from safetensors import safe_open
 
 BF16_BYTES = 2
 SHARED_BYTES = 4 + 12
@@ -36,12 +33,3 @@ def training_memory(num_parameters: int, *, num_trained: int, world_size: int) -
     """Memory of a rank for a model of so many parameters, of which so many are trained."""
     dealt = math.ceil(num_trained * SHARED_BYTES / world_size)
     return TrainingMemory(num_parameters * BF16_BYTES, dealt)
-
-
-def count_parameters(model: Path) -> int:
-    """Weights of a model folder, by the heads of its safetensors files; tied ones once."""
-    total = 0
-    for file in sorted(model.glob("*.safetensors")):
-        with safe_open(file, framework="numpy") as tensors:
-            total += sum(math.prod(tensors.get_slice(n).get_shape()) for n in tensors.keys())  # noqa: SIM118
-    return total

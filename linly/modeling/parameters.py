@@ -30,6 +30,15 @@ class ParameterCount:
         return f"{self.trained:,} of {self.total:,} parameters ({self.trained / self.total:.2%})"
 
 
+def count_model(model: Path, trainable: Trainable) -> ParameterCount:
+    """Count what trains of a model folder, by the heads of its safetensors files.
+
+    Raises:
+        ConfigError: As `count_parameters`.
+    """
+    return count_parameters(read_shapes(model), trainable)
+
+
 def read_shapes(model: Path) -> dict[str, tuple[int, ...]]:
     """The shape of every tensor of a model folder, by name."""
     shapes: dict[str, tuple[int, ...]] = {}

@@ -13,6 +13,7 @@ from linly.config.settings import CheckpointSettings
 from linly.curriculum.curves import Floats
 from linly.curriculum.mixture import Mixture
 from linly.curriculum.plan import Plan, reaches
+from linly.modeling.parameters import ParameterCount
 
 _NUM_POINTS = 1001
 _MAX_REPEATS = 50
@@ -45,9 +46,10 @@ class SourceFacts:
 class Costs:
     """What a run takes; None where what it depends on was not told."""
 
-    checkpoint_bytes: int | None
-    kept_checkpoints: int | None
-    seconds: float | None
+    parameters: ParameterCount | None = None
+    checkpoint_bytes: int | None = None
+    kept_checkpoints: int | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -46,6 +46,8 @@ def cost_line(facts: PlanFacts) -> str:
     if facts.num_steps:
         words.append(f"{facts.num_steps:,} steps")
     costs = facts.costs
+    if costs.parameters is not None:
+        words.append(f"training {costs.parameters}")
     if costs.checkpoint_bytes is not None and costs.kept_checkpoints is not None:
         whole = size(costs.checkpoint_bytes * costs.kept_checkpoints)
         each = size(costs.checkpoint_bytes)

@@ -29,7 +29,7 @@ def test_a_sound_recipe_is_found_sound(recipe: Path, capsys: pytest.CaptureFixtu
     assert "BAD" not in out
     assert "ok   world size: 2: 2 micro-batches of 2 rows a step on each rank" in out
     assert "ok   source english: 2 shards" in out
-    assert re.search(r"ok   model: llama of [\d,]+ parameters, 3\d\d rows for 3\d\d pieces", out)
+    assert re.search(r"ok   model: llama, 3\d\d rows for 3\d\d pieces; training [\d,]+ of", out)
     assert "a GPU has 80.0 GiB" in out
     assert "ok   disk:" in out
     assert not (recipe.parent / "runs" / "tiny").exists()
@@ -57,13 +57,13 @@ def test_everything_wrong_is_named_at_once(
 def test_the_limit_of_zero_2_is_told_apart_from_too_few_gpus(
     recipe: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from linly.modeling import memory
+    from linly.modeling import parameters
 
-    monkeypatch.setattr(memory, "count_parameters", lambda model: 70_000_000_000)
+    monkeypatch.setattr(parameters, "read_shapes", lambda model: {"weight": (70_000_000_000,)})
     code, out, _ = checked(capsys, str(recipe), "--world-size", "4", "--gpu-gib", "80")
     assert code == 1
     assert "no number of GPUs helps" in out
-    monkeypatch.setattr(memory, "count_parameters", lambda model: 7_000_000_000)
+    monkeypatch.setattr(parameters, "read_shapes", lambda model: {"weight": (7_000_000_000,)})
     code, out, _ = checked(capsys, str(recipe), "--world-size", "1", "--gpu-gib", "80")
     assert code == 1
     assert "take more ranks" in out

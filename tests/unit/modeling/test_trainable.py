@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 from vocabularies import english_model
 
 from linly.config.settings import Trainable, TrainingSettings
 from linly.errors import ConfigError
 from linly.modeling.load import init_model, save_weights
-from linly.modeling.parameters import ParameterCount, count_parameters, read_shapes
+from linly.modeling.parameters import ParameterCount, count_model, count_parameters
 from linly.modeling.trainable import count_trained, make_trainable, trained_names
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
@@ -68,6 +69,14 @@ def test_the_stages_of_chinese_llama_train_the_published_numbers(
     assert count_parameters(shapes, setting(trainable)) == count
 
 
+def test_parameters_are_counted_over_all_files(tmp_path: Path) -> None:
+    save_file({"a": torch.zeros(3, 4)}, tmp_path / "model-00001-of-00002.safetensors")
+    save_file(
+        {"b": torch.zeros(5), "c": torch.zeros(2, 2, 2)}, tmp_path / "model-00002.safetensors"
+    )
+    assert count_model(tmp_path, setting("full")) == ParameterCount(25, 25)
+
+
 @pytest.mark.parametrize("tied", [False, True])
 @pytest.mark.parametrize(
     "trainable",
@@ -79,7 +88,7 @@ def test_a_count_from_a_models_files_is_that_of_the_model(
     model = small(tied=tied)
     save_weights(model, tmp_path)
     make_trainable(model, setting(trainable), seed=0)
-    assert count_parameters(read_shapes(tmp_path), setting(trainable)) == count_trained(model)
+    assert count_model(tmp_path, setting(trainable)) == count_trained(model)
 
 
 def test_the_head_stays_fixed_unless_it_is_tied() -> None:
@@ -131,7 +140,7 @@ def test_a_target_that_no_layer_is_called_names_the_nearest(tmp_path: Path) -> N
     )
     for act in (
         lambda: make_trainable(model, chosen, seed=0),
-        lambda: count_parameters(read_shapes(tmp_path), chosen),
+        lambda: count_model(tmp_path, chosen),
     ):
         with pytest.raises(ConfigError) as raised:
             act()
