@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import errno
 from pathlib import Path
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from small_engine import small_engine, take_step
 
-from linly.config.settings import CheckpointSettings, TrainingSettings
-from linly.data.loader import MicroBatch
+from linly.config.settings import CheckpointSettings
 from linly.errors import CheckpointError
-from linly.training import checkpoints as module
 from linly.training.checkpoints import Checkpoints
 from linly.training.engine import Engine
 from linly.training.manifest import Manifest
@@ -21,27 +18,10 @@ from linly.training.snapshot import deal
 from linly.training.stored import read_master_weight, read_state
 
 
-def small_engine(hidden: int = 16) -> Engine:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=32,
-        hidden_size=hidden,
-        intermediate_size=24,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=16,
-    )
-    settings = TrainingSettings(micro_batch=1, activation_checkpointing=False)
-    return Engine(LlamaForCausalLM(config), settings, accumulation=1)
-
-
 @pytest.fixture(scope="module")
 def engine(alone: Processes) -> Engine:
     engine = small_engine()
-    ids = torch.arange(8).unsqueeze(0)
-    engine.accumulate(MicroBatch(ids, ids, ids), step_targets=7)
-    engine.step(lr=1e-3)
+    take_step(engine)
     return engine
 
 
@@ -112,24 +92,6 @@ def test_none_whole_is_an_error_and_never_a_fresh_start(
     (keeper.save(engine, 1, {}) / "manifest.json").unlink()
     with pytest.raises(CheckpointError, match="a whole checkpoint was asked for"):
         keeper.newest()
-
-
-@pytest.mark.parametrize("call", ["save_file", "publish", "fsync_directory"])
-def test_a_full_disk_leaves_earlier_checkpoints_whole(
-    engine: Engine, alone: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, call: str
-) -> None:
-    keeper = checkpoints(tmp_path, alone)
-    keeper.save(engine, 1, {})
-
-    def full(*arguments: object) -> None:
-        raise OSError(errno.ENOSPC, "No space left on device")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(module, call, full)
-        with pytest.raises(CheckpointError, match="No space left on device"):
-            keeper.save(engine, 2, {})
-    assert keeper.newest() == tmp_path / "step-00000001"
-    assert steps_in(tmp_path) == ["step-00000001"]
 
 
 def test_going_back_sets_later_checkpoints_aside(

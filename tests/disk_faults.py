@@ -1,0 +1,104 @@
+"""Faults at the n-th operation of a save on the disk: each one is tried in turn."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from linly.training import checkpoints
+
+_EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
+_CREATING = ("open", "os.mkdir", "fsync", "write")
+_listener: Callable[[str], None] | None = None
+_folder = ""
+
+
+def _hook(event: str, arguments: tuple[Any, ...]) -> None:
+    if _listener is None or event not in _EVENTS or not str(arguments[0]).startswith(_folder):
+        return
+    is_reading = event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR)
+    if not is_reading:
+        _listener(event)
+
+
+sys.addaudithook(_hook)  # cannot be taken away again: it sleeps without a listener
+
+
+@contextmanager
+def listening(folder: Path, listener: Callable[[str], None]) -> Iterator[None]:
+    """Call `listener` before every operation that changes `folder`, with its name."""
+    global _listener, _folder
+    fsync, save_file = os.fsync, checkpoints.save_file
+
+    def synced(descriptor: int) -> None:
+        listener("fsync")
+        fsync(descriptor)
+
+    def saved(tensors: dict[str, Any], path: Path) -> None:
+        listener("write")
+        save_file(tensors, path)
+        data = path.read_bytes()
+        os.truncate(path, len(data) // 2)
+        listener("write")  # a fault here finds half a file
+        path.write_bytes(data)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", synced)
+        patch.setattr(checkpoints, "save_file", saved)
+        _folder, _listener = str(folder), listener
+        try:
+            yield
+        finally:
+            _listener = None
+
+
+def operations(folder: Path, save: Callable[[], object]) -> list[str]:
+    """The operations of a save, in order."""
+    seen: list[str] = []
+    with listening(folder, seen.append):
+        save()
+    return seen
+
+
+@contextmanager
+def full_from(folder: Path, number: int) -> Iterator[None]:
+    """A disk that is full from the n-th operation on: nothing new goes in, the rest works."""
+    count = 0
+
+    def listener(event: str) -> None:
+        nonlocal count
+        count += 1
+        if count > number and event in _CREATING:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    with listening(folder, listener):
+        yield
+
+
+def killed_at(folder: Path, number: int, save: Callable[[], object]) -> int:
+    """Save in a forked process that kills itself before its n-th operation; its wait status."""
+    count = 0
+
+    def listener(event: str) -> None:
+        nonlocal count
+        if count == number:
+            os.kill(os.getpid(), signal.SIGKILL)
+        count += 1
+
+    child = os.fork()
+    if child == 0:
+        signal.alarm(120)  # ends one that hangs, by another signal
+        try:
+            with listening(folder, listener):
+                save()
+        finally:
+            os._exit(1)
+    return os.waitpid(child, 0)[1]

@@ -1,0 +1,140 @@
+"""However often and wherever a run is interrupted, it ends as one that never was (one process)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rank_processes import TIMES, environment, lines_of, rows_of, without
+from tiny_world import make_tiny_world
+
+from linly.config.recipe import load_recipe
+from linly.errors import CheckpointError
+from linly.runs import RunFolder
+from linly.training import checkpoints
+from linly.training.processes import Processes
+from linly.training.trainer import Outcome, train
+
+NUM_STEPS = 22
+WORKER = str(Path(__file__).parent / "killed_save.py")
+
+
+class Crash(BaseException):
+    """Ends a run where nobody expects it."""
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    make_tiny_world(folder, num_steps=NUM_STEPS)
+    return folder
+
+
+def start(world: Path, alone: Processes, name: str, *overrides: str) -> Outcome:
+    run = world / "runs" / name
+    recipe = load_recipe(world / "recipe.yaml", [f"run={run}", "data.producers=0", *overrides])
+    return train(recipe, alone, resume_step=None)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(world: Path, alone: Processes) -> Path:
+    """Saved in the steps themselves, not beside them: this must change nothing either."""
+    assert start(world, alone, "undisturbed", "checkpoint.async=false").is_complete
+    return world / "runs" / "undisturbed"
+
+
+def assert_equal(run: Path, undisturbed: Path) -> None:
+    """Rows with their losses, metrics and evaluations, bit by bit, each step once."""
+    assert rows_of(run) == rows_of(undisturbed)
+    assert [line["step"] for line in lines_of(run, "metrics")] == list(range(1, NUM_STEPS + 1))
+    for name in ("metrics", "evaluations"):
+        lines, others = lines_of(run, name), lines_of(undisturbed, name)
+        assert without(lines, *TIMES) == without(others, *TIMES)
+    saved = [line["step"] for line in lines_of(run, "events") if line["kind"] == "checkpoint"]
+    assert saved == sorted(set(saved))
+    assert saved[-1] == NUM_STEPS
+
+
+def crash_at(step: int, patch: pytest.MonkeyPatch, *, log: str = "metrics") -> None:
+    real = RunFolder.append
+
+    def append(self: RunFolder, name: str, record: Any) -> None:
+        real(self, name, record)
+        if (name, record["step"]) == (log, step):
+            raise Crash
+
+    patch.setattr(RunFolder, "append", append)
+
+
+def test_one_two_three_and_four_interruptions_change_nothing(
+    world: Path, alone: Processes, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before any checkpoint, soon after one, in the first step of a resume, in an evaluation."""
+    run = world / "runs" / "interrupted"
+    for step, log in ((3, "metrics"), (9, "metrics"), (8, "metrics"), (20, "evaluations")):
+        with monkeypatch.context() as patch:
+            crash_at(step, patch, log=log)
+            with pytest.raises(Crash):
+                start(world, alone, "interrupted")
+    assert start(world, alone, "interrupted").is_complete
+    assert_equal(run, undisturbed)
+
+
+def test_kill_9_while_a_save_is_under_way_goes_back_to_the_last_whole_one(
+    world: Path, alone: Processes, undisturbed: Path
+) -> None:
+    """Step 14's never gets past half a file, while training goes on to step 17."""
+    run = world / "runs" / "killed"
+    arguments = [str(world / "recipe.yaml"), f"run={run}", "data.producers=0"]
+    killed = subprocess.run(
+        [sys.executable, WORKER, "14", "17", *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert lines_of(run, "metrics")[-1]["step"] == 17
+    names = sorted(os.listdir(run / "checkpoints"))
+    assert names == [".step-00000014.partial", "step-00000007"]
+    assert start(world, alone, "killed").is_complete
+    assert_equal(run, undisturbed)
+    assert sorted(os.listdir(run / "checkpoints")) == [
+        f"step-{step:08d}" for step in (7, 14, NUM_STEPS)
+    ]
+
+
+def test_a_save_that_fails_beside_training_ends_the_run(
+    world: Path, alone: Processes, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = checkpoints.save_file
+
+    def torn(tensors: Any, path: Path) -> None:
+        if "step-00000014" in str(path):
+            raise OSError(5, "Input/output error")
+        real(tensors, path)
+
+    run = world / "runs" / "lost"
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "save_file", torn)
+        with pytest.raises(CheckpointError, match=r"step-00000014.*Input/output error"):
+            start(world, alone, "lost")
+    assert lines_of(run, "metrics")[-1]["step"] < NUM_STEPS
+    assert sorted(os.listdir(run / "checkpoints")) == ["step-00000007"]
+    assert start(world, alone, "lost").is_complete
+    assert_equal(run, undisturbed)
+
+
+def test_an_error_of_training_lets_the_save_under_way_become_whole(
+    world: Path, alone: Processes, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+        crash_at(8, patch)
+        with pytest.raises(Crash):
+            start(world, alone, "ended")
+    assert os.listdir(world / "runs" / "ended" / "checkpoints") == ["step-00000007"]
