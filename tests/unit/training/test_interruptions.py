@@ -105,7 +105,7 @@ def test_kill_9_while_a_save_is_under_way_goes_back_to_the_last_whole_one(
     assert start(world, alone, "killed").is_complete
     assert_equal(run, undisturbed)
     assert sorted(os.listdir(run / "checkpoints")) == [
-        f"step-{step:08d}" for step in (7, 14, NUM_STEPS)
+        f"step-{step:08d}" for step in (14, 21, NUM_STEPS)
     ]
 
 
