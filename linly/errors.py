@@ -13,6 +13,10 @@ class DataError(LinlyError):
     """A shard or record cannot be read or does not look as its corpus says."""
 
 
+class DamagedShardError(DataError):
+    """A shard's own bytes are wrong (cut short, bits flipped); reading them again will not help."""
+
+
 class CheckpointError(LinlyError):
     """A checkpoint is torn, missing, or belongs to another run."""
 

@@ -14,13 +14,16 @@ import codecs
 import lzma
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import PurePosixPath
 from types import TracebackType
 from typing import Protocol
 
 import pyarrow as pa
 
-from linly.errors import DataError
+from linly.errors import DamagedShardError, DataError
+from linly.storage.files import open_file
+from linly.storage.retries import PATIENT, Retries
+from linly.storage.urls import Location
 
 CHUNK_BYTES = 1 << 20
 MAX_LINE_BYTES = 64 << 20
@@ -38,6 +41,7 @@ XZ_MEMORY_BYTES = 132 << 20
 UTF8 = "utf-8"
 
 _CODECS = {".zst": "zstd", ".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
+_PIECE_BYTES = 4 << 10
 _UTF8_BOM = b"\xef\xbb\xbf"
 _ESCAPED = re.compile("[\udc80-\udcff]")
 
@@ -50,93 +54,129 @@ class Readable(Protocol):
         ...
 
 
-def compression(path: Path) -> str | None:
+def compression(path: Location) -> str | None:
     """Give the codec that the file's name stands for: zstd, gzip, bz2, xz; None for plain."""
-    return _CODECS.get(path.suffix.lower())
+    return _CODECS.get(PurePosixPath(str(path)).suffix.lower())
 
 
 class BoundedStream:
     """A file's bytes, decompressed on the way; `read` never gives more than asked.
+
+    What comes before damage is given up to a piece of 64 KiB of the compressed data, the same
+    bytes every time.
 
     Attributes:
         path: The file.
         position: Decompressed bytes given so far.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Location, retries: Retries = PATIENT) -> None:
         """Open `path`, decompressing by its suffix (.zst, .gz, .bz2, .xz).
 
         Raises:
-            DataError: It is missing, empty (0 bytes) or cannot be opened.
+            DamagedShardError: It is empty (0 bytes).
+            DataError: It is missing or cannot be opened.
         """
         self.path = path
         self.position = 0
         self._codec = compression(path)
-        try:
-            self._size_bytes = path.stat().st_size
-            self._source = pa.OSFile(str(path), "rb")
-        except OSError as error:
-            raise DataError(f"{path}: cannot be opened: {error}") from error
-        if self._size_bytes == 0:
-            self._source.close()
-            raise DataError(
+        self._retries = retries
+        self._damage: DamagedShardError | None = None
+        self._open()
+        if self._file.size_bytes == 0:
+            self.close()
+            raise DamagedShardError(
                 f"{path}: is empty (0 bytes); a copy or download was cut short: make it again, "
                 f"or leave the file out with `exclude`"
             )
+
+    def _open(self) -> None:
+        self._file = open_file(self.path, self._retries, is_stream=True)
+        self._stream: Readable
         if self._codec is None:
-            self._stream = self._source
+            self._stream = self._file
         elif self._codec == "xz":
-            self._stream = _XzStream(self._source)
+            self._stream = _XzStream(self._file)
         else:
-            self._stream = pa.CompressedInputStream(self._source, self._codec)
+            source = pa.PythonFile(self._file, mode="r")
+            self._stream = pa.CompressedInputStream(source, self._codec)
 
     def read(self, size: int, /) -> bytes:
         """Give up to `size` bytes, b"" at the end.
 
         Raises:
-            DataError: The file is truncated or damaged, needs a window above 128 MiB, expands
-                like a bomb, or the device reported an error. Names the position.
+            DamagedShardError: The file is truncated or damaged, or expands like a bomb. Names the
+                position.
+            DataError: It needs a window above 128 MiB, or its storage does not answer.
         """
+        if self._damage is not None:
+            raise self._damage
         try:
-            data: bytes = self._stream.read(size)
+            data = self._stream.read(size)
         except OSError as error:
-            raise DataError(self._explain(error)) from error
+            data = self._before_damage(error, size)
         self.position += len(data)
         if self._codec is not None and self.position > FREE_OUTPUT_BYTES:
             self._check_expansion()
         return data
 
+    def _before_damage(self, error: OSError, size: int) -> bytes:
+        """Read once more what comes before damage, which the decompressor lost as it met it."""
+        fault = self._explain(error)
+        if not isinstance(fault, DamagedShardError):
+            raise fault from error
+        data = bytearray()
+        for piece_bytes in (_PIECE_BYTES, 1):
+            self._reopen(self.position + len(data))
+            try:
+                while missing := size - len(data):
+                    piece = self._stream.read(min(piece_bytes, missing))
+                    if not piece:
+                        break
+                    data += piece
+            except OSError:
+                self._damage = fault
+        if not data:
+            raise fault from error
+        return bytes(data)
+
+    def _reopen(self, position: int) -> None:
+        self.close()
+        self._open()
+        passed = 0
+        while passed < position:
+            passed += len(self._stream.read(min(CHUNK_BYTES, position - passed)))
+
     def _check_expansion(self) -> None:
-        consumed = self._source.tell()
+        consumed = self._file.tell()
         if self.position > consumed * MAX_EXPANSION:
-            raise DataError(
+            raise DamagedShardError(
                 f"{self.path}: {consumed:,} bytes expand to more than {self.position:,}, over "
                 f"{MAX_EXPANSION} times: no text does that; leave the file out with `exclude`"
             )
 
-    def _explain(self, error: OSError) -> str:
-        where = f"after {self.position:,} bytes of text"
-        if self._codec is not None:
-            where += f" (near byte {self._source.tell():,} of {self._size_bytes:,} on disk)"
+    def _explain(self, error: OSError) -> DataError:
+        where = (
+            f"after {self.position:,} bytes of text (near byte {self._file.tell():,} of "
+            f"{self._file.size_bytes:,} on disk)"
+        )
         text = str(error)
-        if error.errno is not None:
-            return f"{self.path}: reading failed {where}, the file may be whole: {text}"
-        if "Truncated" in text:
-            return (
-                f"{self.path}: the {self._codec} data is cut short: it ends {where}; copy it again"
-            )
         if "too much memory" in text:
-            return (
+            return DataError(
                 f"{self.path}: its {self._codec} window is larger than 128 MiB; compress it "
                 f"without --long, or with xz -9 or less"
             )
-        return f"{self.path}: the {self._codec} data is damaged {where}: {text}"
+        if "Truncated" in text:
+            return DamagedShardError(
+                f"{self.path}: the {self._codec} data is cut short: it ends {where}; copy it again"
+            )
+        return DamagedShardError(f"{self.path}: the {self._codec} data is damaged {where}: {text}")
 
     def close(self) -> None:
         """Close the file."""
-        if self._stream is not self._source:
+        if isinstance(self._stream, pa.NativeFile):
             self._stream.close()
-        self._source.close()
+        self._file.close()
 
     def __enter__(self) -> BoundedStream:
         """Give itself."""
@@ -152,9 +192,9 @@ class BoundedStream:
         self.close()
 
 
-def open_stream(path: Path) -> BoundedStream:
+def open_stream(path: Location, retries: Retries = PATIENT) -> BoundedStream:
     """Open a file, plain or compressed, for bounded reading; see `BoundedStream` for the errors."""
-    return BoundedStream(path)
+    return BoundedStream(path, retries)
 
 
 class _XzStream:
@@ -163,7 +203,7 @@ class _XzStream:
     Its errors are OSErrors whose text is what pyarrow's streams say of the same fault.
     """
 
-    def __init__(self, source: pa.NativeFile) -> None:
+    def __init__(self, source: Readable) -> None:
         self._source = source
         self._decompressor = self._new()
         self._between = False
@@ -208,9 +248,6 @@ class _XzStream:
     @staticmethod
     def _new() -> lzma.LZMADecompressor:
         return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES)
-
-    def close(self) -> None:
-        """Nothing: the source is closed by whoever opened it."""
 
 
 class Utf8Stream:

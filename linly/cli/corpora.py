@@ -57,7 +57,7 @@ def show(
 
 def new(
     pattern: Annotated[
-        str, typer.Argument(metavar="GLOB", help="Shards, below the data root, quoted.")
+        str, typer.Argument(metavar="GLOB", help="Shards, below the data root or a URL, quoted.")
     ],
     name: Annotated[
         str | None, typer.Option(help="Of the corpus; from the pattern when left out.")
@@ -68,13 +68,12 @@ def new(
     """Look at shards, guess what their records mean, and write a corpus file to be checked."""
     from linly.cli.corpora_view import open_view
     from linly.data.guess import guess_corpus
-    from linly.data.shards import list_shards
-    from linly.files import inside
+    from linly.data.shards import list_shards, locate
 
     chosen = name or name_of(pattern)
     any_text = {"language": "en", "kind": "text", "format": "txt", "paths": [pattern]}
     shards = list_shards(_parsed(chosen, write_yaml(any_text), corpora), data_root)
-    guess = guess_corpus(inside(data_root, shards[0].path))
+    guess = guess_corpus(locate(data_root, shards[0].path))
     text = corpus_text(pattern, shards[0].path, len(shards), guess)
     corpus = _parsed(chosen, text, corpora)
     path = corpora / f"{chosen}.yaml"

@@ -12,9 +12,17 @@ from pydantic import AfterValidator, Field, PlainValidator, Strict, model_valida
 
 from linly.config.chat import CHAT_TEMPLATES, ChatFormat, read_chat_format
 from linly.config.model import Model, check_name, describe, found, problem, suggestion, validate
-from linly.config.quantities import Fraction, Text, format_fraction, parse_fraction
+from linly.config.quantities import (
+    Count,
+    Fraction,
+    Positive,
+    Text,
+    format_fraction,
+    parse_fraction,
+)
 from linly.config.yaml import Located, read_yaml, shown
 from linly.errors import ConfigError
+from linly.storage.urls import URL_FORM, is_url, url_problem
 
 Kind = Literal["text", "parallel", "instruction", "conversation"]
 Format = Literal["jsonl", "json", "parquet", "tsv", "csv", "txt", "arrow", "tmx"]
@@ -53,9 +61,13 @@ _PATTERN_FORM = "a path or glob below the data root, such as wiki/*.jsonl.zst"
 
 
 def check_pattern(pattern: str) -> str:
-    """Refuse a shard pattern that could leave the data root."""
+    """Refuse a shard pattern that could leave the data root, or a URL that could lead anywhere."""
+    if is_url(pattern):
+        if text := url_problem(pattern):
+            raise problem(f"{found(pattern, URL_FORM)}: {text}")
+        return pattern
     pure = PurePosixPath(pattern)
-    if "\0" in pattern or "://" in pattern or pure.is_absolute() or ".." in pure.parts:
+    if "\0" in pattern or pure.is_absolute() or ".." in pure.parts:
         raise problem(found(pattern, f"{_PATTERN_FORM} (not absolute, without '..')"))
     return pattern
 
@@ -142,7 +154,8 @@ class Corpus(Model):
         kind: What a record is.
         format: Of the shards; None takes it from the suffix before a compression suffix.
         encoding: Of formats that are text; gb18030 reads GBK and GB2312 as well.
-        paths: Patterns below the data root; line-aligned files: one pattern a language.
+        paths: Patterns below the data root, or URLs (s3, hf, https); line-aligned files: one
+            pattern a language.
         exclude: Patterns of shards to leave out.
         fields: Role -> dotted path in the record (a `?` at its end: records may lack it), or a
             form such as `{title}\n\n{text}`.
@@ -157,6 +170,10 @@ class Corpus(Model):
         packing: How documents fill rows.
         held_out: Fraction of records, chosen by hash, that never trains; or held-out files.
         max_bad_fraction: Of records that may be quarantined before the run stops.
+        damaged_shards: A shard that turns out damaged stops the run, or the rest of it is left
+            out: one bad record, for nothing tells how many are lost.
+        read_attempts: To read what its storage does not give, in a row, before the run stops.
+        read_delay_s: About how long the first pause between them is; each doubles.
     """
 
     name: Text
@@ -176,6 +193,9 @@ class Corpus(Model):
         float | tuple[str, ...] | dict[str, str], PlainValidator(_parse_held_out)
     ] = 0.0
     max_bad_fraction: Fraction = 0.01
+    damaged_shards: Literal["error", "quarantine"] = "error"
+    read_attempts: Count = 5
+    read_delay_s: Positive = 0.5
 
     @classmethod
     def shown_keys(cls) -> tuple[str, ...]:
@@ -284,6 +304,9 @@ class Corpus(Model):
             else _list_or_mapping(self.held_out)
         )
         form["max_bad_fraction"] = format_fraction(self.max_bad_fraction)
+        for key in ("damaged_shards", "read_attempts", "read_delay_s"):
+            if (value := getattr(self, key)) != type(self).model_fields[key].default:
+                form[key] = value
         return form
 
 

@@ -219,6 +219,8 @@ class BlockReader:
             slot.next_record = raw.record + 1
             taken.append((path, raw))
             size_bytes += raw.size_bytes
+            if raw.ends_shard:
+                self._replace(slots, turn)  # at once: no cursor may open the shard past its end
             turn += 1
         return taken
 

@@ -1,7 +1,7 @@
 """Readers of shards, one a format: files in, `RawRecord`s out, from any record on.
 
 A record that cannot be parsed is given with its error and reading goes on; a shard that is
-damaged as a whole (cut short, not decompressible, no array) raises DataError. Line formats skip
+damaged as a whole (cut short, not decompressible) raises DamagedShardError. Line formats skip
 to `start_record` without parsing, parquet by whole row groups. Blank lines are not records, but
 they are counted, so that a record's number is its line's.
 """
@@ -12,7 +12,7 @@ import csv
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import islice, zip_longest
-from pathlib import Path
+from pathlib import PurePosixPath
 from typing import Any
 
 import orjson
@@ -22,7 +22,8 @@ from linly.data.shard_files import ShardFiles
 from linly.data.tables import read_arrow, read_parquet
 from linly.data.tmx import read_tmx
 from linly.data.types import RawRecord
-from linly.errors import DataError
+from linly.errors import DamagedShardError, DataError
+from linly.storage.urls import Location
 from linly.streams import (
     MAX_LINE_BYTES,
     UTF8,
@@ -82,7 +83,7 @@ def read_csv(shard: ShardFiles) -> Iterator[RawRecord]:
     """Read comma-separated rows, quoted as spreadsheets do (a quoted field may hold newlines).
 
     Raises:
-        DataError: The header is missing, or quoting is broken: the rows after cannot be found.
+        DamagedShardError: Quoting is broken: the rows after cannot be found.
     """
     with _open_text(shard) as stream:
         rows = csv.reader(_text_lines(stream), strict=True)
@@ -92,14 +93,17 @@ def read_csv(shard: ShardFiles) -> Iterator[RawRecord]:
                 if row and record >= shard.start_record:
                     yield _name_columns(record, row, names, sum(map(len, row)))
         except csv.Error as error:
-            raise DataError(f"broken quoting up to line {rows.line_num}: {error}") from error
+            raise DamagedShardError(
+                f"broken quoting up to line {rows.line_num}: {error}"
+            ) from error
 
 
 def read_json(shard: ShardFiles) -> Iterator[RawRecord]:
     """Read a JSON array of objects, an element at a time: memory is one element's.
 
     Raises:
-        DataError: The file is no array, or broken somewhere: what follows cannot be found then.
+        DataError: The file is no array.
+        DamagedShardError: It is broken somewhere: what follows cannot be found then.
     """
     with _open_text(shard) as stream:
         for record, (value, size) in enumerate(array_elements(stream)):
@@ -120,7 +124,7 @@ def read_moses(shard: ShardFiles) -> Iterator[RawRecord]:
     """
     counts = []
     for path in shard.paths:
-        with open_stream(path) as stream:
+        with open_stream(path, shard.retries) as stream:
             counts.append(count_lines(stream))
     if len(set(counts)) > 1:
         found = ", ".join(f"{p} has {n:,}" for p, n in zip(shard.paths, counts, strict=True))
@@ -157,9 +161,10 @@ _SUFFIXES = {
 }
 
 
-def format_of(path: Path) -> str | None:
+def format_of(location: Location) -> str | None:
     """Give the format that a file's name stands for (`a.jsonl.zst`: "jsonl"), None if none."""
-    if compression(path) is not None:
+    path = PurePosixPath(str(location))
+    if compression(location) is not None:
         path = path.with_suffix("")
     return _SUFFIXES.get(path.suffix.lower())
 
@@ -167,7 +172,7 @@ def format_of(path: Path) -> str | None:
 @contextmanager
 def _open_text(shard: ShardFiles, side: int = 0) -> Iterator[Readable]:
     """Open a file of a shard; what it gives is UTF-8, whatever the file's encoding."""
-    with open_stream(shard.paths[side]) as stream:
+    with open_stream(shard.paths[side], shard.retries) as stream:
         yield as_utf8(stream, shard.encoding)
 
 

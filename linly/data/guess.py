@@ -12,13 +12,13 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 from linly.data.formats import READERS, format_of
 from linly.data.shard_files import ShardFiles
 from linly.data.tables import column_names
 from linly.errors import DataError
+from linly.storage.urls import Location
 from linly.streams import UTF8, open_stream
 
 NUM_RECORDS = 200
@@ -84,7 +84,7 @@ class Guess:
     fields: Mapping[str, str]
 
 
-def guess_corpus(path: Path) -> Guess:
+def guess_corpus(path: Location) -> Guess:
     """Look at one shard.
 
     Raises:
@@ -111,7 +111,7 @@ def guess_corpus(path: Path) -> Guess:
     )
 
 
-def guess_format(path: Path, head: bytes) -> str:
+def guess_format(path: Location, head: bytes) -> str:
     """Name the format of a shard: by its suffix, unless its first bytes say another."""
     if head.startswith(b"PAR1"):
         return "parquet"
@@ -153,7 +153,7 @@ def guess_language(texts: Iterator[str]) -> str:
     return "en"
 
 
-def _head(path: Path) -> bytes:
+def _head(path: Location) -> bytes:
     with open_stream(path) as stream:
         return stream.read(_HEAD_BYTES)
 
@@ -182,7 +182,7 @@ def _columns(found: str, head: str) -> tuple[str, ...]:
 
 
 def _records(
-    path: Path, found: str, encoding: str, columns: tuple[str, ...]
+    path: Location, found: str, encoding: str, columns: tuple[str, ...]
 ) -> list[Mapping[str, Any]]:
     wanted = tuple(column_names(path)) if found in _COLUMNAR else ()
     files = ShardFiles((path,), columns, wanted, (), 0, encoding)

@@ -7,7 +7,7 @@ import json
 import re
 from collections.abc import Iterator
 
-from linly.errors import DataError
+from linly.errors import DamagedShardError, DataError
 from linly.streams import CHUNK_BYTES, MAX_LINE_BYTES, Readable
 
 _NUMBER_LOOKAHEAD = 3
@@ -20,7 +20,8 @@ def array_elements(stream: Readable) -> Iterator[tuple[object, int]]:
     What is not UTF-8 in a string ends as lone surrogates: not text, but the array goes on.
 
     Raises:
-        DataError: It is no array, cut short, or broken: what follows cannot be found then.
+        DataError: It is no array.
+        DamagedShardError: It is cut short, or broken: what follows cannot be found then.
     """
     yield from _ArrayText(stream).elements()
 
@@ -58,10 +59,10 @@ class _ArrayText:
                 self._start += 1
                 mark = self._skip_space()
             elif mark != "]":
-                raise DataError(self._broken(number, mark))
+                raise DamagedShardError(self._broken(number, mark))
         self._start += 1
         if rest := self._skip_space():
-            raise DataError(f"text after the end of the JSON array, starting with {rest!r}")
+            raise DamagedShardError(f"text after the end of the JSON array, starting with {rest!r}")
 
     def _broken(self, number: int, mark: str) -> str:
         if not mark:
@@ -80,12 +81,14 @@ class _ArrayText:
                     self._start = end
                     return value, len(text.encode("utf-8", "surrogateescape"))
             except RecursionError as error:
-                raise DataError(f"element {number} of the JSON array is nested too deep") from error
+                raise DamagedShardError(
+                    f"element {number} of the JSON array is nested too deep"
+                ) from error
             except ValueError as error:
                 size = len(self._text) - self._start
                 if self._ended or size > MAX_LINE_BYTES:
                     what = "is cut short or broken" if self._ended else "is broken or over-long"
-                    raise DataError(
+                    raise DamagedShardError(
                         f"element {number} of the JSON array {what}: {error}"
                     ) from error
             self._read_on()

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 
+from linly.storage.retries import PATIENT, Retries
+from linly.storage.urls import Location
 from linly.streams import UTF8
 
 
@@ -21,11 +22,13 @@ class ShardFiles:
         optional_columns: Those that are read where they are there.
         start_record: First record to give.
         encoding: Of formats that are text.
+        retries: Patience with the storage.
     """
 
-    paths: tuple[Path, ...]
+    paths: tuple[Location, ...]
     names: tuple[str, ...]
     columns: tuple[str, ...]
     optional_columns: tuple[str, ...]
     start_record: int
     encoding: str = UTF8
+    retries: Retries = PATIENT

@@ -2,7 +2,7 @@
 
     corpus file + data root -> list_shards -> Shard -> open_shard -> RawRecord
 
-Nothing outside the data root is read: patterns stay below it, and so does what links lead to.
+A path is below the data root, and so is what links lead to; or it is a URL of an allowed scheme.
 """
 
 from __future__ import annotations
@@ -11,18 +11,21 @@ import glob
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from stat import S_ISREG
 
 from linly.config.corpus import Corpus
 from linly.data.formats import READERS, format_of
 from linly.data.records import FieldPath, parse_field, paths_of
 from linly.data.shard_files import ShardFiles
 from linly.data.types import RawRecord, Shard
-from linly.errors import ConfigError, DataError
+from linly.errors import ConfigError, DamagedShardError, DataError
 from linly.files import inside
+from linly.storage.files import FileState, state_of
+from linly.storage.remote import list_files
+from linly.storage.retries import Retries
+from linly.storage.urls import Location, Url, is_url, url_problem
 from linly.streams import UTF8
 
-__all__ = ["RawRecord", "Shard", "list_held_out_shards", "list_shards", "open_shard"]
+__all__ = ["RawRecord", "Shard", "list_held_out_shards", "list_shards", "locate", "open_shard"]
 
 _MAX_SHOWN = 10
 _WITH_OWN_ENCODING = frozenset({"parquet", "arrow"})
@@ -36,16 +39,16 @@ def list_shards(corpus: Corpus, data_root: Path) -> tuple[Shard, ...]:
     Files that match `exclude`, or `held_out` where that names files, are left out.
 
     Raises:
-        DataError: A pattern finds no file (names the pattern, the folder and what is there),
-            line-aligned files do not pair, or all are left out.
+        DataError: A pattern finds no file (names the pattern, the folder and what is there), a
+            remote folder cannot be listed, line-aligned files do not pair, or all are left out.
         ConfigError: A pattern or a link leads out of the data root.
     """
-    left_out = set(_matching(corpus.exclude, data_root))
+    left_out = list(corpus.exclude)
     if isinstance(corpus.held_out, Mapping):
-        left_out |= set(_matching(corpus.held_out.values(), data_root))
+        left_out += corpus.held_out.values()
     elif isinstance(corpus.held_out, tuple):
-        left_out |= set(_matching(corpus.held_out, data_root))
-    shards = _list(corpus, corpus.paths, data_root, left_out)
+        left_out += corpus.held_out
+    shards = _list(corpus, corpus.paths, data_root, _Exclusion(left_out, data_root))
     if not shards:
         raise DataError(
             f"corpus {corpus.name!r}: `exclude` and `held_out` leave no shard of {corpus.paths}"
@@ -62,7 +65,7 @@ def list_held_out_shards(corpus: Corpus, data_root: Path) -> tuple[Shard, ...]:
     """
     if isinstance(corpus.held_out, float | int):
         return ()
-    return _list(corpus, corpus.held_out, data_root, set())
+    return _list(corpus, corpus.held_out, data_root, _Exclusion((), data_root))
 
 
 def open_shard(
@@ -70,36 +73,75 @@ def open_shard(
 ) -> Iterator[RawRecord]:
     """Read a shard's records from `start_record` on.
 
+    Where the corpus says `damaged_shards: quarantine`, one bad record stands for all that damage
+    makes unreadable; it depends on the shard's bytes alone, so a resume finds the same. Storage
+    that does not answer is no damage.
+
     Raises:
-        DataError: The shard is missing, damaged, cut short, or not of its format; names corpus,
-            shard, and the record after which it happened.
+        DamagedShardError: The shard is damaged or cut short; names corpus, shard, and the record
+            after which it happened.
+        DataError: The shard is missing, has been changed, cannot be read, or is not of its
+            format; names the same.
     """
-    reached = "before its first record"
+    reached, next_record = "before its first record", start_record
     files = _shard_files(corpus, data_root, shard, start_record)
     try:
-        _check_size(shard, files.paths)
+        _check_unchanged(shard, files)
         for raw in READERS[_format(corpus, shard)](files):
-            reached = f"after record {raw.record}"
+            reached, next_record = f"after record {raw.record}", raw.record + 1
             yield raw
+        return
     except DataError as error:
         where = f"corpus {corpus.name!r}, shard {shard.path!r}, {reached}"
-        raise DataError(f"{where}: {error}") from error
+        if not isinstance(error, DamagedShardError):
+            raise DataError(f"{where}: {error}") from error
+        if corpus.damaged_shards == "error":
+            raise DamagedShardError(
+                f"{where}: {error}; or go on without the rest of it: `damaged_shards: quarantine`"
+            ) from error
+        reason = f"the rest of the shard is left out, it is damaged: {error}"
+    yield RawRecord(next_record, None, reason, 0, ends_shard=True)
 
 
-def _check_size(shard: Shard, paths: Sequence[Path]) -> None:
+def locate(data_root: Path, path: str) -> Location:
+    """Where a file of a shard is.
+
+    Raises:
+        ConfigError: It leads out of the data root, or is no URL that is allowed.
+    """
+    if not is_url(path):
+        return inside(data_root, path)
+    if text := url_problem(path):
+        raise ConfigError(f"found path {path!r}: {text}")
+    return Url(path)
+
+
+def _check_unchanged(shard: Shard, files: ShardFiles) -> None:
     """Refuse a shard that is not the one that was listed: other rows would come out of it."""
-    try:
-        found = [path.stat() for path in paths]
-    except OSError as error:
-        raise DataError(f"{error.filename}: {error.strerror}; bring the file back") from error
-    if not all(S_ISREG(status.st_mode) for status in found):
+    found = [state_of(path, files.retries) for path in files.paths]
+    if not all(state.is_regular for state in found):
         return  # a pipe has no size; reading it tells
-    size_bytes = sum(status.st_size for status in found)
+    size_bytes, version = sum(state.size_bytes for state in found), _version(found)
     if size_bytes != shard.size_bytes:
         raise DataError(
             f"it has {size_bytes:,} bytes, but had {shard.size_bytes:,} when the shards were "
             "listed: it has been changed since; bring that file back, or start another run"
         )
+    if None not in (version, shard.version) and version != shard.version:
+        raise DataError(
+            f"it is version {version}, but was {shard.version} when the shards were listed: it "
+            "has been changed since; bring that file back, or start another run"
+        )
+
+
+def _version(states: Sequence[FileState]) -> str | None:
+    """The versions of a shard's files, where all of them have one."""
+    versions = [state.version for state in states if state.version is not None]
+    return "\t".join(versions) if len(versions) == len(states) else None
+
+
+def _retries(corpus: Corpus) -> Retries:
+    return Retries(corpus.read_attempts, corpus.read_delay_s)
 
 
 def _format(corpus: Corpus, shard: Shard) -> str:
@@ -126,12 +168,13 @@ def _shard_files(corpus: Corpus, data_root: Path, shard: Shard, start_record: in
     required = dict.fromkeys(path.column for path in paths if not path.optional)
     optional = dict.fromkeys(path.column for path in paths if path.column not in required)
     return ShardFiles(
-        paths=tuple(inside(root, path) for path in shard.path.split("\t")),
+        paths=tuple(locate(root, path) for path in shard.path.split("\t")),
         names=names,
         columns=tuple(required),
         optional_columns=tuple(optional),
         start_record=start_record,
         encoding=corpus.encoding,
+        retries=_retries(corpus),
     )
 
 
@@ -149,34 +192,53 @@ def _is_within_turn(corpus: Corpus, role: str) -> bool:
     return corpus.kind == "conversation" and "messages" in corpus.fields and role != "messages"
 
 
+class _Exclusion:
+    """Patterns of files that are left out; remote ones are matched by name, none is looked for."""
+
+    def __init__(self, patterns: Sequence[str], data_root: Path) -> None:
+        self._remote = [re.compile(_with_groups(p)) for p in patterns if is_url(p)]
+        self._local = set(_matching([p for p in patterns if not is_url(p)], data_root))
+
+    def __contains__(self, path: str) -> bool:
+        return path in self._local or any(e.fullmatch(path) for e in self._remote)
+
+
 def _list(
     corpus: Corpus,
     patterns: tuple[str, ...] | Mapping[str, str],
     data_root: Path,
-    left_out: set[str],
+    left_out: _Exclusion,
 ) -> tuple[Shard, ...]:
+    written = patterns.values() if isinstance(patterns, Mapping) else patterns
+    by_pattern = [_match_some(corpus, pattern, data_root) for pattern in written]
+    states = {path: state for found in by_pattern for path, state in found.items()}
+    kept = [[path for path in found if path not in left_out] for found in by_pattern]
     if isinstance(patterns, Mapping):
-        paths = _pair(corpus, patterns, data_root, left_out)
+        paths = _pair(corpus, patterns, kept)
     else:
-        found: set[str] = set()
-        for pattern in patterns:
-            found |= set(_match_some(corpus, pattern, data_root))
-        paths = sorted(found - left_out)
-    return tuple(Shard(path, _size_bytes(path, data_root)) for path in paths)
+        paths = sorted(set().union(*kept))
+    shards = []
+    for path in paths:
+        parts = [states[part] for part in path.split("\t")]
+        shards.append(Shard(path, sum(state.size_bytes for state in parts), _version(parts)))
+    return tuple(shards)
 
 
-def _size_bytes(path: str, data_root: Path) -> int:
-    return sum((data_root / part).stat().st_size for part in path.split("\t"))
-
-
-def _match_some(corpus: Corpus, pattern: str, data_root: Path) -> list[str]:
+def _match_some(corpus: Corpus, pattern: str, data_root: Path) -> dict[str, FileState]:
+    """Files that match a pattern, and their states."""
+    if is_url(pattern):
+        try:
+            files = list_files(pattern, _retries(corpus))
+        except DataError as error:
+            raise DataError(f"corpus {corpus.name!r}: {error}") from error
+        return {file.url.text: FileState(file.size_bytes, file.version) for file in files}
     found = _matching([pattern], data_root)
     if not found:
         raise DataError(
             f"corpus {corpus.name!r}: no file matches {pattern!r} in {data_root}; "
             f"{_what_is_there(pattern, data_root)}; correct `paths` or `data_root`"
         )
-    return found
+    return {path: FileState((data_root / path).stat().st_size) for path in found}
 
 
 def _matching(patterns: Iterable[str], data_root: Path) -> list[str]:
@@ -206,11 +268,9 @@ def _what_is_there(pattern: str, data_root: Path) -> str:
     return f"{folder} holds {shown}{f' and {more} more' if more > 0 else ''}"
 
 
-def _pair(
-    corpus: Corpus, patterns: Mapping[str, str], data_root: Path, left_out: set[str]
-) -> list[str]:
+def _pair(corpus: Corpus, patterns: Mapping[str, str], found: Sequence[Sequence[str]]) -> list[str]:
     """Pair line-aligned files whose wildcards stand for the same text; tab-joined paths."""
-    by_key = [_by_wildcards(corpus, p, data_root, left_out) for p in patterns.values()]
+    by_key = [_by_wildcards(*given) for given in zip(patterns.values(), found, strict=True)]
     keys = set(by_key[0]).union(*by_key[1:])
     alone = [
         files[key] for key in sorted(keys) for files in by_key if key in files
@@ -224,16 +284,13 @@ def _pair(
     return sorted("\t".join(files[key] for files in by_key) for key in keys)
 
 
-def _by_wildcards(
-    corpus: Corpus, pattern: str, data_root: Path, left_out: set[str]
-) -> dict[tuple[str, ...], str]:
+def _by_wildcards(pattern: str, paths: Sequence[str]) -> dict[tuple[str, ...], str]:
     expression = re.compile(_with_groups(pattern))
     files = {}
-    for path in _match_some(corpus, pattern, data_root):
+    for path in paths:
         match = expression.fullmatch(path)
         assert match is not None, f"{path} matches {pattern} as a glob only"
-        if path not in left_out:
-            files[match.groups()] = path
+        files[match.groups()] = path
     return files
 
 

@@ -106,6 +106,19 @@ def stream_plan(
     )
 
 
+NOT_IN_ROWS = (
+    "paths",
+    "exclude",
+    "language",
+    "max_bad_fraction",
+    "damaged_shards",
+    "read_attempts",
+    "read_delay_s",
+)
+"""Keys of a corpus file that no row depends on: patterns (the shard list stands), and when to stop
+(the rows before a damaged shard are the same whether the stream then stops or goes on)."""
+
+
 def source_fingerprint(spec: SourceSpec) -> str:
     """Sha256 of a source's first shard list and of what its corpus file says of records.
 
@@ -113,7 +126,10 @@ def source_fingerprint(spec: SourceSpec) -> str:
     """
     limits = spec.limits
     value = {
-        "shards": [[shard.path, shard.size_bytes] for shard in spec.shards],
+        "shards": [
+            [s.path, s.size_bytes] if s.version is None else [s.path, s.size_bytes, s.version]
+            for s in spec.shards
+        ],
         "corpus": _record_form(spec.corpus),
         "template": spec.template,
         "limits": [limits.num_records, limits.size_bytes, limits.interleave],
@@ -124,7 +140,7 @@ def source_fingerprint(spec: SourceSpec) -> str:
 def _record_form(corpus: Corpus) -> dict[str, object]:
     """The corpus file without what does not reach rows (patterns: the shard list stands)."""
     form = corpus.file_form()
-    for key in ("paths", "exclude", "language", "max_bad_fraction"):
+    for key in NOT_IN_ROWS:
         form.pop(key, None)
     return form
 

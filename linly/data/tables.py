@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from pathlib import Path
+from contextlib import AbstractContextManager, contextmanager
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linly.data.shard_files import ShardFiles
 from linly.data.types import RawRecord
-from linly.errors import DataError
+from linly.errors import DamagedShardError, DataError
+from linly.storage.files import open_file
+from linly.storage.retries import PATIENT, Retries
+from linly.storage.urls import Location, Url
 
 BATCH_BYTES = 16 << 20
 """About how much of a file is turned into Python objects at a time."""
+
+BUFFER_BYTES = 1 << 20
+"""Of a column chunk that is read at a time."""
 
 _MAX_BATCH_ROWS = 1024
 _ARROW_FILE_MAGIC = b"ARROW1"
@@ -23,15 +29,36 @@ _ARROW_STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 def read_parquet(shard: ShardFiles) -> Iterator[RawRecord]:
     """Read the rows of a parquet file, skipping by whole row groups.
 
+    Column chunks are read in pieces: a row group may be larger than memory.
+
     Raises:
-        DataError: The file is cut short or damaged, or has no such column.
+        DamagedShardError: The file is cut short or damaged.
+        DataError: It has no such column, or its storage does not answer.
     """
     path = shard.paths[0]
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
+        with (
+            _opened(path, shard.retries) as source,
+            pq.ParquetFile(
+                source, page_checksum_verification=True, pre_buffer=False, buffer_size=BUFFER_BYTES
+            ) as file,
+        ):
             yield from _parquet_rows(file, shard)
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: the parquet file is cut short or damaged: {error}") from error
+        raise DamagedShardError(
+            f"{path}: the parquet file is cut short or damaged: {error}"
+        ) from error
+
+
+@contextmanager
+def _opened(path: Location, retries: Retries) -> Iterator[pa.NativeFile]:
+    with open_file(path, retries) as file, pa.PythonFile(file, mode="r") as source:
+        yield source
+
+
+def _mapped(path: Location, retries: Retries) -> AbstractContextManager[pa.NativeFile]:
+    """A local file as the kernel's pages, for a batch of it may be large; a remote one read."""
+    return _opened(path, retries) if isinstance(path, Url) else pa.memory_map(str(path))
 
 
 def _parquet_rows(file: pq.ParquetFile, shard: ShardFiles) -> Iterator[RawRecord]:
@@ -57,28 +84,31 @@ def read_arrow(shard: ShardFiles) -> Iterator[RawRecord]:
     """Read the rows of an Arrow IPC file, or of an IPC stream (what `datasets` writes).
 
     Raises:
-        DataError: It is cut short or damaged, or has no such column. A stream must have its end
-            mark, for without one a stream cut between two batches looks whole.
+        DamagedShardError: It is cut short or damaged. A stream must have its end mark, for without
+            one a stream cut between two batches looks whole.
+        DataError: It has no such column, or its storage does not answer.
     """
     path = shard.paths[0]
     try:
-        with pa.memory_map(str(path)) as source:
+        with _mapped(path, shard.retries) as source:
             record = 0
             for batch in _arrow_batches(path, source, shard):
                 yield from _arrow_rows(batch, record, shard.start_record)
                 record += batch.num_rows
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: the Arrow file is cut short or damaged: {error}") from error
+        raise DamagedShardError(
+            f"{path}: the Arrow file is cut short or damaged: {error}"
+        ) from error
 
 
-def column_names(path: Path) -> list[str]:
+def column_names(path: Location) -> list[str]:
     """Name the columns of a parquet or Arrow file, in their order.
 
     Raises:
         DataError: It is cut short, damaged or neither.
     """
     try:
-        with pa.memory_map(str(path)) as source:
+        with _mapped(path, PATIENT) as source:
             if source.read_at(4, 0) == b"PAR1":
                 names: list[str] = pq.ParquetFile(source).schema_arrow.names
             elif source.read_at(len(_ARROW_FILE_MAGIC), 0) == _ARROW_FILE_MAGIC:
@@ -86,18 +116,18 @@ def column_names(path: Path) -> list[str]:
             else:
                 names = pa.ipc.open_stream(source).schema.names
     except (OSError, pa.ArrowException) as error:
-        raise DataError(f"{path}: the file is cut short or damaged: {error}") from error
+        raise DamagedShardError(f"{path}: the file is cut short or damaged: {error}") from error
     return names
 
 
 def _arrow_batches(
-    path: Path, source: pa.MemoryMappedFile, shard: ShardFiles
+    path: Location, source: pa.NativeFile, shard: ShardFiles
 ) -> Iterator[pa.RecordBatch]:
     if source.size() == 0:
-        raise DataError(f"{path}: is empty (0 bytes); make it again, or `exclude` it")
+        raise DamagedShardError(f"{path}: is empty (0 bytes); make it again, or `exclude` it")
     is_file = source.read_at(len(_ARROW_FILE_MAGIC), 0) == _ARROW_FILE_MAGIC
     if not is_file and not _has_stream_end(source):
-        raise DataError(
+        raise DamagedShardError(
             f"{path}: no Arrow IPC file, and no IPC stream with its end mark: it is cut short, or "
             f"of another format"
         )
@@ -114,7 +144,7 @@ def _arrow_batches(
         yield from pa.ipc.open_stream(source, options=options)
 
 
-def _has_stream_end(source: pa.MemoryMappedFile) -> bool:
+def _has_stream_end(source: pa.NativeFile) -> bool:
     size = len(_ARROW_STREAM_END)
     if source.size() < size:
         return False

@@ -223,7 +223,7 @@ class DocumentMaker:
             segments = self._template(texts, raw.record + epoch)
             return Document(shard, raw.record, segments)
         except UnusableRecord as error:
-            return BadRecord(self._source, shard, raw.record, str(error))
+            return BadRecord(self._source, shard, raw.record, str(error), raw.ends_shard)
 
     def make_held_out(self, shard: str, raw: RawRecord) -> Document | BadRecord | Filtered:
         """Make the document of a record to evaluate on; of held-out files every record is."""
@@ -235,7 +235,7 @@ class DocumentMaker:
                 return Filtered(shard, raw.record, "not held out")
             return Document(shard, raw.record, self._evaluated(texts, raw.record))
         except UnusableRecord as error:
-            return BadRecord(self._source, shard, raw.record, str(error))
+            return BadRecord(self._source, shard, raw.record, str(error), raw.ends_shard)
 
     def _texts(self, raw: RawRecord) -> Texts | str:
         """Give a record's texts, or why `where` leaves it out."""

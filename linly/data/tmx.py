@@ -13,7 +13,7 @@ from xml.parsers import expat
 
 from linly.data.shard_files import ShardFiles
 from linly.data.types import RawRecord
-from linly.errors import DataError
+from linly.errors import DamagedShardError, DataError
 from linly.streams import CHUNK_BYTES, MAX_LINE_BYTES, UTF8, as_utf8, open_stream
 
 _CODE = frozenset({"bpt", "ept", "it", "ph", "ut"})
@@ -26,11 +26,12 @@ def read_tmx(shard: ShardFiles) -> Iterator[RawRecord]:
     begins with it (`zh`: `zh-CN`). With no language asked for, all are given.
 
     Raises:
-        DataError: The file is cut short, no XML, no TMX, or declares entities.
+        DamagedShardError: The file is cut short or no XML.
+        DataError: It is no TMX, or declares entities.
     """
     path = shard.paths[0]
     units = _Units(shard)
-    with open_stream(path) as stream:
+    with open_stream(path, shard.retries) as stream:
         text = as_utf8(stream, shard.encoding)
         try:
             while chunk := text.read(CHUNK_BYTES):
@@ -39,7 +40,7 @@ def read_tmx(shard: ShardFiles) -> Iterator[RawRecord]:
                 yield from units.take()
             units.parser.Parse(b"", True)
         except expat.ExpatError as error:
-            raise DataError(f"{path}: the XML is cut short or broken: {error}") from error
+            raise DamagedShardError(f"{path}: the XML is cut short or broken: {error}") from error
     yield from units.take()
     if not units.is_tmx:
         raise DataError(f"{path}: its root element is not <tmx>: not a translation memory")

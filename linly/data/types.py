@@ -22,13 +22,16 @@ class Shard:
     """One file of a source, as frozen at the start of a run.
 
     Attributes:
-        path: Relative to the data root, with forward slashes (Moses pairs: both paths joined
-            by a tab, in the order of the corpus file's keys).
+        path: Relative to the data root, with forward slashes, or a URL (Moses pairs: both
+            joined by a tab, in the order of the corpus file's keys).
         size_bytes: On disk, all files of the shard together.
+        version: Of a remote shard's content, as its server names it (an ETag); None where
+            unknown.
     """
 
     path: str
     size_bytes: int
+    version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,12 +51,14 @@ class RawRecord:
         value: As its format gave it; None when `error` is set.
         error: Why the record cannot be parsed; None when it was.
         size_bytes: About the memory of its text; the same wherever reading began.
+        ends_shard: It stands for the rest of a damaged shard: no record comes after it.
     """
 
     record: int
     value: dict[str, Any] | None
     error: str | None
     size_bytes: int
+    ends_shard: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,12 +72,17 @@ class Filtered:
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """A record that cannot be used; it goes to the quarantine ledger, never away in silence."""
+    """A record that cannot be used; it goes to the quarantine ledger, never away in silence.
+
+    Attributes:
+        ends_shard: It stands for the rest of a damaged shard, from `record` on.
+    """
 
     source: str
     shard: str
     record: int
     reason: str
+    ends_shard: bool = False
 
 
 @dataclass(frozen=True, slots=True)

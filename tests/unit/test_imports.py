@@ -13,6 +13,7 @@ import pytest
 PACKAGE = Path(__file__).resolve().parents[2] / "linly"
 LAYERS = (
     {"errors"},
+    {"storage"},
     {"files", "streams", "locks"},
     {"runs"},
     {"config"},
@@ -27,6 +28,7 @@ LAYERS = (
 WITHIN_LAYER = {("streams", "files")}
 TORCH_FREE = (
     "errors",
+    "storage",
     "files",
     "streams",
     "locks",

@@ -218,8 +218,9 @@ def test_an_overrides_value_has_its_yaml_type(text: str, value: object) -> None:
         (
             "training.lrr=1",
             "override training.lrr=1: unknown key 'lrr', did you mean 'lr'? allowed: "
-            "activation_checkpointing, betas, clip, eps, final_lr, lr, micro_batch, schedule, "
-            "trainable, warmup, weight_decay",
+            "activation_checkpointing, allgather_bucket_size, attention_backend, betas, clip, "
+            "collective_timeout_s, compile, eps, final_lr, loss, lr, micro_batch, "
+            "reduce_bucket_size, schedule, trainable, warmup, weight_decay",
         ),
         (
             "trainig.lr=1",
@@ -246,7 +247,8 @@ def test_an_overrides_value_has_its_yaml_type(text: str, value: object) -> None:
         ),
         (
             "training.activation_checkpointing=yes",
-            "override training.activation_checkpointing=yes: found 'yes', allowed: true or false",
+            "override training.activation_checkpointing=yes: found 'yes', allowed: full, "
+            "selective, none",
         ),
         (
             "training.betas=[0.9]",
@@ -289,8 +291,9 @@ def test_an_overrides_value_has_its_yaml_type(text: str, value: object) -> None:
         (
             "corpora.books.held=1%",
             "override corpora.books.held=1%: unknown key 'held', did you mean 'held_out'? "
-            "allowed: columns, encoding, exclude, fields, format, held_out, kind, language, "
-            "max_bad_fraction, packing, paths, template, where",
+            "allowed: columns, damaged_shards, encoding, exclude, fields, format, held_out, "
+            "kind, language, max_bad_fraction, packing, paths, read_attempts, read_delay_s, "
+            "template, where",
         ),
         (
             "corpora=nope",

@@ -1,0 +1,11 @@
+"""Where bytes come from: files on this machine and remote ones, read by ranges, with patience.
+
+    Location --open_file--> File --read_at, read--> bytes
+
+A *location* is a path or a URL (`urls`). A read that fails in a way that may pass (a dropped
+connection, a server that is busy, an NFS server that is away) goes on at the byte it reached, a
+bounded number of times (`retries`); what it gives up on is an error, never a damaged file.
+Nothing is downloaded as a whole: a stream fetches one block while the one before it is used.
+
+fsspec and what it needs for a scheme are imported when the first URL is met.
+"""

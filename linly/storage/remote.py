@@ -1,0 +1,332 @@
+"""Remote files through fsspec: what a pattern finds, how large a file is, and ranges of it.
+
+Listing is done here and not by fsspec's `glob`, which takes a folder that cannot be listed (a
+dropped connection, no permission) for an empty one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+from linly.errors import ConfigError, DataError
+from linly.storage.retries import Retries, ShortRead, status_of
+from linly.storage.urls import Url
+
+TIMEOUT_S = 30.0
+"""Longest wait for a connection and for its next bytes; five of them fit into data.timeout_s."""
+
+_CHUNK_BYTES = 64 << 10
+_MAX_SHOWN = 10
+_CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+)")
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteFile:
+    """What a server says of a file.
+
+    Attributes:
+        version: Of its content (an ETag or a hash); None where the server names none.
+    """
+
+    url: Url
+    size_bytes: int
+    version: str | None
+
+
+class RemoteRanges:
+    """A remote file's ranges, one attempt at a time.
+
+    Attributes:
+        size_bytes: Of the whole.
+    """
+
+    def __init__(self, url: Url) -> None:
+        """Ask for its size.
+
+        Raises:
+            DataError: The server gives no ranges.
+            ConfigError: What the scheme takes is not installed.
+            Exception: Of the scheme's library.
+        """
+        self._url = url
+        self._details = describe_file(url)
+        self.size_bytes = self._details.size_bytes
+
+    def fetch(self, start: int, size: int) -> bytes:
+        """What comes of a range: where a transfer is dropped, the bytes before.
+
+        Raises:
+            Exception: Of the scheme's library; nothing came.
+        """
+        if self._url.scheme == "s3":
+            return _fetch_s3(self._details, start, size)
+        return _fetch_http(self._details, start, size)
+
+    def close(self) -> None:
+        """Nothing to give back: connections are shared."""
+
+
+def describe_file(url: Url) -> RemoteFile:
+    """Ask for a file's size and version, once.
+
+    Raises:
+        DataError: The server gives no ranges, or it is no file.
+        ConfigError: What the scheme takes is not installed.
+        Exception: Of the scheme's library.
+    """
+    filesystem = _filesystem(url.scheme)
+    if url.scheme in ("http", "https"):
+        return _describe_http(filesystem, url)
+    return _from_details(url, filesystem.info(url.text, refresh=True))
+
+
+def list_files(pattern: str, retries: Retries) -> list[RemoteFile]:
+    """List what matches a pattern, or the one file it names; sorted.
+
+    `*` and `?` stay within a folder's names, `**` stands for any number of folders.
+
+    Raises:
+        DataError: A folder cannot be listed, nothing matches, or the file named is not there.
+        ConfigError: What the scheme takes is not installed.
+    """
+    scheme, _, rest = pattern.partition("://")
+    parts = rest.split("/")
+    if not any(map(_has_magic, parts)):
+        url = Url(pattern)
+        return [retries.call(lambda: describe_file(url), f"{url}: cannot be found")]
+    if scheme in ("http", "https") and "**" in parts:
+        raise ConfigError(
+            f"paths: found {pattern!r}: ** takes a listing of folders in folders, which {scheme} "
+            f"does not have; name each folder, as in .../folder/*.jsonl.gz"
+        )
+    first = next(index for index, part in enumerate(parts) if _has_magic(part))
+    folder = f"{scheme}://{'/'.join(parts[:first])}"
+    found = {file.url: file for file in _matches(folder, parts[first:], retries)}
+    if not found:
+        names = [name for name, _ in _entries(folder, retries)]
+        shown = ", ".join(names[:_MAX_SHOWN]) or "nothing"
+        more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
+        raise DataError(f"no file matches {pattern!r}; {folder}/ holds {shown}{more}")
+    return [found[url] for url in sorted(found)]
+
+
+def _matches(folder: str, parts: list[str], retries: Retries) -> Iterator[RemoteFile]:
+    """Files below a folder that match the parts of a pattern."""
+    part, rest = parts[0], parts[1:]
+    if part == "**" and rest:
+        yield from _matches(folder, rest, retries)
+    expression = re.compile(part_expression(part))
+    for name, entry in _entries(folder, retries):
+        path = f"{folder}/{name}"
+        is_folder = entry["type"] == "directory"
+        if part == "**" and is_folder:
+            yield from _matches(path, parts, retries)
+        elif expression.fullmatch(name) and is_folder and rest and part != "**":
+            yield from _matches(path, rest, retries)
+        elif expression.fullmatch(name) and not is_folder and not rest:
+            yield _listed(Url(path), entry, retries)
+
+
+def _listed(url: Url, entry: dict[str, Any], retries: Retries) -> RemoteFile:
+    if entry.get("size") is None:
+        return retries.call(lambda: describe_file(url), f"{url}: cannot be found")
+    return _from_details(url, entry)
+
+
+def _entries(folder: str, retries: Retries) -> list[tuple[str, dict[str, Any]]]:
+    """A folder's names and what is said of them, sorted.
+
+    Raises:
+        DataError: It cannot be listed, or holds a name with a control character.
+    """
+    scheme, _, rest = folder.partition("://")
+    filesystem, is_http = _filesystem(scheme), scheme in ("http", "https")
+
+    def listed() -> list[dict[str, Any]]:
+        entries: list[dict[str, Any]] = (
+            filesystem.ls(f"{folder}/", detail=True)
+            if is_http
+            else filesystem.ls(folder, detail=True, refresh=True)
+        )
+        if is_http and not entries:
+            raise FileNotFoundError(folder)
+        return entries
+
+    try:
+        entries = retries.call(listed, f"{folder}/: cannot be listed")
+    except DataError as error:
+        if not is_http:
+            raise
+        text = "its server must give a page of links for the folder; else name the files one by one"
+        raise DataError(f"{error}; {text}") from error
+    # A file or an empty key of the folder's own name is listed as if it were in it.
+    named = {
+        entry["name"].rstrip("/").rsplit("/", 1)[-1]: entry
+        for entry in entries
+        if entry["name"].rstrip("/") != rest
+    }
+    for name in named:
+        if not name.isprintable():
+            raise DataError(f"{folder}/: the name {name!r} in it cannot be read; rename the file")
+    return [(name, named[name]) for name in sorted(named) if name not in ("", ".", "..")]
+
+
+def part_expression(part: str) -> str:
+    """A regular expression for one part of a pattern."""
+    pieces = re.split(r"(\*+|\?|\[!?\]?[^\]]*\])", part)
+    expressions = []
+    for index, piece in enumerate(pieces):
+        if index % 2 == 0:
+            expressions.append(re.escape(piece))
+        elif piece[0] == "[":
+            expressions.append(piece.replace("[!", "[^"))
+        else:
+            expressions.append("[^/]*" if piece[0] == "*" else "[^/]")
+    return "".join(expressions)
+
+
+def _has_magic(part: str) -> bool:
+    return bool(set(part) & set("*?["))
+
+
+def _from_details(url: Url, details: dict[str, Any]) -> RemoteFile:
+    if details.get("type") == "directory":
+        raise DataError(f"{url}: is a folder; name its files, as in {url}/*.jsonl.zst")
+    lfs = details.get("lfs") or {}
+    version = details.get("ETag") or lfs.get("sha256") or details.get("blob_id")
+    return RemoteFile(url, int(details["size"]), version)
+
+
+@lru_cache
+def _filesystem(scheme: str) -> Any:
+    """The file system of a scheme; credentials and endpoints are those of the environment.
+
+    Its own patience is switched off where it has some: attempts would multiply.
+    """
+    try:
+        import fsspec
+
+        if scheme == "s3":
+            config = {
+                "connect_timeout": TIMEOUT_S,
+                "read_timeout": TIMEOUT_S,
+                "retries": {"total_max_attempts": 1, "mode": "standard"},
+            }
+            filesystem = fsspec.filesystem(
+                "s3", skip_instance_cache=True, use_listings_cache=False, config_kwargs=config
+            )
+            filesystem.retries = 1
+            return filesystem
+        if scheme == "hf":
+            import aiohttp
+
+            return fsspec.filesystem("hf", skip_instance_cache=True, use_listings_cache=False)
+        import aiohttp
+
+        timeout = aiohttp.ClientTimeout(total=None, connect=TIMEOUT_S, sock_read=TIMEOUT_S)
+        client = {"timeout": timeout, "auto_decompress": False, "trust_env": True}
+        return fsspec.filesystem("http", skip_instance_cache=True, client_kwargs=client)
+    except ImportError as error:
+        raise ConfigError(
+            f"{scheme}:// needs packages that are not installed ({error}): "
+            f"pip install 'linly[remote]'"
+        ) from error
+
+
+def _fetch_s3(file: RemoteFile, start: int, size: int) -> bytes:
+    from fsspec.asyn import sync
+
+    filesystem = _filesystem("s3")
+    bucket, key, _ = filesystem.split_path(file.url.text)
+    same = {} if file.version is None else {"IfMatch": file.version}
+    last = start + size - 1
+    response = filesystem.call_s3(
+        "get_object", Bucket=bucket, Key=key, Range=f"bytes={start}-{last}", **same
+    )
+    body = response["Body"]
+    try:
+        data: bytes = sync(filesystem.loop, _what_comes, body.read)
+    finally:
+        body.close()
+    return data
+
+
+def _fetch_http(file: RemoteFile, start: int, size: int) -> bytes:
+    headers = {"Range": f"bytes={start}-{start + size - 1}"}
+    if file.url.scheme != "hf" and file.version is not None and file.version.startswith('"'):
+        headers["If-Match"] = file.version  # which a weak ETag never does
+
+    async def read(response: Any) -> bytes:
+        found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if response.status != 206 or found is None or found[1] is None or int(found[1]) != start:
+            raise _no_ranges(file.url)
+        if int(found[2]) != file.size_bytes:
+            raise DataError(
+                f"{file.url}: has {int(found[2]):,} bytes now, but had {file.size_bytes:,} when "
+                f"it was opened: it has been changed while it was read"
+            )
+        return await _what_comes(response.content.read)
+
+    data: bytes = _get(file.url, headers, read)
+    return data
+
+
+def _describe_http(filesystem: Any, url: Url) -> RemoteFile:
+    """Ask for a file's first byte: that tells its size, and that the server gives ranges."""
+
+    async def read(response: Any) -> RemoteFile:
+        found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+        if response.status not in (206, 416) or found is None:
+            raise _no_ranges(url)
+        return RemoteFile(url, int(found[2]), response.headers.get("ETag"))
+
+    file: RemoteFile = _get(url, {"Range": "bytes=0-0"}, read)
+    return file
+
+
+def _get(url: Url, headers: dict[str, str], read: Callable[[Any], Awaitable[Any]]) -> Any:
+    """Send a GET and read its answer; hf:// files too, at the address that the hub names."""
+    from fsspec.asyn import sync
+
+    filesystem = _filesystem("http")
+    address = url.text
+    headers = headers | {"Accept-Encoding": "identity"}
+    if url.scheme == "hf":
+        from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+        address = _filesystem("hf").url(url.text)
+        headers = build_hf_headers() | headers
+
+    async def get() -> Any:
+        session = await filesystem.set_session()
+        async with session.get(filesystem.encode_url(address), headers=headers) as response:
+            if response.status != 416:
+                response.raise_for_status()
+            return await read(response)
+
+    return sync(filesystem.loop, get)
+
+
+async def _what_comes(read: Callable[[int], Awaitable[bytes]]) -> bytes:
+    """All of a body, or what came of it before the connection was lost."""
+    data = bytearray()
+    try:
+        while chunk := await read(_CHUNK_BYTES):
+            data += chunk
+    except Exception as error:
+        if not data or status_of(error) is not None:
+            raise
+    if not data:
+        raise ShortRead("an empty body came")
+    return bytes(data)
+
+
+def _no_ranges(url: Url) -> DataError:
+    return DataError(
+        f"{url}: its server gives no ranges of a file (no answer 206), so a dropped transfer "
+        f"could not go on; put the file where they are given, or copy it below data_root"
+    )

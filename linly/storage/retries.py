@@ -1,0 +1,166 @@
+"""Patience with storage: which errors may pass, how often and after what pause to try again."""
+
+from __future__ import annotations
+
+import errno
+import random
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TypeVar
+
+from linly.errors import DataError, LinlyError
+
+MAX_PAUSE_S = 30.0
+
+_T = TypeVar("_T")
+_PASSING_ERRNO = frozenset(
+    {
+        errno.EIO,
+        errno.ESTALE,
+        errno.ETIMEDOUT,
+        errno.ECONNRESET,
+        errno.ECONNABORTED,
+        errno.ECONNREFUSED,
+        errno.EHOSTUNREACH,
+        errno.EHOSTDOWN,
+        errno.ENETUNREACH,
+        errno.ENETDOWN,
+        errno.EREMOTEIO,
+        errno.EAGAIN,
+        errno.EINTR,
+    }
+)
+_PASSING_STATUS = frozenset({408, 425, 429})
+_PASSING_NAMES = frozenset(
+    {
+        "ClientConnectionError",  # aiohttp
+        "ClientPayloadError",
+        "HTTPClientError",  # botocore
+        "IncompleteReadError",
+        "ResponseStreamingError",
+        "TransportError",  # httpx
+        "gaierror",
+    }
+)
+"""Classes of libraries that need not be there, by name."""
+
+_jitter = random.Random()  # noqa: S311 (its own, so that no seeded generator is disturbed)
+
+
+class ShortRead(OSError):
+    """Fewer bytes came than were asked for and are there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retries:
+    """How often to try, and how long to pause.
+
+    Attributes:
+        attempts: In a row without a byte, before giving up.
+        delay_s: The first pause, about; each that follows is twice as long, up to MAX_PAUSE_S.
+    """
+
+    attempts: int = 5
+    delay_s: float = 0.5
+
+    def call(self, function: Callable[[], _T], what: str) -> _T:
+        """Call until it succeeds.
+
+        Args:
+            function: To call.
+            what: It does, for the error.
+
+        Raises:
+            DataError: It fails in a way that does not pass, or too often.
+        """
+        failures = 0
+        while True:
+            try:
+                return function()
+            except Exception as error:
+                failures += 1
+                self.pause_or_raise(error, failures, what)
+
+    def pause_or_raise(self, error: Exception, failures: int, what: str) -> None:
+        """Wait before the next attempt, unless there is none.
+
+        Raises:
+            DataError: As `call`.
+        """
+        if isinstance(error, LinlyError):
+            raise error
+        if not may_pass(error):
+            raise DataError(f"{what}: {describe(error)}") from error
+        if failures >= self.attempts:
+            raise DataError(
+                f"{what}: gave up after {failures} attempts, the last: {describe(error)}; nothing "
+                f"says that the file is damaged: see whether its storage answers, then start "
+                f"again, or raise read_attempts in the corpus file"
+            ) from error
+        pause_s = min(self.delay_s * 2 ** (failures - 1), MAX_PAUSE_S)
+        time.sleep(pause_s * _jitter.uniform(0.5, 1.0))
+
+
+PATIENT = Retries()
+"""The corpus file's defaults."""
+
+
+def may_pass(error: BaseException) -> bool:
+    """Whether trying again may help: not what a server answers on purpose (403, 404)."""
+    chain = list(_chain(error))
+    for link in chain:
+        if (status := status_of(link)) is not None:
+            return status >= 500 or status in _PASSING_STATUS
+    return any(map(_is_passing, chain))
+
+
+def describe(error: BaseException) -> str:
+    """An error in words: what the server answered where it did, and the class of it."""
+    for link in _chain(error):
+        status = status_of(link)
+        if status in (401, 403):
+            return (
+                f"the server refuses access ({status}); credentials come from the environment "
+                f"alone, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (FSSPEC_S3_ANON=true "
+                f"for public buckets) or HF_TOKEN"
+            )
+        if status == 404:
+            return "it is not there (404)"
+        if status == 412:
+            return "it has been changed while it was read (412)"
+        if status is not None:
+            return f"the server answered {status}"
+    if isinstance(error, FileNotFoundError):
+        return "it is not there"
+    return f"{type(error).__name__}: {error}".rstrip(": ")
+
+
+def status_of(error: BaseException) -> int | None:
+    """The HTTP status that an error of aiohttp, botocore or huggingface_hub stands for."""
+    status = getattr(error, "status", None)
+    if status is None:
+        response = getattr(error, "response", None)
+        if isinstance(response, dict):
+            status = response.get("ResponseMetadata", {}).get("HTTPStatusCode")
+        else:
+            status = getattr(response, "status_code", None)
+    return status if isinstance(status, int) and status else None
+
+
+def _is_passing(error: BaseException) -> bool:
+    if isinstance(error, TimeoutError | ConnectionError | ShortRead):
+        return True
+    if isinstance(error, OSError) and error.errno in _PASSING_ERRNO:
+        return True
+    return any(kind.__name__ in _PASSING_NAMES for kind in type(error).__mro__)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """An error and what it was raised from."""
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen:
+        seen.add(id(link))
+        yield link
+        link = link.__cause__ or link.__context__

@@ -1,0 +1,180 @@
+"""Servers on localhost for tests of remote shards: one that misbehaves on request, and S3."""
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+_RANGE = re.compile(r"bytes=(\d+)-(\d+)")
+
+
+@dataclass
+class Faults:
+    """What the server does wrong from now on; each is used up.
+
+    Attributes:
+        drops: Byte positions of a file at which the connection is cut, once each.
+        short: Byte positions at which a body ends as if it were whole, once each.
+        statuses: Answers in place of the next requests.
+        always: An answer in place of every request.
+    """
+
+    drops: list[int] = field(default_factory=list)
+    short: list[int] = field(default_factory=list)
+    statuses: list[int] = field(default_factory=list)
+    always: int | None = None
+
+
+@dataclass(frozen=True)
+class Request:
+    """One that came: [start, end) of a file is what it asked for."""
+
+    path: str
+    start: int
+    end: int
+    headers: Mapping[str, str]
+
+
+class FileServer:
+    """Serves bytes by ranges, and pages of links to its folders.
+
+    Attributes:
+        files: Path (with its slash) -> content.
+        faults: What goes wrong.
+        requests: That asked for a range, in the order they came.
+        gives_ranges: Else every answer is the whole file.
+        lists: Folders have pages of links.
+    """
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self.files = files
+        self.faults = Faults()
+        self.requests: list[Request] = []
+        self.gives_ranges = True
+        self.lists = True
+        self.lock = threading.Lock()
+        server = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                server.answer(self)
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._http.daemon_threads = True
+        self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
+        self._thread.start()
+
+    @property
+    def url(self) -> str:
+        """Without a slash at its end."""
+        return f"http://127.0.0.1:{self._http.server_port}"
+
+    def asked_bytes(self) -> int:
+        """Bytes that were asked for, however often, without looks at a file's size."""
+        return sum(r.end - r.start for r in self.requests if r.end - r.start > 1)
+
+    def close(self) -> None:
+        self._http.shutdown()
+        self._http.server_close()
+
+    def answer(self, http: BaseHTTPRequestHandler) -> None:
+        with self.lock:
+            status = self.faults.always
+            if status is None and self.faults.statuses:
+                status = self.faults.statuses.pop(0)
+        if status is not None:
+            return self._send(http, status, b"")
+        if http.path.endswith("/") and self.lists:
+            return self._send(http, 200, self._page(http.path), {"Content-Type": "text/html"})
+        content = self.files.get(http.path)
+        if content is None:
+            return self._send(http, 404, b"")
+        etag = f'"{hash(content) & 0xFFFFFFFF:x}"'
+        if http.headers.get("If-Match", etag) != etag:
+            return self._send(http, 412, b"")
+        asked = _RANGE.fullmatch(http.headers.get("Range", ""))
+        if asked is None or not self.gives_ranges:
+            return self._send(http, 200, content, {"ETag": etag})
+        start, end = int(asked[1]), min(int(asked[2]) + 1, len(content))
+        with self.lock:
+            self.requests.append(Request(http.path, start, end, dict(http.headers)))
+            drop = next((at for at in self.faults.drops if start <= at < end), None)
+            if drop is not None:
+                self.faults.drops.remove(drop)
+            short = next((at for at in self.faults.short if start < at < end), None)
+            if short is not None:
+                self.faults.short.remove(short)
+        if start >= len(content):
+            return self._send(http, 416, b"", {"Content-Range": f"bytes */{len(content)}"})
+        end = short if short is not None else end
+        headers = {"Content-Range": f"bytes {start}-{end - 1}/{len(content)}", "ETag": etag}
+        self._send(http, 206, content[start:end], headers, drop=drop and drop - start)
+
+    def _page(self, folder: str) -> bytes:
+        below = [path.removeprefix(folder) for path in self.files if path.startswith(folder)]
+        names = {name.split("/")[0] + "/" * ("/" in name) for name in below}
+        return "".join(f'<a href="{name}">{name}</a>\n' for name in sorted(names)).encode()
+
+    def _send(
+        self,
+        http: BaseHTTPRequestHandler,
+        status: int,
+        body: bytes,
+        headers: Mapping[str, str] = {},
+        *,
+        drop: int | None = None,
+    ) -> None:
+        """Answer; with `drop`, cut the connection after so many bytes of the body."""
+        http.send_response(status)
+        for name, value in headers.items():
+            http.send_header(name, value)
+        http.send_header("Content-Length", str(len(body)))
+        http.end_headers()
+        http.wfile.write(body if drop is None else body[:drop])
+        if drop is not None:
+            http.close_connection = True
+
+
+@contextmanager
+def serving(files: dict[str, bytes]) -> Iterator[FileServer]:
+    """A file server for the block."""
+    server = FileServer(files)
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+@contextmanager
+def s3_store(bucket: str, files: Mapping[str, bytes]) -> Iterator[str]:
+    """An S3-compatible server with a filled bucket, for the block; gives its address."""
+    import boto3
+    from moto.server import ThreadedMotoServer
+
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    try:
+        host, port = server.get_host_and_port()
+        address = f"http://{host}:{port}"
+        client = boto3.client(
+            "s3",
+            endpoint_url=address,
+            aws_access_key_id="test",
+            aws_secret_access_key="test",  # noqa: S106 (the server takes any)
+            region_name="us-east-1",
+        )
+        client.create_bucket(Bucket=bucket)
+        for key, content in files.items():
+            client.put_object(Bucket=bucket, Key=key, Body=content)
+        yield address
+    finally:
+        server.stop()
