@@ -261,5 +261,6 @@ _FOLDS: dict[str, Callable[[Course, Decision], Course]] = {
     "amend": _amended,
     "guard": _guarded,
     "resume": _no_change,
+    "shard": _no_change,
 }
 """What each kind of decision makes of a course."""

@@ -36,6 +36,8 @@ FREE = (
     "evaluation",
     "alarms",
     "wandb",
+    "corpora.*.read_attempts",
+    "corpora.*.read_delay_s",
 )
 RECORDED = (
     "training.lr",
@@ -48,6 +50,7 @@ RECORDED = (
     "training.clip",
     "guards",
     "corpora.*.max_bad_fraction",
+    "corpora.*.damaged_shards",
 )
 """A `*` stands for one name."""
 

@@ -267,6 +267,9 @@ class Trainer:
             record = {"source": bad.source, "shard": bad.shard, "record": bad.record}
             place = {"step": step, "row": row}
             self._session.run.append("quarantine", place | record | {"reason": bad.reason})
+            if bad.ends_shard:
+                stamp = {"step": step, "time": time.time(), "kind": "shard", "row": row}
+                self._session.run.append("decisions", stamp | record | {"reason": bad.reason})
 
     def _evaluate(self) -> None:
         """Evaluate every source and sample from the prompts; a collective."""
