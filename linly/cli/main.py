@@ -22,6 +22,7 @@ COMMAND_MODULES = (
     "vocab",
     "model",
     "train",
+    "amend",
     "slurm",
     "export",
     "generate",

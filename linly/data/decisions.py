@@ -196,6 +196,12 @@ def standing(decisions: Iterable[Decision], *, step: int | None = None) -> list[
     return [line for line in kept if step is None or line["step"] <= step]
 
 
+def lost_amendments(decisions: Iterable[Decision], step: int) -> list[int]:
+    """Steps of the amendments in force that going on from `step` would undo."""
+    standing_now = standing(decisions)
+    return [line["step"] for line in standing_now if line["kind"] == "amend" and line["step"] > step]
+
+
 def start_decision(recipe: Recipe) -> dict[str, Any]:
     """The line with which a run begins; its time is for the writer to add."""
     return {

@@ -27,7 +27,7 @@ from linly.data.first_records import check_first_records
 from linly.data.held_out import held_out_documents
 from linly.data.shards import list_shards
 from linly.data.types import Document, Segment, Shard, ShardList
-from linly.errors import CheckpointError
+from linly.errors import CheckpointError, LinlyError
 from linly.files import inside, publish, publish_text, sha256_file
 from linly.modeling.load import hash_weights
 from linly.runs import RunFolder
@@ -168,6 +168,36 @@ def read_later_lists(run: RunFolder, course: Course) -> dict[str, tuple[ShardLis
         source: tuple(_read_later_list(run, source, relisted) for relisted in lists)
         for source, lists in sorted(course.relisted.items())
     }
+
+
+def newest_lists(
+    run: RunFolder, course: Course, sources: Iterable[str]
+) -> dict[str, tuple[Shard, ...]]:
+    """The list of shards of each of these sources that was made last."""
+    later = read_later_lists(run, course)
+    first = read_shards(run, (source for source in sources if source not in later))
+    return first | {name: later[name][-1].shards for name in sources if name in later}
+
+
+def unlisted_shards(run: RunFolder, recipe: Recipe, course: Course) -> list[str]:
+    """A warning for each source that more shards match than the run has listed.
+
+    What is missing from a list is no business of this: the stream stops where it needs it.
+    """
+    found = []
+    for source, known in newest_lists(run, course, sorted(recipe.curriculum.sources)).items():
+        corpus = recipe.corpora[recipe.curriculum.sources[source][1].corpus]
+        try:
+            listed = list_shards(corpus, recipe.data_root)
+        except LinlyError:
+            continue
+        num_new = len({shard.path for shard in listed} - {shard.path for shard in known})
+        if num_new:
+            found.append(
+                f"source {source}: {num_new:,} new shards match its corpus file, ignored until "
+                f"`linly amend {run.path} --relist {source}`"
+            )
+    return found
 
 
 def _read_later_list(run: RunFolder, source: str, relisted: Relisted) -> ShardList:

@@ -6,9 +6,10 @@ the rest is refused, because the run would no longer be what its name says.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from pathlib import Path
 from typing import Any
 
 import orjson
@@ -16,7 +17,7 @@ import orjson
 from linly.config.curriculum import Curriculum
 from linly.config.recipe import Recipe
 from linly.data.decisions import Course, curriculum_form
-from linly.errors import ConfigError
+from linly.errors import CheckpointError, ConfigError
 
 FREE = (
     "name",
@@ -102,6 +103,37 @@ def _unnamed(curriculum: Curriculum) -> Curriculum:
     return curriculum.model_copy(update={"name": ""})
 
 
+def kept_amendments(run: Path, lost: Sequence[int], *, step: int, is_asked_for: bool) -> list[str]:
+    """What to say of amendments that going back undoes.
+
+    Args:
+        run: The run's folder.
+        lost: Steps at which they were made.
+        step: That the run goes back to.
+        is_asked_for: By `--resume`.
+
+    Raises:
+        CheckpointError: Nobody asked to go back: a later checkpoint is torn.
+    """
+    if lost and not is_asked_for:
+        raise CheckpointError(
+            f"{run}: the run was amended at step {lost[-1]}, but its newest whole checkpoint is of "
+            f"step {step}, where that does not hold: bring the later checkpoint back, or give the "
+            f"amendment up with --resume step-{step} (it can be made again from there)"
+        )
+    return [f"the amendment made at step {place} no longer holds" for place in lost]
+
+
+def curriculum_notice(given: Recipe, recipe: Recipe) -> list[str]:
+    """What to say where a recipe names a curriculum that an amendment has replaced."""
+    if given.curriculum == recipe.curriculum:
+        return []
+    return [
+        f"the run was amended since its recipe's curriculum {given.curriculum.name}: it goes on "
+        f"with {recipe.curriculum.name}, as in {recipe.run / 'curriculum.yaml'}"
+    ]
+
+
 def plain_before(saved: Mapping[str, Any], course: Course) -> dict[str, Any]:
     """A checkpoint's recipe with the curriculum that has been put in force since.
 
@@ -130,11 +162,10 @@ def recorded_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     if refused:
         lines = "\n".join(f"  {change}" for change in refused)
         is_future = all(_under(change.key, ("curriculum",)) for change in refused)
-        amend = "`linly amend RUN CURRICULUM` changes the run's future; " if is_future else ""
+        amend = "Go on with it by `linly amend RUN CURRICULUM`, or take" if is_future else "Take"
         raise ConfigError(
-            f"the run has another recipe; before -> now:\n{lines}\n{amend}"
-            "take these changes back to resume, or start another run with run=PATH (its model= "
-            "may be an export of this one)"
+            f"the run has another recipe; before -> now:\n{lines}\n{amend} these changes back to "
+            "resume, or start another run with run=PATH (its model= may be an export of this one)"
         )
     return [change for change in changes if _under(change.key, RECORDED)]
 

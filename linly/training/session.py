@@ -15,7 +15,7 @@ from transformers.utils.logging import disable_progress_bar
 from linly.config.recipe import Recipe
 from linly.config.settings import Trainable
 from linly.curriculum.plan import Batch, valid_world_sizes
-from linly.data.decisions import Course, fold, follow, start_decision
+from linly.data.decisions import Course, fold, follow, lost_amendments, start_decision
 from linly.errors import CheckpointError, ConfigError, LinlyError
 from linly.modeling.load import check_vocabulary, load_model
 from linly.modeling.trainable import make_trainable
@@ -27,13 +27,27 @@ from linly.training.engine import Engine
 from linly.training.environment import describe_machine, describe_versions
 from linly.training.evaluation import Evaluator, prepare_held_out
 from linly.training.flops import flops_per_token, peak_flops
-from linly.training.frozen import freeze, model_identity, read_held_out, write_recipe
+from linly.training.frozen import (
+    freeze,
+    model_identity,
+    read_held_out,
+    unlisted_shards,
+    write_recipe,
+)
 from linly.training.guards import Guards
 from linly.training.manifest import step_of
 from linly.training.new_pieces import NewPieces
 from linly.training.processes import Processes
 from linly.training.randomness import seed_random_states
-from linly.training.resume import Change, in_force, plain_before, plain_recipe, recorded_changes
+from linly.training.resume import (
+    Change,
+    curriculum_notice,
+    in_force,
+    kept_amendments,
+    plain_before,
+    plain_recipe,
+    recorded_changes,
+)
 from linly.training.stored import read_state
 
 STATE_VERSION = 2
@@ -51,6 +65,7 @@ class Session:
         latest: The last evaluation, by source.
         evaluated_step: Of the last evaluation; None before the first.
         data_state: Of the loader, where the stream of rows goes on; None at the start.
+        notices: What should be known of this start.
     """
 
     recipe: Recipe
@@ -69,6 +84,7 @@ class Session:
     latest: dict[str, Any] = field(default_factory=dict)
     evaluated_step: int | None = None
     data_state: dict[str, Any] | None = None
+    notices: list[str] = field(default_factory=list)
 
     def event(self, kind: str, text: str, **details: Any) -> None:
         """Add a line to events.jsonl."""
@@ -198,16 +214,24 @@ def prepare(
     checkpoints = Checkpoints(run.checkpoints, processes, recipe.checkpoint)
     folder = checkpoints.newest() if resume_step is None else checkpoints.of_step(resume_step)
     state = None if folder is None else read_state(folder)
+    notices: list[str] = []
     if state is None:
         _begin(recipe, run, model, tokenizer, processes)
         course = fold([start_decision(recipe)])
     else:
         _check_version(run, state)
-        course = fold(read_decisions(run, processes), step=state["step"])
-        recipe = in_force(recipe, course)
+        decisions = read_decisions(run, processes)
+        lost = lost_amendments(decisions, state["step"])
+        is_asked_for = resume_step is not None
+        notices = kept_amendments(run.path, lost, step=state["step"], is_asked_for=is_asked_for)
+        course = fold(decisions, step=state["step"])
+        given, recipe = recipe, in_force(recipe, course)
+        notices += curriculum_notice(given, recipe)
         changes = _check_same_run(recipe, course, run, state, identity)
         aside = [] if resume_step is None else checkpoints.set_aside_after(resume_step)
         _rewind(recipe, run, processes, state, changes, aside)
+        if processes.is_first:
+            notices += unlisted_shards(run, recipe, course)
     engine = _make_engine(recipe, model, processes, tokenizer)
     seed_random_states(recipe.data.seed, rank=processes.rank)
     session = Session(
@@ -227,9 +251,12 @@ def prepare(
         ),
         Guards(recipe.guards),
         _make_books(course, engine, processes, NewPieces.of_model(model, tokenizer)),
+        notices=notices,
     )
     if folder is not None and state is not None:
         session.load(folder, state)
+    for text in notices:
+        session.event("notice", text)
     return session
 
 

@@ -93,6 +93,8 @@ class Trainer:
         with self._processes.together("opening what the run shows"):
             if self._processes.is_first:
                 self._display = Display(session, is_quiet=is_quiet)
+                for text in session.notices:
+                    self._display.warning(text)
         self._step_began = time.monotonic()
 
     def run(self) -> Outcome:
