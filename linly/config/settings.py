@@ -125,6 +125,11 @@ def _trainable(value: Any) -> Any:
     return {"kind": value}
 
 
+def _activation_checkpointing(value: Any) -> Any:
+    """Spell out `true` as full and `false` as none."""
+    return {True: "full", False: "none"}[value] if isinstance(value, bool) else value
+
+
 class TrainingSettings(Model):
     """The optimizer and how a step is made.
 
@@ -135,6 +140,14 @@ class TrainingSettings(Model):
         clip: Largest norm of a step's gradient.
         micro_batch: Rows that a rank computes at once.
         trainable: What trains; the rest of the model is frozen.
+        activation_checkpointing: What is computed again in backward to save memory: `full` (all
+            but each layer's input), `selective` (the wide matrix products and what is cheap) or
+            `none`. `true` and `false` are full and none.
+        attention_backend: Of documents; `auto` takes the fastest that the device has.
+        loss: Its form; `plain` makes all logits at once, the others a part at a time.
+        compile: Compile each layer of the model with torch's compiler, at its first step.
+        reduce_bucket_size: Gradients that are reduced over ranks at once, in numbers.
+        allgather_bucket_size: Weights that are gathered from ranks at once, in numbers.
         collective_timeout_s: A rank that the others wait for this long ends the job, and is named.
     """
 
@@ -148,13 +161,19 @@ class TrainingSettings(Model):
     clip: Positive = 1.0
     micro_batch: Count = 4
     trainable: Trainable = Trainable()
-    activation_checkpointing: Switch = True
+    activation_checkpointing: Literal["full", "selective", "none"] = "full"
+    attention_backend: Literal["auto", "sdpa", "flex", "varlen", "eager"] = "auto"
+    loss: Literal["auto", "plain", "chunked", "liger"] = "auto"
+    compile: Switch = False
+    reduce_bucket_size: Count = 200_000_000
+    allgather_bucket_size: Count = 200_000_000
     collective_timeout_s: Positive = 1800.0
 
     @classmethod
     def from_file_form(cls, value: dict[str, Any]) -> dict[str, Any]:
-        """Spell out the short forms of `trainable`."""
-        return value | {key: _trainable(value[key]) for key in ("trainable",) if key in value}
+        """Spell out the short forms."""
+        forms = {"trainable": _trainable, "activation_checkpointing": _activation_checkpointing}
+        return value | {key: form(value[key]) for key, form in forms.items() if key in value}
 
 
 class CheckpointSettings(Model):

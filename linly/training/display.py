@@ -40,8 +40,9 @@ class Display:
         if session.step:
             self.message(f"resumed after step {session.step}")
         count = count_trained(session.engine.module)
-        session.event("model", f"training {count}", trained=count.trained, parameters=count.total)
-        self.message(f"training {count}")
+        text = f"training {count}; {session.engine.description}"
+        session.event("model", text, trained=count.trained, parameters=count.total)
+        self.message(text)
 
     def step(self, metrics: dict[str, Any], *, bad_records: int) -> None:
         """Show a step, and the alarms that it raises."""

@@ -30,7 +30,9 @@ from transformers import PreTrainedModel
 
 from linly.config.settings import TrainingSettings
 from linly.data.loader import MicroBatch
-from linly.training.losses import target_nll
+from linly.modeling.attention import choose_attention, document_bounds, set_attention
+from linly.modeling.recompute import checkpoint_activations, compile_layers
+from linly.training.objective import Objective, choose_loss
 from linly.training.stored import MOMENTS
 
 
@@ -65,8 +67,11 @@ class Engine:
         _no_helper_builds()
         logger.setLevel(logging.ERROR)
         _quiet_known_warnings()
-        if training.activation_checkpointing:
-            model.activation_checkpointing_enable({"use_reentrant": False})
+        device = torch.device(get_accelerator().current_device_name())
+        self._usual_attention = model.config._attn_implementation
+        self._attention = choose_attention(training.attention_backend, model, device)
+        set_attention(model, self._attention)
+        checkpoint_activations(model, training.activation_checkpointing)
         model.train()
         stored = _move_weights(model)
         optimizer = torch.optim.AdamW(
@@ -77,21 +82,32 @@ class Engine:
             fused=True,
         )
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
-            model=model,
+            model=Objective(model, uses_bounds=self._attention == "varlen"),
             optimizer=optimizer,
             config=deepspeed_config(training, accumulation=accumulation),
         )
         self._accumulation = accumulation
         self._world_size = int(torch.distributed.get_world_size())
         self._micro_batches = 0
+        objective = self._engine.module
+        objective.loss, self._loss_note = choose_loss(training.loss, objective, self.device)
+        if training.compile:
+            compile_layers(model)
         self._create_moments()
         self._set_masters(stored)
 
     @property
     def module(self) -> PreTrainedModel:
         """The model itself, BF16, the same on all ranks."""
-        module: PreTrainedModel = self._engine.module
-        return module
+        model: PreTrainedModel = self._engine.module.model
+        return model
+
+    @property
+    def description(self) -> str:
+        """How a step is computed: what was chosen, and why where it is not what was asked for."""
+        loss = self._engine.module.loss
+        note = f" ({self._loss_note})" if self._loss_note else ""
+        return f"attention {self._attention}, loss {loss}{note}"
 
     @property
     def device(self) -> torch.device:
@@ -101,8 +117,8 @@ class Engine:
     def accumulate(self, batch: MicroBatch, *, step_targets: int) -> torch.Tensor:
         """Forward and backward of one micro-batch.
 
-        DeepSpeed averages over micro-batches and ranks, while a loss here is per token of the
-        whole global batch: each micro-batch's sum is scaled so that the two agree.
+        DeepSpeed averages over ranks, while a loss here is per token of the whole global batch:
+        each micro-batch's sum is scaled so that the two agree. Nothing here waits for the device.
 
         Args:
             batch: Moved to the model's device here.
@@ -112,17 +128,24 @@ class Engine:
             float32 [micro_batch], summed negative log-likelihood of each row.
         """
         assert self._micro_batches < self._accumulation, "a step has no more micro-batches"
-        ids, labels, position_ids = (
-            tensor.to(self.device, non_blocking=True)
-            for tensor in (batch.ids, batch.labels, batch.position_ids)
+        bounds = document_bounds(batch.position_ids) if self._attention == "varlen" else None
+        losses = self._engine(
+            *map(self._moved, (batch.ids, batch.labels, batch.position_ids)),
+            None if bounds is None else self._moved(bounds),
+            self._world_size / max(1, step_targets),
         )
-        losses = target_nll(self._engine, ids, labels, position_ids)
-        scale = self._world_size * self._accumulation / max(1, step_targets)
-        self._engine.backward(losses.sum() * scale)
+        self._engine.backward(losses.weighted, scale_wrt_gas=False)
         self._micro_batches += 1
         if self._micro_batches < self._accumulation:
             self._engine.step()  # counts the micro-batch; the weights move at the last one
-        return losses.detach().sum(dim=1)
+        rows: torch.Tensor = losses.rows
+        return rows
+
+    def _moved(self, tensor: torch.Tensor) -> torch.Tensor:
+        """On the model's device, without waiting for it: that takes pinned memory."""
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
 
     def step(self, *, lr: float) -> StepResult:
         """Clip and apply the accumulated gradients, unless they are not finite."""
@@ -150,10 +173,12 @@ class Engine:
     def evaluating(self) -> Iterator[PreTrainedModel]:
         """The model in evaluation mode without gradients."""
         self.module.train(False)
+        self.module.set_attn_implementation(self._usual_attention)  # generation needs a cache
         try:
             with torch.no_grad():
                 yield self.module
         finally:
+            set_attention(self.module, self._attention)
             self.module.train()
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
@@ -253,6 +278,8 @@ def deepspeed_config(training: TrainingSettings, *, accumulation: int) -> dict[s
             "contiguous_gradients": True,
             "overlap_comm": torch.cuda.is_available(),
             "reduce_scatter": True,
+            "reduce_bucket_size": training.reduce_bucket_size,
+            "allgather_bucket_size": training.allgather_bucket_size,
         },
         "steps_per_print": None,
     }

@@ -20,10 +20,11 @@ from linly.errors import CheckpointError, ConfigError, DataError, TrainingError
 from linly.modeling.load import init_model
 from linly.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
-from linly.training import engine as engine_module
 from linly.training.export import assemble, export_run, open_checkpoints, parse_run
 from linly.training.generate import Sampling, apply_template, generate_texts, open_model
+from linly.training.losses import Losses
 from linly.training.manifest import verified
+from linly.training.objective import Objective
 from linly.training.processes import Processes
 from linly.training.session import check_world_size
 from linly.training.trainer import Outcome, train
@@ -154,20 +155,20 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[range], None]]
     """A function that makes the loss NaN in steps of a range; micro-batches are counted."""
     calls = 0
     steps = range(0)
-    real = engine_module.target_nll
+    real = Objective.forward
 
-    def sick(*arguments: Any) -> torch.Tensor:
+    def sick(*arguments: Any) -> Losses:
         nonlocal calls
         step = calls // 4 + 1
         calls += 1
-        losses: torch.Tensor = real(*arguments)
-        return losses * float("nan") if step in steps else losses
+        losses = real(*arguments)
+        return Losses(*(loss * float("nan") for loss in losses)) if step in steps else losses
 
     def choose(chosen: range) -> None:
         nonlocal steps
         steps = chosen
 
-    monkeypatch.setattr(engine_module, "target_nll", sick)
+    monkeypatch.setattr(Objective, "forward", sick)
     yield choose
 
 

@@ -1,0 +1,169 @@
+"""Attention limited to documents, by the fastest means that the device has.
+
+    backend   on          how documents stay apart
+    sdpa      everywhere  a mask over all pairs of positions, made by transformers
+    eager     everywhere  likewise, with all scores in memory
+    flex      CUDA        a block mask, made by transformers; its kernel is compiled at first use
+    varlen    CUDA        torch's flash attention over documents laid end to end; no mask at all
+
+sdpa, eager and flex read the documents off `position_ids` that start again at 0. varlen gets the
+documents' bounds instead: transformers' own flash attention reads them off `position_ids` only for
+a single row, and attends across documents in a batch of more.
+"""
+
+from __future__ import annotations
+
+import importlib
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from transformers import AttentionInterface, PreTrainedModel
+
+from linly.errors import ConfigError
+
+VARLEN = "linly_varlen"
+IMPLEMENTATIONS = {"sdpa": "sdpa", "flex": "flex_attention", "varlen": VARLEN, "eager": "eager"}
+"""Backend -> transformers' name of it."""
+_FLASH_CAPABILITY = (8, 0)
+"""Compute capability (Ampere) from which torch has flash attention."""
+
+
+def _find_kernel() -> Callable[..., torch.Tensor] | None:
+    """Torch's attention over documents laid end to end, which 2.10 brought and 2.11 made final."""
+    try:
+        module = importlib.import_module("torch.nn.attention.varlen")
+    except ImportError:
+        return None
+    kernel: Callable[..., torch.Tensor] = module.varlen_attn
+    return kernel if "scale" in inspect.signature(kernel).parameters else None
+
+
+varlen_kernel = _find_kernel()
+
+
+def choose_attention(asked: str, model: PreTrainedModel, device: torch.device) -> str:
+    """The backend for `training.attention_backend`.
+
+    On a CPU that is what transformers takes for the model, sdpa for nearly all: there it is both
+    the fastest and exact. On CUDA it is varlen where torch has it, else flex.
+
+    Raises:
+        ConfigError: What was asked for is not to be had on this device.
+    """
+    if asked == "auto":
+        if device.type == "cuda" and not _takes_default(model):
+            return "flex" if _varlen_obstacle(device) else "varlen"
+        default = model.config._attn_implementation
+        return next((ours for ours, theirs in IMPLEMENTATIONS.items() if theirs == default), "sdpa")
+    obstacle = {"flex": _flex_obstacle, "varlen": _varlen_obstacle}.get(asked)
+    why = obstacle(device) if obstacle else None
+    if why:
+        raise ConfigError(
+            f"training.attention_backend: found {asked}, but {why}; allowed here: auto, sdpa, eager"
+        )
+    return asked
+
+
+def set_attention(model: PreTrainedModel, backend: str) -> None:
+    """Make a model attend by a backend.
+
+    Raises:
+        ConfigError: This kind of model does not know it.
+    """
+    try:
+        model.set_attn_implementation(IMPLEMENTATIONS[backend])
+    except (ValueError, ImportError) as error:
+        raise ConfigError(
+            f"training.attention_backend: {backend} does not go with this model: {error}; "
+            "take auto, sdpa or eager"
+        ) from error
+
+
+def document_bounds(position_ids: torch.Tensor) -> torch.Tensor:
+    """Where documents begin, rows laid end to end, and where the last one ends.
+
+    Args:
+        position_ids: int64 [rows, positions], on the CPU (on a GPU this would wait for it).
+
+    Returns:
+        int32 [documents + 1].
+    """
+    flat = position_ids.flatten()
+    starts = (flat == 0).nonzero().flatten()
+    return torch.cat([starts, starts.new_tensor([len(flat)])]).to(torch.int32)
+
+
+def varlen_attention(
+    module: torch.nn.Module,
+    query: torch.Tensor,
+    key: torch.Tensor,
+    value: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    *,
+    cu_seq_lens_q: torch.Tensor,
+    scaling: float | None = None,
+    dropout: float = 0.0,
+    **others: Any,
+) -> tuple[torch.Tensor, None]:
+    """Attention over documents laid end to end, in transformers' form.
+
+    Args:
+        module: The attention layer.
+        query: [rows, heads, positions, head size].
+        key: [rows, key-value heads, positions, head size].
+        value: As the key.
+        attention_mask: None; bounds take its place.
+        cu_seq_lens_q: int32 [documents + 1], `document_bounds`.
+        scaling: Of the scores.
+        dropout: 0.
+        others: What transformers gives to every backend.
+
+    Returns:
+        [rows, positions, heads, head size], and no weights.
+    """
+    assert attention_mask is None and dropout == 0.0
+    if others.get("sliding_window") is not None or others.get("softcap") is not None:
+        raise ConfigError(
+            "training.attention_backend: varlen does not know the sliding window or capped scores "
+            "of this model; take flex or eager"
+        )
+    assert varlen_kernel is not None
+    rows, heads, positions, size = query.shape
+    flat = [
+        tensor.transpose(1, 2).reshape(rows * positions, tensor.shape[1], size)
+        for tensor in (query, key, value)
+    ]
+    options: dict[str, Any] = {"window_size": (-1, 0), "scale": scaling}  # causal
+    if "enable_gqa" in inspect.signature(varlen_kernel).parameters:
+        options["enable_gqa"] = True
+    # No document is longer than a row; this bound is the same at every step.
+    output = varlen_kernel(*flat, cu_seq_lens_q, cu_seq_lens_q, positions, positions, **options)
+    return output.view(rows, positions, heads, size), None
+
+
+def _takes_default(model: PreTrainedModel) -> bool:
+    """Whether a model's attention is more than causal, which only its own default surely does."""
+    config = model.config
+    windowed = getattr(config, "sliding_window", None) is not None
+    return windowed or getattr(config, "attn_logit_softcapping", None) is not None
+
+
+def _varlen_obstacle(device: torch.device) -> str | None:
+    if device.type != "cuda":
+        return f"varlen needs CUDA and this is {device.type}"
+    if varlen_kernel is None:
+        return f"varlen needs torch 2.11 or newer and this is {torch.__version__}"
+    if torch.cuda.get_device_capability(device) < _FLASH_CAPABILITY:
+        return f"varlen needs an Ampere GPU or newer and this is {torch.cuda.get_device_name()}"
+    return None
+
+
+def _flex_obstacle(device: torch.device) -> str | None:
+    if device.type != "cuda":
+        return f"flex has a gradient on CUDA only and this is {device.type}"
+    return None
+
+
+AttentionInterface.register(VARLEN, varlen_attention)
