@@ -38,6 +38,9 @@ LOGS = ("metrics", "evaluations", "events", "samples", "quarantine", "decisions"
 KEPT_WHOLE = frozenset({"decisions"})
 """Logs that going back to a step leaves alone: what was decided stays decided."""
 
+EVALUATION_LOGS = frozenset({"evaluations", "samples"})
+"""Logs that an evaluation writes."""
+
 ROW_SCHEMA = pa.schema(
     [
         pa.field("row", pa.int64(), nullable=False),
@@ -283,17 +286,23 @@ class RunFolder:
 
     # -- going back, and getting it onto the disk ----------------------------------------------
 
-    def truncate(self, step: int) -> None:
+    def truncate(self, step: int, *, evaluated_step: int | None = None) -> None:
         """Forget everything after `step` (-1: all), and every half-written last line.
 
         Call it holding the lock, when a checkpoint of `step` is resumed.
+
+        Args:
+            step: The last that counts.
+            evaluated_step: The last whose evaluation counts, where that is an earlier one: a later
+                one is made again.
         """
         self.close()
+        evaluated_step = step if evaluated_step is None else evaluated_step
         for name in LOGS:
             path = self._log(name)
             _cut_half_line(path)
             if name not in KEPT_WHOLE:
-                self._truncate_log(path, step)
+                self._truncate_log(path, evaluated_step if name in EVALUATION_LOGS else step)
         self._truncate_rows(step)
         fsync_directory(self.path)
 

@@ -7,12 +7,13 @@ changes::
     {"step": 0,  "kind": "start",  "row": 0, "sequence_length": ..., "curriculum": {...},
                  "corpora": {...}}
     {"step": 20, "kind": "guard",  "row": 160, "group": "english", "before": 0, "after": 1, ...}
-    {"step": 40, "kind": "resume", "changes": [...], "set_aside": [...]}
+    {"step": 40, "kind": "resume", "evaluated_step": 40, "changes": [...], "set_aside": [...]}
     {"step": 40, "kind": "amend",  "row": 320, "curriculum": {...}, "corpora": {...},
                  "relisted": {source: {"from_epoch": ..., "file": ..., "sha256": ...}}}
 
 A run may go back to a checkpoint, and the log is never cut. So a line at some step voids every
-earlier line of a later step: the run has left that future (`standing`).
+earlier line of a later step: the run has left that future (`standing`). A resume also voids what
+guards made of evaluations that the checkpoint does not know: they are made again.
 
 To add a kind of decision:
 
@@ -113,10 +114,9 @@ class Course:
             for group in sorted(set(group_of.values()))
         }
 
-    def levels_at(self, row: int, *, before: bool = False) -> Mapping[str, int]:
-        """The levels in force at a row, or up to it; a group that is missing is at 0."""
-        last = row - 1 if before else row
-        return next((levels for start, levels in reversed(self.levels) if start <= last), {})
+    def levels_at(self, row: int) -> Mapping[str, int]:
+        """The levels in force at a row; a group that is missing is at 0."""
+        return next((levels for start, levels in reversed(self.levels) if start <= row), {})
 
     def with_curriculum(self, row: int, curriculum: Curriculum) -> Course:
         """The course with another curriculum from `row` on.
@@ -175,6 +175,13 @@ def fold(decisions: Iterable[Decision], *, step: int | None = None) -> Course:
     return course
 
 
+def _voids(line: Decision, earlier: Decision) -> bool:
+    """Whether a line takes the run back to before an earlier one."""
+    if line.get("kind") == "resume" and earlier.get("kind") == "guard":
+        return bool(earlier["step"] > (line["evaluated_step"] or 0))
+    return bool(earlier["step"] > line["step"])
+
+
 def follow(course: Course, line: Decision) -> Course:
     """The course after one more decision."""
     return _FOLDS[line["kind"]](course, line)
@@ -191,7 +198,7 @@ def standing(decisions: Iterable[Decision], *, step: int | None = None) -> list[
     for line in decisions:
         if line.get("kind") == "start":
             kept = []
-        kept = [earlier for earlier in kept if earlier["step"] <= line["step"]]
+        kept = [earlier for earlier in kept if not _voids(line, earlier)]
         kept.append(line)
     return [line for line in kept if step is None or line["step"] <= step]
 
@@ -199,7 +206,9 @@ def standing(decisions: Iterable[Decision], *, step: int | None = None) -> list[
 def lost_amendments(decisions: Iterable[Decision], step: int) -> list[int]:
     """Steps of the amendments in force that going on from `step` would undo."""
     standing_now = standing(decisions)
-    return [line["step"] for line in standing_now if line["kind"] == "amend" and line["step"] > step]
+    return [
+        line["step"] for line in standing_now if line["kind"] == "amend" and line["step"] > step
+    ]
 
 
 def start_decision(recipe: Recipe) -> dict[str, Any]:
@@ -211,6 +220,16 @@ def start_decision(recipe: Recipe) -> dict[str, Any]:
         "sequence_length": recipe.data.sequence_length,
         **curriculum_form(recipe.curriculum, recipe.corpora),
     }
+
+
+def resume_decision(step: int, *, evaluated_step: int | None) -> dict[str, Any]:
+    """The line with which a run goes on from a checkpoint.
+
+    Args:
+        step: Of the checkpoint.
+        evaluated_step: Of the last evaluation that it knows.
+    """
+    return {"step": step, "kind": "resume", "evaluated_step": evaluated_step}
 
 
 def curriculum_form(curriculum: Curriculum, corpora: Mapping[str, Corpus]) -> dict[str, Any]:

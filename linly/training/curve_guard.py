@@ -65,7 +65,7 @@ class GuardDecision:
             f"{self.group} {moved} step {self.after} of {guard.steps} towards {percent(guard.cap)}"
         )
         if self.bits_per_byte is None or self.baseline is None:
-            return f"{head}: {guard.source} has no bits per byte from before the first step"
+            return f"{head}: {guard.source} has no bits per byte to compare"
         rise = self.bits_per_byte / self.baseline - 1
         return (
             f"{head}: {guard.source} at {self.bits_per_byte:.4f} bits per byte, {rise:+.2%} since "

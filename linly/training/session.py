@@ -15,7 +15,14 @@ from transformers.utils.logging import disable_progress_bar
 from linly.config.recipe import Recipe
 from linly.config.settings import Trainable
 from linly.curriculum.plan import Batch, valid_world_sizes
-from linly.data.decisions import Course, fold, follow, lost_amendments, start_decision
+from linly.data.decisions import (
+    Course,
+    fold,
+    follow,
+    lost_amendments,
+    resume_decision,
+    start_decision,
+)
 from linly.errors import CheckpointError, ConfigError, LinlyError
 from linly.modeling.load import check_vocabulary, load_model
 from linly.modeling.trainable import make_trainable
@@ -224,12 +231,13 @@ def prepare(
         lost = lost_amendments(decisions, state["step"])
         is_asked_for = resume_step is not None
         notices = kept_amendments(run.path, lost, step=state["step"], is_asked_for=is_asked_for)
-        course = fold(decisions, step=state["step"])
+        resume = resume_decision(state["step"], evaluated_step=state["evaluated_step"])
+        course = fold([*decisions, resume])
         given, recipe = recipe, in_force(recipe, course)
         notices += curriculum_notice(given, recipe)
         changes = _check_same_run(recipe, course, run, state, identity)
         aside = [] if resume_step is None else checkpoints.set_aside_after(resume_step)
-        _rewind(recipe, run, processes, state, changes, aside)
+        _rewind(recipe, run, processes, state, resume, changes, aside)
         if processes.is_first:
             notices += unlisted_shards(run, recipe, course)
     engine = _make_engine(recipe, model, processes, tokenizer)
@@ -336,6 +344,7 @@ def _rewind(
     run: RunFolder,
     processes: Processes,
     state: dict[str, Any],
+    resume: dict[str, Any],
     changes: list[Change],
     aside: list[str],
 ) -> None:
@@ -346,19 +355,17 @@ def _rewind(
     """
     with processes.together("rewinding the run folder"):
         if processes.is_first:
-            run.truncate(state["step"])
+            run.truncate(state["step"], evaluated_step=state["evaluated_step"])
             write_recipe(run, recipe)
     parts = [f"resumed after step {state['step']}", *map(str, changes)]
     parts += [f"set aside {name}" for name in aside]
     if processes.is_first:
         decision = {
-            "step": state["step"],
             "time": time.time(),
-            "kind": "resume",
             "changes": [change.to_json() for change in changes],
             "set_aside": aside,
         }
-        run.append("decisions", decision)
+        run.append("decisions", resume | decision)
     _record_start(run, processes, state["step"], "resume", "; ".join(parts))
 
 

@@ -309,7 +309,7 @@ class Trainer:
         """Let the curriculum's guards act on the evaluation just made; a collective.
 
         Only evaluations at their interval count, so that where a run was interrupted changes
-        nothing. Taking a decision again, after a resume, gives what holds already and no new line.
+        nothing.
 
         Returns:
             Whether other rows follow than were planned.
@@ -321,7 +321,7 @@ class Trainer:
         row, course = step * self._recipe.data.global_batch, session.course
         decisions = guard_decisions(
             course.curriculum,
-            course.levels_at(row, before=True),
+            course.levels_at(row),
             session.baseline,
             session.latest,
         )
@@ -329,7 +329,7 @@ class Trainer:
         for decision, line in zip(decisions, self._processes.gather_json(mine)[0], strict=True):
             if decision.is_news:
                 session.event("guard", str(decision), group=decision.group, level=decision.after)
-            if line["after"] != course.levels_at(row).get(decision.group, 0):
+            if line["after"] != line["before"]:
                 session.decide(line)
         return session.course is not course
 
