@@ -144,10 +144,11 @@ def varlen_attention(
 
 
 def _takes_default(model: PreTrainedModel) -> bool:
-    """Whether a model's attention is more than causal, which only its own default surely does."""
+    """Whether a model's attention is more than causal, or cannot be exchanged."""
     config = model.config
     windowed = getattr(config, "sliding_window", None) is not None
-    return windowed or getattr(config, "attn_logit_softcapping", None) is not None
+    capped = getattr(config, "attn_logit_softcapping", None) is not None
+    return windowed or capped or not getattr(model, "_supports_attention_backend", False)
 
 
 def _varlen_obstacle(device: torch.device) -> str | None:

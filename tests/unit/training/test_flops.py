@@ -1,0 +1,73 @@
+"""The arithmetic of a step, against values worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from linly.training.flops import flops_per_token, peak_flops
+
+
+def llama2_7b(*, pieces: int, tied: bool = False) -> LlamaForCausalLM:
+    config = LlamaConfig(
+        vocab_size=pieces,
+        hidden_size=4096,
+        intermediate_size=11008,
+        num_hidden_layers=32,
+        num_attention_heads=32,
+        tie_word_embeddings=tied,
+    )
+    with torch.device("meta"):
+        return LlamaForCausalLM(config)
+
+
+def test_llama2_7b_takes_six_operations_a_weight_and_those_of_causal_attention() -> None:
+    """6,738,415,616 weights less the 32,000 x 4,096 that are looked up; 6 x 32 x 4,096 x 2,048."""
+    model = llama2_7b(pieces=32_000)
+    assert sum(p.numel() for p in model.parameters()) == 6_738_415_616
+    assert flops_per_token(model, sequence_length=2048) == 39_644_061_696 + 1_610_612_736
+
+
+def test_the_characters_added_to_it_count_in_the_output_layer_alone() -> None:
+    grown = flops_per_token(llama2_7b(pieces=40_076), sequence_length=2048)
+    assert grown - flops_per_token(llama2_7b(pieces=32_000), sequence_length=2048) == (
+        6 * 8_076 * 4_096
+    )
+
+
+def test_a_tied_embedding_counts_once() -> None:
+    tied = flops_per_token(llama2_7b(pieces=32_000, tied=True), sequence_length=2048)
+    assert tied == flops_per_token(llama2_7b(pieces=32_000), sequence_length=2048)
+
+
+def test_attention_grows_with_the_row_and_nothing_else_does() -> None:
+    model = llama2_7b(pieces=32_000)
+    long, short = (flops_per_token(model, sequence_length=n) for n in (4096, 2048))
+    assert long - short == 1_610_612_736
+
+
+def test_a_frozen_weight_takes_four() -> None:
+    model = llama2_7b(pieces=32_000)
+    whole = flops_per_token(model, sequence_length=2048)
+    model.lm_head.requires_grad_(False)
+    assert whole - flops_per_token(model, sequence_length=2048) == 2 * 32_000 * 4_096
+
+
+@pytest.mark.parametrize(
+    ("name", "peak"),
+    [
+        ("NVIDIA H200", 989e12),
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA A100-SXM4-80GB", 312e12),
+        ("NVIDIA H20", None),
+        ("NVIDIA A10", None),
+    ],
+)
+def test_the_peak_is_the_data_sheets(
+    name: str, peak: float | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
+    assert peak_flops(torch.device("cuda")) == peak
+    assert peak_flops(torch.device("cpu")) is None
