@@ -39,7 +39,9 @@ FREE = (
     "training.allgather_bucket_size",
     "training.collective_timeout_s",
     "checkpoint",
-    "evaluation",
+    "evaluation.max_documents",
+    "evaluation.prompts",
+    "evaluation.max_new_tokens",
     "alarms",
     "wandb",
     "corpora.*.read_attempts",
@@ -54,6 +56,7 @@ RECORDED = (
     "training.betas",
     "training.eps",
     "training.clip",
+    "evaluation.every",  # a guarded curve decides at evaluations
     "guards",
     "corpora.*.max_bad_fraction",
     "corpora.*.damaged_shards",

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from linly.config.recipe import Recipe, load_recipe
-from linly.data.decisions import Course, fold
+from linly.data.decisions import Course, fold, resume_decision
 from linly.runs import RunFolder
 from linly.training.manifest import verified
 from linly.training.stored import read_state
@@ -60,7 +60,8 @@ def standpoint(run: RunFolder, *, step: int | None = None) -> Standpoint:
     """
     folder, _ = verified(run.checkpoints, step)
     state = read_state(folder)
-    course = fold(run.read("decisions"), step=state["step"])
+    here = resume_decision(state["step"], evaluated_step=state["evaluated_step"])
+    course = fold([*run.read("decisions"), here])
     data = state["data"]
     used = {share.corpus for _, share in course.curriculum.sources.values()}
     corpora = {name: course.corpora[name] for name in sorted(used)}
