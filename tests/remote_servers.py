@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+import pytest
+
+from linly.storage.remote import file_system
 
 _RANGE = re.compile(r"bytes=(\d+)-(\d+)")
 
@@ -21,12 +25,14 @@ class Faults:
         short: Byte positions at which a body ends as if it were whole, once each.
         statuses: Answers in place of the next requests.
         always: An answer in place of every request.
+        hangs_up: Every connection is closed without an answer.
     """
 
     drops: list[int] = field(default_factory=list)
     short: list[int] = field(default_factory=list)
     statuses: list[int] = field(default_factory=list)
     always: int | None = None
+    hangs_up: bool = False
 
 
 @dataclass(frozen=True)
@@ -39,23 +45,36 @@ class Request:
     headers: Mapping[str, str]
 
 
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Say nothing: whoever asked closed the connection."""
+
+
 class FileServer:
-    """Serves bytes by ranges, and pages of links to its folders.
+    """Serves bytes by ranges, and pages of links to its folders; as S3 does but for its listings.
 
     Attributes:
         files: Path (with its slash) -> content.
         faults: What goes wrong.
         requests: That asked for a range, in the order they came.
+        num_answers: To all requests.
         gives_ranges: Else every answer is the whole file.
+        gives_etags: Its answers name the version of a file.
         lists: Folders have pages of links.
+        pages: In place of a folder's own.
     """
 
     def __init__(self, files: dict[str, bytes]) -> None:
         self.files = files
         self.faults = Faults()
         self.requests: list[Request] = []
+        self.num_answers = 0
         self.gives_ranges = True
+        self.gives_etags = True
         self.lists = True
+        self.pages: dict[str, str] = {}
         self.lock = threading.Lock()
         server = self
 
@@ -65,11 +84,13 @@ class FileServer:
             def do_GET(self) -> None:
                 server.answer(self)
 
+            def do_HEAD(self) -> None:
+                server.answer(self)
+
             def log_message(self, *_: object) -> None:
                 pass
 
-        self._http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self._http.daemon_threads = True
+        self._http = _QuietServer(("127.0.0.1", 0), Handler)
         self._thread = threading.Thread(target=self._http.serve_forever, daemon=True)
         self._thread.start()
 
@@ -88,9 +109,13 @@ class FileServer:
 
     def answer(self, http: BaseHTTPRequestHandler) -> None:
         with self.lock:
+            self.num_answers += 1
             status = self.faults.always
             if status is None and self.faults.statuses:
                 status = self.faults.statuses.pop(0)
+        if self.faults.hangs_up:
+            http.close_connection = True
+            return
         if status is not None:
             return self._send(http, status, b"")
         if http.path.endswith("/") and self.lists:
@@ -99,11 +124,12 @@ class FileServer:
         if content is None:
             return self._send(http, 404, b"")
         etag = f'"{hash(content) & 0xFFFFFFFF:x}"'
+        named = {"ETag": etag} if self.gives_etags else {}
         if http.headers.get("If-Match", etag) != etag:
             return self._send(http, 412, b"")
         asked = _RANGE.fullmatch(http.headers.get("Range", ""))
         if asked is None or not self.gives_ranges:
-            return self._send(http, 200, content, {"ETag": etag})
+            return self._send(http, 200, content, named)
         start, end = int(asked[1]), min(int(asked[2]) + 1, len(content))
         with self.lock:
             self.requests.append(Request(http.path, start, end, dict(http.headers)))
@@ -116,10 +142,12 @@ class FileServer:
         if start >= len(content):
             return self._send(http, 416, b"", {"Content-Range": f"bytes */{len(content)}"})
         end = short if short is not None else end
-        headers = {"Content-Range": f"bytes {start}-{end - 1}/{len(content)}", "ETag": etag}
-        self._send(http, 206, content[start:end], headers, drop=drop and drop - start)
+        headers = {"Content-Range": f"bytes {start}-{end - 1}/{len(content)}"}
+        self._send(http, 206, content[start:end], headers | named, drop=drop and drop - start)
 
     def _page(self, folder: str) -> bytes:
+        if folder in self.pages:
+            return self.pages[folder].encode()
         below = [path.removeprefix(folder) for path in self.files if path.startswith(folder)]
         names = {name.split("/")[0] + "/" * ("/" in name) for name in below}
         return "".join(f'<a href="{name}">{name}</a>\n' for name in sorted(names)).encode()
@@ -139,9 +167,10 @@ class FileServer:
             http.send_header(name, value)
         http.send_header("Content-Length", str(len(body)))
         http.end_headers()
-        http.wfile.write(body if drop is None else body[:drop])
-        if drop is not None:
-            http.close_connection = True
+        http.close_connection = drop is not None
+        with suppress(ConnectionError):  # who asked has heard enough
+            if http.command != "HEAD":
+                http.wfile.write(body if drop is None else body[:drop])
 
 
 @contextmanager
@@ -152,6 +181,15 @@ def serving(files: dict[str, bytes]) -> Iterator[FileServer]:
         yield server
     finally:
         server.close()
+
+
+def use_s3(monkeypatch: pytest.MonkeyPatch, address: str) -> None:
+    """Have s3:// mean this server for the rest of the test."""
+    monkeypatch.setenv("AWS_ENDPOINT_URL", address)
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "test")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "test")
+    monkeypatch.setenv("AWS_DEFAULT_REGION", "us-east-1")
+    file_system.cache_clear()
 
 
 @contextmanager

@@ -14,7 +14,7 @@ from typing import Any
 
 from linly.errors import ConfigError, DataError
 from linly.storage.retries import Retries, ShortRead, status_of
-from linly.storage.urls import Url
+from linly.storage.urls import Url, url_problem
 
 TIMEOUT_S = 30.0
 """Longest wait for a connection and for its next bytes; five of them fit into data.timeout_s."""
@@ -78,7 +78,7 @@ def describe_file(url: Url) -> RemoteFile:
         ConfigError: What the scheme takes is not installed.
         Exception: Of the scheme's library.
     """
-    filesystem = _filesystem(url.scheme)
+    filesystem = file_system(url.scheme)
     if url.scheme in ("http", "https"):
         return _describe_http(filesystem, url)
     return _from_details(url, filesystem.info(url.text, refresh=True))
@@ -132,6 +132,8 @@ def _matches(folder: str, parts: list[str], retries: Retries) -> Iterator[Remote
 
 
 def _listed(url: Url, entry: dict[str, Any], retries: Retries) -> RemoteFile:
+    if text := url_problem(url.text):
+        raise DataError(f"{url.text!r} is listed and cannot be read: {text}; rename the file")
     if entry.get("size") is None:
         return retries.call(lambda: describe_file(url), f"{url}: cannot be found")
     return _from_details(url, entry)
@@ -141,10 +143,10 @@ def _entries(folder: str, retries: Retries) -> list[tuple[str, dict[str, Any]]]:
     """A folder's names and what is said of them, sorted.
 
     Raises:
-        DataError: It cannot be listed, or holds a name with a control character.
+        DataError: It cannot be listed.
     """
     scheme, _, rest = folder.partition("://")
-    filesystem, is_http = _filesystem(scheme), scheme in ("http", "https")
+    filesystem, is_http = file_system(scheme), scheme in ("http", "https")
 
     def listed() -> list[dict[str, Any]]:
         entries: list[dict[str, Any]] = (
@@ -169,9 +171,6 @@ def _entries(folder: str, retries: Retries) -> list[tuple[str, dict[str, Any]]]:
         for entry in entries
         if entry["name"].rstrip("/") != rest
     }
-    for name in named:
-        if not name.isprintable():
-            raise DataError(f"{folder}/: the name {name!r} in it cannot be read; rename the file")
     return [(name, named[name]) for name in sorted(named) if name not in ("", ".", "..")]
 
 
@@ -202,7 +201,7 @@ def _from_details(url: Url, details: dict[str, Any]) -> RemoteFile:
 
 
 @lru_cache
-def _filesystem(scheme: str) -> Any:
+def file_system(scheme: str) -> Any:
     """The file system of a scheme; credentials and endpoints are those of the environment.
 
     Its own patience is switched off where it has some: attempts would multiply.
@@ -240,7 +239,7 @@ def _filesystem(scheme: str) -> Any:
 def _fetch_s3(file: RemoteFile, start: int, size: int) -> bytes:
     from fsspec.asyn import sync
 
-    filesystem = _filesystem("s3")
+    filesystem = file_system("s3")
     bucket, key, _ = filesystem.split_path(file.url.text)
     same = {} if file.version is None else {"IfMatch": file.version}
     last = start + size - 1
@@ -292,13 +291,13 @@ def _get(url: Url, headers: dict[str, str], read: Callable[[Any], Awaitable[Any]
     """Send a GET and read its answer; hf:// files too, at the address that the hub names."""
     from fsspec.asyn import sync
 
-    filesystem = _filesystem("http")
+    filesystem = file_system("http")
     address = url.text
     headers = headers | {"Accept-Encoding": "identity"}
     if url.scheme == "hf":
         from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
 
-        address = _filesystem("hf").url(url.text)
+        address = file_system("hf").url(url.text)
         headers = build_hf_headers() | headers
 
     async def get() -> Any:

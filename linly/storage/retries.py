@@ -45,6 +45,11 @@ _PASSING_NAMES = frozenset(
 )
 """Classes of libraries that need not be there, by name."""
 
+_CREDENTIALS = (
+    "they come from the environment alone: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
+    "(FSSPEC_S3_ANON=true for a public bucket), HF_TOKEN"
+)
+
 _jitter = random.Random()  # noqa: S311 (its own, so that no seeded generator is disturbed)
 
 
@@ -120,11 +125,9 @@ def describe(error: BaseException) -> str:
     for link in _chain(error):
         status = status_of(link)
         if status in (401, 403):
-            return (
-                f"the server refuses access ({status}); credentials come from the environment "
-                f"alone, such as AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (FSSPEC_S3_ANON=true "
-                f"for public buckets) or HF_TOKEN"
-            )
+            return f"the server refuses access ({status}); {_CREDENTIALS}"
+        if type(link).__name__ == "NoCredentialsError":
+            return f"there are no credentials for it; {_CREDENTIALS}"
         if status == 404:
             return "it is not there (404)"
         if status == 412:
