@@ -15,6 +15,7 @@ BEFORE: dict[str, Any] = {
     "stop_at_step": None,
     "data": {"seed": 1, "producers": 1, "sequence_length": 32, "global_batch": 8},
     "training": {"lr": 1e-4, "micro_batch": 2},
+    "evaluation": {"every": 20, "prompts": ["a"], "max_documents": 10},
     "guards": {"spike": 10},
     "checkpoint": {"every": 5},
     "curriculum": {"name": "c", "mixture": {"en": {"ratio": "70%"}, "zh": {"ratio": "rest"}}},
@@ -39,6 +40,7 @@ def test_free_changes_leave_no_trace() -> None:
         data={"producers": 4},
         training={"micro_batch": 4},
         checkpoint={"every": 1},
+        evaluation={"prompts": [], "max_documents": 5},
     )
     assert recorded_changes(BEFORE, now) == []
 
@@ -47,6 +49,12 @@ def test_optimizer_and_guards_are_changed_on_the_record() -> None:
     now = changed(training={"lr": 2e-4}, guards={"spike": 5})
     texts = [str(change) for change in recorded_changes(BEFORE, now)]
     assert texts == ["guards.spike: 10 -> 5", "training.lr: 0.0001 -> 0.0002"]
+
+
+def test_how_often_it_is_evaluated_is_changed_on_the_record() -> None:
+    """A guarded curve decides from evaluations."""
+    texts = [str(c) for c in recorded_changes(BEFORE, changed(evaluation={"every": 10}))]
+    assert texts == ["evaluation.every: 20 -> 10"]
 
 
 def test_how_many_bad_records_are_borne_is_changed_on_the_record() -> None:
