@@ -40,8 +40,9 @@ class SyntheticRun:
     with_curriculum: bool = True
     rows: dict[str, int] = field(default_factory=dict)
     supervised: dict[str, int] = field(default_factory=dict)
+    padding: dict[str, int] = field(default_factory=dict)
     pending: list[RowRecord] = field(default_factory=list)
-    saved: tuple[int, dict[str, int], dict[str, int]] = (0, {}, {})
+    saved: tuple[int, dict[str, int], dict[str, int], dict[str, int]] = (0, {}, {}, {})
 
     def __post_init__(self) -> None:
         self.folder = RunFolder.create_or_open(self.path)
@@ -106,12 +107,13 @@ class SyntheticRun:
         self.pending = []
         self.folder.fsync()
         self.note(step, "checkpoint", f"checkpoints/step-{step:08d}")
-        self.saved = (step, dict(self.rows), dict(self.supervised))
+        self.saved = (step, dict(self.rows), dict(self.supervised), dict(self.padding))
 
     def resume(self) -> int:
         """Go on as a new process would after a crash; gives the step resumed."""
         self.folder.close()
-        step, self.rows, self.supervised = self.saved[0], dict(self.saved[1]), dict(self.saved[2])
+        step = self.saved[0]
+        self.rows, self.supervised, self.padding = (dict(counts) for counts in self.saved[1:])
         self.pending = []
         self.folder = RunFolder.create_or_open(self.path)
         self.folder.truncate(step)
@@ -125,9 +127,12 @@ class SyntheticRun:
         for row in range((step - 1) * self.rows_per_step, step * self.rows_per_step):
             integral = self.integral((row + 1) / total)
             source = max(integral, key=lambda name: integral[name] - self.rows.get(name, 0))
-            supervised = self.sequence_length - (120 if source == self.instruction else 1)
+            is_packed = source == self.instruction
+            padding = 10 + row % 40 if is_packed else 0
+            supervised = self.sequence_length - (120 if is_packed else 1)
             self.rows[source] = self.rows.get(source, 0) + 1
             self.supervised[source] = self.supervised.get(source, 0) + supervised
+            self.padding[source] = self.padding.get(source, 0) + padding
             in_step[source] = in_step.get(source, 0) + 1
             self.pending.append(
                 RowRecord(
@@ -138,7 +143,7 @@ class SyntheticRun:
                     source=source,
                     epoch=self.rows[source] // 1500,
                     supervised_tokens=supervised,
-                    padding=0,
+                    padding=padding,
                     loss=self.loss(source, step),
                     pieces=(Piece(f"{source}/0.jsonl", row, 0, self.sequence_length),),
                 )
@@ -166,6 +171,7 @@ class SyntheticRun:
                 "planned_rows_by_source": planned,
                 "drift_rows_by_source": {n: self.rows.get(n, 0) - planned[n] for n in planned},
                 "supervised_tokens_by_source": self.supervised,
+                "padding_by_source": self.padding,
                 "epoch_by_source": {n: c / 1500 for n, c in self.rows.items()},
                 "mfu": None,
                 "skipped": step == 301,
@@ -186,6 +192,26 @@ class SyntheticRun:
                 },
             )
 
+    def combined(self, step: int, position: float) -> float:
+        """The losses of a step at the shares of a position."""
+        return sum(share * self.loss(name, step) for name, share in self.shares(position).items())
+
+    def amend(self, step: int) -> None:
+        """Write down an amendment that changes nothing of the plan."""
+        form = load_curriculum(self.path / "curriculum.yaml").file_form()
+        self.folder.append(
+            "decisions",
+            {
+                "step": step,
+                "time": 1.7e9 + step * 2.0,
+                "kind": "amend",
+                "row": step * self.rows_per_step,
+                "curriculum": form,
+                "corpora": {},
+                "relisted": {},
+            },
+        )
+
     def evaluate(self, step: int) -> None:
         self.folder.append(
             "evaluations",
@@ -204,6 +230,15 @@ class SyntheticRun:
                         "bytes": 22000 if language == "en" else 13500,
                     }
                     for name, language in self.languages.items()
+                },
+                "loss_at_fixed_shares": self.combined(step, 1.0),
+                "loss_at_current_shares": self.combined(step, step / self.num_steps),
+                "new_pieces": {
+                    "num_pieces": 8076,
+                    "num_seen": round(8076 * (1 - math.exp(-5 * step / self.num_steps))),
+                    "share_of_tokens": 0.1 + 0.2 * step / self.num_steps if step else None,
+                    "norm": 0.9 + 0.3 * step / self.num_steps,
+                    "norm_of_others": 1.3,
                 },
             },
         )

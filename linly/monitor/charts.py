@@ -8,6 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from linly.monitor.colors import source_colors
+from linly.monitor.data_charts import data_charts
+from linly.monitor.decisions import told
 from linly.monitor.evaluation_charts import evaluation_charts
 from linly.monitor.figures import (
     STRONG,
@@ -34,6 +36,7 @@ def run_charts(history: History) -> tuple[Chart, ...]:
         *mixture_charts(history),
         _loss(history),
         *evaluation_charts(history),
+        *data_charts(history),
         _epochs(history),
         _series(
             history, "throughput", "Throughput", history.tokens_per_second, "tokens per second"
@@ -201,12 +204,14 @@ def _learning_rate(history: History) -> Chart:
 
 def _timeline(history: History, *, is_wide: bool) -> tuple[Chart, ...]:
     """What happened when, a line a kind; nothing where nothing did."""
-    if not history.events:
+    untold = [one for one in told(history.decisions, history.events) if one not in history.events]
+    all_events = sorted((*history.events, *untold), key=lambda event: event.step)
+    if not all_events:
         return ()
-    kinds = list(dict.fromkeys(event.kind for event in history.events))
+    kinds = list(dict.fromkeys(event.kind for event in all_events))
     figure = new_figure("")
     for kind in reversed(kinds):
-        events = [event for event in history.events if event.kind == kind]
+        events = [event for event in all_events if event.kind == kind]
         figure.add_trace(
             go.Scatter(
                 x=[history.tokens_at(event.step) for event in events],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import plotly.graph_objects as go
 
 from linly.monitor.colors import source_colors
@@ -27,7 +29,13 @@ def evaluation_charts(history: History) -> tuple[Chart, ...]:
     """Held-out text: by language, by source against the start, before and after."""
     if not history.evaluations or not history.evaluations[0].sources:
         return ()
-    return (_languages(history), _changes(history), _before_and_after(history))
+    charts = (
+        _languages(history),
+        _changes(history),
+        _together(history),
+        _before_and_after(history),
+    )
+    return tuple(chart for chart in charts if chart is not None)
 
 
 def _languages(history: History) -> Chart:
@@ -80,6 +88,38 @@ def _changes(history: History) -> Chart:
         )
     note = "Change of held-out bits per byte: below the dotted line learned, above it forgotten."
     return Chart("change", "Learned and forgotten by source", note, plain(figure))
+
+
+def _together(history: History) -> Chart | None:
+    """Held-out loss of all sources, at shares that stay and at those of the moment."""
+    tokens = [evaluation.tokens_seen for evaluation in history.evaluations]
+    fixed = [evaluation.loss_at_fixed_shares for evaluation in history.evaluations]
+    current = [evaluation.loss_at_current_shares for evaluation in history.evaluations]
+    if not any(math.isfinite(loss) for loss in fixed):
+        return None
+    figure = new_figure("loss, nats per token", x_end=_end(history), legend=True)
+    for name, values, meta, dash in (
+        ("at fixed shares", fixed, STRONG, "solid"),
+        ("at the current shares", current, MUTED, "dash"),
+    ):
+        figure.add_trace(
+            go.Scatter(
+                x=tokens,
+                y=values,
+                name=name,
+                mode="lines+markers",
+                line={"width": 2.2, "dash": dash},
+                marker={"size": 6},
+                hovertemplate="%{y:.3f}",
+                cliponaxis=False,
+                meta=meta,
+            )
+        )
+    note = (
+        "Held-out loss. Fixed: at the shares that the curriculum ends with, so that only the model "
+        "moves it. Current: at the planned shares of the step, which move too."
+    )
+    return Chart("together", "Held-out loss of all sources", note, plain(figure))
 
 
 def _before_and_after(history: History) -> Chart:

@@ -19,67 +19,12 @@ from numpy.typing import NDArray
 from linly.config.curriculum import Curriculum
 from linly.data.decisions import Course, fold
 from linly.errors import CheckpointError, TrainingError
+from linly.monitor.decisions import Event, decision_events
+from linly.monitor.evaluations import Evaluation, number, parse_evaluation
 from linly.runs import RunFolder
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
-
-
-@dataclass(frozen=True, slots=True)
-class SourceEvaluation:
-    """Held-out documents of one source at one step.
-
-    Attributes:
-        language: As the corpus says, such as "zh".
-        kind: text | parallel | instruction | conversation.
-        documents: How many were read.
-        loss: Mean negative log-likelihood of the supervised tokens, nats.
-        bits_per_byte: The same over the UTF-8 bytes of the supervised text, bits.
-        size_bytes: Of the supervised text.
-    """
-
-    language: str
-    kind: str
-    documents: int
-    loss: float
-    bits_per_byte: float
-    size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Evaluation:
-    """All sources' held-out documents at one step; step 0 is the model as it was given."""
-
-    step: int
-    tokens_seen: int
-    sources: dict[str, SourceEvaluation]
-
-    @property
-    def by_language(self) -> dict[str, float]:
-        """Bits per byte of each language's text, all bytes alike.
-
-        Plain text tells how well a language is known; where a language has none of it, all its
-        sources count.
-        """
-        found: dict[str, float] = {}
-        for language in sorted({source.language for source in self.sources.values()}):
-            spoken = [s for s in self.sources.values() if s.language == language]
-            counted = [s for s in spoken if s.kind == "text"] or spoken
-            size_bytes = sum(source.size_bytes for source in counted)
-            bits = sum(source.bits_per_byte * source.size_bytes for source in counted)
-            if size_bytes:
-                found[language] = bits / size_bytes
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class Event:
-    """Something that happened: a start, a checkpoint, a skipped step, an alarm."""
-
-    step: int
-    time: float
-    kind: str
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,9 +57,12 @@ class History:
         planned_rows: Integral of the share at the end of each step, float64 [n, k].
         rows: Rows so far, int64 [n, k].
         supervised_tokens: So far, int64 [n, k].
+        padding: Positions without a document so far, int64 [n, k].
         drift: Rows minus planned rows where a step was farthest from the plan, float64 [n, k].
         epoch: float64 [n, k].
+        decisions: What was decided about the rows to come, as far as it still holds.
         quarantined: Bad records of each (source, reason).
+        quarantined_at: Bad records of each (step, source).
         machine: Of the last start, as the trainer wrote it.
         versions: Likewise.
     """
@@ -138,12 +86,15 @@ class History:
     planned_rows: Floats
     rows: Integers
     supervised_tokens: Integers
+    padding: Integers
     drift: Floats
     epoch: Floats
     evaluations: tuple[Evaluation, ...]
     events: tuple[Event, ...]
+    decisions: tuple[Event, ...]
     samples: tuple[Sample, ...]
     quarantined: dict[tuple[str, str], int]
+    quarantined_at: dict[tuple[int, str], int]
     machine: dict[str, Any]
     versions: dict[str, Any]
 
@@ -221,10 +172,12 @@ def make_history(path: Path, logs: Logs) -> History:
         groups=groups,
         sources=sources,
         **_columns(logs.metrics, sources),
-        evaluations=tuple(map(_evaluation, logs.evaluations)),
+        evaluations=tuple(map(parse_evaluation, logs.evaluations)),
         events=tuple(map(_event, logs.events)),
+        decisions=decision_events(logs.decisions),
         samples=tuple(map(_sample, logs.samples)),
         quarantined=_quarantined(logs.quarantine),
+        quarantined_at=dict(_quarantined_at(logs.quarantine)),
         machine=_last(logs.events, "machine"),
         versions=_last(logs.events, "versions"),
     )
@@ -244,6 +197,8 @@ def longer_history(history: History, logs: Logs) -> History | None:
         return None
     quarantined = Counter(history.quarantined)
     quarantined.update(_quarantined(logs.quarantine))
+    quarantined_at = Counter(history.quarantined_at)
+    quarantined_at.update(_quarantined_at(logs.quarantine))
     new = _columns(logs.metrics, history.sources) if logs.metrics else {}
     longer: dict[str, Any] = {
         name: np.concatenate([getattr(history, name), values]) for name, values in new.items()
@@ -251,10 +206,11 @@ def longer_history(history: History, logs: Logs) -> History | None:
     return replace(
         history,
         **longer,
-        evaluations=(*history.evaluations, *map(_evaluation, logs.evaluations)),
+        evaluations=(*history.evaluations, *map(parse_evaluation, logs.evaluations)),
         events=(*history.events, *map(_event, logs.events)),
         samples=(*history.samples, *map(_sample, logs.samples)),
         quarantined=dict(sorted(quarantined.items())),
+        quarantined_at=dict(quarantined_at),
         machine=_last(logs.events, "machine") or history.machine,
         versions=_last(logs.events, "versions") or history.versions,
     )
@@ -285,7 +241,7 @@ def _groups(
 
 
 def _floats(records: Sequence[Mapping[str, Any]], key: str) -> Floats:
-    return np.array([_number(record.get(key)) for record in records], np.float64)
+    return np.array([number(record.get(key)) for record in records], np.float64)
 
 
 def _integers(records: Sequence[Mapping[str, Any]], key: str) -> Integers:
@@ -297,38 +253,16 @@ def _by_source(
 ) -> Floats:
     """float64 [n, k] of a mapping per source; `missing` where a source is not in it."""
     values = [
-        [_number(by_source.get(name, missing)) for name in sources]
+        [number(by_source.get(name, missing)) for name in sources]
         for by_source in (record.get(key) or {} for record in records)
     ]
     return np.array(values, np.float64).reshape(len(records), len(sources))
 
 
-def _number(value: Any) -> float:
-    return math.nan if value is None else float(value)
-
-
-def _evaluation(record: Mapping[str, Any]) -> Evaluation:
-    return Evaluation(
-        step=record["step"],
-        tokens_seen=int(record.get("tokens_seen", 0)),
-        sources={
-            name: SourceEvaluation(
-                language=str(source.get("language", "")),
-                kind=str(source.get("kind", "text")),
-                documents=int(source.get("documents", 0)),
-                loss=_number(source.get("loss")),
-                bits_per_byte=_number(source.get("bits_per_byte")),
-                size_bytes=int(source.get("bytes", 0)),
-            )
-            for name, source in sorted(record.get("sources", {}).items())
-        },
-    )
-
-
 def _event(record: Mapping[str, Any]) -> Event:
     return Event(
         step=record["step"],
-        time=_number(record.get("time")),
+        time=number(record.get("time")),
         kind=str(record.get("kind", "event")),
         text=str(record.get("text", "")),
     )
@@ -337,6 +271,10 @@ def _event(record: Mapping[str, Any]) -> Event:
 def _quarantined(records: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
     counts = Counter((str(r.get("source", "")), str(r.get("reason", ""))) for r in records)
     return dict(sorted(counts.items()))
+
+
+def _quarantined_at(records: Iterable[Mapping[str, Any]]) -> Counter[tuple[int, str]]:
+    return Counter((int(r["step"]), str(r.get("source", ""))) for r in records)
 
 
 def _last(events: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
@@ -353,6 +291,7 @@ def _columns(
     """History's arrays of these lines of metrics, by its attribute's name."""
     rows = _by_source(records, "rows_by_source", sources, missing=0)
     supervised = _by_source(records, "supervised_tokens_by_source", sources, missing=0)
+    padding = _by_source(records, "padding_by_source", sources, missing=0)
     return {
         "step": _integers(records, "step"),
         "time": _floats(records, "time"),
@@ -369,6 +308,7 @@ def _columns(
         "planned_rows": _by_source(records, "planned_rows_by_source", sources, missing=0),
         "rows": rows.astype(np.int64),
         "supervised_tokens": supervised.astype(np.int64),
+        "padding": padding.astype(np.int64),
         "drift": _by_source(records, "drift_rows_by_source", sources, missing=0),
         "epoch": _by_source(records, "epoch_by_source", sources, missing=math.nan),
     }

@@ -30,7 +30,9 @@ HOST_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 POLL_MS = 1000
 MAX_ROWS = 100
 ALL_RUNS = "all"
-PARTS = ("header", "alarms", "tiles", "legend", "charts", "sources", "samples", "quarantine")
+PARTS_ABOVE = ("header", "alarms", "tiles", "legend", "charts")
+PARTS_BELOW = ("sources", "decisions", "samples", "quarantine", "record")
+"""Of the documents of a step."""
 
 
 class LivePage(Dash):
@@ -134,7 +136,9 @@ def _layout(names: Sequence[str]) -> html.Main:
     """Places for the parts, the choice of a run when there are several, the choice of a step."""
     options = [{"label": "all runs", "value": ALL_RUNS}] if len(names) > 1 else []
     options += [{"label": name, "value": str(index)} for index, name in enumerate(names)]
-    places = {name: html.Div(id=f"part-{name}", className="part") for name in (*PARTS, "record")}
+    places = {
+        name: html.Div(id=f"part-{name}", className="part") for name in (*PARTS_ABOVE, *PARTS_BELOW)
+    }
     return html.Main(
         [
             dcc.Interval(id="tick", interval=POLL_MS),
@@ -146,9 +150,9 @@ def _layout(names: Sequence[str]) -> html.Main:
                 hidden=len(names) == 1,
             ),
             html.Div(id="pulse"),
-            *(places[name] for name in PARTS[:5]),
+            *(places[name] for name in PARTS_ABOVE),
             _documents_section(),
-            *(places[name] for name in (*PARTS[5:], "record")),
+            *(places[name] for name in PARTS_BELOW),
         ]
     )
 

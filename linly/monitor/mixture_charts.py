@@ -24,6 +24,7 @@ from linly.monitor.summary import drift_bound
 _DRIFT_POINTS = 100
 _SINCE_START_POINTS = 60
 _TOKEN_POINTS = 200
+_MAX_MARKS = 50
 _GROUP_WIDTH, _SOURCE_WIDTH = 1.8, 0.8
 """Boundaries between groups stand out from those within a group."""
 
@@ -75,11 +76,31 @@ def _stacked(history: History, shares: Shares) -> Chart:
                 meta=STRONG | {"boundary": True},
             )
         )
+    _mark_decisions(figure, history)
     figure.update_yaxes(range=[0, 1])
     note = "Areas: what the model was trained on. Lines: the planned boundaries."
     if shares.has_future:
         note += " Pale: what is planned and yet to come."
+    if history.decisions:
+        note += " Upright: a decision, listed below."
     return Chart("mixture", "Mixture over the run", note, plain(figure), is_wide=True)
+
+
+def _mark_decisions(figure: go.Figure, history: History) -> None:
+    """An upright line where the plan was changed."""
+    for event in history.decisions[-_MAX_MARKS:]:
+        tokens = history.tokens_at(event.step)
+        figure.add_trace(
+            go.Scatter(
+                x=[tokens, tokens],
+                y=[0, 1],
+                name=display_name(event.kind),
+                mode="lines",
+                line={"width": 1.4, "dash": "dot"},
+                hoverinfo="skip",
+                meta=STRONG,
+            )
+        )
 
 
 def _add_future(figure: go.Figure, history: History, shares: Shares) -> None:

@@ -12,6 +12,8 @@ from importlib import resources
 
 from linly.files import read_limited
 from linly.monitor.colors import source_colors
+from linly.monitor.data_charts import fill_since_start
+from linly.monitor.decisions import told
 from linly.monitor.figures import Chart
 from linly.monitor.history import History, Sample
 from linly.monitor.summary import (
@@ -38,6 +40,7 @@ def page_parts(history: History, charts: Sequence[Chart]) -> dict[str, str]:
         "legend": _legend(history),
         "charts": chart_cards(charts),
         "sources": _sources(history),
+        "decisions": _decisions(history),
         "samples": _samples(history.samples),
         "quarantine": _quarantine(history),
         "record": _record(history),
@@ -158,6 +161,7 @@ def _sources(history: History) -> str:
     num_rows = max(1, int(history.rows[-1].sum()))
     num_supervised = max(1, int(history.supervised_tokens[-1].sum()))
     tokens_per_row = int(history.tokens_seen[-1]) / num_rows
+    fill = fill_since_start(history)
     lines = []
     for index, name in enumerate(history.sources):
         change = changes.get(name)
@@ -170,6 +174,7 @@ def _sources(history: History) -> str:
                 count(rows * tokens_per_row),
                 f"{rows / num_rows:.1%}",
                 f"{supervised / num_supervised:.1%}",
+                f"{fill[index]:.1%}" if rows else "–",
                 f"{max(abs(history.drift[:, index])):.2f}",
                 f"{change.before:.3f}" if change else "–",
                 f"{change.after:.3f}" if change else "–",
@@ -182,16 +187,31 @@ def _sources(history: History) -> str:
         "tokens",
         "share of rows",
         "share of loss",
+        "filled",
         "largest drift",
         "bits per byte before",
         "after",
         "change",
     )
     note = (
-        "Share of loss: of the supervised tokens, which masked prompts leave out. Drift in rows. "
-        "Bits per byte of held-out documents."
+        "Share of loss: of the supervised tokens, which masked prompts leave out. Filled: of the "
+        "positions of its rows; the rest is padding. Drift in rows. Bits per byte of held-out "
+        "documents."
     )
     return section("Sources", f'<p class="note">{note}</p>{table(heads, lines)}')
+
+
+def _decisions(history: History) -> str:
+    """What was decided about the rows to come, while the run went on."""
+    decisions = told(history.decisions, history.events)
+    if not decisions:
+        return ""
+    lines = [
+        (text(event.kind), text(event.text), f"{event.step:,}") for event in decisions[-MAX_EVENTS:]
+    ]
+    note = "Each holds from the first row after its step on; the marks in the mixture's chart."
+    listed = table(("kind", "what", "after step"), lines, num_text=2)
+    return section("Decisions", f'<p class="note">{note}</p>{listed}')
 
 
 def _change(relative: float) -> str:

@@ -10,6 +10,10 @@ import numpy as np
 from linly.monitor.history import History, Integers
 from linly.runs import RunFolder
 
+COUNTERS = ("rows", "supervised tokens", "padding")
+Counts = tuple[int, int, int]
+"""Of each of COUNTERS."""
+
 
 @dataclass(frozen=True, slots=True)
 class Difference:
@@ -47,18 +51,22 @@ class Recount:
 
 
 def recount(history: History) -> Recount:
-    """Count rows and supervised tokens per source and step from rows/*.parquet."""
-    added: dict[int, dict[str, tuple[int, int]]] = {}
+    """Count rows, supervised tokens and padding per source and step from rows/*.parquet."""
+    added: dict[int, dict[str, Counts]] = {}
     seen: list[Integers] = [np.zeros(0, np.int64)]
-    columns = ("row", "step", "source", "supervised_tokens")
+    columns = ("row", "step", "source", "supervised_tokens", "padding")
     for table in RunFolder.open(history.path).read_rows(columns):
         seen.append(table["row"].to_numpy().astype(np.int64))
         sums = table.group_by(["step", "source"]).aggregate(
-            [("row", "count"), ("supervised_tokens", "sum")]
+            [("row", "count"), ("supervised_tokens", "sum"), ("padding", "sum")]
         )
         for line in sums.to_pylist():
             in_step = added.setdefault(line["step"], {})
-            in_step[line["source"]] = (line["row_count"], line["supervised_tokens_sum"])
+            in_step[line["source"]] = (
+                line["row_count"],
+                line["supervised_tokens_sum"],
+                line["padding_sum"],
+            )
     rows = np.unique(np.concatenate(seen))
     num_rows = sum(len(part) for part in seen)
     return Recount(
@@ -71,24 +79,24 @@ def recount(history: History) -> Recount:
 
 
 def _differences(
-    history: History, added: Mapping[int, Mapping[str, tuple[int, int]]]
+    history: History, added: Mapping[int, Mapping[str, Counts]]
 ) -> Iterator[Difference]:
     """Compare the counters of every step that either the log or the row record knows."""
     index_of = {int(step): index for index, step in enumerate(history.step)}
     names = sorted({name for in_step in added.values() for name in in_step} | set(history.sources))
     column = {name: index for index, name in enumerate(history.sources)}
-    counted = {name: (0, 0) for name in names}
+    logs = (history.rows, history.supervised_tokens, history.padding)
+    counted = {name: (0, 0, 0) for name in names}
     for step in range(1, max(added, default=0) + 1):
-        for name, (rows, supervised) in added.get(step, {}).items():
-            counted[name] = (counted[name][0] + rows, counted[name][1] + supervised)
+        for name, more in added.get(step, {}).items():
+            rows, supervised, padding = counted[name]
+            counted[name] = (rows + more[0], supervised + more[1], padding + more[2])
         for name in names:
-            logged = (0, 0)
+            logged = (0, 0, 0)
             if step in index_of and name in column:
                 at = (index_of[step], column[name])
-                logged = (int(history.rows[at]), int(history.supervised_tokens[at]))
-            for counter, ours, theirs in zip(
-                ("rows", "supervised tokens"), logged, counted[name], strict=True
-            ):
+                logged = (int(logs[0][at]), int(logs[1][at]), int(logs[2][at]))
+            for counter, ours, theirs in zip(COUNTERS, logged, counted[name], strict=True):
                 if ours != theirs:
                     yield Difference(step, name, counter, ours, theirs)
 

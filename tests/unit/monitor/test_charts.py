@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from synthetic_run import SyntheticRun
 
 from linly.monitor.charts import run_charts
 from linly.monitor.colors import source_colors
+from linly.monitor.data_charts import fill_since_start
 from linly.monitor.figures import edges, farthest, means, short_name
 from linly.monitor.history import read_history
 from linly.monitor.shares import realized_and_planned
@@ -134,3 +136,82 @@ def test_a_long_name_keeps_both_ends_and_is_no_markup() -> None:
     name = short_name("a-corpus-with-a-very-long-name-part-2")
     assert len(name) == 22
     assert name.startswith("a-corpus-with-") and name.endswith("-part-2")
+
+
+def traces(run: Path, key: str) -> dict[str, tuple[list[float], list[float]]]:
+    chart = {chart.key: chart for chart in run_charts(read_history(run))}[key]
+    data = chart.figure["data"]
+    return {trace.get("name", ""): (numbers(trace["x"]), numbers(trace["y"])) for trace in data}
+
+
+def test_only_sources_with_padding_are_drawn_and_as_full_as_they_were(run: Path) -> None:
+    history = read_history(run)
+    (name, (_, filled)), *others = traces(run, "fill").items()
+    assert (name, others) == ("belle", [])
+    belle = history.sources.index("belle")
+    padding, rows = history.padding[-1, belle], history.rows[-1, belle]
+    assert fill_since_start(history)[belle] == pytest.approx(1 - padding / (rows * 256))
+    assert fill_since_start(history)[1] == 1
+    weights = np.diff(np.concatenate([[0], history.rows[:, belle]])[edges(500, 60)])
+    known = weights > 0
+    mean = np.average(np.array(filled)[known], weights=weights[known])
+    assert mean == pytest.approx(1 - padding / (rows * 256))
+
+
+def test_a_run_without_padding_has_no_chart_of_it(tmp_path: Path) -> None:
+    synthetic = SyntheticRun(tmp_path / "run", num_steps=20)
+    synthetic.start()
+    synthetic.train(1, 20)
+    history = read_history(tmp_path / "run")
+    empty = replace(history, padding=np.zeros_like(history.padding), quarantined_at={})
+    keys = {chart.key for chart in run_charts(empty)}
+    assert not keys & {"fill", "quarantine"}
+
+
+def test_the_quarantine_grows_where_records_were_set_aside(run: Path) -> None:
+    history = read_history(run)
+    (x, total) = traces(run, "quarantine")["belle"]
+    assert total[-1] == sum(history.quarantined.values()) == 5
+    assert x[1:-1] == [history.tokens_at(step) for step in (90, 180, 270, 360, 450)]
+
+
+def test_new_pieces_and_losses_at_fixed_shares_are_those_of_the_evaluations(run: Path) -> None:
+    history = read_history(run)
+    used = traces(run, "new-pieces")
+    assert used["of the tokens so far are new pieces"][1][-1] == pytest.approx(0.3)
+    assert len(used["of the tokens so far are new pieces"][1]) == 4  # none at step 0
+    assert traces(run, "norms")["new pieces"][1] == [
+        evaluation.new_pieces.norm for evaluation in history.evaluations if evaluation.new_pieces
+    ]
+    together = traces(run, "together")
+    fixed = [evaluation.loss_at_fixed_shares for evaluation in history.evaluations]
+    assert together["at fixed shares"][1] == pytest.approx(fixed)
+    assert together["at fixed shares"][1][-1] == together["at the current shares"][1][-1]
+
+
+def test_evaluations_that_know_nothing_of_new_pieces_have_no_chart_of_them(run: Path) -> None:
+    history = read_history(run)
+    old = tuple(
+        replace(evaluation, new_pieces=None, loss_at_fixed_shares=np.nan)
+        for evaluation in history.evaluations
+    )
+    keys = {chart.key for chart in run_charts(replace(history, evaluations=old))}
+    assert not keys & {"new-pieces", "norms", "together"}
+
+
+def test_a_decision_is_marked_in_the_mixture_and_stands_in_the_timeline_once(
+    tmp_path: Path,
+) -> None:
+    synthetic = SyntheticRun(tmp_path / "run", num_steps=60)
+    synthetic.start()
+    synthetic.train(1, 40)
+    synthetic.amend(40)
+    synthetic.train(41, 60)
+    tokens, _ = traces(tmp_path / "run", "mixture")["amend"]
+    assert tokens == [40 * 16 * 256] * 2
+    for _ in range(2):
+        charts = {chart.key: chart for chart in run_charts(read_history(tmp_path / "run"))}
+        marks = [t for t in charts["timeline"].figure["data"] if t["y"][0] == "amend"]
+        assert [len(mark["x"]) for mark in marks] == [1]
+        synthetic.note(40, "amend", "english falls to 10%")  # the event that tells of it
+    assert marks[0]["customdata"][0][1] == "english falls to 10%"

@@ -13,11 +13,8 @@ import pytest
 from synthetic_run import SyntheticRun
 
 from linly.errors import ConfigError, TrainingError
-from linly.monitor.history import (
-    Evaluation,
-    SourceEvaluation,
-    read_history,
-)
+from linly.monitor.evaluations import Evaluation, SourceEvaluation
+from linly.monitor.history import read_history
 from linly.monitor.recount import recount, recount_text
 from linly.runs import RunFolder
 
@@ -77,7 +74,9 @@ def test_rows_not_yet_written_are_no_difference(tmp_path: Path) -> None:
     assert recounted.last_step == 100
 
 
-@pytest.mark.parametrize("key", ["rows_by_source", "supervised_tokens_by_source"])
+@pytest.mark.parametrize(
+    "key", ["rows_by_source", "supervised_tokens_by_source", "padding_by_source"]
+)
 def test_a_counter_that_lies_is_found(run: Path, key: str) -> None:
     lines = (run / "metrics.jsonl").read_bytes().splitlines()
     counters = orjson.loads(lines[41])[key]
