@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -171,7 +171,7 @@ def read_later_lists(run: RunFolder, course: Course) -> dict[str, tuple[ShardLis
 
 
 def newest_lists(
-    run: RunFolder, course: Course, sources: Iterable[str]
+    run: RunFolder, course: Course, sources: Collection[str]
 ) -> dict[str, tuple[Shard, ...]]:
     """The list of shards of each of these sources that was made last."""
     later = read_later_lists(run, course)
