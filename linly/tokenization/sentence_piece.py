@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
+from functools import partial
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +24,9 @@ from linly.tokenization.model_file import (
     read_model_bytes,
 )
 from linly.tokenization.tokenizer import Tokenizer, not_unicode
-from linly.tokenization.word_cache import WordCache, why_not_by_words
+from linly.tokenization.word_cache import WordCache, has_words, why_not_by_words
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class SentencePieceTokenizer(Tokenizer):
@@ -31,8 +36,14 @@ class SentencePieceTokenizer(Tokenizer):
     never the ids; `why_no_cache` says why when it does not.
     """
 
-    def __init__(self, model_bytes: bytes, *, origin: str = "model") -> None:
-        """Build from a serialized model; `origin` names it in errors."""
+    def __init__(self, model_bytes: bytes, *, origin: str = "model", by_words: bool = True) -> None:
+        """Build from a serialized model.
+
+        Args:
+            model_bytes: The model.
+            origin: Names it in errors.
+            by_words: Use the cache where the vocabulary allows it.
+        """
         model = parse_model(model_bytes, origin=origin)
         self.model_bytes = model_bytes
         self.fingerprint = hashlib.sha256(model_bytes).hexdigest()
@@ -51,7 +62,7 @@ class SentencePieceTokenizer(Tokenizer):
         self._types = [int(piece.type) for piece in model.pieces]
         self._bare: Any = None
         self._prefix = " " if model.normalizer_spec.add_dummy_prefix else ""
-        self._cache = None if self.why_no_cache else _word_cache(model, origin)
+        self._cache = _word_cache(model, origin) if by_words and not self.why_no_cache else None
 
     @classmethod
     def load(cls, path: Path) -> SentencePieceTokenizer:
@@ -68,14 +79,23 @@ class SentencePieceTokenizer(Tokenizer):
         Raises:
             DataError: The text is not valid Unicode (a lone surrogate).
         """
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """See `Tokenizer`; the texts written in words share a call."""
+        by_words = [self._cache is not None and SPACE not in t and has_words(t) for t in texts]
+        worded = [self._prefix + text for text in compress(texts, by_words)]
         try:
-            if self._cache is None or SPACE in text or not text:
-                ids: NDArray[np.int32] = self._processor.encode_as_numpy(text)
-            else:
-                ids = np.frombuffer(self._cache.encode(self._prefix + text), np.int32).copy()
-            return ids
-        except RuntimeError as error:
-            raise not_unicode(text) from error
+            cached = iter(self._cache.encode(worded) if self._cache is not None else ())
+            return [
+                np.frombuffer(next(cached), np.int32)
+                if is_worded
+                else self._processor.encode_as_numpy(text)
+                for text, is_worded in zip(texts, by_words, strict=True)
+            ]
+        except (RuntimeError, TypeError) as error:
+            bad = next(filter(_SURROGATE.search, texts), "")
+            raise not_unicode(bad) from error
 
     def decode(self, ids: Sequence[int] | NDArray[np.int32]) -> str:
         """The text of ids; special pieces give nothing."""
@@ -123,5 +143,4 @@ def _word_cache(model: Any, origin: str) -> WordCache:
     bare.CopyFrom(model)
     bare.normalizer_spec.add_dummy_prefix = False
     processor = load_processor(bare.SerializeToString(), origin)
-    encode = processor.encode_as_numpy
-    return WordCache(lambda stretch: encode(stretch).tobytes())
+    return WordCache(partial(processor.encode, num_threads=1))

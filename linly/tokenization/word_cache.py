@@ -8,7 +8,8 @@ each stretch may be encoded by itself and its ids kept.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from array import array
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from linly.tokenization.model_file import BPE, NORMAL, SPACE, UNUSED, USER_DEFINED
@@ -30,7 +31,12 @@ _UNSPACED = re.compile(
 )
 
 CHARACTERS_PER_SPACE = 16
-"""A text with fewer spaces has few words to gain from; sentencepiece takes it whole."""
+MAX_UNSPACED_SHARE = 0.25
+"""A text with fewer spaces, or more characters of scripts without them, has few words to gain
+from; sentencepiece takes it whole."""
+
+SAMPLED_CHARACTERS = 256
+"""Looked at to know a text's scripts."""
 
 _SPANS_WORD_START = re.compile(f"[^{SPACE}]{SPACE}")
 
@@ -63,50 +69,86 @@ def why_not_by_words(model: Any) -> str | None:
     return None
 
 
-class WordCache:
-    """Encodes text stretch by stretch and remembers the stretches' ids."""
+def has_words(text: str) -> bool:
+    """Whether a text is written in words, so that encoding it by words gains time."""
+    if text.count(" ") * CHARACTERS_PER_SPACE <= len(text):
+        return False
+    if text.isascii():
+        return True
+    sample = text[:: len(text) // SAMPLED_CHARACTERS + 1]
+    return len(_UNSPACED.findall(sample)) <= MAX_UNSPACED_SHARE * len(sample)
 
-    def __init__(self, encode: Callable[[str], bytes]) -> None:
-        """`encode` gives the ids (int32, as bytes) of a stretch, without a dummy prefix."""
+
+class WordCache:
+    """Encodes texts stretch by stretch and remembers the stretches' ids."""
+
+    def __init__(self, encode: Callable[[list[str]], list[list[int]]]) -> None:
+        """`encode` gives the ids of each stretch, without a dummy prefix."""
         self._encode = encode
         self._words: dict[str, bytes] = {}
         self._old: dict[str, bytes] = {}
 
-    def encode(self, text: str) -> bytes:
-        """Ids of a text that holds no visible space character (U+2581): int32 [n], as bytes."""
-        if text.count(" ") * CHARACTERS_PER_SPACE < len(text):
-            return self._encode(text)
-        words = _STRETCH.findall(text)
-        known: list[Any] = list(map(self._words.get, words))
-        try:
-            return b"".join(known)
-        except TypeError:  # a word that is not known yet
-            self._fill(words, known)
-            return b"".join(filter(None, known))
+    def encode(self, texts: Sequence[str]) -> list[bytes]:
+        """Ids of texts that hold no visible space character (U+2581): int32 [n] each, as bytes.
 
-    def _fill(self, words: list[str], known: list[Any]) -> None:
-        """Put ids for every None of `known`; stretches not worth keeping go together."""
-        waiting: list[str] = []
-        last = -1
-        for index, word in enumerate(words):
-            if known[index] is None:
-                if len(word) <= MAX_WORD_CHARACTERS and not _UNSPACED.search(word):
-                    known[index] = self._remember(word)
-                else:
-                    waiting.append(word)
-                    last = index
-                    continue
-            if waiting:
-                known[last] = self._encode("".join(waiting))
-                waiting.clear()
-        if waiting:
-            known[last] = self._encode("".join(waiting))
+        What is new in any of them goes to sentencepiece together: a call costs more than a word.
+        """
+        found: list[Any] = []
+        gaps: list[tuple[list[str], list[Any]]] = []
+        for text in texts:
+            words = _STRETCH.findall(text)
+            ids: list[Any] = list(map(self._words.get, words))
+            if None in ids:
+                gaps.append((words, ids))
+                found.append(ids)
+            else:
+                found.append(b"".join(ids))
+        if gaps:
+            self._fill(gaps, self._learn(gaps))
+        return [ids if type(ids) is bytes else b"".join(filter(None, ids)) for ids in found]
 
-    def _remember(self, word: str) -> bytes:
-        ids = self._words.get(word)
-        if ids is None:
-            ids = self._old.get(word) or self._encode(word)
+    def _learn(self, gaps: list[tuple[list[str], list[Any]]]) -> dict[str, bytes]:
+        """Ids of the words that are worth keeping and not known, remembered from now on."""
+        missing = {
+            word
+            for words, ids in gaps
+            for word, known in zip(words, ids, strict=True)
+            if known is None
+        }
+        kept = list(filter(_is_worth_keeping, missing))
+        learned = {word: self._old[word] for word in kept if word in self._old}
+        new = [word for word in kept if word not in learned]
+        learned.update(zip(new, self._as_bytes(new), strict=True))
+        for word, encoded in learned.items():
             if len(self._words) >= GENERATION_WORDS:
                 self._old, self._words = self._words, {}
-            self._words[word] = ids
-        return ids
+            self._words[word] = encoded
+        return learned
+
+    def _fill(self, gaps: list[tuple[list[str], list[Any]]], learned: dict[str, bytes]) -> None:
+        """Put ids for every None; neighbours that are not worth keeping are encoded as one."""
+        runs: list[str] = []
+        places: list[tuple[list[Any], int]] = []
+        for words, ids in gaps:
+            run: list[str] = []
+            for position, word in enumerate(words):
+                if ids[position] is None:
+                    ids[position] = learned.get(word)
+                if ids[position] is None:
+                    run.append(word)
+                elif run:
+                    runs.append("".join(run))
+                    places.append((ids, position - 1))
+                    run.clear()
+            if run:
+                runs.append("".join(run))
+                places.append((ids, len(ids) - 1))
+        for (ids, position), encoded in zip(places, self._as_bytes(runs), strict=True):
+            ids[position] = encoded
+
+    def _as_bytes(self, stretches: list[str]) -> list[bytes]:
+        return [array("i", ids).tobytes() for ids in self._encode(stretches)]
+
+
+def _is_worth_keeping(word: str) -> bool:
+    return len(word) <= MAX_WORD_CHARACTERS and not _UNSPACED.search(word)
