@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from linly.config.curriculum import Curriculum
     from linly.config.recipe import Recipe
+    from linly.curriculum.guard_plan import GuardPlan
     from linly.curriculum.plan import Available, Plan, SourcePlan
     from linly.monitor.plan_facts import Costs
 
@@ -23,6 +24,7 @@ CURRICULUM_SEQUENCE_LENGTH = 2048
 """A curriculum does not say how long a row is; planned by itself, it is planned with this."""
 
 _PIPE_WIDTH = 160
+_POSITION_NAMES = {0.0: "start", 0.5: "middle", 1.0: "end"}
 
 
 def register(app: typer.Typer) -> None:
@@ -193,6 +195,8 @@ def _print_text(made: Plan, recipe: Recipe | None, costs: Costs, notes: Sequence
         f"{what}: {amount(made.tokens)} tokens = {made.num_rows:,} rows of {made.sequence_length}"
     )
     console.print(_table(made))
+    for guard in made.guards:
+        console.print(_guard_line(guard, made.positions))
     if made.batch is not None:
         step_tokens = made.batch.global_batch * made.sequence_length
         console.print(
@@ -217,6 +221,25 @@ def _print_text(made: Plan, recipe: Recipe | None, costs: Costs, notes: Sequence
         console.print(f"warning: {warning}")
 
 
+def _guard_line(guard: GuardPlan, positions: Sequence[float]) -> str:
+    """What a guard does, and the band between its group's curve and its cap."""
+    from linly.curriculum.wording import percent
+
+    watched = guard.source
+    if guard.watched != (guard.source,):
+        watched += f" ({', '.join(guard.watched)})"
+    bands = ", ".join(
+        f"{_POSITION_NAMES.get(position, percent(position))} {percent(low)} to {percent(high)}"
+        for position, low, high in zip(positions, guard.ratios, guard.raised_ratios, strict=True)
+    )
+    return (
+        f"guard of {guard.group}: while held-out {watched} is more than "
+        f"{percent(guard.max_rise)} above its bits per byte before the first step, the ratio goes "
+        f"up to {percent(guard.cap)} in {guard.steps} steps, one at each evaluation, at the cost "
+        f"of {guard.rest}; then down again. {bands}"
+    )
+
+
 def _table(made: Plan) -> Table:
     """A line for each source, by group."""
     from rich import box
@@ -225,11 +248,11 @@ def _table(made: Plan) -> Table:
     from linly.curriculum.wording import percent
 
     table = Table(box=box.SIMPLE_HEAD, show_footer=True)
-    names = {0.0: "start", 0.5: "middle", 1.0: "end"}
     table.add_column("group", "all")
     table.add_column("source")
     for position in made.positions:
-        table.add_column(names.get(position, percent(position)), "100%", justify="right")
+        name = _POSITION_NAMES.get(position, percent(position))
+        table.add_column(name, "100%", justify="right")
     table.add_column("rows", f"{made.trained_rows:,}", justify="right")
     table.add_column("tokens", f"{made.trained_rows * made.sequence_length:,}", justify="right")
     is_known = any(source.available is not None for source in made.sources)

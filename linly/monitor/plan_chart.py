@@ -97,11 +97,14 @@ def _draw_shares(axes: Axes, facts: PlanFacts) -> None:
             markersize=6,
         )
         bottom = bottom + facts.shares[source]
+    for edge in facts.raised.values():
+        axes.plot(facts.tokens / scale, 100.0 * edge, "--", color=_INK, linewidth=1.4)
     axes.set_xlim(0.0, float(facts.tokens[-1]) / scale)
     axes.set_ylim(0.0, 100.0)
     axes.set_xlabel(f"tokens seen ({unit})" if unit else "tokens seen", color=_SOFT)
     label = "share of rows (%)"
-    axes.set_ylabel(f"{label}   ◆ begins anew" if any(map(len, repeats.values())) else label)
+    label += "   ◆ begins anew" * any(map(len, repeats.values()))
+    axes.set_ylabel(label + "   - - with its guard at the cap" * bool(facts.raised))
     axes.yaxis.label.set_color(_SOFT)
     _add_legend(axes, facts, colors)
     _plain_frame(axes)

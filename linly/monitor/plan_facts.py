@@ -11,6 +11,7 @@ import numpy as np
 from linly.config.curriculum import Curriculum
 from linly.config.settings import CheckpointSettings
 from linly.curriculum.curves import Floats
+from linly.curriculum.guard_plan import group_ratios, raised_mixture
 from linly.curriculum.mixture import Mixture
 from linly.curriculum.plan import Plan, reaches
 from linly.modeling.parameters import ParameterCount
@@ -61,6 +62,8 @@ class PlanFacts:
         groups: Sources of each group, in the order in which they are stacked, from below.
         tokens: Tokens since the start, float64 [n].
         shares: Planned share of each source, float64 [n].
+        raised: The edge of each guarded group's band in the stack, where the guard is at its cap,
+            float64 [n].
         sources: By group, then name.
         num_steps: 0 without a recipe.
         warnings: What should be known, with the smallest change that helps.
@@ -70,6 +73,7 @@ class PlanFacts:
     groups: Mapping[str, Sequence[str]]
     tokens: Floats
     shares: Mapping[str, Floats]
+    raised: Mapping[str, Floats]
     sources: tuple[SourceFacts, ...]
     num_steps: int
     costs: Costs
@@ -88,11 +92,31 @@ def plan_facts(
         groups=mixture.groups,
         tokens=u * plan.tokens,
         shares={source: shares[:, index] for index, source in enumerate(mixture.sources)},
+        raised=_raised_edges(curriculum, plan, u),
         sources=_source_facts(mixture, plan),
         num_steps=plan.num_steps,
         costs=costs,
         warnings=(*problems, *plan.warnings()),
     )
+
+
+def _raised_edges(curriculum: Curriculum, plan: Plan, u: Floats) -> dict[str, Floats]:
+    """The edge towards the rest of each guarded group's band, in the stack of the raised mixture.
+
+    Between the two lies what the guard takes. NaN where it takes nothing. float64 [n].
+    """
+    mixture = raised_mixture(curriculum, num_rows=plan.num_rows)
+    bands = {group: np.array(group_ratios(mixture, group, u.tolist())) for group in mixture.groups}
+    plain = Mixture.from_curriculum(curriculum, num_rows=plan.num_rows)
+    edges: dict[str, Floats] = {}
+    for guard in plan.guards:
+        # The stack's groups are in order of their names.
+        below = [ratio for group, ratio in bands.items() if group < guard.group]
+        bottom = np.sum([np.zeros_like(u), *below], axis=0)
+        edge = bottom if guard.rest < guard.group else bottom + bands[guard.group]
+        planned = np.array(group_ratios(plain, guard.group, u.tolist()))
+        edges[guard.group] = np.where(bands[guard.group] > planned + 1e-9, edge, np.nan)
+    return edges
 
 
 def _source_facts(mixture: Mixture, plan: Plan) -> tuple[SourceFacts, ...]:

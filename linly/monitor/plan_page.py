@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import numpy as np
-import plotly.graph_objects as go
 
 from linly.monitor.colors import source_colors
 from linly.monitor.figures import (
     STRONG,
     Chart,
+    Trace,
+    bar,
     display_name,
     height_of_lines,
     new_figure,
     plain,
+    scatter,
     short_name,
 )
 from linly.monitor.page import chart_cards, legend, section, table, text
@@ -67,12 +69,12 @@ def _shares(facts: PlanFacts) -> Chart:
     number = {source.name: index for index, source in enumerate(facts.sources)}
     figure = new_figure("share of rows", tickformat=".0%", x_end=float(facts.tokens[-1]))
     bottom = 0.0 * facts.tokens
-    marks: list[go.Scatter] = []
+    marks: list[Trace] = []
     for names in facts.groups.values():
         for name in names:
             meta = {"source": number[name]}
             figure.add_trace(
-                go.Scatter(
+                scatter(
                     x=facts.tokens,
                     y=facts.shares[name],
                     name=display_name(name),
@@ -86,22 +88,37 @@ def _shares(facts: PlanFacts) -> Chart:
             )
             repeats = facts.sources[number[name]].repeats
             middle = bottom + facts.shares[name] / 2
-            marks.append(
-                go.Scatter(
-                    x=repeats,
-                    y=np.interp(repeats, facts.tokens, middle),
-                    mode="markers",
-                    marker={"size": 9, "symbol": "diamond"},
-                    hoverinfo="skip",
-                    meta=STRONG | {"boundary": True},
+            if len(repeats):
+                marks.append(
+                    scatter(
+                        x=repeats,
+                        y=np.interp(repeats, facts.tokens, middle),
+                        mode="markers",
+                        marker={"size": 9, "symbol": "diamond"},
+                        hoverinfo="skip",
+                        meta=STRONG | {"boundary": True},
+                    )
                 )
-            )
             bottom = bottom + facts.shares[name]
-    figure.add_traces([mark for mark in marks if len(mark.x)])
+    for mark in marks:
+        figure.add_trace(mark)
+    for group, edge in facts.raised.items():
+        figure.add_trace(
+            scatter(
+                x=facts.tokens,
+                y=edge,
+                mode="lines",
+                line={"width": 1.6, "dash": "dash"},
+                hovertemplate=f"{display_name(group)} with its guard at the cap<extra></extra>",
+                meta=STRONG | {"boundary": True},
+            )
+        )
     figure.update_yaxes(range=[0, 1])
     note = "Planned along the run."
     if any(source.repeats for source in facts.sources):
         note += " Diamonds: a source has been read to its end and begins anew."
+    if facts.raised:
+        note += " Dashed: the edge of a group with its guard at the cap."
     return Chart("plan", "Mixture over the run", note, plain(figure), is_wide=True)
 
 
@@ -112,7 +129,7 @@ def _tokens(facts: PlanFacts) -> Chart:
     for line, (index, source) in enumerate(lines):
         epochs = "" if source.epochs is None else f" {source.epochs:.2f} epochs"
         figure.add_trace(
-            go.Bar(
+            bar(
                 x=[source.tokens],
                 y=[line],
                 orientation="h",
@@ -124,7 +141,7 @@ def _tokens(facts: PlanFacts) -> Chart:
             )
         )
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=[max(source.tokens, source.available or 0)],
                 y=[line],
                 mode="text",
@@ -137,7 +154,7 @@ def _tokens(facts: PlanFacts) -> Chart:
         )
         if source.available is not None:
             figure.add_trace(
-                go.Scatter(
+                scatter(
                     x=[source.available, source.available],
                     y=[line - 0.36, line + 0.36],
                     mode="lines",
