@@ -145,3 +145,19 @@ def test_torch_is_not_imported(world: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=world, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
+
+
+def test_a_guarded_group_shows_its_band(world: Path) -> None:
+    guard = "{source: english, max_rise: 3%, cap: 60%}"
+    text = CURRICULUM.replace("to: 20%}", f"to: 20%, guard: {guard}}}")
+    (world / "small.yaml").write_text(text, encoding="utf-8")
+    done = linly(world, "small.yaml", "tokens=20M", "--plot", "plan.png")
+    assert done.returncode == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "guard of english: while held-out english (stories) is more than 3% above" in said
+    assert "the ratio goes up to 60% in 4 steps, one at each evaluation, at the cost of" in said
+    assert "start 70% to 70%, middle 45% to 60%, end 20% to 60%" in said
+    plan = json.loads(linly(world, "small.yaml", "tokens=20M", "--json").stdout)
+    assert plan["guards"][0]["raised_ratios"] == pytest.approx([0.7, 0.6, 0.6])
+    stories = next(source for source in plan["sources"] if source["name"] == "stories")
+    assert stories["most_rows"] > stories["rows"]

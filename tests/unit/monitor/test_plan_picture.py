@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from linly.config.curriculum import load_curriculum
@@ -48,6 +49,27 @@ def test_a_source_repeats_where_its_rows_have_used_up_what_it_has(tmp_path: Path
     for epoch, tokens in enumerate(web.repeats, start=1):
         rows = row_counts([Segment(0, mixture)], round(tokens / 100))["web"]
         assert rows * 100 == pytest.approx(200_000 * epoch, abs=200)
+
+
+GUARDED = CURRICULUM.replace("to: 20%}", "to: 20%, guard: {source: web, max_rise: 3%, cap: 60%}}")
+
+
+@pytest.mark.parametrize("rest", ["chinese", "zh"])
+def test_a_guard_s_edge_is_where_the_raised_band_meets_the_rest(tmp_path: Path, rest: str) -> None:
+    """Groups are stacked by name: chinese below english, zh above it."""
+    file = tmp_path / "small.yaml"
+    file.write_text(GUARDED.replace("chinese", rest).replace("NAME", "web"))
+    curriculum = load_curriculum(file)
+    plan = make_plan(curriculum, sequence_length=100)
+    costs = Costs(checkpoint_bytes=None, kept_checkpoints=None, seconds=None)
+    drawn = plan_facts(curriculum, plan, costs)
+    edge = drawn.raised["english"]
+    third = len(edge) // 3
+    assert np.isnan(edge[: third - 1]).all()  # above the cap by itself
+    assert edge[third + 1 :] == pytest.approx(0.4 if rest == "chinese" else 0.6)
+    write_picture(drawn, tmp_path / "plan.html")
+    assert "the edge of a group with its guard at the cap" in (tmp_path / "plan.html").read_text()
+    write_picture(drawn, tmp_path / "plan.png")
 
 
 def test_masked_prompts_shrink_the_share_of_loss(tmp_path: Path) -> None:
