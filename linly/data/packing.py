@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, insort
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 
@@ -34,27 +35,22 @@ def make_row(
 ) -> Row:
     """Lay stretches one after another into a row; what is left is padding."""
     ids = np.full(sequence_length, padding_id, np.int32)
-    labels = np.full(sequence_length, IGNORE_LABEL, np.int32)
-    starts, pieces, position = [], [], 0
-    for stretch in stretches:
-        document, start, end = stretch.document, stretch.start, stretch.end
-        after = position + end - start
-        ids[position:after] = document.ids[start:end]
-        np.copyto(
-            labels[position:after], document.ids[start:end], where=document.supervised[start:end]
-        )
-        labels[position] = IGNORE_LABEL
-        starts.append(position)
-        pieces.append(Piece(document.shard, document.record, start, end))
-        position = after
+    supervised = np.zeros(sequence_length, np.bool_)
+    ends = list(accumulate(map(len, stretches)))
+    starts = np.array([0, *ends[:-1]], np.int32)
+    np.concatenate([s.document.ids[s.start : s.end] for s in stretches], out=ids[: ends[-1]])
+    np.concatenate(
+        [s.document.supervised[s.start : s.end] for s in stretches], out=supervised[: ends[-1]]
+    )
+    supervised[starts] = False
     return Row(
         source=source,
         epoch=epoch,
         ids=ids,
-        labels=labels,
-        starts=np.array(starts, np.int32),
-        pieces=tuple(pieces),
-        num_padding=sequence_length - position,
+        labels=np.where(supervised, ids, np.int32(IGNORE_LABEL)),
+        starts=starts,
+        pieces=tuple(Piece(s.document.shard, s.document.record, s.start, s.end) for s in stretches),
+        num_padding=sequence_length - ends[-1],
     )
 
 

@@ -150,17 +150,16 @@ class SourceStream:
         missing = self._spec.sequence_length
         epoch = pending[0][0].block.epoch
         stretches = []
-        while missing:
+        while missing > 0:
             place, stretch = pending.popleft()
-            if len(stretch) <= missing:
-                after = place.past()
-            else:
-                end = stretch.start + missing
-                pending.appendleft((place, Stretch(stretch.document, end, stretch.end)))
-                stretch = Stretch(stretch.document, stretch.start, end)
-                after = place.at(end)
             stretches.append(stretch)
             missing -= len(stretch)
+        after = place.past()
+        if missing:  # the row ends within the last document
+            end = stretch.end + missing
+            stretches[-1] = Stretch(stretch.document, stretch.start, end)
+            pending.appendleft((place, Stretch(stretch.document, end, stretch.end)))
+            after = place.at(end)
         bad = self._documents.take_bad(after.records)
         return SourcedRow(self._row(epoch, stretches), after, bad)
 
