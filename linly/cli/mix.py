@@ -59,7 +59,10 @@ def mix(
         Path | None, typer.Option(help="A sentencepiece model instead of the recipe's model.")
     ] = None,
 ) -> None:
-    """Make rows without training: one JSON object a row, then speed and drift on stderr."""
+    """Make rows without training: one JSON object a row, then speed and drift on stderr.
+
+    Nothing is evaluated, so guards of ratios do not act: the curves are followed as they are.
+    """
     loaded = load_recipe(recipe, overrides or [])
     batch = Batch(loaded.data.global_batch, loaded.training.micro_batch)
     mine = rank_slice(batch, world_size=world_size, rank=rank or 0)
@@ -67,6 +70,9 @@ def mix(
     plan = _plan(loaded, tokenizer)
     at = _read_state(state, plan) if state is not None else plan.new_state()
     drift = Drift(plan.segments, at)
+    if loaded.curriculum.guards:
+        groups = ", ".join(loaded.curriculum.guards)
+        print(f"without evaluations the guards of {groups} do not act", file=sys.stderr)
     began = time.perf_counter()
     _check_folder("--save-state", save_state)
     with _rows(loaded, plan, at, producers) as stream, _opened(output) as file:

@@ -82,6 +82,15 @@ def test_the_last_line_on_stderr_tells_speed_and_a_drift_below_one_row(
     assert "tokens/s" in line
 
 
+def test_guards_do_not_act_without_evaluations_and_it_is_said(
+    mix: Mix, capfd: pytest.CaptureFixture[str]
+) -> None:
+    guard = "{source: texts, max_rise: 1%, cap: 60%}"
+    rows = mix("--rows", "200", f"curriculum.mixture.english.ratio.guard={guard}")
+    assert "the guards of english do not act" in capfd.readouterr().err
+    assert rows == mix("--rows", "200")
+
+
 def test_rows_beyond_the_run_are_not_made(mix: Mix) -> None:
     assert len(mix("--rows", "100000")) == 200
 
