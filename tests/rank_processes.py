@@ -53,10 +53,10 @@ def deepspeed_command(*arguments: str) -> list[str]:
     return [*launcher, TRAIN, *arguments]
 
 
-def torchrun_command(*arguments: str) -> list[str]:
+def torchrun_command(*arguments: str, script: str = TRAIN) -> list[str]:
     """`torchrun launch/train.py ARGUMENTS` for two ranks."""
     launcher = [str(BIN / "torchrun"), "--nproc-per-node", "2", "--master-port", free_port()]
-    return [*launcher, TRAIN, *arguments]
+    return [*launcher, script, *arguments]
 
 
 def start_ranks(

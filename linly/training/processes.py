@@ -155,7 +155,10 @@ def start_processes(timeout_s: float = COLLECTIVE_TIMEOUT_S) -> Processes:
         backend = "nccl" if device.type == "cuda" else "gloo"
         patience = timedelta(seconds=timeout_s) + MARGIN  # the watchdog says more than a backend
         torch.distributed.init_process_group(backend, timeout=patience)
-    watchdog = Watchdog.start(rank, world_size, timeout_s=timeout_s) if world_size > 1 else None
+    if world_size == 1:
+        return Processes(rank, world_size, device)
+    watchdog = Watchdog(rank, world_size, timeout_s=timeout_s)
+    watchdog.start()
     return Processes(rank, world_size, device, watchdog=watchdog)
 
 

@@ -26,7 +26,11 @@ MARGIN = timedelta(minutes=2)
 """Time beyond the timeout that a watchdog needs at most to look around and end the process."""
 
 _LONGEST_PERIOD_S = 10.0
+_ROUNDS = 6
+"""Periods that it takes to look around; a living rank tells something in half of them."""
+
 _MAX_NAMED = 8
+_MAX_CALLS = 6
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,29 +58,21 @@ class Report:
 class Watchdog:
     """Watches the waits of this process from a thread beside it."""
 
-    def __init__(self, rank: int, world_size: int, store: Store, *, timeout_s: float) -> None:
-        """Watch this rank; `store` is shared by all."""
+    def __init__(self, rank: int, world_size: int, *, timeout_s: float) -> None:
+        """Watch this rank, by way of the store at MASTER_ADDR where the ranks have met."""
         self._rank = rank
         self._world_size = world_size
-        self._store = store
+        self._store = _store()
+        self._asked = _store()  # a connection of its own: a question may never be answered
         self._timeout_s = timeout_s
         self._period_s = min(_LONGEST_PERIOD_S, timeout_s / 5)
         self._place = "the start"
         self._began: float | None = None
         self._beat = 0
 
-    @classmethod
-    def start(cls, rank: int, world_size: int, *, timeout_s: float) -> Watchdog:
-        """Watch from now on, by way of the store at MASTER_ADDR that the ranks have met at."""
-        store = TCPStore(
-            os.environ["MASTER_ADDR"],
-            int(os.environ["MASTER_PORT"]),
-            is_master=False,
-            timeout=MARGIN,
-        )
-        watchdog = cls(rank, world_size, PrefixStore("linly", store), timeout_s=timeout_s)
-        threading.Thread(target=watchdog._watch, name="watchdog", daemon=True).start()
-        return watchdog
+    def start(self) -> None:
+        """Watch from now on, until the process ends."""
+        threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     @contextmanager
     def waiting(self, where: str) -> Iterator[None]:
@@ -96,51 +92,43 @@ class Watchdog:
 
     def _watch(self) -> None:
         while True:
-            time.sleep(self._period_s)
             began = self._began
             self._tell(is_waiting=began is not None)
             if began is not None and time.monotonic() - began > self._timeout_s:
                 self._end(time.monotonic() - began)
+            time.sleep(self._period_s)
 
     def _tell(self, *, is_waiting: bool) -> None:
         self._beat += 1
         report = (self._beat, socket.gethostname(), self._place, is_waiting)
         try:
             self._store.set(str(self._rank), orjson.dumps(report).decode())
-        except RuntimeError:  # the first rank is gone, and its store: the launcher ends this one
+        except RuntimeError:  # the store is gone with rank 0: the launcher ends this one
             return
 
     def _end(self, waited_s: float) -> None:
         """Say what is known and leave; nothing else can be trusted to return."""
-        print(
+        say(
             f"error: rank {self._rank} on host {socket.gethostname()} has waited {waited_s:.0f} s "
-            f"(training.collective_timeout_s) for the other ranks, in: {self._place}",
-            file=sys.stderr,
-            flush=True,
+            f"(training.collective_timeout_s) for the other ranks, in: {self._place}"
         )
-        answer: list[str] = []
-        asking = threading.Thread(target=lambda: answer.extend(self._others()), daemon=True)
+        lines: list[str] = []
+        asking = threading.Thread(target=lambda: lines.extend(self._others()), daemon=True)
         asking.start()
-        asking.join(self._patience_s + self._period_s)
-        unknown = ["rank 0 does not answer (the ranks' store was with it or its launcher)"]
-        for line in answer or unknown:
-            print(f"error: {line}", file=sys.stderr)
+        for _ in range(_ROUNDS if self._rank else 2 * _ROUNDS):  # rank 0 may keep the store
+            self._tell(is_waiting=True)  # it lives, as the others want to know
+            time.sleep(self._period_s)
+        unknown = ["rank 0 does not answer, and the ranks' store was with it or its launcher"]
         frame = sys._current_frames().get(threading.main_thread().ident or 0)
-        if frame is not None:
-            print("".join(traceback.format_stack(frame)[-6:]), file=sys.stderr)
-        sys.stderr.flush()
+        stack = traceback.format_stack(frame)[-_MAX_CALLS:] if frame is not None else []
+        say("\n".join(f"error: {line}" for line in lines or unknown) + "\n" + "".join(stack))
         os._exit(1)
-
-    @property
-    def _patience_s(self) -> float:
-        """How long a living rank may take to tell again."""
-        return 3 * self._period_s
 
     def _others(self) -> list[str]:
         """A line for each rank that the others wait for."""
         ranks = [rank for rank in range(self._world_size) if rank != self._rank]
         before = {rank: self._read(rank) for rank in ranks}
-        time.sleep(self._patience_s)
+        time.sleep(_ROUNDS / 2 * self._period_s)
         lines = []
         for rank in ranks:
             report, earlier = self._read(rank), before[rank]
@@ -158,6 +146,18 @@ class Watchdog:
         return lines or ["all ranks answer and wait at the same place: look at the network"]
 
     def _read(self, rank: int) -> Report | None:
-        if not self._store.check([str(rank)]):
+        if not self._asked.check([str(rank)]):
             return None
-        return Report(*orjson.loads(self._store.get(str(rank))))
+        return Report(*orjson.loads(self._asked.get(str(rank))))
+
+
+def _store() -> Store:
+    store = TCPStore(
+        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=MARGIN
+    )
+    return PrefixStore("linly", store)
+
+
+def say(text: str) -> None:
+    """Write to stderr at once."""
+    print(text, file=sys.stderr, flush=True)
