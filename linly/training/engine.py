@@ -33,6 +33,7 @@ from linly.data.loader import MicroBatch
 from linly.modeling.attention import choose_attention, document_bounds, set_attention
 from linly.modeling.recompute import checkpoint_activations, compile_layers
 from linly.training.objective import Objective, choose_loss
+from linly.training.processes import be_patient
 from linly.training.stored import MOMENTS
 
 
@@ -95,6 +96,7 @@ class Engine:
             compile_layers(model)
         self._create_moments()
         self._set_masters(stored)
+        be_patient(self._optimizer.dp_process_group, training.collective_timeout_s)
 
     @property
     def module(self) -> PreTrainedModel:

@@ -153,13 +153,22 @@ def start_processes(timeout_s: float = COLLECTIVE_TIMEOUT_S) -> Processes:
         torch.cuda.set_device(device)
     if not torch.distributed.is_initialized():
         backend = "nccl" if device.type == "cuda" else "gloo"
-        patience = timedelta(seconds=timeout_s) + MARGIN  # the watchdog says more than a backend
-        torch.distributed.init_process_group(backend, timeout=patience)
+        torch.distributed.init_process_group(backend, timeout=_patience(timeout_s))
     if world_size == 1:
         return Processes(rank, world_size, device)
     watchdog = Watchdog(rank, world_size, timeout_s=timeout_s)
     watchdog.start()
     return Processes(rank, world_size, device, watchdog=watchdog)
+
+
+def be_patient(group: torch.distributed.ProcessGroup, timeout_s: float) -> None:
+    """Keep a library's group from giving up before the watchdog does (NCCL's take 10 minutes)."""
+    torch.distributed.distributed_c10d._set_pg_timeout(_patience(timeout_s), group)
+
+
+def _patience(timeout_s: float) -> timedelta:
+    """A backend's timeout: longer than the watchdog's, which says more."""
+    return timedelta(seconds=timeout_s) + MARGIN
 
 
 def stop_processes() -> None:

@@ -14,6 +14,7 @@ from linly.config.settings import CheckpointSettings, TrainingSettings
 from linly.data.loader import MicroBatch
 from linly.data.types import IGNORE_LABEL
 from linly.errors import LinlyError
+from linly.training import checkpoints as checkpoint_module
 from linly.training.checkpoints import Checkpoints
 from linly.training.engine import Engine
 from linly.training.processes import Processes, start_processes, stop_processes
@@ -155,6 +156,47 @@ def fail(folder: Path, processes: Processes) -> None:
     raise AssertionError("this rank went on")
 
 
+def lose(folder: Path, processes: Processes) -> None:
+    """The last rank cannot write its part, beside training: all learn of it at one step."""
+    engine = make_engine(2, processes.world_size)
+    (folder / "lost").mkdir(exist_ok=True)
+    keeper = checkpoints(folder / "lost", processes)
+    accumulate(engine, processes, 0, 2)
+    engine.step(lr=1e-2)
+    keeper.begin(engine, 1, {"step": 1})
+    before = state_of(engine)
+    accumulate(engine, processes, 1, 2)
+    engine.step(lr=1e-2)
+    assert keeper.wait() is not None
+
+    def full(tensors: dict[str, torch.Tensor], path: Path) -> None:
+        raise OSError(28, "No space left on device")
+
+    failing = processes.world_size - 1
+    if processes.rank == failing:
+        checkpoint_module.save_file = full
+    keeper.begin(engine, 2, {"step": 2})
+    while not any(processes.gather_json(keeper.has_failed)):
+        accumulate(engine, processes, 2, 2)
+        engine.step(lr=1e-2)
+    try:
+        keeper.wait()
+    except LinlyError as error:
+        assert "No space left on device" in str(error), error
+        assert (f"failed on rank {failing}" in str(error)) == (processes.rank != failing), error
+    else:
+        raise AssertionError("this rank went on")
+    checkpoint_module.save_file = save_file
+    processes.barrier()
+    assert sorted(path.name for path in (folder / "lost" / "checkpoints").iterdir()) == [
+        "step-00000001"
+    ]
+    newest = keeper.newest()
+    assert newest is not None
+    keeper.load(newest, engine, optimizer_steps=1)
+    _assert_same(before, state_of(engine))
+
+
 def die(folder: Path, processes: Processes) -> None:
     """The last rank fails where none expects it: the others must not wait for it."""
     if processes.rank == processes.world_size - 1:
@@ -183,7 +225,7 @@ def _assert_same(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]
 
 def main() -> None:
     processes = start_processes()
-    modes = (save, load, guards, batches, fail, die)
+    modes = (save, load, guards, batches, fail, lose, die)
     for name in sys.argv[1].split(","):
         {mode.__name__: mode for mode in modes}[name](Path(sys.argv[2]), processes)
     stop_processes()

@@ -26,7 +26,7 @@ def run_worker(modes: str, folder: Path, world_size: int, **variables: str) -> l
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All modes at two ranks, where no compiler and no ninja is found."""
     folder = tmp_path_factory.mktemp("engine")
-    assert run_worker("fail,guards,batches,save,load", folder, 2, PATH=os.devnull) == [0, 0]
+    assert run_worker("fail,lose,guards,batches,save,load", folder, 2, PATH=os.devnull) == [0, 0]
     return folder
 
 
@@ -74,6 +74,12 @@ def test_a_checkpoint_of_two_ranks_loads_at_any_world_size(
 
 
 def test_a_failure_on_one_rank_fails_all(two_ranks: Path) -> None:
+    assert (two_ranks / "saved-2.safetensors").exists()  # likewise
+
+
+def test_a_save_that_one_rank_cannot_write_fails_on_all_and_the_last_whole_one_loads(
+    two_ranks: Path,
+) -> None:
     assert (two_ranks / "saved-2.safetensors").exists()  # likewise
 
 
