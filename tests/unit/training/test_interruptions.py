@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 from rank_processes import TIMES, environment, lines_of, rows_of, without
 from tiny_world import make_tiny_world
 
+from linly.cli.main import main
 from linly.config.recipe import load_recipe
 from linly.errors import CheckpointError
 from linly.runs import RunFolder
@@ -138,3 +140,15 @@ def test_an_error_of_training_lets_the_save_under_way_become_whole(
         with pytest.raises(Crash):
             start(world, alone, "ended")
     assert os.listdir(world / "runs" / "ended" / "checkpoints") == ["step-00000007"]
+
+
+def test_a_checkpoint_takes_the_disk_that_the_plan_says(
+    world: Path, undisturbed: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """12 bytes a weight, and what does not grow with the model."""
+    with pytest.raises(SystemExit):
+        main(["plan", str(world / "recipe.yaml"), "--without-data", "--json"])
+    planned = orjson.loads(capsys.readouterr().out)["costs"]["checkpoint_bytes"]
+    for folder in (undisturbed / "checkpoints").iterdir():
+        found = sum(file.stat().st_size for file in folder.iterdir())
+        assert 0 < found - planned < 64 << 10
