@@ -61,19 +61,19 @@ def amend(
     wanted = None if curriculum is None else load_curriculum(curriculum)
     folder = RunFolder.open(run)
     if dry_run:
-        _show(plan_amendment(folder, wanted, relist=relist or (), drop=drop or ()))
+        show(plan_amendment(folder, wanted, relist=relist or (), drop=drop or ()))
         typer.echo("nothing was written (--dry-run)")
         return
     with folder.lock():
         amendment = plan_amendment(folder, wanted, relist=relist or (), drop=drop or ())
-        _show(amendment)
+        show(amendment)
         write_amendment(folder, amendment)
     typer.echo(
         f"{run} is amended: the same `linly train` command goes on from step {amendment.at.step}"
     )
 
 
-def _show(amendment: Amendment) -> None:
+def show(amendment: Amendment) -> None:
     """What changes, source by source, and what goes with it."""
     from rich.console import Console
 

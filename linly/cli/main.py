@@ -23,6 +23,7 @@ COMMAND_MODULES = (
     "model",
     "train",
     "amend",
+    "fork",
     "slurm",
     "export",
     "generate",

@@ -10,6 +10,7 @@ changes::
     {"step": 40, "kind": "resume", "evaluated_step": 40, "changes": [...], "set_aside": [...]}
     {"step": 40, "kind": "amend",  "row": 320, "curriculum": {...}, "corpora": {...},
                  "relisted": {source: {"from_epoch": ..., "file": ..., "sha256": ...}}}
+    {"step": 40, "kind": "fork",   "run": ..., "skip_steps": [[41, 45], ...]}
 
 A run may go back to a checkpoint, and the log is never cut. So a line at some step voids every
 earlier line of a later step: the run has left that future (`standing`). A resume also voids what
@@ -73,6 +74,7 @@ class Course:
         relisted: Source -> the lists that were made of its shards since, by ascending epoch.
         segments: The mixtures, each from its first row.
         levels: By how many of its guard's steps each group is raised, from a row on.
+        passed_over: (first, last) steps whose rows are drawn and not trained on.
     """
 
     sequence_length: int
@@ -81,6 +83,7 @@ class Course:
     relisted: Mapping[str, tuple[Relisted, ...]] = field(default_factory=dict)
     segments: tuple[Segment, ...] = field(default=(), compare=False)  # follow from the rest
     levels: tuple[tuple[int, Mapping[str, int]], ...] = field(default=())
+    passed_over: tuple[tuple[int, int], ...] = field(default=())
 
     @property
     def curriculum(self) -> Curriculum:
@@ -113,6 +116,10 @@ class Course:
             group: tuple(sorted(name for name in group_of if group_of[name] == group))
             for group in sorted(set(group_of.values()))
         }
+
+    def is_passed_over(self, step: int) -> bool:
+        """Whether the rows of a step are drawn and not trained on."""
+        return any(first <= step <= last for first, last in self.passed_over)
 
     def levels_at(self, row: int) -> Mapping[str, int]:
         """The levels in force at a row; a group that is missing is at 0."""
@@ -272,6 +279,11 @@ def _guarded(course: Course, line: Decision) -> Course:
     return course.with_levels(line["row"], {**course.levels_at(line["row"]), group: level})
 
 
+def _forked(course: Course, line: Decision) -> Course:
+    skipped = tuple((int(first), int(last)) for first, last in line["skip_steps"])
+    return replace(course, passed_over=(*course.passed_over, *skipped))
+
+
 def _no_change(course: Course, line: Decision) -> Course:
     return course
 
@@ -284,6 +296,7 @@ def _corpora(line: Decision) -> dict[str, Corpus]:
 
 _FOLDS: dict[str, Callable[[Course, Decision], Course]] = {
     "amend": _amended,
+    "fork": _forked,
     "guard": _guarded,
     "resume": _no_change,
     "shard": _no_change,

@@ -34,6 +34,7 @@ class StepFacts:
         grad_norm: Before clipping; infinite when the step was skipped.
         seconds: From the end of the step before, without evaluation and saving.
         wait_s: Of these, waiting for data.
+        is_passed_over: Its rows were drawn and not computed: there are no losses.
     """
 
     step: int
@@ -42,6 +43,7 @@ class StepFacts:
     skipped: bool
     seconds: float
     wait_s: float
+    is_passed_over: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +117,7 @@ class Bookkeeper:
             self.new_pieces.count(rows)
         num_tokens = len(rows) * self._sequence_length
         self.tokens_seen += num_tokens
-        self._add_row_records(rows, losses, facts.step)
+        self._add_row_records(rows, losses, facts)
         farthest = np.abs(drift).argmax(axis=0)
         drift = drift[farthest, np.arange(drift.shape[1])]
         return self._metrics(rows, losses, facts, segment.mixture, planned[-1], drift)
@@ -190,21 +192,22 @@ class Bookkeeper:
         return after
 
     def _add_row_records(
-        self, rows: Sequence[MixedRow], losses: Sequence[RowLoss], step: int
+        self, rows: Sequence[MixedRow], losses: Sequence[RowLoss], facts: StepFacts
     ) -> None:
         rows_per_rank = len(rows) // self._machine.world_size
+        has_loss = not facts.is_passed_over
         for position, (mixed, loss) in enumerate(zip(rows, losses, strict=True)):
             self._row_records.append(
                 RowRecord(
                     row=mixed.index,
-                    step=step,
+                    step=facts.step,
                     rank=position // rows_per_rank,
                     world_size=self._machine.world_size,
                     source=mixed.row.source,
                     epoch=mixed.row.epoch,
                     supervised_tokens=loss.targets,
                     padding=mixed.row.num_padding,
-                    loss=loss.nll / loss.targets if loss.targets else None,
+                    loss=loss.nll / loss.targets if has_loss and loss.targets else None,
                     pieces=mixed.row.pieces,
                 )
             )

@@ -179,29 +179,63 @@ class Trainer:
 
     def _train_step(self, batch: StepBatch) -> bool:
         """Take one step; returns whether any rank was asked to stop."""
+        if self._session.course.is_passed_over(batch.step):
+            return self._pass_over(batch)
         losses, is_preempted = self._accumulate(batch)
-        training, num_steps = self._recipe.training, self._recipe.num_steps
-        lr = learning_rate(training, step=batch.step, num_steps=num_steps)
+        lr = self._lr(batch.step)
         with self._processes.waiting(f"step {batch.step}: optimizer"):
             grad_norm, alarm = self._apply(losses, lr)
-        self._session.note_save()
-        self._session.step = batch.step
-        now = time.monotonic()
-        facts = StepFacts(
-            step=batch.step,
-            lr=lr,
-            grad_norm=grad_norm,
-            skipped=alarm is not None,
-            seconds=now - self._step_began,
-            wait_s=batch.wait_s,
-        )
-        self._step_began = now
-        self._record(batch, losses, facts)
+        self._finish_step(batch, losses, grad_norm=grad_norm, skipped=alarm is not None)
         if alarm is None:
             self._session.guards.accept(losses)
         else:
             self._skip(alarm)
         return is_preempted
+
+    def _pass_over(self, batch: StepBatch) -> bool:
+        """Draw a step's rows and do not train on them; returns whether to stop, as a step does.
+
+        It is a step in all else: of the stream, of the schedule, of the records.
+        """
+        is_preempted = self._gather(batch.step, [])[1]
+        losses = [
+            RowLoss(mixed.index, mixed.row.source, math.nan, mixed.row.num_supervised)
+            for mixed in batch.rows
+        ]
+        self._finish_step(batch, losses, grad_norm=math.inf, skipped=True, is_passed_over=True)
+        first, last = batch.rows[0].index, batch.rows[-1].index
+        text = f"passed over as the fork says: rows {first} to {last} are drawn, not trained on"
+        self._session.event("pass", text, rows=[first, last])
+        return is_preempted
+
+    def _finish_step(
+        self,
+        batch: StepBatch,
+        losses: Sequence[RowLoss],
+        *,
+        grad_norm: float,
+        skipped: bool,
+        is_passed_over: bool = False,
+    ) -> None:
+        self._session.note_save()
+        self._session.step = batch.step
+        now = time.monotonic()
+        facts = StepFacts(
+            step=batch.step,
+            lr=self._lr(batch.step),
+            grad_norm=grad_norm,
+            skipped=skipped,
+            seconds=now - self._step_began,
+            wait_s=batch.wait_s,
+            is_passed_over=is_passed_over,
+        )
+        self._step_began = now
+        self._record(batch, losses, facts)
+
+    def _lr(self, step: int) -> float:
+        return learning_rate(
+            self._recipe.training, step=step, num_steps=self._recipe.num_steps
+        )
 
     def _accumulate(self, batch: StepBatch) -> tuple[list[RowLoss], bool]:
         """Gradients of a step, and the losses of all its rows by the step's one collective.
@@ -215,20 +249,26 @@ class Trainer:
         for micro_batch in batch.micro_batches:
             with self._processes.waiting(f"step {batch.step}: gradients"):
                 nll.append(engine.accumulate(micro_batch, step_targets=sum(targets)))
+        gathered, is_preempted = self._gather(batch.step, nll)
+        losses = [
+            RowLoss(mixed.index, mixed.row.source, loss, count)
+            for mixed, loss, count in zip(
+                batch.rows, gathered.flatten().tolist(), targets, strict=True
+            )
+        ]
+        return losses, is_preempted
+
+    def _gather(self, step: int, nll: Sequence[torch.Tensor]) -> tuple[torch.Tensor, bool]:
+        """All ranks' losses, float64 [ranks, rows], and whether any was asked to stop."""
         signals = (self._stop.is_set, self._session.checkpoints.has_failed)
-        signals_here = torch.tensor(signals, dtype=torch.float32, device=engine.device)
-        with self._processes.waiting(f"step {batch.step}: losses"):
+        device = self._session.engine.device
+        signals_here = torch.tensor(signals, dtype=torch.float32, device=device)
+        with self._processes.waiting(f"step {step}: losses"):
             gathered = self._processes.gather_numbers(torch.cat([*nll, signals_here]).double())
         is_preempted, is_save_lost = gathered[:, -len(signals) :].any(dim=0).tolist()
         if is_save_lost:  # on all ranks at the same step
             self._session.finish_save()
-        losses = [
-            RowLoss(mixed.index, mixed.row.source, loss, count)
-            for mixed, loss, count in zip(
-                batch.rows, gathered[:, : -len(signals)].flatten().tolist(), targets, strict=True
-            )
-        ]
-        return losses, is_preempted
+        return gathered[:, : -len(signals)], is_preempted
 
     def _apply(self, losses: Sequence[RowLoss], lr: float) -> tuple[float, Alarm | None]:
         """Step the optimizer unless a guard objects; the gradient's norm and the objection."""
