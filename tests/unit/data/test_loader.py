@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ from tiny_corpora import load_plan
 
 from linly.config.recipe import load_recipe
 from linly.config.settings import DataSettings
+from linly.curriculum.apportion import Segment
+from linly.curriculum.mixture import Mixture
 from linly.data.loader import Loader, StepBatch, position_ids
 from linly.data.packing import Stretch, make_row
 from linly.data.spec import StreamPlan, make_mixer
@@ -93,6 +96,28 @@ def test_the_state_is_that_of_the_step_handed_out_not_of_rows_made_ahead(
     with Loader(plan, settings=ahead, micro_batch=1, world_size=1, rank=0) as loader:
         for batch in loader.steps():
             assert loader.state_dict()["row"] == 12 * batch.step
+
+
+@pytest.mark.parametrize("producers", [0, 1, 2])
+def test_other_segments_are_followed_from_the_next_step_on(
+    producers: int, plan: StreamPlan, settings: DataSettings
+) -> None:
+    """Rows made ahead by the old plan are not given; cursors go on, so no record is read twice."""
+    first = plan.segments[0]
+    flat = Mixture({"all": None}, {"all": dict.fromkeys(first.mixture.sources, 0.25)}, num_rows=200)
+    segments = (first, Segment(36, flat), Segment(60, first.mixture))
+    known = make_mixer(replace(plan, segments=segments), plan.new_state())
+    expected = [next(known).digest for _ in range(192)]
+    ahead = settings.model_copy(update={"producers": producers, "prefetch_rows": 100})
+    made: list[bytes] = []
+    with Loader(plan, settings=ahead, micro_batch=1, world_size=1, rank=0) as loader:
+        for batch in loader.steps():
+            made += [row.digest for row in batch.rows]
+            if len(made) in (36, 60):
+                loader.follow(segments[: 2 if len(made) == 36 else 3])
+                assert loader.state.row == len(made)
+    assert made == expected
+    assert expected != [row.digest for row in make_mixer(plan, plan.new_state())][:192]
 
 
 def test_a_world_size_that_does_not_fit_names_those_that_do(
