@@ -233,9 +233,7 @@ class Trainer:
         self._record(batch, losses, facts)
 
     def _lr(self, step: int) -> float:
-        return learning_rate(
-            self._recipe.training, step=step, num_steps=self._recipe.num_steps
-        )
+        return learning_rate(self._recipe.training, step=step, num_steps=self._recipe.num_steps)
 
     def _accumulate(self, batch: StepBatch) -> tuple[list[RowLoss], bool]:
         """Gradients of a step, and the losses of all its rows by the step's one collective.
