@@ -207,6 +207,17 @@ def test_after_truncation_and_the_same_steps_again_a_run_is_as_if_undisturbed(
     assert recorded_steps(disturbed) == recorded_steps(undisturbed)
 
 
+def test_an_evaluation_that_is_made_again_is_forgotten(folder: RunFolder) -> None:
+    """A SIGTERM saves at a step before its evaluation; the next start makes that."""
+    for step in (0, 10, 20):
+        for name in LOGS:
+            folder.append(name, {"step": step})
+    folder.truncate(20, evaluated_step=10)
+    for name in LOGS:
+        kept = [record["step"] for record in folder.read(name)]
+        assert kept == ([0, 10] if name in ("evaluations", "samples") else [0, 10, 20])
+
+
 def test_truncation_keeps_late_lines_of_early_steps(folder: RunFolder) -> None:
     for step in (1, 5, 3, 6):
         folder.append("events", {"step": step})
