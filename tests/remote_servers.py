@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
@@ -37,7 +40,7 @@ class Faults:
 
 @dataclass(frozen=True)
 class Request:
-    """One that came: [start, end) of a file is what it asked for."""
+    """One that came: [start, end) of a file is what it asked for; names of headers in lower case."""
 
     path: str
     start: int
@@ -87,6 +90,9 @@ class FileServer:
             def do_HEAD(self) -> None:
                 server.answer(self)
 
+            def do_POST(self) -> None:
+                server.answer(self)
+
             def log_message(self, *_: object) -> None:
                 pass
 
@@ -132,7 +138,14 @@ class FileServer:
             return self._send(http, 200, content, named)
         start, end = int(asked[1]), min(int(asked[2]) + 1, len(content))
         with self.lock:
-            self.requests.append(Request(http.path, start, end, dict(http.headers)))
+            self.requests.append(
+                Request(
+                    http.path,
+                    start,
+                    end,
+                    {name.lower(): text for name, text in http.headers.items()},
+                )
+            )
             drop = next((at for at in self.faults.drops if start <= at < end), None)
             if drop is not None:
                 self.faults.drops.remove(drop)
@@ -171,6 +184,46 @@ class FileServer:
         with suppress(ConnectionError):  # who asked has heard enough
             if http.command != "HEAD":
                 http.wfile.write(body if drop is None else body[:drop])
+
+
+class HubServer(FileServer):
+    """A file server that also answers what the Hugging Face hub's client asks of one dataset."""
+
+    DATASET = "org/name"
+
+    def __init__(self, files: dict[str, bytes]) -> None:
+        self._resolved = f"/datasets/{self.DATASET}/resolve/main/"
+        super().__init__({self._resolved + name: content for name, content in files.items()})
+
+    def answer(self, http: BaseHTTPRequestHandler) -> None:
+        body = http.rfile.read(int(http.headers.get("Content-Length", 0)))
+        path, base = urlsplit(http.path).path, f"/api/datasets/{self.DATASET}"
+        if path in (base, f"{base}/revision/main"):
+            return self._send_json(http, {"id": self.DATASET, "sha": "a" * 40, "siblings": []})
+        if path.startswith(f"{base}/tree/main"):
+            folder = path.removeprefix(f"{base}/tree/main").strip("/")
+            start = f"{folder}/" * bool(folder)
+            below = [n.removeprefix(start) for n in self._names() if n.startswith(start)]
+            names = sorted({start + name.split("/")[0] for name in below})
+            return self._send_json(http, [self._entry(name) for name in names])
+        if path.startswith(f"{base}/paths-info/main"):
+            asked = parse_qs(body.decode())["paths"]
+            found = [self._entry(name) for name in asked if name in self._names()]
+            return self._send_json(http, found)
+        super().answer(http)
+
+    def _names(self) -> list[str]:
+        return [path.removeprefix(self._resolved) for path in self.files]
+
+    def _entry(self, name: str) -> dict[str, object]:
+        content = self.files.get(self._resolved + name)
+        if content is None:
+            return {"type": "directory", "path": name, "oid": "0" * 40}
+        digest = hashlib.sha1(content).hexdigest()  # noqa: S324 (git's)
+        return {"type": "file", "path": name, "size": len(content), "oid": digest}
+
+    def _send_json(self, http: BaseHTTPRequestHandler, value: object) -> None:
+        self._send(http, 200, json.dumps(value).encode(), {"Content-Type": "application/json"})
 
 
 @contextmanager

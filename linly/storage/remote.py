@@ -81,7 +81,8 @@ def describe_file(url: Url) -> RemoteFile:
     filesystem = file_system(url.scheme)
     if url.scheme in ("http", "https"):
         return _describe_http(filesystem, url)
-    return _from_details(url, filesystem.info(url.text, refresh=True))
+    more = {"expand_info": True} if url.scheme == "hf" else {}  # the hash, where info leaves it out
+    return _from_details(url, filesystem.info(url.text, refresh=True, **more))
 
 
 def list_files(pattern: str, retries: Retries) -> list[RemoteFile]:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import gzip
 import io
 import json
+import os
 import random
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
@@ -16,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from remote_servers import FileServer, s3_store, serving, use_s3
+from remote_servers import FileServer, HubServer, s3_store, serving, use_s3
 from tiny_corpora import SOURCES, load_plan, write_corpora
 
 from linly.cli.main import main
@@ -314,6 +317,56 @@ def test_remote_files_are_left_out_and_held_out_by_name_and_by_hash(
         found.append([(document.record, document.segments) for document in documents])
     assert len(found[0]) == 50
     assert found[0] == found[1]
+
+
+HUB_PROGRAM = """
+import sys
+from pathlib import Path
+from linly.config.corpus import load_corpora
+from linly.data.shards import list_shards, open_shard
+corpus = load_corpora([Path(sys.argv[1])])["far"]
+for shard in list_shards(corpus, Path("/not/there")):
+    print(shard.path, shard.size_bytes, shard.version is not None, flush=True)
+    input()
+    print(sum(len(raw.value["text"]) for raw in open_shard(corpus, Path("/not/there"), shard)))
+"""
+
+
+def test_a_dataset_of_a_hub_is_read_with_the_token_of_the_environment(tmp_path: Path) -> None:
+    """In a process of its own: the client takes its hub's address from the environment once."""
+    shards = {"data/a.parquet": parquet(TEXTS), "data/b.parquet": parquet(TEXTS[:5]), "note": b"n"}
+    server = HubServer(shards)
+    paths = "hf://datasets/org/name/data/*.parquet"
+    (tmp_path / "far.yaml").write_text(
+        f"{{language: en, kind: text, paths: ['{paths}'], {QUICK}, damaged_shards: quarantine}}"
+    )
+    environment = os.environ | {"HF_ENDPOINT": server.url, "HF_TOKEN": "hf_of_the_environment"}
+    try:
+        with subprocess.Popen(
+            [sys.executable, "-c", HUB_PROGRAM, str(tmp_path)],
+            env=environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            assert process.stdin is not None and process.stdout is not None
+            first = process.stdout.readline().split()
+            assert first[1:] == [str(len(shards["data/a.parquet"])), "True"]
+            server.faults.drops = [1_500_000, 100_000]
+            server.faults.statuses = [503, 503]
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert process.stdout.readline() == f"{sum(map(len, TEXTS))}\n"
+            assert process.stdout.readline().startswith("hf://datasets/org/name/data/b.parquet")
+            resolved = "/datasets/org/name/resolve/main/data/b.parquet"
+            server.files[resolved] = server.files[resolved][:-1] + b"x"
+            _, errors = process.communicate("\n")
+    finally:
+        server.close()
+    assert "DataError" in errors and "it has been changed since" in errors
+    tokens = {request.headers.get("authorization") for request in server.requests}
+    assert tokens == {"Bearer hf_of_the_environment"}
 
 
 @pytest.mark.parametrize(
