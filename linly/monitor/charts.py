@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import plotly.graph_objects as go
 
 from linly.monitor.colors import source_colors
 from linly.monitor.data_charts import data_charts
@@ -21,6 +20,7 @@ from linly.monitor.figures import (
     means,
     new_figure,
     plain,
+    scatter,
     source_meta,
 )
 from linly.monitor.history import Floats, History, Integers
@@ -73,7 +73,7 @@ def _loss(history: History) -> Chart:
     figure = new_figure("loss, nats per token", x_end=int(history.tokens_seen[-1]))
     for index, source in enumerate(history.sources):
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=x,
                 y=means(history.loss_by_source[:, index], at),
                 name=display_name(source),
@@ -85,7 +85,7 @@ def _loss(history: History) -> Chart:
             )
         )
     figure.add_trace(
-        go.Scatter(
+        scatter(
             x=x,
             y=means(history.loss, at),
             name="all sources",
@@ -106,7 +106,7 @@ def _epochs(history: History) -> Chart:
     figure = new_figure("epochs", x_end=int(history.tokens_seen[-1]))
     for index, source in enumerate(history.sources):
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=history.tokens_seen[points],
                 y=history.epoch[points, index],
                 name=display_name(source),
@@ -119,7 +119,7 @@ def _epochs(history: History) -> Chart:
         repeats = _repeats(history.epoch[:, index])
         if len(repeats):
             figure.add_trace(
-                go.Scatter(
+                scatter(
                     x=history.tokens_seen[repeats],
                     y=history.epoch[repeats, index],
                     mode="markers",
@@ -160,7 +160,7 @@ def _series(
         raw = farthest(values - np.nanmean(values), edges(history.num_steps, _MAX_RAW_POINTS))
         note += " Faint: outliers." if history.num_steps > _MAX_RAW_POINTS else " Faint: each step."
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=history.tokens_seen[raw],
                 y=values[raw],
                 mode="lines",
@@ -172,7 +172,7 @@ def _series(
         )
     at = edges(history.num_steps, _MAX_SMOOTH_POINTS)
     figure.add_trace(
-        go.Scatter(
+        scatter(
             x=history.tokens_seen[at[1:] - 1],
             y=means(values, at),
             mode="lines",
@@ -189,7 +189,7 @@ def _learning_rate(history: History) -> Chart:
     points = edges(history.num_steps, _MAX_RAW_POINTS)[1:] - 1
     figure = new_figure("learning rate", x_end=int(history.tokens_seen[-1]))
     figure.add_trace(
-        go.Scatter(
+        scatter(
             x=history.tokens_seen[points],
             y=history.lr[points],
             mode="lines",
@@ -198,7 +198,7 @@ def _learning_rate(history: History) -> Chart:
             meta=STRONG,
         )
     )
-    figure.update_yaxes(rangemode="tozero", exponentformat="e")
+    figure.update_yaxes(rangemode="tozero", tickformat=".2~e")
     return Chart("lr", "Learning rate", "As set for each step.", plain(figure))
 
 
@@ -213,7 +213,7 @@ def _timeline(history: History, *, is_wide: bool) -> tuple[Chart, ...]:
     for kind in reversed(kinds):
         events = [event for event in all_events if event.kind == kind]
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=[history.tokens_at(event.step) for event in events],
                 y=[display_name(kind)] * len(events),
                 mode="markers",

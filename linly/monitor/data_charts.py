@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import plotly.graph_objects as go
 
 from linly.monitor.colors import source_colors
 from linly.monitor.figures import (
@@ -16,6 +15,7 @@ from linly.monitor.figures import (
     edges,
     new_figure,
     plain,
+    scatter,
     source_meta,
 )
 from linly.monitor.history import Floats, History
@@ -60,7 +60,7 @@ def _fill(history: History) -> Chart | None:
     for index in padded.tolist():
         source = history.sources[index]
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=history.tokens_seen[at[1:] - 1],
                 y=filled[:, index],
                 name=display_name(source),
@@ -94,7 +94,7 @@ def _quarantine(history: History) -> Chart | None:
         x = [0, *(min(end, history.tokens_at(step)) for step, _ in found), end]
         total = np.cumsum([0, *(number for _, number in found), 0])
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=x,
                 y=total,
                 name=display_name(source),
@@ -117,11 +117,11 @@ def _use_of_new_pieces(history: History) -> Chart | None:
     tokens = [x for x, _ in used]
     figure = new_figure("part", tickformat=".0%", x_end=int(history.tokens_seen[-1]), legend=True)
     for name, values, dash in (
-        ("of the tokens so far are new pieces", [p.share_of_tokens for _, p in used], "solid"),
-        ("of the new pieces were seen", [p.num_seen / p.num_pieces for _, p in used], "dash"),
+        ("new pieces among the tokens so far", [p.share_of_tokens for _, p in used], "solid"),
+        ("new pieces seen at least once", [p.num_seen / p.num_pieces for _, p in used], "dash"),
     ):
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=tokens,
                 y=values,
                 name=name,
@@ -152,7 +152,7 @@ def _norms(history: History) -> Chart | None:
         ("all others", [pieces.norm_of_others for _, pieces in found], MUTED, "dash"),
     ):
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=tokens,
                 y=values,
                 name=name,
@@ -165,7 +165,5 @@ def _norms(history: History) -> Chart | None:
             )
         )
     figure.update_yaxes(rangemode="tozero")
-    note = (
-        "Length of embedding rows: the mean of what new pieces start from is shorter than others."
-    )
+    note = "Rows of the input embedding. New ones begin as means of others, which makes them short."
     return Chart("norms", "Embedding rows of new pieces", note, plain(figure))

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import math
 
-import plotly.graph_objects as go
-
 from linly.monitor.colors import source_colors
 from linly.monitor.figures import (
     MUTED,
     STRONG,
     Chart,
+    Trace,
     display_name,
     height_of_lines,
     new_figure,
     plain,
+    scatter,
     short_name,
     source_meta,
 )
@@ -44,7 +44,7 @@ def _languages(history: History) -> Chart:
     for index, language in enumerate(sorted(history.evaluations[0].by_language)):
         values = [evaluation.by_language.get(language) for evaluation in history.evaluations]
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=tokens,
                 y=values,
                 name=display_name(language_name(language)),
@@ -71,7 +71,7 @@ def _changes(history: History) -> Chart:
         evaluations = [e for e in history.evaluations if name in e.sources]
         start = before[name].bits_per_byte
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=[evaluation.tokens_seen for evaluation in evaluations],
                 y=[
                     e.sources[name].bits_per_byte / start - 1 if start else None
@@ -103,7 +103,7 @@ def _together(history: History) -> Chart | None:
         ("at the current shares", current, MUTED, "dash"),
     ):
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=tokens,
                 y=values,
                 name=name,
@@ -130,7 +130,7 @@ def _before_and_after(history: History) -> Chart:
     for line, name in enumerate(names):
         color = colors.get(name)
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=[first[name].bits_per_byte, last[name].bits_per_byte],
                 y=[line, line],
                 mode="lines+markers",
@@ -148,7 +148,7 @@ def _before_and_after(history: History) -> Chart:
             )
         )
     figure.update_layout(hovermode="closest", hoverdistance=20)
-    figure.update_xaxes(title_text="bits per byte", rangemode="tozero", exponentformat="none")
+    figure.update_xaxes(title={"text": "bits per byte"}, rangemode="tozero", exponentformat="none")
     figure.update_yaxes(
         tickvals=list(range(len(names))),
         ticktext=[short_name(name) for name in names],
@@ -168,9 +168,9 @@ def _before_and_after(history: History) -> Chart:
     )
 
 
-def _level(history: History, value: float | None) -> go.Scatter:
+def _level(history: History, value: float | None) -> Trace:
     """A dotted line at the start's value."""
-    return go.Scatter(
+    return scatter(
         x=[0, _end(history)],
         y=[value, value],
         mode="lines",

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-import plotly.graph_objects as go
 
 from linly.monitor.colors import source_colors
 from linly.monitor.figures import (
     STRONG,
     Chart,
+    Figure,
     display_name,
     edges,
     faded,
     farthest,
     new_figure,
     plain,
+    scatter,
     source_meta,
 )
 from linly.monitor.history import History
@@ -49,7 +50,7 @@ def _stacked(history: History, shares: Shares) -> Chart:
     for index, source in enumerate(history.sources):
         planned = np.interp(x, shares.planned_tokens, shares.planned[:, index])
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=x,
                 y=outline[:, index],
                 name=display_name(source),
@@ -67,7 +68,7 @@ def _stacked(history: History, shares: Shares) -> Chart:
     for index, boundary in enumerate(np.cumsum(shares.planned, axis=1)[:, :-1].T):
         width = _GROUP_WIDTH if index in lasts else _SOURCE_WIDTH
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=shares.planned_tokens,
                 y=boundary,
                 mode="lines",
@@ -86,12 +87,12 @@ def _stacked(history: History, shares: Shares) -> Chart:
     return Chart("mixture", "Mixture over the run", note, plain(figure), is_wide=True)
 
 
-def _mark_decisions(figure: go.Figure, history: History) -> None:
+def _mark_decisions(figure: Figure, history: History) -> None:
     """An upright line where the plan was changed."""
     for event in history.decisions[-_MAX_MARKS:]:
         tokens = history.tokens_at(event.step)
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=[tokens, tokens],
                 y=[0, 1],
                 name=display_name(event.kind),
@@ -103,7 +104,7 @@ def _mark_decisions(figure: go.Figure, history: History) -> None:
         )
 
 
-def _add_future(figure: go.Figure, history: History, shares: Shares) -> None:
+def _add_future(figure: Figure, history: History, shares: Shares) -> None:
     """Pale areas where the plan goes on after the last step."""
     if not shares.has_future:
         return
@@ -111,7 +112,7 @@ def _add_future(figure: go.Figure, history: History, shares: Shares) -> None:
     tokens, planned = shares.future
     for index, source in enumerate(history.sources):
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=tokens,
                 y=planned[:, index],
                 name=display_name(source),
@@ -132,7 +133,7 @@ def _by_source(history: History, shares: Shares) -> Chart:
     for index, source in enumerate(history.sources):
         color, meta = colors[source], source_meta(history, source)
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=shares.outline_tokens,
                 y=shares.outline[:, index],
                 mode="lines",
@@ -146,7 +147,7 @@ def _by_source(history: History, shares: Shares) -> Chart:
             shares.planned_tokens, shares.outline_tokens, shares.outline[:, index], right=np.nan
         )
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=shares.planned_tokens,
                 y=shares.planned[:, index],
                 name=display_name(source),
@@ -176,7 +177,7 @@ def _since_start(history: History) -> Chart:
     for index, source in enumerate(history.sources):
         color, meta = colors[source], source_meta(history, source)
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=x,
                 y=planned[:, index],
                 name=display_name(source),
@@ -188,7 +189,7 @@ def _since_start(history: History) -> Chart:
             )
         )
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=x,
                 y=realized[:, index],
                 mode="markers",
@@ -213,7 +214,7 @@ def _tokens(history: History) -> Chart:
         color, meta = colors[source], source_meta(history, source)
         supervised = history.supervised_tokens[points, index]
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=x,
                 y=history.rows[points, index] * tokens_per_row,
                 name=display_name(source),
@@ -225,7 +226,7 @@ def _tokens(history: History) -> Chart:
             )
         )
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=x,
                 y=supervised,
                 mode="lines",
@@ -249,7 +250,7 @@ def _drift(history: History) -> Chart:
     for index, source in enumerate(history.sources):
         points = farthest(history.drift[:, index], at)
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=history.tokens_seen[points],
                 y=history.drift[points, index],
                 name=display_name(source),
@@ -261,7 +262,7 @@ def _drift(history: History) -> Chart:
         )
     for side in (bound, -bound):
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=[0, end],
                 y=[side, side],
                 mode="lines",

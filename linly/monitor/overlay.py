@@ -6,10 +6,17 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import plotly.graph_objects as go
 
 from linly.monitor.colors import source_colors
-from linly.monitor.figures import Chart, display_name, edges, means, new_figure, plain
+from linly.monitor.figures import (
+    Chart,
+    display_name,
+    edges,
+    means,
+    new_figure,
+    plain,
+    scatter,
+)
 from linly.monitor.history import Floats, History
 from linly.monitor.shares import realized_and_planned
 from linly.monitor.summary import language_name
@@ -83,7 +90,7 @@ def _trade(runs: Sequence[NamedRun]) -> Chart | None:
         sizes = [5] * (len(x) - 1) + [11]
         steps = [evaluation.step for evaluation in run.history.evaluations]
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=x,
                 y=-y,
                 name=display_name(run.name),
@@ -126,7 +133,7 @@ def _languages(runs: Sequence[NamedRun]) -> Chart | None:
         for dash, language in zip(DASHES, found, strict=False):
             evaluations = [e for e in run.history.evaluations if language in e.by_language]
             figure.add_trace(
-                go.Scatter(
+                scatter(
                     x=[evaluation.tokens_seen for evaluation in evaluations],
                     y=[evaluation.by_language[language] for evaluation in evaluations],
                     name=display_name(f"{run.name}, {language_name(language)}"),
@@ -155,7 +162,7 @@ def _groups(runs: Sequence[NamedRun]) -> Chart:
             if not columns:
                 continue
             figure.add_trace(
-                go.Scatter(
+                scatter(
                     x=(shares.window_tokens[1:] + shares.window_tokens[:-1]) / 2,
                     y=shares.realized[:, columns].sum(axis=1),
                     name=display_name(f"{run.name}, {group}"),
@@ -186,7 +193,7 @@ def _series(
             continue
         at = edges(run.history.num_steps, _MAX_POINTS)
         figure.add_trace(
-            go.Scatter(
+            scatter(
                 x=run.history.tokens_seen[at[1:] - 1],
                 y=means(values, at),
                 name=display_name(run.name),

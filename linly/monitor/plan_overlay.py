@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import plotly.graph_objects as go
-
 from linly.files import publish_text
 from linly.monitor.figures import (
     Chart,
+    bar,
     display_name,
     height_of_lines,
     new_figure,
     plain,
+    scatter,
     short_name,
 )
 from linly.monitor.overlay import DASHES, dash_words, run_colors
@@ -58,7 +58,7 @@ def _groups(plans: Sequence[PlanFacts], colors: Sequence[str]) -> Chart:
             if group not in plan.groups:
                 continue
             figure.add_trace(
-                go.Scatter(
+                scatter(
                     x=plan.tokens,
                     y=sum(plan.shares[name] for name in plan.groups[group]),
                     name=display_name(f"{plan.name}, {group}"),
@@ -80,7 +80,7 @@ def _tokens(plans: Sequence[PlanFacts], colors: Sequence[str]) -> Chart:
     for index, plan in enumerate(plans):
         offset = 0.4 - width * (index + 0.5)
         figure.add_trace(
-            go.Bar(
+            bar(
                 x=[tokens_of(plan, name) for name in names],
                 y=[line + offset for line in range(len(names))],
                 orientation="h",

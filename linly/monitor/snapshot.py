@@ -1,6 +1,6 @@
 """What the live page shows at a moment: parts as HTML, figures as JSON, made anew when a run moved.
 
-Making it costs up to a few tenths of a second for thousands of steps, so it is made at most once in
+Making it costs a few hundredths of a second for thousands of steps; it is made at most once in
 twenty times that or in five seconds, however many browsers look on.
 """
 

@@ -30,14 +30,16 @@ class Visit:
     requests: list[str] = field(default_factory=list)
 
     def draw_all(self) -> None:
-        """Scroll to the end, as a reader does, until every chart is drawn."""
+        """Scroll to the end and back, as a reader does, until every chart is as it should be."""
         self.page.wait_for_selector("html[data-ready]")
         for element in self.page.query_selector_all(".plot"):
             element.scroll_into_view_if_needed()
+            self.until(f"!document.getElementById({element.get_attribute('id')!r}).dataset.stale")
         self.until(
             "document.querySelectorAll('.plot').length"
             " === document.querySelectorAll('.plot.js-plotly-plot .xaxislayer-above').length"
         )
+        self.page.evaluate("window.scrollTo(0, 0)")
 
     def until(self, condition: str, *, timeout_s: float = 30.0) -> None:
         """Wait for a condition (playwright's own way needs eval, which the page forbids)."""

@@ -107,9 +107,11 @@ def test_a_legend_button_hides_its_source_and_keeps_it_hidden(
     button = seen.page.get_by_role("button", name="slimpajama")
     button.focus()
     seen.page.keyboard.press("Enter")
+    seen.draw_all()
     assert sum(seen.page.evaluate(visible)) == 0
     run.train(121, 140)
     seen.until(f"({REALIZED_END})() === {140 * 16 * 256}")
+    seen.draw_all()
     assert sum(seen.page.evaluate(visible)) == 0
     assert button.get_attribute("aria-pressed") == "false"
     assert_quiet(seen, address)

@@ -81,10 +81,12 @@ def test_a_legend_button_hides_its_source_in_every_chart(
     assert sum(count > 0 for count in before) >= 6
     button = seen.page.get_by_role("button", name="slimpajama")
     button.click()
+    seen.draw_all()
     assert sum(seen.page.evaluate(visible)) == 0
     assert button.get_attribute("aria-pressed") == "false"
     button.focus()
     seen.page.keyboard.press("Enter")
+    seen.draw_all()
     assert seen.page.evaluate(visible) == before
     assert seen.complaints == []
 

@@ -72,21 +72,44 @@ const config = {
   modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
 };
 
-// A chart is drawn when it first comes near the window, so that a long page opens at once.
+// A chart is drawn when it comes near the window, and again there when it has become stale; one
+// after the other, so that a long page opens at once and answers meanwhile.
 const drawn = new Set();
+const near = new Set();
+const waiting = new Set();
+let isDrawing = false;
 
 function draw(element) {
   const figure = charts[element.id.slice("plot-".length)];
-  drawn.add(element);
-  if (!window.Plotly) return; // still being fetched: drawn when the page has loaded
+  if (!figure || !window.Plotly) return; // still being fetched: drawn when the page has loaded
   Plotly.react(element, figure.data.map(themedTrace), themedLayout(figure.layout), config);
+  drawn.add(element);
+  delete element.dataset.stale;
+}
+
+function drawNext() {
+  const next = waiting.values().next().value;
+  isDrawing = next !== undefined;
+  if (!isDrawing) return;
+  waiting.delete(next);
+  if (next.isConnected) draw(next);
+  setTimeout(drawNext, 0);
+}
+
+function drawStale() {
+  for (const element of near) {
+    if (element.dataset.stale) waiting.add(element);
+  }
+  if (!isDrawing) drawNext();
 }
 
 const nearWindow = new IntersectionObserver(
   (entries) => {
     for (const entry of entries) {
-      if (entry.isIntersecting && !drawn.has(entry.target)) draw(entry.target);
+      if (entry.isIntersecting) near.add(entry.target);
+      else near.delete(entry.target);
     }
+    drawStale();
     document.documentElement.dataset.ready = "true";
   },
   { rootMargin: "600px" },
@@ -97,7 +120,15 @@ function plots() {
 }
 
 function redraw() {
-  drawn.forEach(draw);
+  plots().forEach((element) => (element.dataset.stale = "true"));
+  drawStale();
+}
+
+function watchPlots() {
+  plots().forEach((element) => {
+    element.dataset.stale = "true";
+    nearWindow.observe(element);
+  });
 }
 
 function showPressed() {
@@ -111,9 +142,10 @@ function show(newCharts, isOtherPage) {
   charts = newCharts;
   if (isOtherPage) {
     nearWindow.disconnect();
-    if (window.Plotly) drawn.forEach((element) => Plotly.purge(element));
+    drawn.forEach((element) => Plotly.purge(element));
     drawn.clear();
-    plots().forEach((element) => nearWindow.observe(element));
+    near.clear();
+    watchPlots();
   } else {
     redraw();
   }
@@ -132,11 +164,9 @@ document.addEventListener("click", (event) => {
   showPressed();
   redraw();
 });
-plots().forEach((element) => nearWindow.observe(element));
+watchPlots();
 darkMode.addEventListener("change", redraw);
 narrow.addEventListener("change", redraw);
-window.addEventListener("load", () => {
-  drawn.forEach((element) => element.classList.contains("js-plotly-plot") || draw(element));
-});
+window.addEventListener("load", drawStale);
 window.addEventListener("beforeprint", () => plots().forEach(draw));
 window.linly = { show, showAllSources };

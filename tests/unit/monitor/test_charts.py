@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import plotly.graph_objects as go
 import pytest
 from synthetic_run import SyntheticRun
 
@@ -178,8 +179,8 @@ def test_the_quarantine_grows_where_records_were_set_aside(run: Path) -> None:
 def test_new_pieces_and_losses_at_fixed_shares_are_those_of_the_evaluations(run: Path) -> None:
     history = read_history(run)
     used = traces(run, "new-pieces")
-    assert used["of the tokens so far are new pieces"][1][-1] == pytest.approx(0.3)
-    assert len(used["of the tokens so far are new pieces"][1]) == 4  # none at step 0
+    assert used["new pieces among the tokens so far"][1][-1] == pytest.approx(0.3)
+    assert len(used["new pieces among the tokens so far"][1]) == 4  # none at step 0
     assert traces(run, "norms")["new pieces"][1] == [
         evaluation.new_pieces.norm for evaluation in history.evaluations if evaluation.new_pieces
     ]
@@ -215,3 +216,10 @@ def test_a_decision_is_marked_in_the_mixture_and_stands_in_the_timeline_once(
         assert [len(mark["x"]) for mark in marks] == [1]
         synthetic.note(40, "amend", "english falls to 10%")  # the event that tells of it
     assert marks[0]["customdata"][0][1] == "english falls to 10%"
+
+
+def test_plotly_knows_every_value_of_the_figures(run: Path) -> None:
+    charts = run_charts(read_history(run))
+    assert len(charts) > 15
+    for chart in charts:
+        go.Figure(chart.figure)  # it refuses names and values that it does not know
