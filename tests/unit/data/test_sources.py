@@ -22,7 +22,7 @@ from linly.data.pool import EncodingPool
 from linly.data.shards import list_shards, open_shard
 from linly.data.sources import SourcedRow, SourceSpec, SourceStream
 from linly.data.templates import DocumentMaker
-from linly.data.types import BadRecord, Document
+from linly.data.types import BadRecord, Document, ShardList
 from linly.errors import DataError
 from linly.tokenization.tokenizer import Tokenizer
 
@@ -75,6 +75,28 @@ def test_a_stream_opened_behind_any_row_gives_the_identical_tail(
     step = 3 if name == "handful" else 1
     for index in range(0, len(rows), step):
         again = values(stream(spec, tokenizer, saved(rows[index][2])))
+        assert again == rows[index + 1 :], f"row {index}"
+
+
+@pytest.mark.parametrize("num_begun", [0, 1, 2])
+def test_a_list_made_later_moves_no_row_of_an_epoch_that_has_begun(
+    num_begun: int, specs: dict[str, SourceSpec], tokenizer: Tokenizer
+) -> None:
+    """It holds from its epoch on; the tail behind any row is the same as before."""
+    whole = replace(specs["texts"], max_epochs=3)
+    fewer = replace(whole, shards=whole.shards[::2])
+    listed_again = replace(fewer, later_lists=(ShardList(num_begun, whole.shards),))
+    rows, before = values(stream(listed_again, tokenizer)), values(stream(fewer, tokenizer))
+    shards = {row[-1]: set[str]() for row in rows}
+    for _, pieces, _, _, epoch in rows:
+        shards[epoch] |= {piece.shard for piece in pieces}  # type: ignore[attr-defined]
+    for epoch, found in shards.items():
+        listed = whole.shards if epoch >= num_begun else fewer.shards
+        assert found >= {shard.path for shard in listed if "shard-2" not in shard.path}
+    begun = [row for row in before if row[-1] < num_begun]
+    assert rows[: max(len(begun) - 1, 0)] == begun[:-1]  # the last goes on into the next epoch
+    for index in range(0, len(rows), 3):
+        again = values(stream(listed_again, tokenizer, saved(rows[index][2])))
         assert again == rows[index + 1 :], f"row {index}"
 
 
