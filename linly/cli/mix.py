@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import islice
@@ -77,9 +78,11 @@ def mix(
     _check_folder("--save-state", save_state)
     with _rows(loaded, plan, at, producers) as stream, _opened(output) as file:
         num_rows, num_bad = 0, 0
+        fill = Fill(loaded.data.sequence_length)
         for mixed in islice(stream, rows):
             at.advance(mixed)
             drift.add(mixed)
+            fill.add(mixed)
             num_rows += 1
             num_bad += len(mixed.bad)
             if mixed.index % batch.global_batch in printed:
@@ -94,7 +97,7 @@ def mix(
     print(
         f"{num_rows:,} rows, {tokens:,} tokens in {elapsed_s:.1f} s: "
         f"{tokens / elapsed_s:,.0f} tokens/s; largest drift {drift.largest():.3f} row; "
-        f"{num_bad} bad records",
+        f"{num_bad} bad records{fill.text()}",
         file=sys.stderr,
     )
 
@@ -112,8 +115,33 @@ def describe(mixed: MixedRow, global_batch: int) -> dict[str, Any]:
             for piece in row.pieces
         ],
         "supervised_tokens": row.num_supervised,
+        "padding": row.num_padding,
         "sha256": mixed.digest.hex(),
     }
+
+
+class Fill:
+    """How full the rows of each source are; those that are full are not worth a word."""
+
+    def __init__(self, sequence_length: int) -> None:
+        """Count rows of so many positions."""
+        self._sequence_length = sequence_length
+        self._rows: Counter[str] = Counter()
+        self._padding: Counter[str] = Counter()
+
+    def add(self, mixed: MixedRow) -> None:
+        """Count a row."""
+        self._rows[mixed.row.source] += 1
+        self._padding[mixed.row.source] += mixed.row.num_padding
+
+    def text(self) -> str:
+        """Such as `; rows filled: alpaca 93.1%, belle 95.0%`; empty when all are full."""
+        parts = [
+            f"{source} {1 - self._padding[source] / (rows * self._sequence_length):.1%}"
+            for source, rows in sorted(self._rows.items())
+            if self._padding[source]
+        ]
+        return f"; rows filled: {', '.join(parts)}" if parts else ""
 
 
 class Drift:

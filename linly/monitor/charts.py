@@ -198,8 +198,26 @@ def _learning_rate(history: History) -> Chart:
             meta=STRONG,
         )
     )
-    figure.update_yaxes(rangemode="tozero", tickformat=".2~e")
+    ticks = _round_steps(float(np.nanmax(history.lr, initial=0.0)))
+    figure.update_yaxes(rangemode="tozero", tickvals=ticks, ticktext=list(map(_exponent, ticks)))
     return Chart("lr", "Learning rate", "As set for each step.", plain(figure))
+
+
+def _round_steps(most: float) -> list[float]:
+    """A few round numbers from 0 to about `most`; plotly writes small ones as 0.2e-4."""
+    if most <= 0:
+        return [0.0]
+    power = 10.0 ** math.floor(math.log10(most))
+    step = next(size for size in (0.2, 0.5, 1.0, 2.0) if most / (size * power) <= 5.5) * power
+    return [index * step for index in range(int(1.001 * most / step) + 1)]
+
+
+def _exponent(value: float) -> str:
+    """A small number as people write it: 0, 2e-5, 1.5e-4."""
+    if not value:
+        return "0"
+    digits, power = f"{value:.1e}".split("e")
+    return f"{digits.removesuffix('.0')}e{int(power)}"
 
 
 def _timeline(history: History, *, is_wide: bool) -> tuple[Chart, ...]:

@@ -38,13 +38,14 @@ def test_a_row_is_described_completely(mix: Mix, tiny_recipe: Path) -> None:
     assert [row["step"] for row in rows] == [index // 12 + 1 for index in range(30)]
     for row in rows:
         assert set(row) == {
-            *("row", "step", "source", "epoch", "documents", "supervised_tokens", "sha256")
+            *("row", "step", "source", "epoch", "documents", "supervised_tokens", "padding"),
+            "sha256",
         }
         assert len(bytes.fromhex(row["sha256"])) == 32
         for piece in row["documents"]:
             assert set(piece) == {"shard", "record", "start", "end"}
             assert (tiny_recipe.parent / "data" / piece["shard"]).is_file()
-        assert sum(p["end"] - p["start"] for p in row["documents"]) <= 64
+        assert sum(p["end"] - p["start"] for p in row["documents"]) == 64 - row["padding"]
         assert 0 <= row["supervised_tokens"] <= 64 - len(row["documents"])
 
 
@@ -138,3 +139,14 @@ def test_it_needs_no_torch(tiny_recipe: Path, tiny_tokenizer_path: Path) -> None
     )
     assert done.returncode == 0, done.stderr.decode()
     assert len(done.stdout.splitlines()) == 5
+
+
+def test_the_end_line_says_how_full_the_rows_of_best_fit_sources_are(
+    mix: Mix, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = mix("--rows", "200")
+    tasks = [row["padding"] for row in rows if row["source"] == "tasks"]
+    assert sum(tasks) > 0
+    filled = 1 - sum(tasks) / (64 * len(tasks))
+    end = capsys.readouterr().err.splitlines()[-1]
+    assert end.endswith(f"; rows filled: tasks {filled:.1%}")  # the others are cut to fit

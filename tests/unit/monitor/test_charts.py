@@ -223,3 +223,10 @@ def test_plotly_knows_every_value_of_the_figures(run: Path) -> None:
     assert len(charts) > 15
     for chart in charts:
         go.Figure(chart.figure)  # it refuses names and values that it does not know
+
+
+def test_the_ticks_of_the_learning_rate_are_round_and_short(run: Path) -> None:
+    chart = {chart.key: chart for chart in run_charts(read_history(run))}["lr"]
+    axis = chart.figure["layout"]["yaxis"]
+    assert axis["ticktext"] == ["0", "2e-5", "4e-5", "6e-5", "8e-5", "1e-4"]
+    assert axis["tickvals"] == pytest.approx([0, 2e-5, 4e-5, 6e-5, 8e-5, 1e-4])
