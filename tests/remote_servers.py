@@ -40,7 +40,7 @@ class Faults:
 
 @dataclass(frozen=True)
 class Request:
-    """One that came: [start, end) of a file is what it asked for; names of headers in lower case."""
+    """One that came, for [start, end) of a file; the names of its headers are in lower case."""
 
     path: str
     start: int

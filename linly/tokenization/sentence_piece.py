@@ -24,7 +24,12 @@ from linly.tokenization.model_file import (
     read_model_bytes,
 )
 from linly.tokenization.tokenizer import Tokenizer, not_unicode
-from linly.tokenization.word_cache import WordCache, has_words, why_not_by_words
+from linly.tokenization.word_cache import (
+    WordCache,
+    has_words,
+    is_long,
+    why_not_by_words,
+)
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -83,7 +88,10 @@ class SentencePieceTokenizer(Tokenizer):
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """See `Tokenizer`; the texts written in words share a call."""
-        by_words = [self._cache is not None and SPACE not in t and has_words(t) for t in texts]
+        by_words = [
+            self._cache is not None and SPACE not in t and (is_long(t) or has_words(t))
+            for t in texts
+        ]
         worded = [self._prefix + text for text in compress(texts, by_words)]
         try:
             cached = iter(self._cache.encode(worded) if self._cache is not None else ())

@@ -38,6 +38,12 @@ from; sentencepiece takes it whole."""
 SAMPLED_CHARACTERS = 256
 """Looked at to know a text's scripts."""
 
+LONG_CHARACTERS = 1 << 20
+"""A longer text is encoded in parts of about so many: the words of 50 MB at once take 2 GB."""
+
+_CUT = re.compile(r"\n|(?<=[^ \n]) ")
+"""Where a stretch begins."""
+
 _SPANS_WORD_START = re.compile(f"[^{SPACE}]{SPACE}")
 
 
@@ -79,6 +85,20 @@ def has_words(text: str) -> bool:
     return len(_UNSPACED.findall(sample)) <= MAX_UNSPACED_SHARE * len(sample)
 
 
+def is_long(text: str) -> bool:
+    """Whether a text is encoded in parts, to bound the memory it takes."""
+    return len(text) > LONG_CHARACTERS
+
+
+def parts_of(text: str) -> list[str]:
+    """Cut a long text where stretches begin; the parts' ids one after another are the text's."""
+    parts, start = [], 0
+    while (cut := _CUT.search(text, start + LONG_CHARACTERS // 2)) is not None:
+        parts.append(text[start : cut.start()])
+        start = cut.start()
+    return [*parts, text[start:]]
+
+
 class WordCache:
     """Encodes texts stretch by stretch and remembers the stretches' ids."""
 
@@ -96,6 +116,9 @@ class WordCache:
         found: list[Any] = []
         gaps: list[tuple[list[str], list[Any]]] = []
         for text in texts:
+            if is_long(text):
+                found.append(self._encode_long(text))
+                continue
             words = _STRETCH.findall(text)
             ids: list[Any] = list(map(self._words.get, words))
             if None in ids:
@@ -106,6 +129,15 @@ class WordCache:
         if gaps:
             self._fill(gaps, self._learn(gaps))
         return [ids if type(ids) is bytes else b"".join(filter(None, ids)) for ids in found]
+
+    def _encode_long(self, text: str) -> bytes:
+        """Ids of a text in the memory of a part of it; parts without words go whole."""
+        return b"".join(
+            self.encode([part])[0]
+            if not is_long(part) and has_words(part)
+            else self._as_bytes([part])[0]
+            for part in parts_of(text)
+        )
 
     def _learn(self, gaps: list[tuple[list[str], list[Any]]]) -> dict[str, bytes]:
         """Ids of the words that are worth keeping and not known, remembered from now on."""

@@ -55,6 +55,23 @@ def test_ids_equal_sentencepiece_where_words_share_prefixes(text: str) -> None:
     assert ENGLISH_TOKENIZER.encode(text).tolist() == BARE.encode(text)
 
 
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from([" ", "\n", "the", "a", "山水", ".", SPACE, "  x"]), max_size=60))
+def test_a_long_text_encoded_in_parts_has_the_same_ids(parts: list[str]) -> None:
+    text = "".join(parts)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(word_cache, "LONG_CHARACTERS", 8)
+        assert ENGLISH_TOKENIZER.encode(text).tolist() == BARE.encode(text)
+
+
+def test_parts_begin_where_words_and_lines_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(word_cache, "LONG_CHARACTERS", 8)
+    text = "the old  bridge\nunder山水rain   \nwalks"
+    parts = word_cache.parts_of(text)
+    assert parts == ["the old", "  bridge", "\nunder山水rain", "   \nwalks"]
+    assert "".join(parts) == text
+
+
 def test_the_cache_is_in_use_for_english() -> None:
     tokenizer = SentencePieceTokenizer(ENGLISH_MODEL)
     tokenizer.encode("the river walks")
