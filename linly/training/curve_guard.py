@@ -10,6 +10,7 @@ from typing import Any
 from linly.config.curriculum import Curriculum
 from linly.config.curve import RatioGuard
 from linly.curriculum.wording import percent
+from linly.data.decisions import Course
 
 Results = Mapping[str, Mapping[str, Any]]
 """The `sources` of an evaluation, by name."""
@@ -108,6 +109,17 @@ def _decide(
     change = 1 if now > before * (1 + guard.max_rise) else -1
     after = min(max(level + change, 0), guard.steps)
     return GuardDecision(group, guard, level, after, now, before)
+
+
+def raised_groups(course: Course, *, row: int) -> list[str]:
+    """What guards have done to the mixture at a row, a line a group that is raised."""
+    guards = course.curriculum.guards
+    return [
+        f"{group} is raised by its guard: step {level} of {guards[group].steps} towards "
+        f"{percent(guards[group].cap)}"
+        for group, level in course.levels_at(row).items()
+        if level
+    ]
 
 
 def bits_per_byte(results: Results, sources: Sequence[str]) -> float | None:

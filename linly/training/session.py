@@ -30,6 +30,7 @@ from linly.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.bookkeeping import Bookkeeper, Machine
 from linly.training.checkpoints import Checkpoints
+from linly.training.curve_guard import raised_groups
 from linly.training.engine import Engine
 from linly.training.environment import describe_machine, describe_versions
 from linly.training.evaluation import Evaluator, prepare_held_out
@@ -238,6 +239,7 @@ def prepare(
         changes = _check_same_run(recipe, course, run, state, identity)
         aside = [] if resume_step is None else checkpoints.set_aside_after(resume_step)
         _rewind(recipe, run, processes, state, resume, changes, aside)
+        notices += raised_groups(course, row=state["step"] * recipe.data.global_batch)
         if processes.is_first:
             notices += unlisted_shards(run, recipe, course)
     engine = _make_engine(recipe, model, processes, tokenizer)
