@@ -132,6 +132,8 @@ def _link(source: Path, target: Path, names: Sequence[str]) -> None:
             os.link(source / name, path)
         except OSError:
             shutil.copyfile(source / name, path)
+            with path.open("rb") as copy:
+                os.fsync(copy.fileno())
 
 
 def _copy_records(source: RunFolder, run: RunFolder, step: int) -> None:

@@ -150,9 +150,18 @@ def plain_before(saved: Mapping[str, Any], course: Course) -> dict[str, Any]:
         course: Of the decisions up to it.
     """
     decided = curriculum_form(course.curriculum, course.corpora)
-    corpora = {name: saved["corpora"].get(name, form) for name, form in decided["corpora"].items()}
+    corpora = {
+        name: form | _changed_on_the_way(saved["corpora"].get(name, {}), name)
+        for name, form in decided["corpora"].items()
+    }
     plain: dict[str, Any] = orjson.loads(orjson.dumps(decided["curriculum"], default=str))
     return {**saved, "curriculum": plain, "corpora": corpora}
+
+
+def _changed_on_the_way(corpus: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """What a corpus may say otherwise than the decisions do: what a resume changes."""
+    allowed = FREE + RECORDED
+    return {key: value for key, value in corpus.items() if _under(f"corpora.{name}.{key}", allowed)}
 
 
 def recorded_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:

@@ -347,6 +347,24 @@ def test_new_shards_change_nothing_until_they_are_listed_again(
     assert kept[:-1] == [row for row in plain if row[0] == "english"][: len(kept) - 1]
 
 
+def test_a_pattern_is_taken_up_with_the_list_that_it_gives(
+    small_world: Path, alone: Processes
+) -> None:
+    """A changed corpus file is refused until then, and is the run's from then on."""
+    start(small_world, alone, "patterns", "stop_at_step=3")
+    run = small_world / "runs" / "patterns"
+    (small_world / "data" / "late").mkdir()
+    write(small_world / "data" / "late" / "0.jsonl", [{"text": "a late red tree"}] * 9)
+    corpus = small_world / "corpora" / "english.yaml"
+    corpus.write_text(corpus.read_text().replace("['", "['late/*.jsonl', '"))
+    with pytest.raises(ConfigError, match=r"corpora\.english\.paths"):
+        start(small_world, alone, "patterns")
+    main_ok("amend", run, "--relist", "english")
+    start(small_world, alone, "patterns")
+    assert trained(run) == replay(run)
+    assert "late/0.jsonl" in {piece[0] for row in trained(run) for piece in row[2]}
+
+
 def test_a_list_that_was_changed_after_it_was_taken_up_is_refused(
     small_world: Path, alone: Processes
 ) -> None:
