@@ -170,3 +170,15 @@ def test_a_report_of_a_run_that_is_being_written(tmp_path: Path) -> None:
     with RunFolder.create_or_open(tmp_path / "run").lock():
         text = write_report(tmp_path / "run").read_text(encoding="utf-8")
     assert "26% of the plan, step 130" in text
+
+
+def test_a_hostile_decision_is_text(tmp_path: Path) -> None:
+    run = SyntheticRun(tmp_path / "run", num_steps=20)
+    run.start()
+    run.train(1, 20)
+    change = {"key": HOSTILE, "before": "a", "now": HOSTILE}
+    line = {"step": 20, "kind": "resume", "evaluated_step": 20, "changes": [change]}
+    run.folder.append("decisions", line | {"set_aside": [HOSTILE]})
+    page = Page(write_report(tmp_path / "run").read_text(encoding="utf-8"))
+    assert not [tag for tag, _ in page.tags if tag == "img"]
+    assert f"{HOSTILE}: a to {HOSTILE}; set aside {HOSTILE}" in page.words
