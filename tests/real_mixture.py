@@ -7,12 +7,14 @@ from itertools import islice
 from pathlib import Path
 
 import orjson
+import zstandard
 
 from linly.config.recipe import load_recipe
 from linly.data.encoding import InProcessEncoder
 from linly.data.mixer import Mixer
 from linly.data.shards import list_shards
 from linly.data.spec import StreamPlan, stream_plan
+from linly.data.state import MixerState
 from linly.data.types import Document, EncodedDocument
 from linly.tokenization.characters import DEFAULT_STANDARDS, choose_characters, standard_characters
 from linly.tokenization.extend import extend_vocabulary
@@ -57,18 +59,19 @@ def write_recipe(
     num_rows: int,
     data_root: Path,
     corpora: Path = REPOSITORY / "corpora",
+    sequence_length: int = SEQUENCE_LENGTH,
 ) -> Path:
     """Write a recipe of constant shares (percent, together 100)."""
     sources = {name: {"share": f"{share}%", "max_epochs": 1000} for name, share in shares.items()}
     recipe = {
         "curriculum": {
-            "tokens": num_rows * SEQUENCE_LENGTH,
+            "tokens": num_rows * sequence_length,
             "mixture": {"all": {"ratio": "100%", "sources": sources}},
         },
         "corpora": [str(corpora)],
         "data_root": str(data_root),
         "run": str(folder / "run"),
-        "data": {"sequence_length": SEQUENCE_LENGTH, "global_batch": 1},
+        "data": {"sequence_length": sequence_length, "global_batch": 1},
         "training": {"micro_batch": 1},
     }
     path = folder / "recipe.yaml"
@@ -86,25 +89,46 @@ def plan_of(recipe: Path, tokenizer_path: Path) -> StreamPlan:
     return stream_plan(loaded, tokenizer_path, shards)
 
 
-def make_rows(plan: StreamPlan, tokenizer: Tokenizer, num_rows: int) -> int:
-    """Make rows in this process and consume them, as training does; gives the tokens."""
-    return _consume(plan, InProcessEncoder(tokenizer), num_rows)
+def make_rows(
+    plan: StreamPlan, tokenizer: Tokenizer, num_rows: int, state: MixerState | None = None
+) -> MixerState:
+    """Make rows in this process and consume them, as training does; gives the state behind."""
+    return _consume(plan, InProcessEncoder(tokenizer), num_rows, state)
 
 
-def documents_of(plan: StreamPlan, tokenizer: Tokenizer, num_rows: int) -> list[str]:
+def texts_of(plan: StreamPlan, tokenizer: Tokenizer, num_rows: int) -> list[str]:
     """The texts that the first rows are made of, segment by segment, in order."""
     recorder = _Recorder(tokenizer)
     _consume(plan, recorder, num_rows)
     return recorder.texts
 
 
-def _consume(plan: StreamPlan, encoder: InProcessEncoder, num_rows: int) -> int:
-    state = plan.new_state()
+def write_shards(folder: Path, texts: Sequence[str], num_shards: int) -> None:
+    """Deal texts to JSON line shards, round and round."""
+    folder.mkdir(parents=True)
+    for number in range(num_shards):
+        lines = [orjson.dumps({"text": text}) + b"\n" for text in texts[number::num_shards]]
+        path = folder / f"shard-{number:05d}.jsonl.zst"
+        path.write_bytes(zstandard.compress(b"".join(lines), 1))
+
+
+def write_corpus(corpora: Path, name: str, pattern: str) -> None:
+    """Write the corpus file of what `write_shards` wrote."""
+    corpora.mkdir(parents=True, exist_ok=True)
+    form = {"language": "en", "kind": "text", "paths": [pattern], "fields": {"text": "text"}}
+    (corpora / f"{name}.yaml").write_bytes(orjson.dumps(form))
+
+
+def _consume(
+    plan: StreamPlan, encoder: InProcessEncoder, num_rows: int, start: MixerState | None = None
+) -> MixerState:
+    state = start.copy() if start is not None else plan.new_state()
+    end = state.row + num_rows
     mixer = Mixer(segments=plan.segments, sources=plan.sources, encoder=encoder, state=state)
     for mixed in islice(mixer, num_rows):
         state.advance(mixed)
-    assert state.row == num_rows
-    return num_rows * SEQUENCE_LENGTH
+    assert state.row == end
+    return state
 
 
 class _Recorder(InProcessEncoder):

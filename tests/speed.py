@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import statistics
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
@@ -43,7 +45,39 @@ def side_by_side(
     return {name: Measured(tuple(figures)) for name, figures in values.items()}
 
 
-def table_row(what: str, figures: str, ratio: Measured, *, target: str, met: bool) -> str:
-    """A row for the table of docs/performance.md; what is below its target says so."""
-    shown = f"{ratio.show('.2f')}{'' if met else ' **below target**'}"
-    return f"| {what} | {figures} | {target} | {shown} |"
+def cpu_seconds(work: Callable[[], object]) -> float:
+    """Processor time of this process: what else runs on the machine does not count."""
+    began = time.process_time()
+    work()
+    return time.process_time() - began
+
+
+def wall_seconds(work: Callable[[], object]) -> float:
+    """Time by the clock."""
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def table_row(what: str, figures: str, ratio: Measured, target: Target) -> str:
+    """A row for the table of docs/performance.md; what misses its target says so."""
+    verdict = "" if target.met(ratio.median) else " **missed**"
+    return f"| {what} | {figures} | {target} | {ratio.show('.2f')}{verdict} |"
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What a ratio should be: within [least, most]."""
+
+    least: float = 0.0
+    most: float = math.inf
+
+    def met(self, ratio: float) -> bool:
+        """Whether a ratio lies within."""
+        return self.least <= ratio <= self.most
+
+    def __str__(self) -> str:
+        """For people."""
+        if math.isinf(self.most):
+            return f"at least {self.least:g}" if self.least else "none"
+        return f"{self.least:g} to {self.most:g}" if self.least else f"at most {self.most:g}"

@@ -1,79 +1,228 @@
-"""How much the data path costs: `linly mix` beside sentencepiece alone on the same text."""
+"""How fast one process mixes real text: beside bare sentencepiece, and beside `datasets`.
+
+Rows of 2,048 tokens, 60% English and 40% Chinese, LLaMA's vocabulary with 8,076 characters added.
+"""
 
 from __future__ import annotations
 
-import re
-import subprocess
-import sys
-import time
+from collections.abc import Iterator, Mapping
+from itertools import chain, islice
 from pathlib import Path
+from typing import Any
 
-import orjson
+import datasets
 import pytest
 import sentencepiece
-import zstandard
+import tokenizers
+from real_mixture import (
+    CHINESE,
+    ENGLISH,
+    MIXTURE,
+    SEQUENCE_LENGTH,
+    extend_llama,
+    make_rows,
+    plan_of,
+    texts_of,
+    write_recipe,
+)
+from speed import Measured, Target, cpu_seconds, side_by_side, table_row
+
+from linly.config.corpus import Corpus, load_corpora
+from linly.data.shards import list_shards
+from linly.data.spec import StreamPlan
+from linly.tokenization.export import hugging_face_json
+from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
 pytestmark = pytest.mark.benchmark
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-NUM_ROWS = 4000
-RECIPE = """\
-curriculum: {repository}/curricula/demo-english.yaml
-corpora: ["{repository}/corpora/demo"]
-data_root: {data}
-run: {data}/run
-data:
-  sequence_length: 256
-  global_batch: 16
-"""
+
+GPU_RATES = {
+    "1.1B": round(3733 * 6.74 / 1.1),
+    "7B": 3733,  # an A100 of 80 GB, 48% of its peak by 6 N; the others at the same share of it
+    "13B": round(3733 * 6.74 / 13.02),
+}
+"""Model -> tokens a second that one GPU trains on."""
 
 
 @pytest.fixture(scope="module")
-def sample(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The embedded sample with an English vocabulary of 2,000 pieces."""
-    folder = tmp_path_factory.mktemp("bench")
-    linly("sample", "--output", str(folder))
-    linly(
-        *("vocab", "train", "--corpus", "slimpajama", "--size", "2000", "--coverage", "1"),
-        *("--corpora", str(REPOSITORY / "corpora/demo"), "--data-root", str(folder)),
-        *("--output", str(folder / "english.model")),
+def tokenizer_path(llama_tokenizer_path: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return extend_llama(llama_tokenizer_path, tmp_path_factory.mktemp("vocabulary"))
+
+
+def of_all(shares: Mapping[str, float]) -> dict[str, float]:
+    """Shares that add up to 100%."""
+    return {name: 100 * share / sum(shares.values()) for name, share in shares.items()}
+
+
+def beside_sentencepiece(
+    plan: StreamPlan, tokenizer_path: Path, *, num_rows: int, rounds: int
+) -> dict[str, Measured]:
+    """Tokens a second of sentencepiece alone on the rows' documents, and of the whole mixer."""
+    texts = texts_of(plan, SentencePieceTokenizer.load(tokenizer_path), num_rows)
+    processor = sentencepiece.SentencePieceProcessor(model_file=str(tokenizer_path))
+    num_bare = sum(len(processor.encode(text)) for text in texts)
+    model = tokenizer_path.read_bytes()
+    cached = uncached = SentencePieceTokenizer(model, by_words=False)
+
+    def bare() -> float:
+        return num_bare / cpu_seconds(lambda: [processor.encode(text) for text in texts])
+
+    def mixer(tokenizer: SentencePieceTokenizer) -> float:
+        seconds = cpu_seconds(lambda: make_rows(plan, tokenizer, num_rows))
+        return num_rows * SEQUENCE_LENGTH / seconds
+
+    def cold() -> float:
+        nonlocal cached
+        cached = SentencePieceTokenizer(model)
+        return mixer(cached)
+
+    return side_by_side(
+        {"bare": bare, "cold": cold, "warm": lambda: mixer(cached), "off": lambda: mixer(uncached)},
+        rounds=rounds,
     )
-    return folder
 
 
-def linly(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "linly.cli.main", *arguments],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
+def show(what: str, found: Mapping[str, Measured], targets: Mapping[str, Target]) -> None:
+    names = {"cold": "new word cache", "warm": "warm word cache", "off": "no word cache"}
+    for key, target in targets.items():
+        figures = f"{millions(found[key])}, sentencepiece {millions(found['bare'])}"
+        ratio = found[key].over(found["bare"])
+        print(table_row(f"{what}, {names[key]}", figures, ratio, target))
 
 
-def sentencepiece_tokens_per_s(folder: Path) -> float:
-    """Of one thread that encodes the sample's SlimPajama texts and does nothing else."""
-    texts = [
-        orjson.loads(line)["text"]
-        for path in sorted(folder.glob("slimpajama/train/*/*.jsonl.zst"))
-        for line in zstandard.ZstdDecompressor().decompress(path.read_bytes()).splitlines()
+def millions(rate: Measured) -> str:
+    return f"{rate.median / 1e6:.2f} M tokens/s"
+
+
+def test_the_mixer_beside_bare_sentencepiece(
+    real_data: Path, tokenizer_path: Path, tmp_path: Path
+) -> None:
+    num_rows = 4000  # nearly all of the text, once
+    recipe = write_recipe(tmp_path, MIXTURE, num_rows=num_rows, data_root=real_data)
+    plan = plan_of(recipe, tokenizer_path)
+    found = beside_sentencepiece(plan, tokenizer_path, num_rows=num_rows, rounds=5)
+    print()
+    targets = {"cold": Target(1.8), "warm": Target(2.5), "off": Target(0.92)}
+    show("Mixer, 60% English, 40% Chinese", found, targets)
+    print("\n| model | tokens/s of a GPU | GPUs fed, new cache | GPUs fed, warm cache |")
+    for model, rate in GPU_RATES.items():
+        cold, warm = (found[key].median / rate for key in ("cold", "warm"))
+        print(f"| {model} | {rate:,} | {cold:,.0f} | {warm:,.0f} |")
+
+
+@pytest.mark.parametrize(
+    ("what", "shares", "num_rows"),
+    [
+        ("English alone", ENGLISH, 1000),
+        ("Chinese alone", CHINESE, 2000),
+        ("Sentence pairs of 20 tokens", {"real-tatoeba": 100}, 150),
+    ],
+)
+def test_one_language_and_short_documents(
+    what: str,
+    shares: Mapping[str, float],
+    num_rows: int,
+    real_data: Path,
+    tokenizer_path: Path,
+    tmp_path: Path,
+) -> None:
+    recipe = write_recipe(tmp_path, of_all(shares), num_rows=num_rows, data_root=real_data)
+    plan = plan_of(recipe, tokenizer_path)
+    found = beside_sentencepiece(plan, tokenizer_path, num_rows=num_rows, rounds=3)
+    print()
+    show(what, found, {"cold": Target(), "warm": Target(), "off": Target()})
+
+
+def test_the_mixer_beside_interleave_datasets(
+    real_data: Path, tokenizer_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
+    num_rows = 2000
+    recipe = write_recipe(tmp_path, MIXTURE, num_rows=num_rows, data_root=real_data)
+    plan = plan_of(recipe, tokenizer_path)
+    model = tokenizer_path.read_bytes()
+    fast = tokenizers.Tokenizer.from_str(hugging_face_json(SentencePieceTokenizer(model)).decode())
+
+    tokenizer = SentencePieceTokenizer(model)
+
+    def ours() -> float:
+        seconds = cpu_seconds(lambda: make_rows(plan, tokenizer, num_rows))
+        return num_rows * SEQUENCE_LENGTH / seconds
+
+    def new() -> float:
+        nonlocal tokenizer
+        tokenizer = SentencePieceTokenizer(model)
+        return ours()
+
+    def theirs() -> float:
+        rows = interleaved(real_data, fast, tmp_path / "cache")
+        seconds = cpu_seconds(lambda: take(rows, num_rows))
+        return num_rows * SEQUENCE_LENGTH / seconds
+
+    found = side_by_side({"theirs": theirs, "new": new, "warm": ours}, rounds=3)
+    print()
+    for key in ("new", "warm"):
+        figures = f"{millions(found[key])}, datasets {millions(found['theirs'])}"
+        ratio = found[key].over(found["theirs"])
+        what = f"Mixer beside `datasets`, {key} word cache"
+        print(table_row(what, figures, ratio, Target(4)))
+
+
+def take(rows: Iterator[Any], num_rows: int) -> None:
+    """Go through rows, all of which must be whole."""
+    taken = list(islice((len(row["input_ids"]) for row in rows), num_rows))
+    assert taken == [SEQUENCE_LENGTH] * num_rows
+
+
+def interleaved(
+    data_root: Path, tokenizer: tokenizers.Tokenizer, cache: Path
+) -> Iterator[dict[str, Any]]:
+    """The same files in the same ratios: each source tokenized, packed, then interleaved."""
+    corpora = load_corpora([REPOSITORY / "corpora"])
+    streams = [
+        text_dataset(corpora[name], data_root, cache)
+        .map(lambda batch: encode(tokenizer, batch), batched=True, batch_size=16)
+        .select_columns(["input_ids"])
+        .map(pack, batched=True, batch_size=16)
+        for name in MIXTURE
     ]
-    processor = sentencepiece.SentencePieceProcessor(model_file=str(folder / "english.model"))
-    began = time.perf_counter()
-    num_tokens = sum(len(processor.encode(text)) for text in texts)
-    return num_tokens / (time.perf_counter() - began)
-
-
-def test_the_data_path_is_not_slower_than_half_of_sentencepiece(sample: Path) -> None:
-    recipe = sample / "bench.yaml"
-    recipe.write_text(RECIPE.format(repository=REPOSITORY, data=sample))
-    done = linly(
-        *("mix", str(recipe), "--rows", str(NUM_ROWS), "--producers", "0"),
-        *("--tokenizer", str(sample / "english.model"), "--output", str(sample / "rows.jsonl")),
+    return iter(
+        datasets.interleave_datasets(
+            streams,
+            probabilities=[share / 100 for share in MIXTURE.values()],
+            seed=1,
+            stopping_strategy="all_exhausted",
+        )
     )
-    print(done.stderr.strip())
-    match = re.search(r"([\d,]+) tokens/s", done.stderr)
-    assert match is not None, done.stderr
-    mixed = float(match.group(1).replace(",", ""))
-    bare = sentencepiece_tokens_per_s(sample)
-    print(f"mix {mixed:,.0f} tokens/s, sentencepiece alone {bare:,.0f} tokens/s")
-    assert mixed > bare / 2
+
+
+def text_dataset(corpus: Corpus, data_root: Path, cache: Path) -> Any:
+    """A corpus as a stream of records with a `text`."""
+    files = [str(data_root / shard.path) for shard in list_shards(corpus, data_root)]
+    kind = next(k for k in ("json", "parquet", "txt") if f".{k}" in files[0])
+    stream = datasets.load_dataset(
+        {"txt": "text"}.get(kind, kind),
+        data_files=files,
+        split="train",
+        streaming=True,
+        cache_dir=str(cache),
+    )
+    form = corpus.fields["text"].replace("?", "")
+    form = form if "{" in form else f"{{{form}}}"
+    return stream.map(lambda record: {"text": form.format(**record)})
+
+
+def encode(tokenizer: tokenizers.Tokenizer, batch: Mapping[str, list[str]]) -> dict[str, Any]:
+    """Ids between a BOS and an EOS."""
+    encoded = tokenizer.encode_batch_fast(batch["text"], add_special_tokens=False)
+    return {"input_ids": [[1, *one.ids, 2] for one in encoded]}
+
+
+def pack(batch: Mapping[str, list[list[int]]]) -> dict[str, Any]:
+    """Concatenate and cut into rows; what is left over is dropped."""
+    ids = list(chain.from_iterable(batch["input_ids"]))
+    last = len(ids) - SEQUENCE_LENGTH
+    return {
+        "input_ids": [ids[at : at + SEQUENCE_LENGTH] for at in range(0, last + 1, SEQUENCE_LENGTH)]
+    }

@@ -1,0 +1,50 @@
+"""What a second tokenizing process gives: the consumer here only counts rows."""
+
+from __future__ import annotations
+
+import os
+from itertools import islice
+from pathlib import Path
+
+import pytest
+from real_mixture import MIXTURE, SEQUENCE_LENGTH, extend_llama, plan_of, write_recipe
+from speed import Target, side_by_side, table_row, wall_seconds
+
+from linly.data.stream import data_stream
+
+pytestmark = pytest.mark.benchmark
+
+SETTLING_ROWS = 1000
+"""Processes have started by then, and rows made ahead at the start are gone."""
+
+NUM_ROWS = 8000
+
+
+def test_two_producers_beside_one(
+    real_data: Path, llama_tokenizer_path: Path, tmp_path: Path
+) -> None:
+    tokenizer_path = extend_llama(llama_tokenizer_path, tmp_path)
+    num_rows = SETTLING_ROWS + NUM_ROWS
+    recipe = write_recipe(tmp_path, MIXTURE, num_rows=num_rows, data_root=real_data)
+    plan = plan_of(recipe, tokenizer_path)
+
+    def tokens_per_s(producers: int) -> float:
+        stream = data_stream(
+            plan, plan.new_state(), producers=producers, prefetch_rows=256, timeout_s=300
+        )
+        try:
+            count(islice(stream, SETTLING_ROWS))
+            seconds = wall_seconds(lambda: count(islice(stream, NUM_ROWS)))
+        finally:
+            stream.close()
+        return NUM_ROWS * SEQUENCE_LENGTH / seconds
+
+    found = side_by_side({"one": lambda: tokens_per_s(1), "two": lambda: tokens_per_s(2)}, rounds=3)
+    one, two = (found[key].median / 1e6 for key in ("one", "two"))
+    figures = f"{one:.2f} and {two:.2f} M tokens/s on {os.cpu_count()} cores"
+    ratio = found["two"].over(found["one"])
+    print("\n" + table_row("Two producers beside one", figures, ratio, Target(1.8)))
+
+
+def count(rows: islice[object]) -> int:
+    return sum(1 for _ in rows)
