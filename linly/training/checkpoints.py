@@ -36,7 +36,7 @@ from linly.training.manifest import (
 from linly.training.processes import Processes
 from linly.training.randomness import restore_random_states
 from linly.training.snapshot import Snapshot, Snapshots
-from linly.training.stored import read_parameter
+from linly.training.stored import BYTES_PER_PARAMETER, read_parameter
 
 _MARGIN_BYTES = 64 << 20
 """Of the manifest, the files' heads, and logs that grow while a checkpoint is written."""
@@ -56,6 +56,18 @@ class Checkpoints:
         self._under_way: Future[Path] | None = None
 
     # -- saving -------------------------------------------------------------------------------
+
+    def check_room(self, engine: Engine) -> None:
+        """Make sure before the first step that a checkpoint will fit on the disk; a collective.
+
+        Raises:
+            LinlyError: It will not; on all ranks.
+        """
+        sizes = (parameter.numel() for parameter in engine.parameters().values())
+        with self._processes.together("looking for room for a checkpoint"):
+            if self._processes.is_first:
+                self._remove_leftovers()
+                check_space(self._folder, BYTES_PER_PARAMETER * sum(sizes))
 
     def begin(self, engine: Engine, step: int, state: dict[str, Any]) -> None:
         """Copy weights, moments, random states and `state` (JSON), and save them in a thread.
@@ -296,9 +308,9 @@ def check_space(folder: Path, size_bytes: int) -> None:
     free, needed = shutil.disk_usage(folder).free, size_bytes + _MARGIN_BYTES
     if free < needed:
         raise CheckpointError(
-            f"{folder}: a checkpoint needs {needed / 1e9:,.2f} GB and {free / 1e9:,.2f} GB are "
-            "free; earlier checkpoints are whole. Make room, or keep fewer checkpoints "
-            "(checkpoint.keep_last, checkpoint.keep_every), then start the same command again"
+            f"{folder}: a checkpoint needs {needed:,} bytes and {free:,} are free; earlier "
+            "checkpoints are whole. Make room, or keep fewer of them (checkpoint.keep_last, "
+            "checkpoint.keep_every), then start the same command again"
         )
 
 

@@ -17,6 +17,8 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 STATE_KEYS = ("master", *MOMENTS)
 """What a checkpoint holds of a parameter; tensors are named `KEY.PARAMETER`."""
 
+BYTES_PER_PARAMETER = 4 * len(STATE_KEYS)
+
 
 def read_state(folder: Path) -> dict[str, Any]:
     """What was given to `Checkpoints.save` for a verified checkpoint."""

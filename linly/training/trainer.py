@@ -129,6 +129,7 @@ class Trainer:
     def _train(self) -> bool:
         """Take steps; returns whether a SIGTERM ended it."""
         session = self._session
+        session.checkpoints.check_room(session.engine)
         with self._loader() as loader:
             self._check_order(loader)
             saved_step = session.step

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -140,6 +141,16 @@ def test_an_error_of_training_lets_the_save_under_way_become_whole(
         with pytest.raises(Crash):
             start(world, alone, "ended")
     assert os.listdir(world / "runs" / "ended" / "checkpoints") == ["step-00000007"]
+
+
+def test_a_run_whose_checkpoint_would_not_fit_does_not_begin(
+    world: Path, alone: Processes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    usage = shutil.disk_usage(world)._replace(free=64 << 20)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
+    with pytest.raises(CheckpointError, match=r"needs 68,.* bytes and 67,108,864 are free"):
+        start(world, alone, "full", "evaluation.every=1000")
+    assert not lines_of(world / "runs" / "full", "metrics")
 
 
 def test_a_checkpoint_takes_the_disk_that_the_plan_says(
