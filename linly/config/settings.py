@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, Strict, model_validator
+from pydantic import Field, Strict, field_validator, model_validator
 
 from linly.config.model import Model, describe, found, problem, suggestion, unknown
 from linly.config.overrides import escape_variables
@@ -19,6 +19,7 @@ from linly.config.quantities import (
     Text,
     format_fraction,
 )
+from linly.storage.urls import is_url, url_problem
 
 SECTIONS = ("data", "training", "checkpoint", "evaluation", "guards", "alarms", "wandb")
 _FRACTIONS = ("warmup", "final_lr", "loss_rise", "forgetting", "data_wait", "quarantine", "dropout")
@@ -181,12 +182,23 @@ class CheckpointSettings(Model):
 
     Attributes:
         is_async: `async` in a file: training goes on while a copy in host memory is written.
+        mirror: A folder or s3://bucket/prefix; the run is copied to NAME in it after each save.
     """
 
     every: Count = 200
     keep_last: Count = 3
     keep_every: Count | None = 1000
     is_async: Annotated[Switch, Field(alias="async")] = True
+    mirror: Text | None = None
+
+    @field_validator("mirror")
+    @classmethod
+    def _check_mirror(cls, value: str | None) -> str | None:
+        if value is not None and is_url(value):
+            why = url_problem(value) if value.startswith("s3://") else "not an s3:// URL"
+            if why is not None:
+                raise problem(f"{found(value, 'a folder, or s3://bucket/prefix')}; {why}")
+        return value
 
     @model_validator(mode="after")
     def _check_keep_every(self) -> CheckpointSettings:

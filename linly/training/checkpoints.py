@@ -33,6 +33,7 @@ from linly.training.manifest import (
     no_whole_checkpoint,
     step_of,
 )
+from linly.training.mirror import Mirror
 from linly.training.processes import Processes
 from linly.training.randomness import restore_random_states
 from linly.training.snapshot import Snapshot, Snapshots
@@ -45,11 +46,18 @@ _MARGIN_BYTES = 64 << 20
 class Checkpoints:
     """The checkpoints of a run's folder; all methods are collectives unless they say otherwise."""
 
-    def __init__(self, folder: Path, processes: Processes, settings: CheckpointSettings) -> None:
-        """Look after the checkpoints in `folder`, which exists."""
+    def __init__(
+        self,
+        folder: Path,
+        processes: Processes,
+        settings: CheckpointSettings,
+        mirror: Mirror | None = None,
+    ) -> None:
+        """Look after the checkpoints in `folder`, which exists; `mirror` is that of its run."""
         self._folder = folder
         self._processes = processes
         self._settings = settings
+        self._mirror = mirror
         self._snapshots = Snapshots(processes)
         self._apart = processes.apart()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
@@ -192,10 +200,14 @@ class Checkpoints:
             fsync_directory(self._folder)
             self._remove_leftovers()
             self._retain()
+            if self._mirror is not None:
+                self._mirror.begin()
 
     def _retain(self) -> None:
         """Remove old checkpoints; called when the newest has just been published whole."""
-        steps = [step_of(path) for path in list_checkpoints(self._folder)]
+        in_use = self._mirror.in_use if self._mirror is not None else None
+        found = [path for path in list_checkpoints(self._folder) if path.name != in_use]
+        steps = [step_of(path) for path in found]
         for step in steps[self._settings.keep_last :]:
             if self._settings.keep_every is None or step % self._settings.keep_every:
                 old = self._folder / folder_name(step)

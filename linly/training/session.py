@@ -44,6 +44,7 @@ from linly.training.frozen import (
 )
 from linly.training.guards import Guards
 from linly.training.manifest import step_of
+from linly.training.mirror import Mirror
 from linly.training.new_pieces import NewPieces
 from linly.training.processes import Processes
 from linly.training.randomness import seed_random_states
@@ -59,6 +60,7 @@ from linly.training.resume import (
 from linly.training.stored import read_state
 
 STATE_VERSION = 2
+_MIRROR_WAIT_S = 5.0
 
 
 @dataclass(slots=True)
@@ -74,6 +76,7 @@ class Session:
         evaluated_step: Of the last evaluation; None before the first.
         data_state: Of the loader, where the stream of rows goes on; None at the start.
         notices: What should be known of this start.
+        mirror: Copies the run elsewhere, where the recipe says so; on rank 0 alone.
     """
 
     recipe: Recipe
@@ -93,6 +96,7 @@ class Session:
     evaluated_step: int | None = None
     data_state: dict[str, Any] | None = None
     notices: list[str] = field(default_factory=list)
+    mirror: Mirror | None = None
 
     def event(self, kind: str, text: str, **details: Any) -> None:
         """Add a line to events.jsonl."""
@@ -148,9 +152,42 @@ class Session:
         """
         self._record_save(self.checkpoints.wait())
 
-    def note_save(self) -> None:
-        """Record the checkpoint under way if it has become whole; no collective."""
+    def note_save(self) -> list[str]:
+        """Record what has become of the checkpoint under way and of its copies; no collective.
+
+        Returns:
+            What went wrong with the copies.
+        """
         self._record_save(self.checkpoints.published())
+        problems = []
+        for copied in self.mirror.news() if self.mirror is not None else ():
+            text = f"{copied.name} is copied"
+            if copied.problem is not None:
+                text = f"{copied.name} could not be copied: {copied.problem}"
+                problems.append(f"mirror: {text}; it is tried again after the next save")
+            self.event("mirror", text)
+        return problems
+
+    def finish_mirror(self, *, patience_s: float) -> list[str]:
+        """Wait until the run is copied; a collective.
+
+        Returns:
+            What went wrong, and the checkpoints that are not there, on rank 0.
+        """
+        deadline = time.monotonic() + patience_s
+        if self.mirror is not None:
+            self.mirror.begin()
+        is_over = False
+        while not is_over:  # in short waits, so that no rank looks hung
+            here = self.mirror is None or self.mirror.wait(_MIRROR_WAIT_S)
+            is_over = all(self.processes.gather_json(here or time.monotonic() > deadline))
+        if self.mirror is None:
+            return []
+        self.mirror.close()
+        problems = self.note_save()
+        if missing := self.mirror.missing():
+            problems.append(f"not in the mirror {self.mirror.place}: {', '.join(missing)}")
+        return problems
 
     def close(self) -> None:
         """Let the checkpoint under way become whole when training ends by an error; no collective.
@@ -161,6 +198,8 @@ class Session:
             self.finish_save()
         except (LinlyError, RuntimeError) as error:
             print(f"warning: the checkpoint under way was lost: {error}", file=sys.stderr)
+        if self.mirror is not None:
+            self.mirror.close()
 
     def _record_save(self, folder: Path | None) -> None:
         if folder is not None and self.processes.is_first:
@@ -219,7 +258,8 @@ def prepare(
     model = recipe.model
     tokenizer = Tokenizer.load(model)
     identity = _identity(model, recipe.training.trainable, processes)
-    checkpoints = Checkpoints(run.checkpoints, processes, recipe.checkpoint)
+    mirror = _make_mirror(recipe, run, processes)
+    checkpoints = Checkpoints(run.checkpoints, processes, recipe.checkpoint, mirror)
     folder = checkpoints.newest() if resume_step is None else checkpoints.of_step(resume_step)
     state = None if folder is None else read_state(folder)
     notices: list[str] = []
@@ -262,12 +302,21 @@ def prepare(
         Guards(recipe.guards),
         _make_books(course, engine, processes, NewPieces.of_model(model, tokenizer)),
         notices=notices,
+        mirror=mirror,
     )
     if folder is not None and state is not None:
         session.load(folder, state)
     for text in notices:
         session.event("notice", text)
     return session
+
+
+def _make_mirror(recipe: Recipe, run: RunFolder, processes: Processes) -> Mirror | None:
+    mirror = None
+    with processes.together("opening the mirror"):
+        if processes.is_first and recipe.checkpoint.mirror is not None:
+            mirror = Mirror(run.path, recipe.checkpoint.mirror)
+    return mirror
 
 
 def check_world_size(recipe: Recipe, world_size: int) -> None:

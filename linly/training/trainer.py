@@ -12,6 +12,7 @@ Starting the same command again resumes, whatever ended the run before.
 from __future__ import annotations
 
 import math
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -35,6 +36,9 @@ from linly.training.processes import Processes
 from linly.training.schedule import learning_rate
 from linly.training.session import Session, locked_run, prepare
 from linly.training.summary import summary_line
+
+_GRACE_S = 30.0
+"""For the mirror when the scheduler wants the machine back: the checkpoint is whole by then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +118,8 @@ class Trainer:
                 self._display.close()
         is_complete = session.step >= self._recipe.num_steps or self._exhausted is not None
         session.event("end" if is_complete else "stop", f"ended after step {session.step}")
+        for text in session.finish_mirror(patience_s=_GRACE_S if is_preempted else math.inf):
+            print(f"warning: {text}", file=sys.stderr)
         return Outcome(
             session.step,
             summary_line(
@@ -218,7 +224,8 @@ class Trainer:
         skipped: bool,
         is_passed_over: bool = False,
     ) -> None:
-        self._session.note_save()
+        for text in self._session.note_save():
+            self._warn(text)
         self._session.step = batch.step
         now = time.monotonic()
         facts = StepFacts(
@@ -232,6 +239,10 @@ class Trainer:
         )
         self._step_began = now
         self._record(batch, losses, facts)
+
+    def _warn(self, text: str) -> None:
+        if self._display is not None:
+            self._display.warning(text)
 
     def _lr(self, step: int) -> float:
         return learning_rate(self._recipe.training, step=step, num_steps=self._recipe.num_steps)
@@ -283,8 +294,7 @@ class Trainer:
     def _skip(self, alarm: Alarm) -> None:
         sources = sorted(set(alarm.sources))
         self._session.event("skip", alarm.reason, rows=alarm.rows, sources=sources)
-        if self._display is not None:
-            self._display.warning(f"step {self._session.step} skipped: {alarm.reason}")
+        self._warn(f"step {self._session.step} skipped: {alarm.reason}")
         self._session.guards.skip(alarm)
 
     def _record(self, batch: StepBatch, losses: Sequence[RowLoss], facts: StepFacts) -> None:

@@ -30,6 +30,7 @@ from rank_processes import (
 from tiny_world import make_tiny_world
 
 from linly.runs import RunFolder
+from linly.training.manifest import verified
 
 pytestmark = pytest.mark.distributed
 NUM_STEPS = 60
@@ -44,10 +45,10 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def undisturbed(world: Path) -> Path:
-    """A whole run of two ranks, started by torchrun."""
+    """A whole run of two ranks, started by torchrun; with a mirror."""
     run = world / "runs" / "undisturbed"
     log = world / "undisturbed.log"
-    command = torchrun_command(*arguments(world, run))
+    command = torchrun_command(*arguments(world, run, f"checkpoint.mirror={world / 'mirror'}"))
     assert wait_all([start(command, log)]) == [0], logs(log)
     return run
 
@@ -74,6 +75,13 @@ def test_kill_9_of_the_process_group_changes_nothing(world: Path, undisturbed: P
     assert without(lines_of(run, "evaluations"), "time") == without(
         lines_of(undisturbed, "evaluations"), "time"
     )
+
+
+def test_the_first_rank_copies_the_run_to_its_mirror(world: Path, undisturbed: Path) -> None:
+    copy = world / "mirror" / "undisturbed"
+    assert verified(copy / "checkpoints", None)[1].step == NUM_STEPS
+    assert rows_of(copy) == rows_of(undisturbed)
+    assert lines_of(copy, "metrics") == lines_of(undisturbed, "metrics")
 
 
 def test_sigterm_saves_and_exits_with_75_and_another_world_size_goes_on(
