@@ -37,6 +37,23 @@ def summary_line(
     return ", ".join(parts)
 
 
+def changes_by_language(
+    before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]
+) -> dict[str, dict[str, float | None]]:
+    """What an evaluation's line says of languages: bits per byte, and their change since the start.
+
+    A positive change of the language that the base model knows is forgetting.
+    """
+    first = bits_per_byte_by_language(before)
+    return {
+        language: {
+            "bits_per_byte": bits,
+            "change": bits / first[language] - 1 if first.get(language) else None,
+        }
+        for language, bits in bits_per_byte_by_language(after).items()
+    }
+
+
 def bits_per_byte_by_language(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
     """Bits per byte over all held-out text of a language.
 

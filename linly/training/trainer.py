@@ -35,7 +35,7 @@ from linly.training.preemption import StopRequest
 from linly.training.processes import Processes
 from linly.training.schedule import learning_rate
 from linly.training.session import Session, locked_run, prepare
-from linly.training.summary import summary_line
+from linly.training.summary import changes_by_language, summary_line
 
 _GRACE_S = 30.0
 """For the mirror when the scheduler wants the machine back: the checkpoint is whole by then."""
@@ -345,6 +345,7 @@ class Trainer:
             record = stamp | {
                 "tokens_seen": session.books.tokens_seen,
                 "sources": sources,
+                "languages": changes_by_language(session.baseline, sources),
                 **combined_losses(sources, session.course, next_row=next_row),
                 "new_pieces": pieces,
             }
