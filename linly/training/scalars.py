@@ -1,7 +1,8 @@
 """The numbers of a step and of an evaluation under one set of keys, for every program that plots.
 
 loss  loss/SOURCE  share/SOURCE/target  share/SOURCE/realized  fill/SOURCE  drift_rows/SOURCE
-bits_per_byte/SOURCE  held_out_loss/SOURCE  held_out_loss_at_fixed_shares  new_pieces/...
+bits_per_byte/SOURCE  held_out_loss/SOURCE  held_out_loss_at_fixed_shares
+language/CODE/bits_per_byte  language/CODE/change  new_pieces/...
 """
 
 from __future__ import annotations
@@ -62,6 +63,9 @@ def evaluation_scalars(record: Mapping[str, Any]) -> dict[str, float]:
     for source, figures in record["sources"].items():
         found[f"bits_per_byte/{key_of(source)}"] = figures["bits_per_byte"]
         found[f"held_out_loss/{key_of(source)}"] = figures["loss"]
+    for language, figures in (record.get("languages") or {}).items():
+        for name, value in figures.items():
+            found[f"language/{key_of(language)}/{name}"] = value
     found["held_out_loss_at_fixed_shares"] = record.get("loss_at_fixed_shares")
     for name, value in (record.get("new_pieces") or {}).items():
         found[f"new_pieces/{name}"] = value

@@ -8,7 +8,11 @@ import pytest
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from linly.training.flops import flops_per_token
-from linly.training.summary import bits_per_byte_by_language, summary_line
+from linly.training.summary import (
+    bits_per_byte_by_language,
+    changes_by_language,
+    summary_line,
+)
 
 
 def source(language: str, bits: float, num_bytes: int = 100, kind: str = "text") -> dict[str, Any]:
@@ -31,6 +35,16 @@ def test_languages_are_weighted_by_bytes_and_plain_text_decides() -> None:
         "only": source("ja", 4.0, 10, "instruction"),
     }
     assert bits_per_byte_by_language(sources) == {"ja": 4.0, "zh": 1.25}
+
+
+def test_forgetting_is_the_change_since_the_first_evaluation() -> None:
+    before = {"pajama": source("en", 1.0)}
+    after = {"pajama": source("en", 1.1), "wiki": source("zh", 2.0)}
+    assert changes_by_language(before, after) == {
+        "en": {"bits_per_byte": 1.1, "change": pytest.approx(0.1)},
+        "zh": {"bits_per_byte": 2.0, "change": None},
+    }
+    assert changes_by_language(before, before)["en"]["change"] == 0
 
 
 def test_without_held_out_documents_the_drift_remains() -> None:

@@ -34,3 +34,14 @@ def test_what_an_evaluation_does_not_have_is_left_out() -> None:
         "new_pieces/share_of_tokens": 0.25,
         "new_pieces/num_seen": 3.0,
     }
+
+
+def test_forgetting_is_plotted_by_language() -> None:
+    languages = {"en": {"bits_per_byte": 1.1, "change": 0.1}, "zh": {"bits_per_byte": 2.0}}
+    record = {"tokens_seen": 5, "sources": {}, "languages": languages}
+    assert evaluation_scalars(record) == {
+        "tokens_seen": 5.0,
+        "language/en/bits_per_byte": 1.1,
+        "language/en/change": 0.1,
+        "language/zh/bits_per_byte": 2.0,
+    }
