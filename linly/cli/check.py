@@ -78,6 +78,8 @@ def _findings(recipe: Recipe, world_size: int | None, gpu_gib: float | None) -> 
         "ok", "recipe", f"{recipe.name}, {recipe.num_steps:,} steps of {recipe.num_rows:,} rows"
     )
     yield _tried("world size", partial(_world_size, recipe, world_size))
+    if recipe.training.deepspeed is not None:
+        yield _tried("deepspeed", partial(_deepspeed, recipe, world_size, bool(devices)))
     for source in sorted(recipe.curriculum.sources):
         yield _tried(f"source {source}", partial(_source, recipe, source))
     model = _tried("model", partial(_model, recipe))
@@ -129,6 +131,13 @@ def _source(recipe: Recipe, source: str) -> str:
     check_first_records(source, corpus, recipe.data_root, shards, template=share.template)
     whole = size(sum(shard.size_bytes for shard in shards))
     return f"{len(shards):,} shards, {whole}; the first records make documents"
+
+
+def _deepspeed(recipe: Recipe, world_size: int, has_gpu: bool) -> str:
+    from linly.config.deepspeed import recipe_deepspeed_config
+
+    recipe_deepspeed_config(recipe, world_size=world_size, has_gpu=has_gpu)
+    return "its own settings go with the recipe (linly train --print-deepspeed-config shows all)"
 
 
 def _model(recipe: Recipe) -> str:

@@ -6,9 +6,12 @@ import os
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
+
+if TYPE_CHECKING:
+    from linly.config.recipe import Recipe
 
 
 def register(app: typer.Typer) -> None:
@@ -32,6 +35,13 @@ def train(
     quiet: Annotated[
         bool, typer.Option("--quiet", help="Print warnings and the summary alone.")
     ] = False,
+    print_deepspeed_config: Annotated[
+        bool,
+        typer.Option(
+            "--print-deepspeed-config",
+            help="Print what DeepSpeed would be given on WORLD_SIZE ranks (1), and train nothing.",
+        ),
+    ] = False,
     local_rank: Annotated[
         int | None,
         typer.Option("--local_rank", "--local-rank", hidden=True, help="Set by launchers."),
@@ -47,6 +57,9 @@ def train(
     from linly.training.processes import start_processes, stop_processes
 
     loaded = load_recipe(recipe, overrides or [])
+    if print_deepspeed_config:
+        _print_deepspeed_config(loaded)
+        return
     processes = start_processes(loaded.training.collective_timeout_s)
     from linly.training.manifest import parse_step
     from linly.training.preemption import EXIT_CODE
@@ -69,6 +82,22 @@ def train(
     processes.barrier()  # launchers end all ranks when the first is gone
     stop_processes()
     _leave(EXIT_CODE if outcome.is_preempted else 0)
+
+
+def _print_deepspeed_config(recipe: Recipe) -> None:
+    """Print the JSON that DeepSpeed is given, the recipe's own file merged in."""
+    import orjson
+    import torch
+
+    from linly.config.deepspeed import recipe_deepspeed_config
+    from linly.training.session import check_world_size
+
+    world_size = int(os.environ.get("WORLD_SIZE", "1"))
+    check_world_size(recipe, world_size)
+    config = recipe_deepspeed_config(
+        recipe, world_size=world_size, has_gpu=torch.cuda.is_available()
+    )
+    typer.echo(orjson.dumps(config, option=orjson.OPT_INDENT_2).decode())
 
 
 def _leave(code: int) -> NoReturn:

@@ -11,6 +11,7 @@ from pydantic import model_validator
 
 from linly.config.corpus import TEMPLATES, Corpus, corpus_files, make_corpus, misfit, with_chat
 from linly.config.curriculum import Curriculum
+from linly.config.deepspeed import with_own_deepspeed
 from linly.config.model import (
     Model,
     check_name,
@@ -141,7 +142,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in parsed:
         if not is_inner[id(override)]:
             tree = with_override(tree, override)
-    tree = _expand(tree)
+    tree = with_own_deepspeed(_expand(tree))
     _check_top(tree)
     inner = [override for override in parsed if is_inner[id(override)]]
     curriculum = _curriculum(tree, inner, default_name=path.stem)

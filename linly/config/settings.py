@@ -150,6 +150,8 @@ class TrainingSettings(Model):
         reduce_bucket_size: Gradients that are reduced over ranks at once, in numbers.
         allgather_bucket_size: Weights that are gathered from ranks at once, in numbers.
         collective_timeout_s: A rank that the others wait for this long ends the job, and is named.
+        deepspeed: A JSON file with settings of DeepSpeed's own, laid over those of the recipe; as
+            read from it.
     """
 
     lr: Positive = 5e-5
@@ -169,6 +171,7 @@ class TrainingSettings(Model):
     reduce_bucket_size: Count = 200_000_000
     allgather_bucket_size: Count = 200_000_000
     collective_timeout_s: Positive = 1800.0
+    deepspeed: dict[str, Any] | None = None
 
     @classmethod
     def from_file_form(cls, value: dict[str, Any]) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from deepspeed.utils import (
 )
 from transformers import PreTrainedModel
 
+from linly.config.deepspeed import deepspeed_config, wants_log
 from linly.config.settings import TrainingSettings
 from linly.data.loader import MicroBatch
 from linly.modeling.attention import choose_attention, document_bounds, set_attention
@@ -66,7 +67,14 @@ class Engine:
         the host as a whole (see `load_model`).
         """
         _no_helper_builds()
-        logger.setLevel(logging.ERROR)
+        self._world_size = int(torch.distributed.get_world_size())
+        config = deepspeed_config(
+            training,
+            accumulation=accumulation,
+            world_size=self._world_size,
+            has_gpu=torch.cuda.is_available(),
+        )
+        _set_log_level(logging.INFO if wants_log(config) else logging.ERROR)
         _quiet_known_warnings()
         device = torch.device(get_accelerator().current_device_name())
         self._usual_attention = model.config._attn_implementation
@@ -85,10 +93,9 @@ class Engine:
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=Objective(model, uses_bounds=self._attention == "varlen"),
             optimizer=optimizer,
-            config=deepspeed_config(training, accumulation=accumulation),
+            config=config,
         )
         self._accumulation = accumulation
-        self._world_size = int(torch.distributed.get_world_size())
         self._micro_batches = 0
         objective = self._engine.module
         objective.loss, self._loss_note = choose_loss(training.loss, objective, self.device)
@@ -266,27 +273,6 @@ class Engine:
         self._optimizer._lazy_init_hp_params_optimizer_state()
 
 
-def deepspeed_config(training: TrainingSettings, *, accumulation: int) -> dict[str, Any]:
-    """DeepSpeed's configuration for a recipe's settings."""
-    return {
-        "train_micro_batch_size_per_gpu": training.micro_batch,
-        "gradient_accumulation_steps": accumulation,
-        "gradient_clipping": training.clip,
-        "bf16": {"enabled": True, "check_grad_overflow": True},
-        "data_types": {"grad_accum_dtype": "fp32"},
-        "communication_data_type": "fp32",
-        "zero_optimization": {
-            "stage": 2,
-            "contiguous_gradients": True,
-            "overlap_comm": torch.cuda.is_available(),
-            "reduce_scatter": True,
-            "reduce_bucket_size": training.reduce_bucket_size,
-            "allgather_bucket_size": training.allgather_bucket_size,
-        },
-        "steps_per_print": None,
-    }
-
-
 def _move_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """Move weights to this process's device in BF16, one by one.
 
@@ -319,6 +305,12 @@ def _no_helper_builds() -> None:
     """
     if get_accelerator().device_name() == "cpu":
         deepspeed.ops.__compatible_ops__ = {"deepspeed_shm_comm": False}
+
+
+def _set_log_level(level: int) -> None:
+    """Of DeepSpeed's own log, whose handler has a level by itself."""
+    for each in (logger, *logger.handlers):
+        each.setLevel(level)
 
 
 def _quiet_known_warnings() -> None:

@@ -56,6 +56,7 @@ RECORDED = (
     "training.betas",
     "training.eps",
     "training.clip",
+    "training.deepspeed",
     "evaluation.every",  # a guarded curve decides at evaluations
     "guards",
     "corpora.*.max_bad_fraction",

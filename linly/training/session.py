@@ -12,6 +12,7 @@ from typing import Any
 
 from transformers.utils.logging import disable_progress_bar
 
+from linly.config.deepspeed import recipe_deepspeed_config
 from linly.config.recipe import Recipe
 from linly.config.settings import Trainable
 from linly.curriculum.plan import Batch, valid_world_sizes
@@ -253,6 +254,9 @@ def prepare(
         LinlyError: What does not fit: world size, vocabulary, recipe, checkpoint, data.
     """
     check_world_size(recipe, processes.world_size)
+    recipe_deepspeed_config(  # refuses what conflicts, before anything is loaded
+        recipe, world_size=processes.world_size, has_gpu=processes.device.type == "cuda"
+    )
     if recipe.model is None:
         raise ConfigError("model: missing, but training needs one: add model=PATH")
     model = recipe.model

@@ -17,8 +17,8 @@ import pytest
 from rank_processes import BIN, REPOSITORY, environment, free_port
 from speed_world import first_steps, linly, make_speed_world, save_steps
 
+from linly.config.deepspeed import deepspeed_config
 from linly.config.recipe import load_recipe
-from linly.training.engine import deepspeed_config
 
 pytestmark = pytest.mark.benchmark
 
@@ -46,7 +46,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     recipe = load_recipe(recipe_file, [TOKENS])
     save_steps(first_steps(recipe, tokenizer, STEPS), folder / "rows.npz")
     accumulation = GLOBAL_BATCH // MICRO_BATCH // 2
-    config = deepspeed_config(recipe.training, accumulation=accumulation)
+    config = deepspeed_config(
+        recipe.training, accumulation=accumulation, world_size=2, has_gpu=False
+    )
     (folder / "deepspeed.json").write_text(json.dumps(config))
     return folder
 

@@ -219,7 +219,7 @@ def test_an_overrides_value_has_its_yaml_type(text: str, value: object) -> None:
             "training.lrr=1",
             "override training.lrr=1: unknown key 'lrr', did you mean 'lr'? allowed: "
             "activation_checkpointing, allgather_bucket_size, attention_backend, betas, clip, "
-            "collective_timeout_s, compile, eps, final_lr, loss, lr, micro_batch, "
+            "collective_timeout_s, compile, deepspeed, eps, final_lr, loss, lr, micro_batch, "
             "reduce_bucket_size, schedule, trainable, warmup, weight_decay",
         ),
         (
