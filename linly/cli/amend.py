@@ -85,6 +85,8 @@ def show(amendment: Amendment) -> None:
         f"from step {at.step} (row {at.row:,}) on; before -> after, curriculum "
         f"{at.course.curriculum.name} -> {amendment.after.curriculum.name}"
     )
+    for name in at.torn:
+        console.print(f"warning: {name} is not whole; the run goes on from step {at.step}")
     console.print(_table(amendment))
     (steps_before, steps), (lr_before, lr) = amendment.num_steps, amendment.lr
     if steps != steps_before:

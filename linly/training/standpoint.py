@@ -9,7 +9,7 @@ from typing import Any
 from linly.config.recipe import Recipe, load_recipe
 from linly.data.decisions import Course, fold, resume_decision
 from linly.runs import RunFolder
-from linly.training.manifest import verified
+from linly.training.manifest import list_checkpoints, step_of, verified
 from linly.training.stored import read_state
 
 
@@ -23,6 +23,7 @@ class Standpoint:
         rows: Made by each source so far.
         counts: Likewise, since the segment's start.
         baseline: Evaluation before the first step, by source.
+        torn: Names of later checkpoints, none of them whole.
     """
 
     recipe: Recipe
@@ -32,6 +33,7 @@ class Standpoint:
     rows: Mapping[str, int]
     counts: Mapping[str, int]
     baseline: Mapping[str, Any]
+    torn: tuple[str, ...]
 
     @property
     def row(self) -> int:
@@ -58,7 +60,8 @@ def standpoint(run: RunFolder, *, step: int | None = None) -> Standpoint:
     Raises:
         CheckpointError: There is none, or the decision log cannot be read.
     """
-    folder, _ = verified(run.checkpoints, step)
+    folder, manifest = verified(run.checkpoints, step)
+    later = [path for path in list_checkpoints(run.checkpoints) if step_of(path) > manifest.step]
     state = read_state(folder)
     here = resume_decision(state["step"], evaluated_step=state["evaluated_step"])
     course = fold([*run.read("decisions"), here])
@@ -75,4 +78,5 @@ def standpoint(run: RunFolder, *, step: int | None = None) -> Standpoint:
         rows=data["rows"],
         counts=data["counts"] if inside else {},
         baseline=state["baseline"],
+        torn=tuple(path.name for path in later) if step is None else (),
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from linly.config.curriculum import Curriculum
 from linly.curriculum.apportion import Apportioner, row_counts
@@ -105,6 +107,38 @@ def test_the_course_at_an_earlier_step_is_that_of_the_decisions_up_to_it() -> No
         [0, 56, 112],
         [0, 56, 112],
     ]
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.tuples(st.sampled_from("tracga"), st.integers(1, 9)), max_size=30))
+def test_the_decisions_that_stand_are_those_of_the_checkpoint_that_is_resumed(
+    actions: list[tuple[str, int]],
+) -> None:
+    """A run that keeps with each checkpoint what was decided up to it, beside the log."""
+    lines, step = [start()], 0
+    kept: dict[int, list[int]] = {0: []}  # step of a checkpoint -> numbers of the amendments
+    for number, (action, size) in enumerate(actions):
+        newest = max(kept)
+        if action == "t":  # train, save at the end
+            step += size
+            kept[step] = list(kept[newest])
+        elif action == "r":  # die some steps after a checkpoint, start again
+            lines.append(resume(newest))
+            step = newest
+        elif action == "c":  # a torn checkpoint, or one that was pruned
+            if newest and not kept[newest][-1:] and len(kept) > 1:
+                del kept[newest]
+                step = max(kept)
+                lines.append(resume(step))
+        elif action == "g":  # --resume step-N
+            step = sorted(kept)[size % len(kept)]
+            kept = {saved: found for saved, found in kept.items() if saved <= step}
+            lines.append(resume(step))
+        else:
+            lines.append(amend(newest) | {"number": number})
+            kept[newest].append(number)
+        found = standing([*lines, resume(max(kept))])
+        assert [line["number"] for line in found if line["kind"] == "amend"] == kept[max(kept)]
 
 
 def test_what_stands_is_given_in_the_order_taken() -> None:

@@ -226,6 +226,17 @@ def test_a_torn_checkpoint_does_not_undo_an_amendment_in_silence(
     assert course_of(run).curricula[-1].name == "curriculum"
 
 
+def test_an_amendment_names_the_torn_checkpoints_that_it_passes_by(
+    stopped: Path, world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = copy(stopped, "passed-by")
+    (run / "checkpoints" / "step-00000006" / "state.json").write_bytes(b"{}")
+    main_ok("amend", run, world / "flatter.yaml", "--dry-run")
+    shown = capsys.readouterr().out
+    assert "step-00000006 is not whole; the run goes on from step 3" in shown
+    assert "from step 3 (row 24) on" in shown
+
+
 def test_counters_agree_with_a_recount_after_amendments(amended: Path) -> None:
     main_ok("report", amended, "--recount")
 
