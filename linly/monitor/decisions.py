@@ -91,6 +91,17 @@ def _guarded(line: Mapping[str, Any]) -> str:
     return f"{line.get('group')} {moved} from level {before} to {after}{why}"
 
 
+def _lost(line: Mapping[str, Any]) -> str:
+    place = f"source {line.get('source')}: shard {line.get('shard')}"
+    return f"{place} left at record {line.get('record')}: {line.get('reason')}"
+
+
+def _forked(line: Mapping[str, Any]) -> str:
+    passed = [f"{first}-{last}" for first, last in line.get("skip_steps") or ()]
+    over = f", passing over steps {', '.join(passed)}" if passed else ""
+    return f"forked from {line.get('run')}{over}"
+
+
 def _resumed(line: Mapping[str, Any]) -> str:
     """Nothing where the resume changed nothing: the events tell of it."""
     changes = [
@@ -115,4 +126,6 @@ _WORDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
     "resume": _resumed,
     "amend": _amended,
     "guard": _guarded,
+    "shard": _lost,
+    "fork": _forked,
 }

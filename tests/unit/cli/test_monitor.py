@@ -33,12 +33,14 @@ def monitor(run: Path) -> Iterator[tuple[subprocess.Popen[str], str, str]]:
     with subprocess.Popen(
         [*COMMAND, str(run), "--port", "0"], stdout=subprocess.PIPE, text=True, env=environment
     ) as process:
-        assert process.stdout is not None
-        first = process.stdout.readline()
-        address = re.fullmatch(r"monitor: (http://127\.0\.0\.1:\d+)\n", first)
-        assert address, first
-        yield process, address[1], process.stdout.readline()
-        process.kill()
+        try:
+            assert process.stdout is not None
+            first = process.stdout.readline()
+            address = re.fullmatch(r"monitor: (http://127\.0\.0\.1:\d+)\n", first)
+            assert address, first
+            yield process, address[1], process.stdout.readline()
+        finally:
+            process.kill()
 
 
 def test_it_prints_its_address_and_the_way_from_another_machine(

@@ -44,13 +44,20 @@ def test_guards_and_amendments_say_what_moved() -> None:
     ]
 
 
-def test_a_kind_that_is_not_known_is_shown_by_its_values_in_short() -> None:
-    line = {"step": 4, "time": 1.0, "kind": "shard", "source": "books", "shard": "a/b.zst"}
-    assert texts(line) == ["source books, shard a/b.zst"]
-    assert len(texts(line | {"shard": "x" * 10_000})[0]) < 320
-    assert texts({"step": 4, "kind": "fork", "text": "from runs/a at step 4"}) == [
-        "from runs/a at step 4"
+def test_a_lost_shard_and_a_fork_are_told() -> None:
+    lost = {"step": 4, "kind": "shard", "row": 9, "source": "books", "shard": "a.zst"}
+    assert texts(lost | {"record": 17, "reason": "cut short"}) == [
+        "source books: shard a.zst left at record 17: cut short"
     ]
+    fork = {"step": 4, "kind": "fork", "run": "runs/a", "skip_steps": [[5, 7], [9, 9]]}
+    assert texts(fork) == ["forked from runs/a, passing over steps 5-7, 9-9"]
+
+
+def test_a_kind_that_is_not_known_is_shown_by_its_values_in_short() -> None:
+    line = {"step": 4, "time": 1.0, "kind": "moon", "phase": "full", "levels": {"a": 1}}
+    assert texts(line) == ["phase full"]
+    assert len(texts(line | {"phase": "x" * 10_000})[0]) < 320
+    assert texts({"step": 4, "kind": "moon", "text": "it rose"}) == ["it rose"]
 
 
 def test_an_event_that_tells_of_a_decision_lends_it_its_words() -> None:
