@@ -195,7 +195,9 @@ def test_a_recipe_names_a_file_and_its_resolved_form_holds_it(recipe: Path) -> N
     resolved = recipe.with_name("resolved.yaml")
     resolved.write_text(loaded.to_yaml())
     assert load_recipe(resolved) == loaded
-    assert load_recipe(extending, ["training.deepspeed=null"]).training.deepspeed is None
+    without = load_recipe(extending, ["training.deepspeed=null"])
+    assert without.training.deepspeed is None
+    assert load_recipe(resolved).training.deepspeed == own
 
 
 @pytest.mark.parametrize(
