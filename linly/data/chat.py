@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -223,7 +223,7 @@ class ChatTemplate:
                 if not stretch:
                     continue
                 if pending is not None and not is_special and part == last_part:
-                    pending = replace(pending, text=pending.text + stretch)
+                    pending = pending._replace(text=pending.text + stretch)
                     continue
                 if pending is not None:
                     yield pending

@@ -1,12 +1,13 @@
 """What flows through the data path: shard -> record -> document -> tokens -> row.
 
-Values only: every stage takes the type above it and gives the one below it.
+Values only: every stage takes the type above it and gives the one below it. What there is one of
+for each document is a named tuple: quick to make, and to send between processes.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,8 +86,7 @@ class BadRecord:
     ends_shard: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Segment:
+class Segment(NamedTuple):
     """A stretch of a document, encoded by itself; `supervised` text carries loss.
 
     Attributes:
@@ -101,8 +101,7 @@ class Segment:
     form: SegmentForm = "text"
 
 
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """What a template made of a record: segments between one BOS and one EOS."""
 
     shard: str
@@ -110,8 +109,7 @@ class Document:
     segments: tuple[Segment, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class EncodedDocument:
+class EncodedDocument(NamedTuple):
     """A document's tokens, BOS and EOS included.
 
     Attributes:
@@ -125,8 +123,7 @@ class EncodedDocument:
     supervised: NDArray[np.bool_]
 
 
-@dataclass(frozen=True, slots=True)
-class Piece:
+class Piece(NamedTuple):
     """Where a stretch of a row comes from: tokens [start, end) of one record's document."""
 
     shard: str

@@ -23,7 +23,7 @@ from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
 pytestmark = pytest.mark.benchmark
 
-NUM_ROWS = 2000
+NUM_ROWS = 4000
 NUM_SOURCES = (1, 3, 12)
 NUM_SHARDS = (10, 1000, 10_000)
 REPEATS = 8

@@ -77,7 +77,7 @@ def remote_recipe(recipe: Path, folder: Path, base: str) -> Path:
 
 def value(mixed: MixedRow, base: str = "") -> tuple[object, ...]:
     """A row without the place of its shards."""
-    pieces = tuple(replace(p, shard=p.shard.removeprefix(base)) for p in mixed.row.pieces)
+    pieces = tuple(p._replace(shard=p.shard.removeprefix(base)) for p in mixed.row.pieces)
     bad = tuple(replace(b, shard=b.shard.removeprefix(base)) for b in mixed.bad)
     return mixed.index, mixed.digest, mixed.row.source, mixed.row.epoch, pieces, bad, mixed.cursor
 
