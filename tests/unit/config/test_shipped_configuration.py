@@ -98,3 +98,29 @@ def test_the_shards_and_held_out_files_of_the_real_corpora_exist(real_data: Path
         for patterns in (corpus.paths, held_out):
             for pattern in patterns.values() if isinstance(patterns, dict) else patterns:
                 assert any(real_data.glob(pattern)), (name, pattern)
+
+
+@pytest.mark.parametrize(
+    ("name", "lr", "steps", "batch", "kind"),
+    [
+        ("chinese-llama-7b-stage-1", 2e-4, 3000, 1024, "embeddings"),
+        ("chinese-llama-7b-stage-2", 1e-4, 6000, 1024, "lora"),
+        ("chinese-alpaca-7b", 1e-4, 8000, 512, "lora"),
+    ],
+)
+def test_the_stages_of_chinese_llama_are_as_published(
+    name: str,
+    lr: float,
+    steps: int,
+    batch: int,
+    kind: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("LINLY_DATA", str(tmp_path))
+    recipe = load_recipe(ROOT / f"launch/recipes/{name}.yaml")
+    assert (recipe.training.lr, recipe.num_steps) == (lr, steps)
+    assert (recipe.data.sequence_length, recipe.data.global_batch) == (512, batch)
+    assert recipe.training.trainable.kind == kind
+    if recipe.training.trainable.lora is not None:
+        assert recipe.training.trainable.lora.also == ("embed_tokens", "lm_head")
