@@ -1,46 +1,112 @@
-"""A guarded curve on several ranks: all decide the same, and another world size goes on alike."""
+"""A guarded curve in real processes: killed behind a decision, and on several ranks."""
 
 from __future__ import annotations
 
+import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 from guarded_world import NUM_STEPS, OVERRIDES, make_guarded_world
-from rank_processes import TRAIN, lines_of, logs, rows_of, start, start_ranks, wait_all, without
+from rank_processes import (
+    TIMES,
+    TRAIN,
+    lines_of,
+    logs,
+    rows_of,
+    start,
+    start_ranks,
+    wait_all,
+    without,
+)
 
 from linly.data.decisions import standing
 
 pytestmark = pytest.mark.distributed
+SETTINGS = (*OVERRIDES, "training.micro_batch=4", "data.producers=1")
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("world")
+    make_guarded_world(folder)
+    return folder
+
+
+def arguments(world: Path, name: str, *more: str) -> list[str]:
+    return [str(world / "recipe.yaml"), f"run={world / 'runs' / name}", *SETTINGS, *more]
+
+
+@pytest.fixture(scope="module")
+def whole(world: Path) -> Path:
+    """An undisturbed run of one process."""
+    log = world / "whole.log"
+    command = [sys.executable, TRAIN, *arguments(world, "whole")]
+    assert wait_all([start(command, log)]) == [0], logs(log)
+    assert len(guards_of(world / "runs" / "whole")) >= 3
+    return world / "runs" / "whole"
 
 
 def guards_of(run: Path) -> list[tuple[Any, ...]]:
+    """Guard decisions that hold."""
     lines = [line for line in standing(lines_of(run, "decisions")) if line["kind"] == "guard"]
     return [(line["row"], line["group"], line["before"], line["after"]) for line in lines]
 
 
-def test_decisions_and_rows_are_the_same_at_any_world_size(tmp_path: Path) -> None:
-    """Two ranks to a step behind a decision, then one; against one throughout.
+KILLER = """
+import os, signal, sys
+from pathlib import Path
+from linly.config.recipe import load_recipe
+from linly.training.processes import start_processes
+from linly.training.session import Session
+from linly.training.trainer import train
+
+decide = Session.decide
+
+def killed(self, line):
+    decide(self, line)
+    if line["step"] == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+Session.decide = killed
+train(load_recipe(Path(sys.argv[2]), sys.argv[3:]), start_processes(), resume_step=None)
+"""
+
+
+def test_kill_9_right_after_a_decision_changes_nothing(world: Path, whole: Path) -> None:
+    """Behind the checkpoint of step 7, before that of step 14."""
+    step = next(row // 8 for row, *_ in guards_of(whole) if row // 8 > 7)
+    run, log = world / "runs" / "killed", world / "killed.log"
+    command = [sys.executable, "-c", KILLER, str(step), *arguments(world, "killed")]
+    assert wait_all([start(command, log)]) == [-signal.SIGKILL], logs(log)
+    assert lines_of(run, "decisions")[-1]["step"] == step
+    assert lines_of(run, "metrics")[-1]["step"] == step
+    again = [sys.executable, TRAIN, *arguments(world, "killed")]
+    assert wait_all([start(again, log)]) == [0], logs(log)
+    assert guards_of(run) == guards_of(whole)
+    assert rows_of(run) == rows_of(whole)  # losses included, bitwise
+    for name in ("metrics", "evaluations"):
+        ours, theirs = lines_of(run, name), lines_of(whole, name)
+        assert without(ours, *TIMES, "mfu") == without(theirs, *TIMES, "mfu")
+
+
+def test_decisions_and_rows_are_the_same_at_any_world_size(world: Path, whole: Path) -> None:
+    """Two ranks to a step behind a decision, then one.
 
     Losses differ in their last digits, so the numbers that are compared with the guard's limit do
     too; here none is near it.
     """
-    recipe = make_guarded_world(tmp_path)
-    settings = [*OVERRIDES, "training.micro_batch=4", "data.producers=1"]
-    one, both = tmp_path / "runs" / "one", tmp_path / "runs" / "both"
-    alone = [TRAIN, str(recipe), *settings]
-    log = tmp_path / "one.log"
-    assert wait_all([start([sys.executable, *alone, f"run={one}"], log)]) == [0], logs(log)
-    decisions = guards_of(one)
-    middle = decisions[1][0] // 8 + 1
-    assert len(decisions) >= 3 and middle < NUM_STEPS
-    log = tmp_path / "both.log"
-    codes = wait_all(start_ranks([*alone, f"run={both}", f"stop_at_step={middle}"], 2, log))
-    assert codes == [0, 0], logs(log)
-    assert guards_of(both) == decisions[:2]
-    assert wait_all([start([sys.executable, *alone, f"run={both}"], log)]) == [0], logs(log)
-    assert guards_of(both) == decisions
+    decisions = guards_of(whole)
+    step = decisions[1][0] // 8 + 1
+    assert step < NUM_STEPS
+    run, log = world / "runs" / "both", world / "both.log"
+    both = [TRAIN, *arguments(world, "both", f"stop_at_step={step}")]
+    assert wait_all(start_ranks(both, 2, log)) == [0, 0], logs(log)
+    assert guards_of(run) == decisions[:2]
+    command = [sys.executable, TRAIN, *arguments(world, "both")]
+    assert wait_all([start(command, log)]) == [0], logs(log)
+    assert guards_of(run) == decisions
     free = ("rank", "world_size", "loss")
-    assert without(rows_of(both), *free) == without(rows_of(one), *free)
-    assert {row["world_size"] for row in rows_of(both)} == {1, 2}
+    assert without(rows_of(run), *free) == without(rows_of(whole), *free)
+    assert {row["world_size"] for row in rows_of(run)} == {1, 2}
