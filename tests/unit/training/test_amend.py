@@ -39,6 +39,10 @@ mixture:
 SONGS = "language: zh\nkind: text\npaths: ['songs/*.jsonl']\nheld_out: 20%\n"
 
 
+class Killed(Exception):
+    """The process ends here."""
+
+
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A tiny world of 12 steps, with a corpus that its curriculum does not use."""
@@ -235,6 +239,40 @@ def test_an_amendment_names_the_torn_checkpoints_that_it_passes_by(
     shown = capsys.readouterr().out
     assert "step-00000006 is not whole; the run goes on from step 3" in shown
     assert "from step 3 (row 24) on" in shown
+
+
+@pytest.mark.parametrize(
+    ("reached", "is_amended"),
+    [
+        ("linly.training.amend.write_source", False),
+        ("linly.runs.RunFolder.append", False),
+        ("linly.runs.RunFolder.fsync", True),
+        ("linly.training.amend.write_recipe", True),
+    ],
+)
+def test_an_amendment_that_was_interrupted_holds_wholly_or_not_at_all(
+    stopped: Path,
+    world: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    reached: str,
+    is_amended: bool,
+) -> None:
+    run = Path(shutil.copytree(stopped, tmp_path / "stopped"))
+
+    def stop(*arguments: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(reached, stop)
+        main(["amend", str(run), str(world / "flatter.yaml")])
+    assert (course_of(run).curriculum.name == "flatter") is is_amended
+    if not is_amended:
+        assert replay(run) == replay(stopped)
+        main_ok("amend", run, world / "flatter.yaml")
+    amended = copy(stopped, f"{tmp_path.name}-amended")
+    main_ok("amend", amended, world / "flatter.yaml")
+    assert replay(run) == replay(amended)
 
 
 def test_counters_agree_with_a_recount_after_amendments(amended: Path) -> None:
