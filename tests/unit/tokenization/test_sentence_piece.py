@@ -146,6 +146,47 @@ def test_a_batch_is_each_text_in_order() -> None:
     assert all(part.dtype == np.int32 for part in ids)
 
 
+MIXED_BATCH = [
+    "the river 山水日月 in words 风云 unheard-of walks, slowly",  # runs between words
+    "山水日月风云雨雪花草木石天地人江河海",  # no words
+    "山 水 日 月 风 云 雨 雪 the",  # spaces, but between characters of a script without words
+    "",
+    "a" * 60 + " the " + "b" * 60 + " 雨 " + "c" * 60,  # too long to be kept, beside each other
+    f"the{SPACE}river",
+    "the river the river unheard-of",
+]
+
+
+def test_a_batch_of_several_scripts_is_what_sentencepiece_makes_of_it() -> None:
+    tokenizer = SentencePieceTokenizer(ENGLISH_MODEL)
+    for _ in range(2):  # without and with the words in the cache
+        found = [ids.tolist() for ids in tokenizer.encode_batch(MIXED_BATCH)]
+        assert found == [BARE.encode(text) for text in MIXED_BATCH]
+
+
+def test_without_words_the_ids_are_the_same_and_nothing_is_kept() -> None:
+    tokenizer = SentencePieceTokenizer(ENGLISH_MODEL, by_words=False)
+    found = [ids.tolist() for ids in tokenizer.encode_batch(MIXED_BATCH)]
+    assert found == [BARE.encode(text) for text in MIXED_BATCH]
+    assert tokenizer._cache is None
+
+
+def test_a_new_word_of_a_batch_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    tokenizer = SentencePieceTokenizer(ENGLISH_MODEL)
+    cache = tokenizer._cache
+    assert cache is not None
+    asked: list[str] = []
+    encode = cache._encode
+
+    def asking(stretches: list[str]) -> list[list[int]]:
+        asked.extend(stretches)
+        return encode(stretches)
+
+    monkeypatch.setattr(cache, "_encode", asking)
+    tokenizer.encode_batch(["the river the", "the river", "river the"])
+    assert sorted(asked) == [" river", " the"]
+
+
 def test_decode_gives_the_text_back() -> None:
     for text in ENGLISH:
         assert ENGLISH_TOKENIZER.decode(ENGLISH_TOKENIZER.encode(text)) == text
@@ -154,6 +195,9 @@ def test_decode_gives_the_text_back() -> None:
 def test_a_lone_surrogate_is_an_error_that_says_where() -> None:
     with pytest.raises(DataError, match=r"U\+D800 at character 4"):
         ENGLISH_TOKENIZER.encode("the \ud800")
+    for bad in ("the \ud800", "山水日月\ud800"):
+        with pytest.raises(DataError, match=r"U\+D800 at character 4"):
+            ENGLISH_TOKENIZER.encode_batch(["the river", bad, "in the rain"])
 
 
 def test_loads_a_file_or_a_folder_and_says_what_is_missing(tmp_path: Path) -> None:
