@@ -67,3 +67,22 @@ def test_the_limit_of_zero_2_is_told_apart_from_too_few_gpus(
     code, out, _ = checked(capsys, str(recipe), "--world-size", "1", "--gpu-gib", "80")
     assert code == 1
     assert "take more ranks" in out
+
+
+def test_a_part_that_trains_is_counted_and_a_target_that_is_none_is_named(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    size = ("--world-size", "1", "--gpu-gib", "80")
+    _, out, _ = checked(capsys, str(recipe), "training.trainable=embeddings", *size)
+    found = re.search(r"training ([\d,]+) of ([\d,]+) parameters \(\d+\.\d\d%\)", out)
+    assert found is not None
+    trained, total = (int(number.replace(",", "")) for number in found.groups())
+    assert 0 < trained < total / 2
+    setting = "training.trainable={lora: {targets: [q_prj]}}"
+    code, out, _ = checked(capsys, str(recipe), setting, *size)
+    assert code == 1
+    assert "BAD  model: training.trainable.lora.targets: unknown linear layer" in out
+    assert "did you mean 'q_proj'?" in out
+    with pytest.raises(SystemExit):
+        main(["plan", str(recipe), "--without-data", "training.trainable=embeddings"])
+    assert found[0] in capsys.readouterr().out
