@@ -6,6 +6,7 @@ import os
 import random
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -17,6 +18,7 @@ from rank_processes import (
     TRAIN,
     deepspeed_command,
     environment,
+    free_port,
     lines_of,
     logs,
     rows_of,
@@ -166,3 +168,25 @@ def test_two_cannot_train_the_same_run(world: Path) -> None:
     assert second.returncode == 1
     assert f"process {os.getpid()}" in second.stderr
     assert not (run / "metrics.jsonl").exists()
+
+
+def test_a_rank_that_sees_another_run_folder_is_refused_with_its_host(world: Path) -> None:
+    """As on a node where the folder is not that of the shared file system."""
+    log = world / "elsewhere.log"
+    script = [sys.executable, TRAIN]
+    port = free_port()
+    ranks = [
+        start(
+            [*script, *arguments(world, world / "runs" / f"of-rank-{rank}")],
+            log.with_suffix(f".{rank}.log"),
+            RANK=str(rank),
+            LOCAL_RANK=str(rank),
+            WORLD_SIZE="2",
+            MASTER_ADDR="127.0.0.1",
+            MASTER_PORT=port,
+        )
+        for rank in range(2)
+    ]
+    assert wait_all(ranks) == [1, 1], logs(log)
+    assert f"host {socket.gethostname()} does not see the run folder of the first" in logs(log)
+    assert not (world / "runs" / "of-rank-0" / "metrics.jsonl").exists()

@@ -20,6 +20,7 @@ from linly.config.recipe import load_recipe
 from linly.errors import CheckpointError
 from linly.runs import RunFolder
 from linly.training import checkpoints
+from linly.training.manifest import verified
 from linly.training.processes import Processes
 from linly.training.trainer import Outcome, train
 
@@ -86,6 +87,32 @@ def test_one_two_three_and_four_interruptions_change_nothing(
                 start(world, alone, "interrupted")
     assert start(world, alone, "interrupted").is_complete
     assert_equal(run, undisturbed)
+
+
+def test_sigterm_saves_the_step_it_comes_in_or_the_next(
+    world: Path, alone: Processes, undisturbed: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sent twice, as launchers do."""
+    real = RunFolder.append
+
+    def append(self: RunFolder, name: str, record: Any) -> None:
+        real(self, name, record)
+        if (name, record["step"]) == ("metrics", 9):
+            os.kill(os.getpid(), signal.SIGTERM)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(RunFolder, "append", append)
+            outcome = start(world, alone, "preempted")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    assert (outcome.is_preempted, outcome.step) == (True, 10)
+    run = world / "runs" / "preempted"
+    assert verified(run / "checkpoints", None)[1].step == 10
+    assert start(world, alone, "preempted").is_complete
+    assert rows_of(run) == rows_of(undisturbed)
 
 
 def test_kill_9_while_a_save_is_under_way_goes_back_to_the_last_whole_one(
