@@ -84,6 +84,10 @@ def plan(
         available=available,
         extra_positions=[_position(text, curriculum) for text in at or []],
     )
+    if recipe is not None and made.guards:
+        every = recipe.evaluation.every
+        times = max(0, made.num_steps - 1) // every
+        notes.append(f"guards decide at evaluations: every {every} steps, {times} times in the run")
     costs = _costs(made, recipe, tokens_per_second)
     if as_json:
         _print_json(made, recipe, costs, notes)

@@ -161,3 +161,5 @@ def test_a_guarded_group_shows_its_band(world: Path) -> None:
     assert plan["guards"][0]["raised_ratios"] == pytest.approx([0.7, 0.6, 0.6])
     stories = next(source for source in plan["sources"] if source["name"] == "stories")
     assert stories["most_rows"] > stories["rows"]
+    done = linly(world, "recipe.yaml", "--without-data", "evaluation.every=5")
+    assert "note: guards decide at evaluations: every 5 steps, 5 times in the run" in done.stdout
