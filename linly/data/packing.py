@@ -34,20 +34,23 @@ def make_row(
     padding_id: int,
 ) -> Row:
     """Lay stretches one after another into a row; what is left is padding."""
-    ids = np.full(sequence_length, padding_id, np.int32)
-    supervised = np.zeros(sequence_length, np.bool_)
     ends = list(accumulate(map(len, stretches)))
     starts = np.array([0, *ends[:-1]], np.int32)
+    ids = np.empty(sequence_length, np.int32)
+    ids[ends[-1] :] = padding_id
     np.concatenate([s.document.ids[s.start : s.end] for s in stretches], out=ids[: ends[-1]])
+    supervised = np.zeros(sequence_length, np.bool_)
     np.concatenate(
         [s.document.supervised[s.start : s.end] for s in stretches], out=supervised[: ends[-1]]
     )
     supervised[starts] = False
+    labels = ids.copy()
+    labels[~supervised] = IGNORE_LABEL
     return Row(
         source=source,
         epoch=epoch,
         ids=ids,
-        labels=np.where(supervised, ids, np.int32(IGNORE_LABEL)),
+        labels=labels,
         starts=starts,
         pieces=tuple(Piece(s.document.shard, s.document.record, s.start, s.end) for s in stretches),
         num_padding=sequence_length - ends[-1],
