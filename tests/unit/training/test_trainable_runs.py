@@ -33,7 +33,7 @@ QUERY = "model.layers.0.self_attn.q_proj.weight"
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
-    make_tiny_world(folder, num_steps=16)
+    make_tiny_world(folder, num_steps=6)
     return folder
 
 
@@ -41,20 +41,21 @@ def start(
     world: Path, alone: Processes, name: str, *overrides: str, step: int | None = None
 ) -> Outcome:
     base = [f"run={world / 'runs' / name}", "data.producers=0", "training.lr=1e-2"]
+    base += ["checkpoint.every=2", "evaluation.max_documents=4", "evaluation.prompts=[]"]
     recipe = load_recipe(world / "recipe.yaml", [*base, *overrides])
     return train(recipe, alone, resume_step=step, is_quiet=True)
 
 
 @pytest.fixture(scope="module")
 def embeddings(world: Path, alone: Processes) -> Path:
-    """A run of 8 steps that trains the embedding; checkpoints at 7 and 8."""
-    start(world, alone, "embeddings", EMBEDDINGS, "stop_at_step=8")
+    """A run of 4 steps that trains the embedding; checkpoints at 2 and 4."""
+    start(world, alone, "embeddings", EMBEDDINGS, "stop_at_step=4")
     return world / "runs" / "embeddings"
 
 
 @pytest.fixture(scope="module")
 def lora(world: Path, alone: Processes) -> Path:
-    """A run of 16 steps that trains LoRA, embedding and head; checkpoints at 7, 14 and 16."""
+    """A run of 6 steps that trains LoRA, embedding and head; checkpoints at 2, 4 and 6."""
     start(world, alone, "lora", LORA)
     return world / "runs" / "lora"
 
@@ -75,8 +76,8 @@ def exported(run: Path, output: Path, *steps: int, dtype: str = "fp32") -> dict[
 
 
 def test_a_checkpoint_holds_what_trains_and_nothing_else(embeddings: Path, lora: Path) -> None:
-    assert set(masters(embeddings, 8)) == {EMBEDDING}
-    names = set(masters(lora, 16))
+    assert set(masters(embeddings, 4)) == {EMBEDDING}
+    names = set(masters(lora, 6))
     assert {EMBEDDING, OUTPUT, QUERY.replace("weight", "lora_B.default.weight")} <= names
     assert len(names) == 2 + 2 * 4 * 2  # matrices, of four projections, of two layers
     assert not any("base_layer" in name for name in names)
@@ -109,10 +110,10 @@ def test_an_export_of_lora_gives_the_logits_of_peft(
     recipe = load_recipe(lora / "recipe.yaml")
     trained = load_model(world / "model")
     make_trainable(trained, recipe.training.trainable, seed=0)
-    weights = masters(lora, 16)
+    weights = masters(lora, 6)
     trained.load_state_dict(weights, strict=False)
     trained.train(False)
-    export_run(lora, steps=[16], output=tmp_path / "out", dtype="fp32")
+    export_run(lora, steps=[6], output=tmp_path / "out", dtype="fp32")
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     ids = torch.arange(3, 67).view(2, 32)
     with torch.no_grad():
@@ -128,9 +129,9 @@ def test_a_resumed_run_is_the_undisturbed_one_bit_by_bit(
 ) -> None:
     """With dropout: the random states are in the checkpoint."""
     whole = request.getfixturevalue(name)
-    last = 8 if name == "embeddings" else 16
+    last = 4 if name == "embeddings" else 6
     again = f"{name}-again"
-    start(world, alone, again, trainable, "stop_at_step=3", "checkpoint.every=3")
+    start(world, alone, again, trainable, "stop_at_step=2")
     torch.rand(5)  # what happens between two starts must not matter
     start(world, alone, again, trainable, f"stop_at_step={last}")
     before, after = masters(whole, last), masters(world / "runs" / again, last)
@@ -140,8 +141,8 @@ def test_a_resumed_run_is_the_undisturbed_one_bit_by_bit(
 
 
 def test_dropout_is_at_work(world: Path, alone: Processes, lora: Path) -> None:
-    start(world, alone, "dry", LORA.replace("10%", "0%"), "stop_at_step=7")
-    dry, wet = masters(world / "runs" / "dry", 7), masters(lora, 7)
+    start(world, alone, "dry", LORA.replace("10%", "0%"), "stop_at_step=2")
+    dry, wet = masters(world / "runs" / "dry", 2), masters(lora, 2)
     assert any(not torch.equal(dry[name], wet[name]) for name in dry)
 
 
@@ -155,10 +156,10 @@ def test_a_model_learns_by_either(embeddings: Path, lora: Path) -> None:
 def test_the_run_says_how_much_trains(lora: Path, tmp_path: Path) -> None:
     events = [orjson.loads(line) for line in (lora / "events.jsonl").read_bytes().splitlines()]
     told = next(event for event in events if event["kind"] == "model")
-    trained = sum(weight.numel() for weight in masters(lora, 16).values())
+    trained = sum(weight.numel() for weight in masters(lora, 6).values())
     assert told["trained"] == trained
     text = f"{trained:,} of {told['parameters']:,} parameters ({trained / told['parameters']:.2%})"
-    assert told["text"] == f"training {text}"
+    assert told["text"].startswith(f"training {text}")
     export_run(lora, steps=[], output=tmp_path / "out", dtype="bf16")
     card = (tmp_path / "out" / "README.md").read_text()
     layers = "q_proj, k_proj, v_proj, o_proj, embed_tokens whole, lm_head whole"
