@@ -52,8 +52,8 @@ def find_spikes(
         ]
         alarm = guards.check_losses(losses)
         if record["skipped"]:
-            reason = skips.get(step) or (alarm.reason if alarm else "skipped")
-            found.append(Spike(step, reason, True))
+            if step in skips:  # a fork passes over steps without a loss: no guard objected
+                found.append(Spike(step, skips[step], True))
             continue
         guards.accept(losses)
         if alarm is not None:
