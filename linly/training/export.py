@@ -16,7 +16,9 @@ import orjson
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
 
+from linly.config.overrides import expand_variables
 from linly.config.settings import Lora, Trainable, TrainingSettings
+from linly.config.yaml import read_yaml
 from linly.errors import CheckpointError, ConfigError
 from linly.files import publish_text
 from linly.modeling.folder import new_folder
@@ -171,7 +173,7 @@ def assemble(
                 f"{sorted(other)[:3]}"
             )
     is_full = trainable.kind == "full"
-    model = _empty_model(config, dtype) if is_full else _frozen_model(state, trainable)
+    model = _empty_model(config, dtype) if is_full else _frozen_model(run, state, trainable)
     for name, parameter in model.named_parameters():
         frozen = None if is_full else parameter.data
         weights = (each.weight(name, frozen, trainable.lora) for each in checkpoints)
@@ -191,9 +193,13 @@ def _mean(weights: Iterator[torch.Tensor], number: int) -> torch.Tensor:
     return total / number
 
 
-def _frozen_model(state: Mapping[str, Any], trainable: Trainable) -> PreTrainedModel:
-    """The model that a run began with, if its weights are still the same."""
-    path = Path(state["recipe"]["model"])
+def _frozen_model(
+    run: RunFolder, state: Mapping[str, Any], trainable: Trainable
+) -> PreTrainedModel:
+    """The model that a run began with, where its last start found it, if it is still the same."""
+    named = read_yaml(run.path / "recipe.yaml").get("model")
+    assert named is not None, run.path
+    path = Path(str(expand_variables(named).value))
     try:
         model = load_model(path)
         is_same = model_identity(path, trainable) == state["model"]

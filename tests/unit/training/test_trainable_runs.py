@@ -195,6 +195,7 @@ def test_frozen_weights_that_changed_are_refused(
         export_run(run, steps=[], output=tmp_path / "out", dtype="bf16")
     assert not (tmp_path / "out").exists()
     start(world, alone, "changed", EMBEDDINGS, "stop_at_step=3")  # the same model, elsewhere
+    export_run(run, steps=[2], output=tmp_path / "out", dtype="bf16")
 
 
 def test_a_run_cannot_change_what_it_trains(world: Path, alone: Processes, lora: Path) -> None:
