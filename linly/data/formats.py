@@ -197,6 +197,11 @@ def _parse_object(record: int, line: bytes) -> RawRecord:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
+        if "Not enough memory" in str(error):  # the machine's fault, not the record's
+            raise DataError(
+                f"record {record}: not enough memory to parse its {len(line):,} bytes; see what "
+                f"else runs on this machine, or lower its limits (ulimit -v)"
+            ) from error
         return RawRecord(record, None, f"not JSON: {error}", len(line))
     if type(value) is not dict:
         return _no_object(record, value, len(line))

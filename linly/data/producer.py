@@ -53,6 +53,7 @@ class _Request:
     state: MixerState
     num_tokenizers: int
     prefetch_rows: int
+    prefetch_bytes: int
     activity: int
 
 
@@ -83,6 +84,7 @@ class ProducedRows:
         num_tokenizers: int,
         prefetch_rows: int,
         timeout_s: float,
+        prefetch_bytes: int = PREFETCH_BYTES,
     ) -> None:
         """Start the producer at a state.
 
@@ -92,6 +94,7 @@ class ProducedRows:
             num_tokenizers: Further processes that tokenize; 0 tokenizes in the producer.
             prefetch_rows: Rows made ahead, at most.
             timeout_s: Longest wait for a row.
+            prefetch_bytes: That the rows made ahead hold, at most (or one row).
         """
         self._timeout_s = timeout_s
         self._patience_s = timeout_s + STARTUP_S
@@ -99,8 +102,10 @@ class ProducedRows:
         self._child = start_child(run_producer, pass_fds=(self._activity.descriptor,))
         self._ended = False
         self.exhausted: Exhausted | None = None
-        descriptor = self._activity.descriptor
-        self._child.channel.send(_Request(plan, state, num_tokenizers, prefetch_rows, descriptor))
+        request = _Request(
+            plan, state, num_tokenizers, prefetch_rows, prefetch_bytes, self._activity.descriptor
+        )
+        self._child.channel.send(request)
 
     @property
     def process_id(self) -> int:
@@ -162,7 +167,7 @@ def run_producer(channel: Channel) -> None:
     request: _Request = channel.receive(None)
     exit_when_closed(channel)
     activity = _Activity(request.activity)
-    buffer = _Buffer(request.prefetch_rows, PREFETCH_BYTES)
+    buffer = _Buffer(request.prefetch_rows, request.prefetch_bytes)
     sender = threading.Thread(target=_send, args=(channel, buffer), name="sender", daemon=True)
     sender.start()
     try:
@@ -199,7 +204,7 @@ def _send(channel: Channel, buffer: _Buffer) -> None:
 
 def _size_bytes(mixed: MixedRow) -> int:
     row = mixed.row
-    return row.ids.nbytes + row.labels.nbytes + 200 * (1 + len(row.pieces))
+    return row.ids.nbytes + row.labels.nbytes + 200 * (1 + len(row.pieces) + len(mixed.bad))
 
 
 class _Buffer:

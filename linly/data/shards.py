@@ -8,9 +8,12 @@ A path is below the data root, and so is what links lead to; or it is a URL of a
 from __future__ import annotations
 
 import glob
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
+from stat import S_ISLNK, S_ISREG
 
 from linly.config.corpus import Corpus
 from linly.data.formats import READERS, format_of
@@ -238,18 +241,30 @@ def _match_some(corpus: Corpus, pattern: str, data_root: Path) -> dict[str, File
             f"corpus {corpus.name!r}: no file matches {pattern!r} in {data_root}; "
             f"{_what_is_there(pattern, data_root)}; correct `paths` or `data_root`"
         )
-    return {path: FileState((data_root / path).stat().st_size) for path in found}
+    return found
 
 
-def _matching(patterns: Iterable[str], data_root: Path) -> list[str]:
-    """List files that match, relative to the data root, with forward slashes."""
-    found = []
+def _matching(patterns: Iterable[str], data_root: Path) -> dict[str, FileState]:
+    """Files that match, relative to the data root, with forward slashes.
+
+    Where links lead is looked at once a folder, for there may be 100,000 files.
+    """
+    found = {}
     root = data_root.resolve()
+    checked: set[str] = set()
     for pattern in patterns:
         for match in glob.iglob(pattern, root_dir=root, recursive=True):
             path = Path(match).as_posix()
-            if inside(root, path).is_file():
-                found.append(path)
+            folder = path.rpartition("/")[0]
+            if folder not in checked:
+                inside(root, path)
+                checked.add(folder)
+            with suppress(FileNotFoundError):  # a link to nothing
+                status = os.lstat(root / path)
+                if S_ISLNK(status.st_mode):
+                    status = inside(root, path).stat()
+                if S_ISREG(status.st_mode):
+                    found[path] = FileState(status.st_size)
     return found
 
 

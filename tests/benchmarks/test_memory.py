@@ -1,0 +1,133 @@
+"""Memory of twelve sources, and the time to start with 100,000 shards.
+
+Run by `make bench`, or alone:
+
+    python -m pytest -m benchmark tests/benchmarks/test_memory.py -s
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from vocabularies import ENGLISH, english_model
+
+from linly.config.corpus import load_corpora
+from linly.data.encoding import InProcessEncoder
+from linly.data.shards import list_shards
+from linly.data.sources import SourceSpec, SourceStream
+from linly.tokenization.tokenizer import Tokenizer
+
+NUM_SOURCES = 12
+NUM_SHARDS = 100_000
+MAX_BYTES = 1 << 30
+
+PROGRAM = """
+import json, resource, sys
+from pathlib import Path
+from linly.config.recipe import load_recipe
+from linly.data.shards import list_shards
+from linly.data.stream import data_stream, stream_plan
+recipe = load_recipe(Path(sys.argv[1]))
+shards = {
+    name: list_shards(recipe.corpora[share.corpus], recipe.data_root)
+    for name, (_, share) in recipe.curriculum.sources.items()
+}
+plan = stream_plan(recipe, Path(sys.argv[2]), shards)
+rows = data_stream(plan, plan.new_state(), producers=1, prefetch_rows=256, timeout_s=300)
+for mixed in rows:
+    pass
+rows.close()
+who = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+print(json.dumps([resource.getrusage(one).ru_maxrss for one in who]))
+"""
+
+
+def write_sources(folder: Path) -> Path:
+    """Twelve sources of eight gzip shards each; the recipe over them reads all about once."""
+    draw = random.Random(3)
+    (folder / "corpora").mkdir()
+    for source in range(NUM_SOURCES):
+        name = f"source{source}"
+        (folder / "data" / name).mkdir(parents=True)
+        (folder / "corpora" / f"{name}.yaml").write_text(
+            f"language: en\nkind: text\npaths: ['{name}/*.jsonl.gz']\n"
+        )
+        for shard in range(8):
+            with gzip.open(folder / "data" / name / f"{shard}.jsonl.gz", "wt", 1) as file:
+                for _ in range(300):
+                    text = " ".join(draw.choices(ENGLISH, k=draw.randint(1, 60)))
+                    file.write(json.dumps({"text": text}) + "\n")
+    share = f"{100 / NUM_SOURCES!r}"
+    groups = "".join(
+        f"  group{i}: {{ratio: {'rest' if i == 0 else share + '%'}, "
+        f"sources: {{source{i}: {{share: 100%, max_epochs: 100}}}}}}\n"
+        for i in range(NUM_SOURCES)
+    )
+    (folder / "curriculum.yaml").write_text(f"tokens: 8M\nmixture:\n{groups}")
+    (folder / "recipe.yaml").write_text(
+        "curriculum: curriculum.yaml\ncorpora: [corpora]\ndata_root: data\nrun: runs/twelve\n"
+        "data: {sequence_length: 2048, global_batch: 8}\ntraining: {micro_batch: 1}\n"
+    )
+    (folder / "english.model").write_bytes(english_model())
+    return folder / "recipe.yaml"
+
+
+@pytest.mark.benchmark
+def test_twelve_sources_take_less_than_a_gibibyte(tmp_path: Path) -> None:
+    recipe = write_sources(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(recipe), str(tmp_path / "english.model")],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    reader, producer = (kib << 10 for kib in json.loads(done.stdout))
+    print(
+        f"\n{NUM_SOURCES} sources, one rank: the producer's peak is {producer >> 20} MiB resident, "
+        f"that of the process that reads {reader >> 20} MiB"
+    )
+    assert reader + producer < MAX_BYTES
+
+
+@pytest.mark.benchmark
+def test_a_hundred_thousand_shards_are_listed_and_opened(tmp_path: Path) -> None:
+    line = json.dumps({"text": "the river under the old mountain"}) + "\n"
+    for shard in range(NUM_SHARDS):
+        path = tmp_path / "data" / f"{shard % 100:02}" / f"{shard}.jsonl"
+        if shard < 100:
+            path.parent.mkdir(parents=True)
+        path.write_text(line)
+    (tmp_path / "many.yaml").write_text("language: en\nkind: text\npaths: ['*/*.jsonl']\n")
+    (tmp_path / "english.model").write_bytes(english_model())
+    corpus = load_corpora([tmp_path])["many"]
+    tokenizer = Tokenizer.load(tmp_path / "english.model")
+    began = time.perf_counter()
+    shards = list_shards(corpus, tmp_path / "data")
+    listed = time.perf_counter()
+    spec = SourceSpec(
+        name="many",
+        corpus=corpus,
+        template=None,
+        data_root=tmp_path / "data",
+        shards=shards,
+        seed=1,
+        sequence_length=128,
+        padding_id=0,
+        max_epochs=1,
+        on_exhausted="stop",
+    )
+    next(SourceStream(spec, InProcessEncoder(tokenizer)))
+    print(
+        f"\n{len(shards):,} shards: listed in {listed - began:.2f} s, the first row "
+        f"{time.perf_counter() - listed:.2f} s later"
+    )
+    assert len(shards) == NUM_SHARDS
