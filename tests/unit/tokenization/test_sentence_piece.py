@@ -148,11 +148,12 @@ def test_a_batch_is_each_text_in_order() -> None:
 
 MIXED_BATCH = [
     "the river 山水日月 in words 风云 unheard-of walks, slowly",  # runs between words
+    "the river walks under the old bridge 山水",  # a run at the end
     "山水日月风云雨雪花草木石天地人江河海",  # no words
     "山 水 日 月 风 云 雨 雪 the",  # spaces, but between characters of a script without words
     "",
     "a" * 60 + " the " + "b" * 60 + " 雨 " + "c" * 60,  # too long to be kept, beside each other
-    f"the{SPACE}river",
+    f"the{SPACE}river {SPACE} walks{SPACE}{SPACE} x",
     "the river the river unheard-of",
 ]
 
