@@ -11,6 +11,8 @@ import logging
 import time
 from collections.abc import Sequence
 from importlib import resources
+from pathlib import Path
+from shlex import quote
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -204,7 +206,8 @@ def _add_callbacks(app: LivePage, followers: Sequence[RunFollower]) -> None:
             return html.P("Choose one run to see its documents.", className="note")
         if step is None:
             return None
-        return _documents(rows_of_step(followers[int(run)].path, int(step)))
+        path = followers[int(run)].path
+        return _documents(rows_of_step(path, int(step)), path)
 
     app.callback(Output("documents", "children"), Input("step", "value"), Input("run", "value"))(
         documents
@@ -222,7 +225,7 @@ def _pulse(follower: RunFollower, look: Look, *, is_named: bool) -> html.P:
     return html.P(f"{name}{beat.text}", className=f"pulse {beat.state}")
 
 
-def _documents(found: StepRows) -> list[Any]:
+def _documents(found: StepRows, path: Path) -> list[Any]:
     """A table of a step's rows: source, loss, and the records that they are made of."""
     if not found.rows:
         why = f"The row record does not hold step {found.step:,}. "
@@ -243,7 +246,13 @@ def _documents(found: StepRows) -> list[Any]:
     head = html.Tr([html.Th(name, className=kind) for name, kind in zip(heads, kinds, strict=True)])
     lines = [_row(row) for row in found.rows[:MAX_ROWS]]
     return [
-        html.P(f"{note}.", className="note"),
+        html.P(
+            [
+                f"{note}. Their text: ",
+                html.Code(f"linly trace {quote(str(path))} --step {found.step}"),
+            ],
+            className="note",
+        ),
         html.Div(html.Table([html.Thead(head), html.Tbody(lines)]), className="scroll"),
     ]
 

@@ -135,6 +135,7 @@ def test_a_steps_documents_open_by_number_and_by_a_click(
     clicked = int(seen.page.input_value("#step"))
     assert 1 <= clicked <= 10
     assert f"Step {clicked}: 16 rows" in seen.page.inner_text("#documents")
+    assert f"linly trace {run.path} --step {clicked}" in seen.page.inner_text("#documents")
     seen.page.fill("#step", "110")  # trained, but its checkpoint is yet to come
     seen.page.keyboard.press("Enter")
     seen.until("document.querySelector('#documents').innerText.includes('reaches to step 100')")
