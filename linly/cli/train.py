@@ -90,7 +90,7 @@ def _print_deepspeed_config(recipe: Recipe) -> None:
     import torch
 
     from linly.config.deepspeed import recipe_deepspeed_config
-    from linly.training.session import check_world_size
+    from linly.training.start import check_world_size
 
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     check_world_size(recipe, world_size)

@@ -1,64 +1,32 @@
-"""Everything a start of a run needs before its first step: checked, loaded, resumed or begun."""
+"""A run at a step, in the hands of one of its processes: what it holds, saves and records."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from transformers.utils.logging import disable_progress_bar
-
-from linly.config.deepspeed import recipe_deepspeed_config
 from linly.config.recipe import Recipe
-from linly.config.settings import Trainable
-from linly.curriculum.plan import Batch, valid_world_sizes
 from linly.data.decisions import (
     Course,
-    fold,
     follow,
-    lost_amendments,
-    resume_decision,
-    start_decision,
 )
-from linly.errors import CheckpointError, ConfigError, LinlyError
-from linly.modeling.load import check_vocabulary, load_model
-from linly.modeling.trainable import make_trainable
+from linly.errors import LinlyError
 from linly.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
-from linly.training.bookkeeping import Bookkeeper, Machine
+from linly.training.bookkeeping import Bookkeeper
 from linly.training.checkpoints import Checkpoints
-from linly.training.curve_guard import raised_groups
 from linly.training.engine import Engine
-from linly.training.environment import describe_machine, describe_versions
-from linly.training.evaluation import Evaluator, prepare_held_out
-from linly.training.flops import flops_per_token, peak_flops
-from linly.training.frozen import (
-    freeze,
-    model_identity,
-    read_held_out,
-    unlisted_shards,
-    write_recipe,
-)
+from linly.training.evaluation import Evaluator
 from linly.training.guards import Guards
 from linly.training.manifest import step_of
 from linly.training.mirror import Mirror
-from linly.training.new_pieces import NewPieces
 from linly.training.processes import Processes
-from linly.training.randomness import seed_random_states
 from linly.training.resume import (
-    Change,
-    curriculum_notice,
-    in_force,
-    kept_amendments,
-    plain_before,
     plain_recipe,
-    recorded_changes,
 )
-from linly.training.stored import read_state
 
 STATE_VERSION = 2
 _MIRROR_WAIT_S = 5.0
@@ -217,261 +185,6 @@ class Session:
         self.data_state = state["data"]
 
 
-@contextmanager
-def locked_run(recipe: Recipe, processes: Processes) -> Iterator[RunFolder]:
-    """The run's folder, held by rank 0 and seen by all ranks.
-
-    Raises:
-        TrainingError: Another process trains there, or a node sees another folder.
-    """
-    with ExitStack() as stack:
-        token = None
-        with processes.together("opening the run folder"):
-            if processes.is_first:
-                run = RunFolder.create_or_open(recipe.run)
-                stack.callback(run.close)
-                token = stack.enter_context(run.lock())
-        token = processes.gather_json(token)[0]
-        with processes.together("looking for the run folder"):
-            if not processes.is_first:
-                run = RunFolder(recipe.run)
-                run.check_token(token)
-        yield run
-
-
-def prepare(
-    recipe: Recipe, run: RunFolder, processes: Processes, *, resume_step: int | None
-) -> Session:
-    """Check, load, and resume or begin a run; a collective.
-
-    Args:
-        recipe: Of the run.
-        run: Its folder, locked.
-        processes: That train it.
-        resume_step: Go back to this step's checkpoint; None takes the newest whole one.
-
-    Raises:
-        LinlyError: What does not fit: world size, vocabulary, recipe, checkpoint, data.
-    """
-    check_world_size(recipe, processes.world_size)
-    recipe_deepspeed_config(  # refuses what conflicts, before anything is loaded
-        recipe, world_size=processes.world_size, has_gpu=processes.device.type == "cuda"
-    )
-    if recipe.model is None:
-        raise ConfigError("model: missing, but training needs one: add model=PATH")
-    model = recipe.model
-    tokenizer = Tokenizer.load(model)
-    identity = _identity(model, recipe.training.trainable, processes)
-    mirror = _make_mirror(recipe, run, processes)
-    checkpoints = Checkpoints(run.checkpoints, processes, recipe.checkpoint, mirror)
-    folder = checkpoints.newest() if resume_step is None else checkpoints.of_step(resume_step)
-    state = None if folder is None else read_state(folder)
-    notices: list[str] = []
-    if state is None:
-        _begin(recipe, run, model, tokenizer, processes)
-        course = fold([start_decision(recipe)])
-    else:
-        _check_version(run, state)
-        decisions = read_decisions(run, processes)
-        lost = lost_amendments(decisions, state["step"])
-        is_asked_for = resume_step is not None
-        notices = kept_amendments(run.path, lost, step=state["step"], is_asked_for=is_asked_for)
-        resume = resume_decision(state["step"], evaluated_step=state["evaluated_step"])
-        course = fold([*decisions, resume])
-        given, recipe = recipe, in_force(recipe, course)
-        notices += curriculum_notice(given, recipe)
-        changes = _check_same_run(recipe, course, run, state, identity)
-        aside = [] if resume_step is None else checkpoints.set_aside_after(resume_step)
-        _rewind(recipe, run, processes, state, resume, changes, aside)
-        notices += raised_groups(course, row=state["step"] * recipe.data.global_batch)
-        if processes.is_first:
-            notices += unlisted_shards(run, recipe, course)
-    engine = _make_engine(recipe, model, processes, tokenizer)
-    seed_random_states(recipe.data.seed, rank=processes.rank)
-    session = Session(
-        recipe,
-        course,
-        run,
-        processes,
-        tokenizer,
-        identity,
-        checkpoints,
-        engine,
-        Evaluator(
-            prepare_held_out(recipe, read_held_out(run, recipe), tokenizer),
-            processes,
-            sequence_length=recipe.data.sequence_length,
-            batch_rows=recipe.training.micro_batch,
-        ),
-        Guards(recipe.guards),
-        _make_books(course, engine, processes, NewPieces.of_model(model, tokenizer)),
-        notices=notices,
-        mirror=mirror,
-    )
-    if folder is not None and state is not None:
-        session.load(folder, state)
-    for text in notices:
-        session.event("notice", text)
-    return session
-
-
-def _make_mirror(recipe: Recipe, run: RunFolder, processes: Processes) -> Mirror | None:
-    mirror = None
-    with processes.together("opening the mirror"):
-        if processes.is_first and recipe.checkpoint.mirror is not None:
-            mirror = Mirror(run.path, recipe.checkpoint.mirror)
-    return mirror
-
-
-def check_world_size(recipe: Recipe, world_size: int) -> None:
-    """Refuse a number of processes that the global batch cannot be dealt to.
-
-    Raises:
-        ConfigError: With the numbers that fit.
-    """
-    batch, micro_batch = recipe.data.global_batch, recipe.training.micro_batch
-    valid = valid_world_sizes(Batch(batch, micro_batch))
-    if world_size not in valid:
-        raise ConfigError(
-            f"world size {world_size} does not fit data.global_batch {batch} with "
-            f"training.micro_batch {micro_batch}: their product must divide the global batch; "
-            f"world sizes that fit: {', '.join(map(str, valid))}"
-        )
-
-
 def append_event(run: RunFolder, step: int, kind: str, text: str, details: dict[str, Any]) -> None:
     """Add a line to a run's events."""
     run.append("events", {"step": step, "time": time.time(), "kind": kind, "text": text} | details)
-
-
-def _begin(
-    recipe: Recipe, run: RunFolder, model: Path, tokenizer: Tokenizer, processes: Processes
-) -> None:
-    """Clear what an earlier start left that never reached a checkpoint, and fix the sources."""
-    with processes.together("clearing the run folder"):
-        if processes.is_first:
-            run.truncate(-1)
-    freeze(run, recipe, model, tokenizer, processes)
-    if processes.is_first:
-        run.append("decisions", start_decision(recipe) | {"time": time.time()})
-    _record_start(run, processes, 0, "start", "started")
-
-
-def read_decisions(run: RunFolder, processes: Processes) -> list[dict[str, Any]]:
-    """The run's decision log, the same on every rank; a collective."""
-    lines: list[dict[str, Any]] = []
-    with processes.together("reading the run's decisions"):
-        if processes.is_first:
-            lines = list(run.read("decisions"))
-    found: list[dict[str, Any]] = processes.gather_json(lines)[0]
-    return found
-
-
-def _check_version(run: RunFolder, state: dict[str, Any]) -> None:
-    if state["version"] != STATE_VERSION:
-        raise CheckpointError(
-            f"{run.path}: its checkpoint has state version {state['version']}, this version of "
-            f"linly reads {STATE_VERSION}; resume it with the version that wrote it"
-        )
-
-
-def _check_same_run(
-    recipe: Recipe,
-    course: Course,
-    run: RunFolder,
-    state: dict[str, Any],
-    identity: dict[str, str],
-) -> list[Change]:
-    """Refuse to go on with what would be another run; gives what changes on the record."""
-    changes = recorded_changes(plain_before(state["recipe"], course), plain_recipe(recipe))
-    if state["model"] != identity:
-        names = sorted(state["model"].keys() | identity.keys())
-        other = [name for name in names if state["model"].get(name) != identity.get(name)]
-        raise ConfigError(
-            f"model {recipe.model}: not the model of the run in {run.path}, other is its "
-            f"{', '.join(other)}; give that model, or start another run with run=PATH"
-        )
-    return changes
-
-
-def _rewind(
-    recipe: Recipe,
-    run: RunFolder,
-    processes: Processes,
-    state: dict[str, Any],
-    resume: dict[str, Any],
-    changes: list[Change],
-    aside: list[str],
-) -> None:
-    """Take the run's records back to the checkpoint.
-
-    Every resume leaves a decision, also one that changes nothing: what an earlier line says of
-    later steps no longer holds.
-    """
-    with processes.together("rewinding the run folder"):
-        if processes.is_first:
-            run.truncate(state["step"], evaluated_step=state["evaluated_step"])
-            write_recipe(run, recipe)
-    parts = [f"resumed after step {state['step']}", *map(str, changes)]
-    parts += [f"set aside {name}" for name in aside]
-    if processes.is_first:
-        decision = {
-            "time": time.time(),
-            "changes": [change.to_json() for change in changes],
-            "set_aside": aside,
-        }
-        run.append("decisions", resume | decision)
-    _record_start(run, processes, state["step"], "resume", "; ".join(parts))
-
-
-def _record_start(run: RunFolder, processes: Processes, step: int, kind: str, text: str) -> None:
-    if processes.is_first:
-        details = {
-            "world_size": processes.world_size,
-            "machine": describe_machine(),
-            "versions": describe_versions(),
-        }
-        append_event(run, step, kind, text, details)
-
-
-def _identity(model: Path, trainable: Trainable, processes: Processes) -> dict[str, str]:
-    """What tells the run's model from others, the same on all ranks; a collective."""
-    mine: dict[str, str] = {}
-    with processes.together(f"reading model {model}"):
-        mine = model_identity(model, trainable)
-    for rank, identity in enumerate(processes.gather_json(mine)):
-        if identity != mine:
-            raise ConfigError(
-                f"model {model}: rank {rank} has another one than rank {processes.rank}: every "
-                "node needs the same files"
-            )
-    return mine
-
-
-def _make_engine(recipe: Recipe, path: Path, processes: Processes, tokenizer: Tokenizer) -> Engine:
-    disable_progress_bar()  # type: ignore[no-untyped-call]
-    with processes.together(f"loading model {path}"):
-        model = load_model(path)
-        check_vocabulary(model.config, tokenizer)
-        make_trainable(model, recipe.training.trainable, seed=recipe.data.seed)
-    rows_at_once = processes.world_size * recipe.training.micro_batch
-    accumulation = recipe.data.global_batch // rows_at_once
-    with processes.waiting("dealing the model to the ranks"):
-        return Engine(model, recipe.training, accumulation=accumulation)
-
-
-def _make_books(
-    course: Course, engine: Engine, processes: Processes, new_pieces: NewPieces | None
-) -> Bookkeeper:
-    peak = peak_flops(processes.device)
-    length = course.sequence_length
-    return Bookkeeper(
-        course.segments,
-        Machine(
-            processes.world_size,
-            flops_per_token(engine.module, sequence_length=length),
-            peak * processes.world_size if peak else None,
-        ),
-        sequence_length=length,
-        new_pieces=new_pieces,
-    )

@@ -34,7 +34,8 @@ from linly.training.guards import Alarm, RowLoss
 from linly.training.preemption import StopRequest
 from linly.training.processes import Processes
 from linly.training.schedule import learning_rate
-from linly.training.session import Session, locked_run, prepare
+from linly.training.session import Session
+from linly.training.start import locked_run, prepare
 from linly.training.summary import changes_by_language, summary_line
 
 _GRACE_S = 30.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,7 +27,7 @@ from linly.training.losses import Losses
 from linly.training.manifest import verified
 from linly.training.objective import Objective
 from linly.training.processes import Processes
-from linly.training.session import check_world_size
+from linly.training.start import check_world_size
 from linly.training.trainer import Outcome, train
 
 METRICS = {
@@ -151,9 +152,9 @@ def test_a_lower_rate_is_taken_on_the_record(whole: Path, world: Path, alone: Pr
 
 
 @pytest.fixture
-def poison(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[range], None]]:
-    """A function that makes the loss NaN in steps of a range; micro-batches are counted."""
-    calls = 0
+def poison(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """A function that multiplies the loss in steps of a range; micro-batches are counted."""
+    calls, factor = 0, math.nan
     steps = range(0)
     real = Objective.forward
 
@@ -162,18 +163,18 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[range], None]]
         step = calls // 4 + 1
         calls += 1
         losses = real(*arguments)
-        return Losses(*(loss * float("nan") for loss in losses)) if step in steps else losses
+        return Losses(*(loss * factor for loss in losses)) if step in steps else losses
 
-    def choose(chosen: range) -> None:
-        nonlocal steps
-        steps = chosen
+    def choose(chosen: range, by: float = math.nan) -> None:
+        nonlocal steps, factor
+        steps, factor = chosen, by
 
     monkeypatch.setattr(Objective, "forward", sick)
     yield choose
 
 
 def test_a_nan_is_skipped_named_and_counted(
-    world: Path, alone: Processes, poison: Callable[[range], None]
+    world: Path, alone: Processes, poison: Callable[..., None]
 ) -> None:
     poison(range(3, 5))
     start(world, alone, "nan", "stop_at_step=7")
@@ -190,8 +191,20 @@ def test_a_nan_is_skipped_named_and_counted(
     assert metrics[-1]["loss"] < metrics[0]["loss"] * 1.1
 
 
+def test_a_spike_is_skipped_though_its_gradient_is_finite(
+    world: Path, alone: Processes, poison: Callable[..., None]
+) -> None:
+    poison(range(13, 14), 1e3)
+    start(world, alone, "spike")
+    run = world / "runs" / "spike"
+    assert [line["step"] for line in lines(run, "metrics") if line["skipped"]] == [13]
+    checkpoint, _ = verified(run / "checkpoints", 16)
+    state = orjson.loads((checkpoint / "state.json").read_bytes())
+    assert state["optimizer_steps"] == 15
+
+
 def test_too_many_nans_in_a_row_end_the_run(
-    world: Path, alone: Processes, poison: Callable[[range], None]
+    world: Path, alone: Processes, poison: Callable[..., None]
 ) -> None:
     poison(range(9, 99))
     with pytest.raises(TrainingError, match=r"3 steps in a row were skipped"):
