@@ -11,6 +11,7 @@ of its forward arithmetic.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -43,7 +44,9 @@ def checkpoint_activations(model: PreTrainedModel, mode: str) -> None:
         model.gradient_checkpointing_enable(arguments)  # type: ignore[no-untyped-call]
 
 
-def compile_layers(model: PreTrainedModel, *, backend: str = "inductor") -> int:
+def compile_layers(
+    model: PreTrainedModel, *, backend: str | Callable[..., Any] = "inductor"
+) -> int:
     """Compile each decoder layer, all to the same code, at its first call.
 
     Args:

@@ -11,7 +11,7 @@ import logging
 import math
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -99,6 +99,7 @@ class Engine:
         self._micro_batches = 0
         objective = self._engine.module
         objective.loss, self._loss_note = choose_loss(training.loss, objective, self.device)
+        self._is_compiled = training.compile
         if training.compile:
             compile_layers(model)
         self._create_moments()
@@ -183,8 +184,10 @@ class Engine:
         """The model in evaluation mode without gradients."""
         self.module.train(False)
         self.module.set_attn_implementation(self._usual_attention)  # generation needs a cache
+        # Rows of other lengths, and caches, are not worth compiling for.
+        stance = torch.compiler.set_stance("force_eager") if self._is_compiled else nullcontext()
         try:
-            with torch.no_grad():
+            with torch.no_grad(), stance:
                 yield self.module
         finally:
             set_attention(self.module, self._attention)

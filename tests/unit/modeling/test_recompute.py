@@ -97,6 +97,24 @@ def test_compiled_layers_give_the_same_gradients(
         torch.testing.assert_close(gradient, plain[0][name], rtol=0.05, atol=1e-3)
 
 
+@pytest.mark.parametrize("mode", ["none", "full", "selective"])
+def test_layers_share_one_compiled_graph(mode: str) -> None:
+    """Else a deep model would compile for an hour, and beyond eight graphs not at all."""
+    torch._dynamo.reset()
+    graphs = []
+
+    def keep(graph: torch.fx.GraphModule, _: Any) -> Any:
+        graphs.append(graph)
+        return graph
+
+    model = llama()
+    checkpoint_activations(model, mode)
+    compile_layers(model, backend=keep)
+    gradients(model)
+    gradients(model)
+    assert len(graphs) == 1
+
+
 @pytest.mark.parametrize(("short", "name"), [(True, "full"), (False, "none")])
 def test_true_and_false_are_full_and_none(short: bool, name: str) -> None:
     settings = TrainingSettings.model_validate({"activation_checkpointing": short})
