@@ -63,7 +63,7 @@ lint: $(STAMP)  ## ruff, its formatter, mypy --strict
 	ruff format --check .
 	mypy --strict linly
 
-bench: $(STAMP)  ## speed of the data path against bare sentencepiece
+bench: $(STAMP)  ## speed and memory, each beside its alternative (leave the machine alone meanwhile)
 	python -m pytest -q -s -m benchmark tests/benchmarks
 
 clean:  ## remove the demo's folder and caches (not .venv, not runs/)
