@@ -5,7 +5,7 @@ from __future__ import annotations
 import gzip
 import io
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import orjson
@@ -15,7 +15,7 @@ import pytest
 import zstandard
 
 from linly.config.corpus import Corpus
-from linly.data.blocks import BlockLimits
+from linly.data.blocks import Block, BlockLimits, BlockReader, BlockStart
 from linly.data.documents import SourceCursor
 from linly.data.encoding import InProcessEncoder
 from linly.data.mixed_row import row_digest
@@ -184,6 +184,39 @@ def test_a_resume_behind_any_row_finds_the_same_damage_and_names_it_once_an_epoc
         cursor = SourceCursor.from_json(json.loads(json.dumps(rows[index].cursor.to_json())))
         again, _ = rows_of(spec, tokenizer, cursor)
         assert [value(row) for row in again] == [value(row) for row in rows[index + 1 :]]
+
+
+@pytest.mark.parametrize("num_records", [1, 2, 3])
+def test_a_block_may_end_at_the_damage(
+    num_records: int, tmp_path: Path, make_corpus: MakeCorpus
+) -> None:
+    few = b"".join(LINES.splitlines(keepends=True)[:4])
+    (tmp_path / "a.jsonl").write_bytes(few)
+    (tmp_path / "b.jsonl").write_bytes(b"")
+    (tmp_path / "c.json").write_bytes(orjson.dumps(RECORDS[:4])[:-1])
+    corpus = corpus_of(make_corpus, "quarantine")
+    shards = list_shards(corpus, tmp_path)
+
+    def blocks(start: BlockStart) -> Iterator[Block]:
+        reader = BlockReader(
+            source="mine",
+            seed=1,
+            shards=shards,
+            open_shard=lambda shard, record: open_shard(
+                corpus, tmp_path, shard, start_record=record
+            ),
+            start=start,
+            max_epochs=2,
+            limits=BlockLimits(num_records=num_records, interleave=2),
+        )
+        return iter(reader.read, None)
+
+    found = list(blocks(BlockStart()))
+    records = [(shard, raw.record) for block in found for shard, raw in block.records]
+    assert len(records) == 2 * (4 + 1 + 5)
+    assert len(set(records)) == 10
+    for index, block in enumerate(found):
+        assert list(blocks(block.start)) == found[index:]
 
 
 def test_rows_before_the_damage_are_the_same_whatever_the_policy(
