@@ -189,7 +189,4 @@ def test_an_evaluation_only_because_a_start_ends_there_decides_nothing(
     step = guards_of(whole)[0]["step"] + 1
     run = start(world, alone, "stopped", f"stop_at_step={step}")
     assert lines_of(run, "evaluations")[-1]["step"] == step
-    assert [line["step"] for line in guards_of(run)] == [step - 1]
-    start(world, alone, "stopped")
-    assert rows_of(run) == rows_of(whole)
-    assert guards_of(run) == guards_of(whole)
+    assert guards_of(run) == guards_of(whole)[:1]
