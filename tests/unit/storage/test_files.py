@@ -70,6 +70,9 @@ def test_a_body_that_ends_early_is_continued_at_the_byte_it_reached(
     assert read_all(open_file(url, QUICK, is_stream=True)) == DATA
     assert server.faults.short == []
     assert {700_000, 3_000_000} <= {request.start for request in server.requests}
+    server.faults.short = [700_000, 900_000]
+    with open_file(url, QUICK) as file:
+        assert file.read(2 * BLOCK_BYTES) == DATA[: 2 * BLOCK_BYTES]
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
