@@ -414,6 +414,35 @@ def test_a_pattern_is_taken_up_with_the_list_that_it_gives(
     assert "late/0.jsonl" in {piece[0] for row in trained(run) for piece in row[2]}
 
 
+def test_a_limit_of_epochs_that_cuts_the_one_under_way_is_refused(
+    small_world: Path, alone: Processes, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The block under way would be cut otherwise, and the cursor stand in another place."""
+    start(small_world, alone, "limits", "stop_at_step=3")
+    text = (small_world / "curriculum.yaml").read_text()
+    new = small_world / "new.yaml"
+    new.write_text(text.replace("max_epochs: 99", "max_epochs: 1.5"))
+    with pytest.raises(SystemExit) as left:
+        main(["amend", str(small_world / "runs" / "limits"), str(new)])
+    assert left.value.code == 1
+    assert "max_epochs: found 1.5 in place of 99, but the source stands in its epoch 2" in (
+        capsys.readouterr().err
+    )
+
+
+def test_a_guard_needs_an_evaluation_from_before_the_first_step(
+    stopped: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guard = "guard: {source: songs, max_rise: 1%, cap: 80%}"
+    text = (world / "flatter.yaml").read_text()
+    new = tmp_path / "guarded.yaml"
+    new.write_text(text.replace("to: 10%}", f"to: 10%, {guard}}}"))
+    with pytest.raises(SystemExit) as left:
+        main(["amend", str(stopped), str(new)])
+    assert left.value.code == 1
+    assert "of songs nothing was evaluated before the first step" in capsys.readouterr().err
+
+
 def test_a_list_that_was_changed_after_it_was_taken_up_is_refused(
     small_world: Path, alone: Processes
 ) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -110,6 +112,22 @@ def test_a_checkpoint_is_linked_not_copied_where_links_can_be_made(
     for path in (run / "checkpoints" / "step-00000008").iterdir():
         assert path.samefile(whole / "checkpoints" / "step-00000008" / path.name)
     assert not (run / "metrics.jsonl").samefile(whole / "metrics.jsonl")
+
+
+def test_a_checkpoint_is_copied_where_no_link_can_be_made(
+    whole: Path, world: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As to another disk; a run that trains may be forked all the same."""
+
+    def no_link(*paths: object) -> None:
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    monkeypatch.setattr(os, "link", no_link)
+    run, folder = world / "runs" / "copied", Path("checkpoints") / "step-00000008"
+    with RunFolder.open(whole).lock():
+        ok("fork", whole, "--step", "8", "--run", run)
+    assert tree(run / folder) == tree(whole / folder)
+    assert not (run / folder / "state.json").samefile(whole / folder / "state.json")
 
 
 def test_exactly_the_rows_of_skipped_steps_are_left_out(
