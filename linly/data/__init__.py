@@ -32,6 +32,8 @@ The whole stream of a recipe::
         state.advance(mixed)      # consumed; state.to_json() now goes on behind it
     rows.close()
 
+Which mixture holds from which row on is the run's decision log, folded by `decisions`.
+
 How it stays exact. The only randomness is `order.permutation`, hashed from names. There is no
 shuffle buffer: a block is read again from where it began, so a cursor is a few integers. Rows
 made ahead belong to nobody: the state is that of the last row *consumed*, and what was made ahead
