@@ -11,7 +11,16 @@ from pathlib import Path
 
 import orjson
 import pytest
-from real_mixture import MIXTURE, extend_llama, make_rows, plan_of, write_recipe
+from real_mixture import (
+    MIXTURE,
+    extend_llama,
+    make_rows,
+    plan_of,
+    texts_of,
+    write_corpus,
+    write_recipe,
+    write_shards,
+)
 from speed import Target, side_by_side, table_row, wall_seconds
 
 from linly.data.spec import StreamPlan
@@ -26,6 +35,8 @@ SEQUENCE_LENGTH = 512
 """Short, to be at the late state soon: what resuming costs does not depend on it."""
 
 ALL_SOURCES_ROWS = 100
+CHARACTERS = 2000
+NUM_SHARDS = 16
 
 
 @pytest.fixture(scope="module")
@@ -35,14 +46,9 @@ def world(
     """A recipe, its tokenizer, and a state behind each of the two rows."""
     folder = tmp_path_factory.mktemp("resume")
     tokenizer_path = extend_llama(llama_tokenizer_path, folder)
-    recipe = write_recipe(
-        folder,
-        MIXTURE,
-        num_rows=LATE + 1000,
-        data_root=real_data,
-        sequence_length=SEQUENCE_LENGTH,
-    )
-    plan, tokenizer = plan_of(recipe, tokenizer_path), SentencePieceTokenizer.load(tokenizer_path)
+    tokenizer = SentencePieceTokenizer.load(tokenizer_path)
+    recipe = write_even_recipe(folder, real_data, tokenizer_path)
+    plan = plan_of(recipe, tokenizer_path)
     states: dict[int, Path] = {}
     state = plan.new_state()
     for row in (EARLY, LATE):
@@ -50,6 +56,30 @@ def world(
         states[row] = folder / f"state-{row}.json"
         states[row].write_bytes(orjson.dumps(state.to_json()))
     return recipe, tokenizer_path, states
+
+
+def write_even_recipe(folder: Path, real_data: Path, tokenizer_path: Path) -> Path:
+    """The real text in documents of one length, so that no place in it costs more than another."""
+    whole = write_recipe(folder, MIXTURE, num_rows=4000, data_root=real_data)
+    tokenizer = SentencePieceTokenizer.load(tokenizer_path)
+    texts = texts_of(plan_of(whole, tokenizer_path), tokenizer, 4000)
+    starts = [(text, at) for text in texts for at in range(0, len(text) - CHARACTERS, CHARACTERS)]
+    pieces = [text[at : at + CHARACTERS] for text, at in starts]
+    by_name = {
+        "english": [piece for piece in pieces if piece.isascii()],
+        "others": [piece for piece in pieces if not piece.isascii()],
+    }
+    for name, documents in by_name.items():
+        write_shards(folder / "data" / name, documents, NUM_SHARDS)
+        write_corpus(folder / "corpora", name, f"{name}/*.jsonl.zst")
+    return write_recipe(
+        folder,
+        {"english": 60, "others": 40},
+        num_rows=LATE + 1000,
+        data_root=folder / "data",
+        corpora=folder / "corpora",
+        sequence_length=SEQUENCE_LENGTH,
+    )
 
 
 def test_the_first_row_of_the_whole_command(
