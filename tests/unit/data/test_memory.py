@@ -172,7 +172,7 @@ def test_a_consumer_that_does_not_read_stops_the_producer(
     )
     (tmp_path / "curriculum.yaml").write_text(
         "tokens: 100M\nmixture: {all: {ratio: 100%, sources: {books: {share: 100%, "
-        "max_epochs: 100}}}}\n"
+        "max_epochs: 1, on_exhausted: stop}}}}\n"
     )
     (tmp_path / "recipe.yaml").write_text(textwrap.dedent(RECIPE))
     plan = load_plan(tmp_path / "recipe.yaml", tiny_tokenizer_path)
