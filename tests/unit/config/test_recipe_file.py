@@ -463,3 +463,20 @@ def test_nothing_is_sent_anywhere_unless_the_recipe_has_a_section_for_it(project
     assert load_recipe(project / "resolved.yaml") == asked
     assert "wandb.project: missing" in error(project, "wandb.mode=offline").replace("  ", " ")
     assert "online" in error(project, "wandb.project=x", "wandb.mode=live")
+
+
+def test_the_usual_prompts_are_of_both_languages_and_may_be_replaced_or_left_out(
+    project: Path,
+) -> None:
+    usual = load(project).evaluation.prompts
+    chinese = [
+        prompt for prompt in usual if any("\u4e00" <= letter <= "\u9fff" for letter in prompt)
+    ]
+    assert len(chinese) == len(usual) - len(chinese) == 4
+    assert sum("def " in prompt for prompt in usual) == 2
+    assert load(project, "evaluation.prompts=[]").evaluation.prompts == ()
+    own = load(project, "evaluation.prompts=['a']")
+    (project / "resolved.yaml").write_text(own.to_yaml(), encoding="utf-8")
+    assert load_recipe(project / "resolved.yaml").evaluation.prompts == ("a",)
+    (project / "usual.yaml").write_text(load(project).to_yaml(), encoding="utf-8")
+    assert load_recipe(project / "usual.yaml").evaluation.prompts == usual
