@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from array import array
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 from linly.tokenization.model_file import BPE, NORMAL, SPACE, UNUSED, USER_DEFINED
 
@@ -99,6 +99,14 @@ def parts_of(text: str) -> list[str]:
     return [*parts, text[start:]]
 
 
+class _Gaps(NamedTuple):
+    """A text with words that are not known yet: its words, their ids or None, where None is."""
+
+    words: list[str]
+    ids: list[Any]
+    missing: list[int]
+
+
 class WordCache:
     """Encodes texts stretch by stretch and remembers the stretches' ids."""
 
@@ -114,21 +122,22 @@ class WordCache:
         What is new in any of them goes to sentencepiece together: a call costs more than a word.
         """
         found: list[Any] = []
-        gaps: list[tuple[list[str], list[Any]]] = []
+        gaps: list[_Gaps] = []
         for text in texts:
             if is_long(text):
                 found.append(self._encode_long(text))
                 continue
             words = _STRETCH.findall(text)
             ids: list[Any] = list(map(self._words.get, words))
-            if None in ids:
-                gaps.append((words, ids))
-                found.append(ids)
-            else:
+            try:
                 found.append(b"".join(ids))
+            except TypeError:  # a word that is not known yet
+                missing = [place for place, known in enumerate(ids) if known is None]
+                gaps.append(_Gaps(words, ids, missing))
+                found.append(ids)
         if gaps:
             self._fill(gaps, self._learn(gaps))
-        return [ids if type(ids) is bytes else b"".join(filter(None, ids)) for ids in found]
+        return [ids if type(ids) is bytes else b"".join(ids) for ids in found]
 
     def _encode_long(self, text: str) -> bytes:
         """Ids of a text in the memory of a part of it; parts without words go whole."""
@@ -139,14 +148,9 @@ class WordCache:
             for part in parts_of(text)
         )
 
-    def _learn(self, gaps: list[tuple[list[str], list[Any]]]) -> dict[str, bytes]:
-        """Ids of the words that are worth keeping and not known, remembered from now on."""
-        missing = {
-            word
-            for words, ids in gaps
-            for word, known in zip(words, ids, strict=True)
-            if known is None
-        }
+    def _learn(self, gaps: list[_Gaps]) -> dict[str, bytes]:
+        """Ids of the missing words that are worth keeping, remembered from now on."""
+        missing = {words[place] for words, _, places in gaps for place in places}
         kept = list(filter(_is_worth_keeping, missing))
         learned = {word: self._old[word] for word in kept if word in self._old}
         new = [word for word in kept if word not in learned]
@@ -157,29 +161,29 @@ class WordCache:
             self._words[word] = encoded
         return learned
 
-    def _fill(self, gaps: list[tuple[list[str], list[Any]]], learned: dict[str, bytes]) -> None:
-        """Put ids for every None; neighbours that are not worth keeping are encoded as one."""
-        runs: list[str] = []
-        places: list[tuple[list[Any], int]] = []
-        for words, ids in gaps:
-            run: list[str] = []
-            for position, word in enumerate(words):
-                if ids[position] is None:
-                    ids[position] = learned.get(word)
-                if ids[position] is None:
-                    run.append(word)
-                elif run:
-                    runs.append("".join(run))
-                    places.append((ids, position - 1))
-                    run.clear()
-            if run:
-                runs.append("".join(run))
-                places.append((ids, len(ids) - 1))
-        for (ids, position), encoded in zip(places, self._as_bytes(runs), strict=True):
-            ids[position] = encoded
+    def _fill(self, gaps: list[_Gaps], learned: dict[str, bytes]) -> None:
+        """Put ids for what is missing; neighbours that are not worth keeping are encoded as one."""
+        runs: list[list[str]] = []
+        starts: list[tuple[list[Any], int]] = []
+        for words, ids, missing in gaps:
+            run_end = -1
+            for place in missing:
+                word = words[place]
+                known = learned.get(word)
+                if known is not None:
+                    ids[place] = known
+                    continue
+                ids[place] = b""  # of a run only the first place holds ids
+                if place != run_end:
+                    runs.append([])
+                    starts.append((ids, place))
+                runs[-1].append(word)
+                run_end = place + 1
+        for (ids, place), encoded in zip(starts, self._as_bytes(map("".join, runs)), strict=True):
+            ids[place] = encoded
 
-    def _as_bytes(self, stretches: list[str]) -> list[bytes]:
-        return [array("i", ids).tobytes() for ids in self._encode(stretches)]
+    def _as_bytes(self, stretches: Iterable[str]) -> list[bytes]:
+        return [array("i", ids).tobytes() for ids in self._encode(list(stretches))]
 
 
 def _is_worth_keeping(word: str) -> bool:
