@@ -177,7 +177,15 @@ def test_an_over_long_line_is_read_past_and_the_next_lines_follow(tmp_path: Path
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1000])
 @pytest.mark.parametrize(
     "data",
-    [b"a\nbc\n\n\ndefg", b"a\n", b"\n", b"a", b"\xef\xbb\xbfa\nb\r\nc\n", b"x" * 20 + b"\ny"],
+    [
+        b"a\nbc\n\n\ndefg",
+        b"a\n",
+        b"\n",
+        b"a",
+        b"\xef\xbb\xbfa\nb\r\nc\n",
+        b"x" * 20 + b"\ny",
+        b"a\n" + b"x" * 20 + b"\ny\n",
+    ],
 )
 def test_lines_do_not_depend_on_the_size_of_reads(
     chunk: int, data: bytes, monkeypatch: pytest.MonkeyPatch
