@@ -25,7 +25,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -41,6 +40,7 @@ PIECES = 40_076
 BYTES_A_WEIGHT = 22
 """ZeRO-2 on one rank at its step: BF16 weight 2, gradient 4 and its flat copy 4, master 4, moments
 8. A run of many ranks deals all but the first."""
+LARGE_BYTES = 1 << 20
 ALLOWED = 0.03
 """Relative difference of gradients computed in BF16 in two ways."""
 FAILURES = (ImportError, RuntimeError, ValueError, NotImplementedError, LinlyError)
@@ -202,25 +202,32 @@ def run_group(group: str, scale: Scale, output: Path, results: Results) -> None:
     for case in CASES[group]:
         torch.manual_seed(1)
         try:
-            with clean(device):
-                figures = measure(case, config, size, scale, output, device)
+            clean(device)
+            figures = measure(case, config, size, scale, output, device)
         except FAILURES as error:
             results.add("refused", group=group, case=case.name, reason=shortened(error))
             continue
         results.add("speed", group=group, case=case.name, settings=case.settings, **figures)
 
 
-@contextmanager
-def clean(device: Any) -> Iterator[None]:
-    """Nothing of an earlier case in memory."""
+def clean(device: Any) -> None:
+    """Give back what an earlier case holds.
+
+    DeepSpeed's hooks hold its engine in a circle that Python does not see, so the large tensors
+    are emptied by hand.
+    """
     import torch
 
     gc.collect()
     torch._dynamo.reset()
+    for found in gc.get_objects():
+        if issubclass(type(found), torch.Tensor) and found.device.type == device.type:
+            storage = found.untyped_storage()
+            if storage.nbytes() > LARGE_BYTES and storage.resizable():
+                storage.resize_(0)
     if device.type == "cuda":
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    yield
 
 
 def machine(device: Any) -> dict[str, Any]:
