@@ -92,7 +92,10 @@ class WandbLog:
 
     def close(self) -> None:
         """Send or write what is left."""
+        import wandb
+
         self._run.finish()
+        wandb.teardown()  # the process that writes may still do so after `finish`
 
 
 def _run_id(run: RunFolder, *, is_fresh: bool) -> str:
