@@ -9,10 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from linly.config.recipe import Recipe
-from linly.data.decisions import (
-    Course,
-    follow,
-)
+from linly.data.decisions import Course, follow
 from linly.errors import LinlyError
 from linly.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
@@ -24,9 +21,7 @@ from linly.training.guards import Guards
 from linly.training.manifest import step_of
 from linly.training.mirror import Mirror
 from linly.training.processes import Processes
-from linly.training.resume import (
-    plain_recipe,
-)
+from linly.training.resume import plain_recipe
 
 STATE_VERSION = 2
 _MIRROR_WAIT_S = 5.0
