@@ -77,13 +77,14 @@ def fork_run(
         shutil.copyfile(source.path / "recipe.yaml", made / "recipe.yaml")
         _decide(source, run, step, skip_steps)
         at = standpoint(run)
-        _check_steps(at, skip_steps)
         recipe = at.recipe.model_copy(update={"run": target.absolute()})
         write_recipe(run, recipe)
-        amendment = None
+        amendment, num_steps = None, at.recipe.num_steps
         if curriculum is not None:
             amendment = plan_amendment(run, curriculum)
+            _, num_steps = amendment.num_steps
             write_amendment(run, amendment)
+        _check_steps(step, num_steps, skip_steps)
         run.fsync()
         run.close()
         if target.is_dir():
@@ -107,13 +108,12 @@ def _check_target(target: Path) -> None:
         )
 
 
-def _check_steps(at: Standpoint, skip_steps: Sequence[Steps]) -> None:
-    num_steps = at.recipe.num_steps
+def _check_steps(step: int, num_steps: int, skip_steps: Sequence[Steps]) -> None:
     for first, last in skip_steps:
-        if not at.step < first <= last <= num_steps:
+        if not step < first <= last <= num_steps:
             raise ConfigError(
-                f"--skip-steps {first}-{last}: the fork begins after step {at.step} of "
-                f"{num_steps}; allowed: A-B with {at.step + 1} <= A <= B <= {num_steps}"
+                f"--skip-steps {first}-{last}: the fork begins after step {step} of "
+                f"{num_steps}; allowed: A-B with {step + 1} <= A <= B <= {num_steps}"
             )
 
 

@@ -183,6 +183,24 @@ def test_a_fork_may_have_another_future(whole: Path, world: Path, alone: Process
     assert lines(whole, "decisions")[-1]["kind"] == "start"
 
 
+def test_steps_that_are_passed_over_are_those_of_the_forks_own_curriculum(
+    whole: Path, tmp_path: Path, world: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Which may be longer or shorter than the one before."""
+    text, now = (world / "curriculum.yaml").read_text(), f"tokens: {STEPS * ROWS * 32}"
+    file, run = tmp_path / "other.yaml", tmp_path / "other"
+    words = ["fork", str(whole), "--step", "8", "--run", str(run), "--curriculum", str(file)]
+    file.write_text(text.replace(now, f"tokens: {10 * ROWS * 32}"))
+    with pytest.raises(SystemExit) as left:
+        main([*words, "--skip-steps", "9-11"])
+    assert left.value.code == 1
+    assert "allowed: A-B with 9 <= A <= B <= 10" in capsys.readouterr().err
+    assert not run.exists()
+    file.write_text(text.replace(now, f"tokens: {16 * ROWS * 32}"))
+    ok(*words, "--skip-steps", "13-16")
+    assert lines(run, "decisions")[1]["skip_steps"] == [[13, 16]]
+
+
 def test_a_fork_of_a_run_in_the_middle_of_a_part_of_its_row_record(
     whole: Path, world: Path
 ) -> None:
