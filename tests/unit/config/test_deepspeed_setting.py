@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -241,3 +244,18 @@ def test_train_prints_it_and_check_refuses_a_conflict(
     out = capsys.readouterr().out
     assert "BAD  deepspeed" in out
     assert "train_batch_size: found 16, the recipe decides 8 (data.global_batch)" in out
+
+
+def test_nothing_else_is_printed_beside_it(recipe: Path) -> None:
+    """In a process of its own: DeepSpeed writes to stdout where it is loaded first."""
+    command = [sys.executable, "-m", "linly.cli.main", "train", str(recipe)]
+    environment = {name: value for name, value in os.environ.items() if name != "DS_ACCELERATOR"}
+    done = subprocess.run(
+        [*command, "--print-deepspeed-config"],
+        env=environment | {"WORLD_SIZE": "1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["train_micro_batch_size_per_gpu"] == 2
