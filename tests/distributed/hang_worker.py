@@ -10,7 +10,7 @@ import time
 from linly.training.processes import start_processes
 
 who, how = int(sys.argv[1]), sys.argv[2]
-processes = start_processes(timeout_s=4)
+processes = start_processes(timeout_s=10)
 with processes.waiting("step 1: losses"):
     processes.gather_json(processes.rank)
 if processes.rank == who:
