@@ -206,7 +206,10 @@ def test_a_recipe_names_a_file_and_its_resolved_form_holds_it(recipe: Path) -> N
 @pytest.mark.parametrize(
     ("content", "error"),
     [
-        (None, r"training\.deepspeed=.*: found '.*own\.json', allowed: an existing JSON file"),
+        (
+            None,
+            r"training\.deepspeed=.*: found '.*, allowed: an existing JSON file; .*own\.json",
+        ),
         ("steps_per_print: 3", r"own\.json: not JSON as it should be: Expecting value"),
         ('{"a": 1, "a": 2}', r"own\.json: not JSON .*: the key 'a' stands there twice"),
         ('{"a": NaN}', r"own\.json: not JSON .*: found NaN"),

@@ -80,7 +80,8 @@ def test_the_chunked_loss_and_its_gradients_are_those_of_full_logits(is_tied: bo
     assert gradients.keys() == plain_gradients.keys()
     assert "lm_head.weight" in gradients or is_tied
     for name, gradient in gradients.items():
-        torch.testing.assert_close(gradient, plain_gradients[name], rtol=2e-5, atol=1e-6)
+        wanted = plain_gradients[name]
+        assert (gradient - wanted).norm() < 1e-5 * wanted.norm()
 
 
 def test_the_heads_gradient_of_many_chunks_is_summed_in_fp32(
@@ -110,7 +111,7 @@ def test_a_frozen_part_has_no_gradient_and_the_other_the_same(frozen: str) -> No
     gradients = step(model, "chunked")[2]
     assert ("lm_head.weight" in gradients) == (frozen == "decoder")
     for name, gradient in gradients.items():
-        torch.testing.assert_close(gradient, whole[name], rtol=2e-5, atol=1e-6)
+        assert (gradient - whole[name]).norm() < 1e-5 * whole[name].norm()
 
 
 def test_full_logits_are_never_made(monkeypatch: pytest.MonkeyPatch) -> None:
