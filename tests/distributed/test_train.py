@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rank_processes import (
@@ -36,6 +37,8 @@ from linly.training.manifest import verified
 
 pytestmark = pytest.mark.distributed
 NUM_STEPS = 60
+FREE = ("rank", "world_size", "loss")
+"""What of a row another world size changes."""
 
 
 @pytest.fixture(scope="module")
@@ -59,13 +62,20 @@ def arguments(world: Path, run: Path, *more: str) -> list[str]:
     return [str(world / "recipe.yaml"), f"run={run}", *more]
 
 
+def assert_close_losses(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> None:
+    for row, other in zip(rows, others, strict=True):
+        assert (row["loss"] is None) == (other["loss"] is None)
+        if row["loss"] is not None:
+            assert row["loss"] == pytest.approx(other["loss"], rel=0.02)
+
+
 def test_kill_9_of_the_process_group_changes_nothing(world: Path, undisturbed: Path) -> None:
     """Started by deepspeed, killed at a random step, started again by the same command."""
     run = world / "runs" / "killed"
     log = world / "killed.log"
     command = deepspeed_command(*arguments(world, run))
     process = start(command, log, PATH=f"{BIN}:{os.environ['PATH']}")
-    wait_for_step(run, random.SystemRandom().randint(1, NUM_STEPS - 3))
+    wait_for_step(run, random.SystemRandom().randint(1, NUM_STEPS // 2))
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     assert len(lines_of(run, "metrics")) < NUM_STEPS
@@ -100,13 +110,23 @@ def test_sigterm_saves_and_exits_with_75_and_another_world_size_goes_on(
     assert (run / "checkpoints" / f"step-{stopped_at:08d}" / "manifest.json").exists()
     assert wait_all(start_ranks([TRAIN, *arguments(world, run)], 2, log)) == [0, 0], logs(log)
     rows, others = rows_of(run), rows_of(undisturbed)
-    free = ("rank", "world_size", "loss")
-    assert without(rows, *free) == without(others, *free)
+    assert without(rows, *FREE) == without(others, *FREE)
     assert {row["world_size"] for row in rows} == {1, 2}
-    for row, other in zip(rows, others, strict=True):
-        assert (row["loss"] is None) == (other["loss"] is None)
-        if row["loss"] is not None:
-            assert row["loss"] == pytest.approx(other["loss"], rel=0.02)
+    assert_close_losses(rows, others)
+
+
+def test_two_ranks_then_one_then_two_again_train_on_the_same_rows(
+    world: Path, undisturbed: Path
+) -> None:
+    run, log = world / "runs" / "elastic", world / "elastic.log"
+    for num_ranks, stop in ((2, 20), (1, 40), (2, NUM_STEPS)):
+        command = [TRAIN, *arguments(world, run, f"stop_at_step={stop}")]
+        assert not any(wait_all(start_ranks(command, num_ranks, log))), logs(log)
+    rows, others = rows_of(run), rows_of(undisturbed)
+    assert without(rows, *FREE) == without(others, *FREE)
+    sizes = [row["world_size"] for row in rows]
+    assert sizes == [2] * (len(rows) // 3) + [1] * (len(rows) // 3) + [2] * (len(rows) // 3)
+    assert_close_losses(rows, others)
 
 
 def test_stop_at_step_ends_whole_and_does_not_shrink_the_schedule(
