@@ -119,7 +119,8 @@ def plan_amendment(
             raise ConfigError(f"--relist: {unknown('source', source, known)}")
     if not relist and not differences(_rows_of(at.course.curriculum), _rows_of(wanted)):
         raise ConfigError(
-            f"run {run.path}: asked for the curriculum that is in force already; nothing to amend"
+            f"curriculum {wanted.name}: the rows to come follow it already, so there is nothing to "
+            "amend; give one that differs"
         )
     _check_past(at, wanted)
     recipe = _recipe(run, at, wanted, relist)

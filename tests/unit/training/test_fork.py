@@ -224,7 +224,10 @@ def test_a_fork_of_a_run_in_the_middle_of_a_part_of_its_row_record(
         (["--step", "4", "--skip-steps", "9-7"], "allowed: A-B with 5 <= A <= B <= 12"),
         (["--step", "4", "--skip-steps", "9-13"], "allowed: A-B with 5 <= A <= B <= 12"),
         (["--step", "4", "--skip-steps", "nine"], "found 'nine', allowed: A-B"),
-        (["--step", "4", "--curriculum", "SAME"], "nothing to amend"),
+        (
+            ["--step", "4", "--curriculum", "SAME"],
+            "curriculum curriculum: the rows to come follow it",
+        ),
         (["--step", "four"], "write step-N"),
     ],
 )
@@ -236,7 +239,8 @@ def test_a_fork_that_cannot_be_leaves_nothing_behind(
     with pytest.raises(SystemExit) as left:
         main(["fork", str(whole), "--run", str(world / "runs" / "none"), *words])
     assert left.value.code == 1
-    assert found in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert found in said and ".fork" not in said  # the folder that it was made in is gone
     assert sorted((world / "runs").iterdir()) == before
 
 
