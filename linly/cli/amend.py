@@ -33,12 +33,13 @@ def amend(
         list[str] | None,
         typer.Option(
             metavar="SOURCE",
-            help="Take up the shards that match its corpus file now, from its next epoch on.",
+            help="Take up the shards that match its corpus file now, from its next epoch on; "
+            "repeatable.",
         ),
     ] = None,
     drop: Annotated[
         list[str] | None,
-        typer.Option(metavar="SOURCE", help="Give its share to the rest of its group."),
+        typer.Option(metavar="SOURCE", help="Give its share to the rest of its group; repeatable."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show it, write nothing.")] = False,
 ) -> None:

@@ -27,7 +27,10 @@ def fork(
     ] = None,
     skip_steps: Annotated[
         list[str] | None,
-        typer.Option(metavar="A-B", help="Draw the rows of these steps, do not train on them."),
+        typer.Option(
+            metavar="A-B",
+            help="Draw the rows of these steps, do not train on them; repeatable.",
+        ),
     ] = None,
 ) -> None:
     """Start another run from a checkpoint; the first run stays as it is, and may be training.

@@ -41,8 +41,13 @@ def test_a_run_without_a_checkpoint_has_nothing_to_go_on_from(
 
 
 def test_help_says_what_holds_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
-    for command, word in (("amend", "stays as it is"), ("fork", "count as steps")):
+    for command, word in (
+        ("amend", "stays as it is"),
+        ("fork", "count as steps"),
+        ("fork", "do not train on them; repeatable"),
+        ("amend", "to the rest of its group; repeatable"),
+    ):
         with pytest.raises(SystemExit) as left:
             main([command, "--help"])
         assert left.value.code in (0, None)
-        assert word in " ".join(capsys.readouterr().out.split())
+        assert word in " ".join(capsys.readouterr().out.replace("│", " ").split())
