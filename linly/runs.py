@@ -131,8 +131,15 @@ class RunFolder:
         """The folder at `path`, made if it is not there.
 
         Raises:
-            ConfigError: Something that is not a folder is at `path`, or it cannot be made.
+            ConfigError: Something that is not a folder is at `path`, it cannot be made, or it
+                would be new and lie inside the folder of another run.
         """
+        outer = None if _is_run(path) else enclosing_run(path)
+        if outer is not None:
+            raise ConfigError(
+                f"run folder {path}: lies inside that of another run, {outer}; choose another "
+                f"with run=PATH"
+            )
         try:
             path.mkdir(parents=True, exist_ok=True)
             (path / "rows").mkdir(exist_ok=True)
@@ -341,6 +348,15 @@ class RunFolder:
         for descriptor in self._descriptors.values():
             os.close(descriptor)
         self._descriptors.clear()
+
+
+def enclosing_run(path: Path) -> Path | None:
+    """The run folder that `path` lies inside, links followed; None where there is none."""
+    return next(filter(_is_run, path.resolve().parents), None)
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "rows").is_dir() and (path / "checkpoints").is_dir()
 
 
 def _table(rows: Sequence[RowRecord]) -> pa.Table:

@@ -24,7 +24,7 @@ from linly.config.model import check_name
 from linly.data.decisions import resume_decision, standing
 from linly.errors import ConfigError
 from linly.files import fsync_directory
-from linly.runs import KEPT_WHOLE, LOGS, RunFolder
+from linly.runs import KEPT_WHOLE, LOGS, RunFolder, enclosing_run
 from linly.training.amend import Amendment, plan_amendment, write_amendment
 from linly.training.frozen import write_recipe
 from linly.training.manifest import MANIFEST, folder_name, verified
@@ -59,7 +59,8 @@ def fork_run(
         Where the new run stands, and what its curriculum changes.
 
     Raises:
-        ConfigError: The folder is there already, or steps are asked for that are not to come.
+        ConfigError: The folder is there already or lies inside a run's, or steps are asked for
+            that are not to come.
         CheckpointError: There is no whole checkpoint of the step.
         LinlyError: As `plan_amendment`.
     """
@@ -98,14 +99,16 @@ def fork_run(
 
 
 def _check_target(target: Path) -> None:
+    elsewhere = "give the fork a folder of its own"
     try:
         check_name(target.name, "run")
     except ValueError as error:
         raise ConfigError(f"--run {target}: {error}") from error
+    outer = enclosing_run(target)
+    if outer is not None:
+        raise ConfigError(f"--run {target}: lies inside the folder of a run, {outer}; {elsewhere}")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigError(
-            f"--run {target}: something is there already; give the fork a folder of its own"
-        )
+        raise ConfigError(f"--run {target}: something is there already; {elsewhere}")
 
 
 def _check_steps(step: int, num_steps: int, skip_steps: Sequence[Steps]) -> None:

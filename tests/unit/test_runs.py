@@ -50,6 +50,20 @@ def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
         RunFolder.create_or_open(tmp_path / "one")
 
 
+def test_a_new_run_never_lies_inside_another_one(folder: RunFolder, tmp_path: Path) -> None:
+    for place in (folder.path / "two", folder.checkpoints / "deep" / "two"):
+        with pytest.raises(ConfigError, match=r"two: lies inside that of another run, .*/runs/one"):
+            RunFolder.create_or_open(place)
+    assert sorted(path.name for path in folder.path.iterdir()) == ["checkpoints", "rows"]
+    RunFolder.create_or_open(tmp_path / "runs" / "two")
+
+
+def test_a_run_that_lies_inside_another_one_already_goes_on(tmp_path: Path) -> None:
+    inner = RunFolder.create_or_open(tmp_path / "outer" / "inner")
+    RunFolder.create_or_open(tmp_path / "outer")
+    assert RunFolder.create_or_open(inner.path).path == inner.path
+
+
 def test_reading_a_run_that_is_not_there_names_those_that_are(
     folder: RunFolder, tmp_path: Path
 ) -> None:

@@ -254,3 +254,18 @@ def test_a_fork_never_goes_into_a_folder_that_holds_something(
         main(["fork", str(whole), "--step", "4", "--run", str(taken)])
     assert "something is there already" in capsys.readouterr().err
     assert tree(taken).keys() == {"mine.txt"}
+
+
+def test_a_fork_never_lies_inside_another_run(
+    whole: Path, world: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "link").symlink_to(whole)
+    before = tree(whole)
+    for place in (whole / "sub", whole / "checkpoints" / "sub", tmp_path / "link" / "sub"):
+        with pytest.raises(SystemExit) as left:
+            main(["fork", str(whole), "--step", "4", "--run", str(place)])
+        assert left.value.code == 1
+        assert f"--run {place}: lies inside the folder of a run, {whole}; " in (
+            capsys.readouterr().err
+        )
+    assert tree(whole) == before
