@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from functools import partial
 from itertools import compress
 from pathlib import Path
 from typing import Any
@@ -26,6 +25,7 @@ from linly.tokenization.model_file import (
 from linly.tokenization.tokenizer import Tokenizer, not_unicode
 from linly.tokenization.word_cache import (
     WordCache,
+    begins_word,
     has_words,
     is_long,
     why_not_by_words,
@@ -151,4 +151,4 @@ def _word_cache(model: Any, origin: str) -> WordCache:
     bare.CopyFrom(model)
     bare.normalizer_spec.add_dummy_prefix = False
     processor = load_processor(bare.SerializeToString(), origin)
-    return WordCache(partial(processor.encode, num_threads=1))
+    return WordCache(processor.encode_as_numpy, begins_word(model))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 from vocabularies import ENGLISH, HARD_TEXTS, english_model, hand_made
 
 from linly.errors import ConfigError, DataError
@@ -76,7 +78,7 @@ def test_the_cache_is_in_use_for_english() -> None:
     tokenizer = SentencePieceTokenizer(ENGLISH_MODEL)
     tokenizer.encode("the river walks")
     assert tokenizer._cache is not None
-    assert set(tokenizer._cache._words) == {" the", " river", " walks"}
+    assert set(tokenizer._cache._words) == {"the", "river", "walks"}
 
 
 @pytest.mark.parametrize(
@@ -94,9 +96,10 @@ def test_a_piece_over_a_cut_falls_back_to_sentencepiece(
     assert tokenizer.why_no_cache is not None
     assert "spans a word start or a newline" in tokenizer.why_no_cache
     assert tokenizer.encode(text).tolist() == bare(model).encode(text)
-    # The check is what keeps it right: by words, the ids are others.
+    # The check is what keeps it right: by words, the ids are others or no word has its own.
     monkeypatch.setattr("linly.tokenization.sentence_piece.why_not_by_words", lambda _: None)
-    assert SentencePieceTokenizer(model).encode(text).tolist() != bare(model).encode(text)
+    with pytest.raises((AssertionError, ValueError)):
+        assert SentencePieceTokenizer(model).encode(text).tolist() == bare(model).encode(text)
 
 
 def test_vocabularies_that_change_text_or_are_not_bpe_are_not_cached() -> None:
@@ -129,15 +132,15 @@ def test_the_cache_is_bounded_and_forgets_rare_words_first(
         text = f"the number {number} is here"
         assert tokenizer.encode(text).tolist() == BARE.encode(text)
         assert len(cache._words) + len(cache._old) <= 40
-    assert " the" in cache._words or " the" in cache._old
+    assert "the" in cache._words or "the" in cache._old
 
 
-def test_long_and_unspaced_stretches_are_not_kept() -> None:
+def test_long_and_unspaced_words_are_not_kept() -> None:
     tokenizer = SentencePieceTokenizer(ENGLISH_MODEL)
     text = "the 山水日月 river 山 " + "x" * 100 + " walks the the the the the the 水"
     assert tokenizer.encode(text).tolist() == BARE.encode(text)
     assert tokenizer._cache is not None
-    assert set(tokenizer._cache._words) == {" the", " river", " walks"}
+    assert set(tokenizer._cache._words) == {"the", "river", "walks"}
 
 
 def test_a_batch_is_each_text_in_order() -> None:
@@ -179,13 +182,54 @@ def test_a_new_word_of_a_batch_is_encoded_once(monkeypatch: pytest.MonkeyPatch) 
     asked: list[str] = []
     encode = cache._encode
 
-    def asking(stretches: list[str]) -> list[list[int]]:
-        asked.extend(stretches)
-        return encode(stretches)
+    def asking(text: str) -> NDArray[np.int32]:
+        asked.append(text)
+        return encode(text)
 
     monkeypatch.setattr(cache, "_encode", asking)
     tokenizer.encode_batch(["the river the", "the river", "river the"])
-    assert sorted(asked) == [" river", " the"]
+    assert sorted("".join(asked).split()) == ["river", "the"]
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (" the river", ["", "the", "river"]),
+        ("the river", ["the", "river"]),
+        (" the\nriver", ["", "the", "\nriver"]),
+        (" a  b   c", ["", "a", f"{SPACE}b", f"{SPACE}{SPACE}c"]),
+        (" a \n\n   b ", ["", "a", "", "\n", "\n", f"{SPACE}{SPACE}b", ""]),
+        ("    a", ["", f"{SPACE}{SPACE}{SPACE}a"]),
+        ("\n", ["", "\n"]),
+        ("", [""]),
+    ],
+)
+def test_a_word_stands_for_the_space_before_it_or_begins_with_a_newline(
+    text: str, words: list[str]
+) -> None:
+    assert word_cache.words_of(text) == words
+    spelled = [word if word.startswith("\n") else " " + word for word in words[1:]]
+    assert (words[0] + "".join(spelled)).replace(SPACE, " ") == text
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.text(st.sampled_from(" \nab"), max_size=40))
+def test_words_are_the_stretches_that_may_be_encoded_by_themselves(text: str) -> None:
+    words = word_cache.words_of(text)
+    spelled = [word if word.startswith("\n") else " " + word for word in words[1:]]
+    found = [
+        stretch
+        for word in [words[0], *spelled]
+        for stretch in re.findall(r" *[^ \n]+|\n| +", word.replace(SPACE, " "))
+    ]
+    assert found == re.findall(r" *[^ \n]+|\n| +", text)
+
+
+def test_a_vocabulary_without_a_piece_for_a_space_is_not_cut_into_words() -> None:
+    model = hand_made([("a", -1.0), ("b", -2.0)])
+    tokenizer = SentencePieceTokenizer(model)
+    assert tokenizer.why_no_cache == "it has no piece for a space"
+    assert tokenizer.encode("a b  a").tolist() == bare(model).encode("a b  a")
 
 
 def test_decode_gives_the_text_back() -> None:
