@@ -18,10 +18,9 @@ import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import orjson
 import pyarrow as pa
@@ -31,6 +30,7 @@ import pyarrow.parquet as pq
 from linly.errors import ConfigError, TrainingError
 from linly.files import fsync_directory, publish
 from linly.locks import hold, is_held_by
+from linly.row_record import ROW_SCHEMA, RowRecord, as_utf8, row_table
 
 LOGS = ("metrics", "evaluations", "events", "samples", "quarantine", "decisions")
 """The logs of a run; each is `NAME.jsonl`."""
@@ -41,81 +41,7 @@ KEPT_WHOLE = frozenset({"decisions"})
 EVALUATION_LOGS = frozenset({"evaluations", "samples"})
 """Logs that an evaluation writes."""
 
-ROW_SCHEMA = pa.schema(
-    [
-        pa.field("row", pa.int64(), nullable=False),
-        pa.field("step", pa.int32(), nullable=False),
-        pa.field("rank", pa.int32(), nullable=False),
-        pa.field("world_size", pa.int32(), nullable=False),
-        pa.field("source", pa.dictionary(pa.int32(), pa.string()), nullable=False),
-        pa.field("epoch", pa.int32(), nullable=False),
-        pa.field("supervised_tokens", pa.int32(), nullable=False),
-        pa.field("padding", pa.int32(), nullable=False),
-        pa.field("loss", pa.float32()),
-        pa.field(
-            "documents",
-            pa.list_(
-                pa.struct(
-                    [
-                        pa.field("shard", pa.string()),
-                        pa.field("record", pa.int64()),
-                        pa.field("start", pa.int32()),
-                        pa.field("end", pa.int32()),
-                    ]
-                )
-            ),
-        ),
-    ]
-)
-
 _PART_NAME = re.compile(r"step-(\d{8,})-(\d{8,})\.parquet")
-
-
-class PieceLike(Protocol):
-    """Where a stretch of a row comes from (as linly.data.types.Piece): tokens [start, end)."""
-
-    @property
-    def shard(self) -> str:
-        """Path of the shard, relative to the data root."""
-
-    @property
-    def record(self) -> int:
-        """Position of the record in its shard."""
-
-    @property
-    def start(self) -> int:
-        """First token of the record's document in this row."""
-
-    @property
-    def end(self) -> int:
-        """One past the last."""
-
-
-@dataclass(frozen=True, slots=True)
-class RowRecord:
-    """What is kept of a trained row.
-
-    Attributes:
-        row: Its number in the global stream, from 0.
-        step: The optimizer step that used it, from 1.
-        rank: Of the process that trained on it.
-        world_size: Number of processes at that step.
-        supervised_tokens: Its targets that carry loss.
-        padding: Its positions without a document.
-        loss: Mean negative log-likelihood of its supervised targets in nats; None without any.
-        pieces: Its documents' stretches, in order.
-    """
-
-    row: int
-    step: int
-    rank: int
-    world_size: int
-    source: str
-    epoch: int
-    supervised_tokens: int
-    padding: int
-    loss: float | None
-    pieces: Sequence[PieceLike]
 
 
 class RunFolder:
@@ -264,7 +190,7 @@ class RunFolder:
         parts = self.row_parts()
         assert all(a.step <= b.step for a, b in pairwise(rows)), "unordered"
         assert not parts or parts[-1][1] < first, f"steps {first}-{last} are written already"
-        self._publish_part(_table(rows), first, last)
+        self._publish_part(row_table(rows), first, last)
 
     def read_rows(self, columns: Sequence[str] = ROW_SCHEMA.names) -> Iterator[pa.Table]:
         """The parts of the row record in order, each a table with these of ROW_SCHEMA's columns."""
@@ -359,22 +285,6 @@ def _is_run(path: Path) -> bool:
     return (path / "rows").is_dir() and (path / "checkpoints").is_dir()
 
 
-def _table(rows: Sequence[RowRecord]) -> pa.Table:
-    documents = [
-        [
-            {"shard": _clean(p.shard), "record": p.record, "start": p.start, "end": p.end}
-            for p in row.pieces
-        ]
-        for row in rows
-    ]
-    columns = {
-        name: [getattr(row, name) for row in rows]
-        for name in ROW_SCHEMA.names
-        if name != "documents"
-    }
-    return pa.table({**columns, "documents": documents}, schema=ROW_SCHEMA)
-
-
 def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
     """The record of a whole line of a log.
 
@@ -401,9 +311,9 @@ def _dump(record: Mapping[str, Any]) -> bytes:
 
 
 def _clean(value: Any) -> Any:
-    r"""The same value with lone surrogates, which UTF-8 cannot hold, written as \udcXX."""
+    """The same value, its texts as UTF-8 can hold them."""
     if isinstance(value, str):
-        return value.encode("utf-8", "backslashreplace").decode("utf-8")
+        return as_utf8(value)
     if isinstance(value, Mapping):
         return {_clean(key): _clean(entry) for key, entry in value.items()}
     if isinstance(value, list | tuple):

@@ -12,7 +12,8 @@ from linly.data.decisions import start_decision
 from linly.data.mixed_row import MixedRow
 from linly.data.shards import list_shards
 from linly.data.spec import make_mixer, stream_plan
-from linly.runs import RowRecord, RunFolder
+from linly.row_record import RowRecord
+from linly.runs import RunFolder
 
 WORLD_SIZE = 2
 

@@ -19,7 +19,7 @@ from linly.curriculum.apportion import Segment
 from linly.curriculum.mixture import Mixture
 from linly.data.decisions import segment_at
 from linly.data.mixed_row import MixedRow
-from linly.runs import RowRecord
+from linly.row_record import RowRecord
 from linly.training.guards import RowLoss, loss_by_source
 from linly.training.new_pieces import NewPieces
 

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "linly"
 LAYERS = (
     {"errors"},
     {"storage"},
-    {"files", "streams", "locks"},
+    {"files", "streams", "locks", "row_record"},
     {"runs"},
     {"config"},
     {"curriculum", "alarms"},
@@ -32,6 +32,7 @@ TORCH_FREE = (
     "files",
     "streams",
     "locks",
+    "row_record",
     "runs",
     "config",
     "curriculum",

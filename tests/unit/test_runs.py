@@ -16,7 +16,8 @@ import pytest
 from linly import locks
 from linly.data.types import Piece
 from linly.errors import ConfigError, TrainingError
-from linly.runs import LOGS, RowRecord, RunFolder
+from linly.row_record import RowRecord
+from linly.runs import LOGS, RunFolder
 
 
 def row_record(row: int, step: int, *, source: str = "wiki", loss: float | None = 1.5) -> RowRecord:
@@ -267,7 +268,8 @@ def test_a_torn_leftover_in_the_row_folder_is_ignored(folder: RunFolder) -> None
 WRITER = """
 import sys
 from pathlib import Path
-from linly.runs import RunFolder, RowRecord
+from linly.row_record import RowRecord
+from linly.runs import RunFolder
 folder = RunFolder.create_or_open(Path(sys.argv[1]))
 step = 0
 while True:
