@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import orjson
-from torch._C._distributed_c10d import PrefixStore, Store, TCPStore
+from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 MARGIN = timedelta(minutes=2)
 """Time beyond the timeout that a watchdog needs at most to look around and end the process."""
