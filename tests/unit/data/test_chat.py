@@ -30,6 +30,12 @@ MakeCorpus = Callable[..., Corpus]
 TWO_TURNS: Texts = (
     ("user", "hello the"), ("assistant", "river 山"), ("user", "the"), ("assistant", "hello")
 )  # fmt: skip
+CONVERSATIONS: tuple[Texts, ...] = (
+    TWO_TURNS,
+    (("user", " spaces \n"), ("assistant", " around ")),
+    (("user", ""), ("assistant", "document")),
+    (("system", "the system"), ("user", "hello"), ("assistant", "river")),
+)
 BOS, EOS = "<|begin_of_text|>", "<|eot_id|>"
 
 
@@ -128,21 +134,18 @@ def test_a_template_that_cannot_serve_is_refused_before_the_first_record(
         ChatTemplate(format_of(template))
 
 
-@pytest.mark.parametrize("template", [LLAMA3, CHATML, LLAMA2, MISTRAL])
 @pytest.mark.parametrize(
-    "messages",
+    ("template", "messages"),
     [
-        TWO_TURNS,
-        (("user", " spaces \n"), ("assistant", " around ")),
-        (("user", ""), ("assistant", "document")),
-        (("system", "the system"), ("user", "hello"), ("assistant", "river")),
+        (template, messages)
+        for template in (LLAMA3, CHATML, LLAMA2, MISTRAL)
+        for messages in CONVERSATIONS
+        if template != MISTRAL or messages[0][0] != "system"  # which Mistral's refuses
     ],
 )
 def test_documents_are_what_transformers_renders_and_encodes(
     tmp_path: Path, template: str, messages: Texts
 ) -> None:
-    if template == MISTRAL and messages[0][0] == "system":
-        pytest.skip("this template refuses a system message")
     folder = write_byte_level(tmp_path, template)
     hugging_face = AutoTokenizer.from_pretrained(folder)
     said = [{"role": role, "content": text} for role, text in messages]
