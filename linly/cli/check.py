@@ -108,10 +108,10 @@ def _devices() -> list[int]:
 
 def _world_size(recipe: Recipe, world_size: int) -> str:
     from linly.curriculum.plan import Batch, valid_world_sizes
-    from linly.data.ranks import rank_slice
+    from linly.data.ranks import check_world_size
 
     batch = Batch(recipe.data.global_batch, recipe.training.micro_batch)
-    rank_slice(batch, world_size=world_size, rank=0)
+    check_world_size(batch, world_size)
     sizes = ", ".join(map(str, valid_world_sizes(batch)))
     accumulation = batch.global_batch // (world_size * batch.micro_batch)
     return (

@@ -62,11 +62,11 @@ def slurm(
     """
     from linly.config.recipe import load_recipe
     from linly.curriculum.plan import Batch
-    from linly.data.ranks import rank_slice
+    from linly.data.ranks import check_world_size
 
     loaded = load_recipe(recipe, overrides or [])
     batch = Batch(loaded.data.global_batch, loaded.training.micro_batch)
-    rank_slice(batch, world_size=nodes * gpus_per_node, rank=0)
+    check_world_size(batch, nodes * gpus_per_node)
     _check(_TIME, time, "--time", "[DAYS-]HH:MM[:SS], such as 24:00:00")
     for option, value in (("--partition", partition), ("--account", account)):
         if value is not None:

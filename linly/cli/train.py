@@ -91,11 +91,11 @@ def _print_deepspeed_config(recipe: Recipe) -> None:
 
     from linly.config.deepspeed import recipe_deepspeed_config
     from linly.curriculum.plan import Batch
-    from linly.data.ranks import rank_slice
+    from linly.data.ranks import check_world_size
 
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     batch = Batch(recipe.data.global_batch, recipe.training.micro_batch)
-    rank_slice(batch, world_size=world_size, rank=0)  # DeepSpeed is not loaded: it prints, too
+    check_world_size(batch, world_size)  # DeepSpeed is not loaded: it prints, too
     config = recipe_deepspeed_config(
         recipe, world_size=world_size, has_gpu=torch.cuda.is_available()
     )

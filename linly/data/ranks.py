@@ -6,11 +6,11 @@ from linly.curriculum.plan import Batch, valid_world_sizes
 from linly.errors import ConfigError
 
 
-def rank_slice(batch: Batch, *, world_size: int, rank: int) -> slice:
-    """The rows [r*G/W, (r+1)*G/W) of a global batch of G.
+def check_world_size(batch: Batch, world_size: int) -> None:
+    """Refuse a number of ranks that a global batch cannot be dealt to.
 
     Raises:
-        ConfigError: The global batch cannot be dealt to so many ranks, or there is no such rank.
+        ConfigError: With the numbers that fit.
     """
     valid = valid_world_sizes(batch)
     if world_size not in valid:
@@ -19,6 +19,15 @@ def rank_slice(batch: Batch, *, world_size: int, rank: int) -> slice:
             f"training.micro_batch {batch.micro_batch}: world size times micro_batch must divide "
             f"it; world sizes that fit: {', '.join(map(str, valid)) or 'none'}"
         )
+
+
+def rank_slice(batch: Batch, *, world_size: int, rank: int) -> slice:
+    """The rows [r*G/W, (r+1)*G/W) of a global batch of G.
+
+    Raises:
+        ConfigError: The global batch cannot be dealt to so many ranks, or there is no such rank.
+    """
+    check_world_size(batch, world_size)
     if not 0 <= rank < world_size:
         raise ConfigError(f"rank {rank} asked for, there are 0 to {world_size - 1}")
     share = batch.global_batch // world_size

@@ -13,7 +13,7 @@ from transformers.utils.logging import disable_progress_bar
 from linly.config.deepspeed import recipe_deepspeed_config
 from linly.config.recipe import Recipe
 from linly.config.settings import Trainable
-from linly.curriculum.plan import Batch, valid_world_sizes
+from linly.curriculum.plan import Batch
 from linly.data.decisions import (
     Course,
     fold,
@@ -21,6 +21,7 @@ from linly.data.decisions import (
     resume_decision,
     start_decision,
 )
+from linly.data.ranks import check_world_size
 from linly.errors import CheckpointError, ConfigError
 from linly.modeling.load import check_vocabulary, load_model
 from linly.modeling.trainable import make_trainable
@@ -94,7 +95,8 @@ def prepare(
     Raises:
         LinlyError: What does not fit: world size, vocabulary, recipe, checkpoint, data.
     """
-    check_world_size(recipe, processes.world_size)
+    batch = Batch(recipe.data.global_batch, recipe.training.micro_batch)
+    check_world_size(batch, processes.world_size)
     recipe_deepspeed_config(  # refuses what conflicts, before anything is loaded
         recipe, world_size=processes.world_size, has_gpu=processes.device.type == "cuda"
     )
@@ -163,22 +165,6 @@ def _make_mirror(recipe: Recipe, run: RunFolder, processes: Processes) -> Mirror
         if processes.is_first and recipe.checkpoint.mirror is not None:
             mirror = Mirror(run.path, recipe.checkpoint.mirror)
     return mirror
-
-
-def check_world_size(recipe: Recipe, world_size: int) -> None:
-    """Refuse a number of processes that the global batch cannot be dealt to.
-
-    Raises:
-        ConfigError: With the numbers that fit.
-    """
-    batch, micro_batch = recipe.data.global_batch, recipe.training.micro_batch
-    valid = valid_world_sizes(Batch(batch, micro_batch))
-    if world_size not in valid:
-        raise ConfigError(
-            f"world size {world_size} does not fit data.global_batch {batch} with "
-            f"training.micro_batch {micro_batch}: their product must divide the global batch; "
-            f"world sizes that fit: {', '.join(map(str, valid))}"
-        )
 
 
 def _begin(

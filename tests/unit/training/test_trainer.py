@@ -27,7 +27,7 @@ from linly.training.losses import Losses
 from linly.training.manifest import verified
 from linly.training.objective import Objective
 from linly.training.processes import Processes
-from linly.training.start import check_world_size
+from linly.training.start import prepare
 from linly.training.trainer import Outcome, train
 
 METRICS = {
@@ -216,12 +216,12 @@ def test_too_many_nans_in_a_row_end_the_run(
     assert verified(run / "checkpoints", None)[0].name == "step-00000007"
 
 
-def test_a_world_size_that_does_not_fit_names_those_that_do(world: Path) -> None:
-    recipe = load_recipe(
-        world / "recipe.yaml", [f"run={world}/runs/three", "training.micro_batch=4"]
-    )
-    with pytest.raises(ConfigError, match=r"world size 3 .*micro_batch 4.*that fit: 1, 2"):
-        check_world_size(recipe, 3)
+def test_a_world_size_that_does_not_fit_is_refused_before_anything_is_read(world: Path) -> None:
+    run, three = world / "runs" / "three", Processes(0, 3, torch.device("cpu"))
+    recipe = load_recipe(world / "recipe.yaml", [f"run={run}", "model=nowhere"])
+    with pytest.raises(ConfigError, match=r"world size 3 .*micro_batch 2.*that fit: 1, 2, 4$"):
+        prepare(recipe, RunFolder(run), three, resume_step=None)
+    assert not run.exists()
 
 
 def test_a_source_that_would_run_out_is_refused_before_the_first_step(
