@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from linly.data.order import permutation
 from linly.data.types import RawRecord, Shard, ShardList
@@ -30,8 +30,7 @@ class BlockLimits:
     interleave: int = 8
 
 
-@dataclass(frozen=True, slots=True)
-class BlockStart:
+class BlockStart(NamedTuple):
     """Where a block begins; enough to read it again.
 
     Attributes:

@@ -18,8 +18,7 @@ BATCH_CHARACTERS = 1 << 18
 """A batch of documents for the tokenizer ends at either; it changes the speed, never the rows."""
 
 
-@dataclass(frozen=True, slots=True)
-class SourceCursor:
+class SourceCursor(NamedTuple):
     """Where a source goes on: everything before it has been put into rows.
 
     Attributes:
@@ -31,7 +30,7 @@ class SourceCursor:
         filtered: Filtered and held-out records before the slot, over all epochs.
     """
 
-    block: BlockStart = field(default_factory=BlockStart)
+    block: BlockStart = BlockStart()
     slot: int = 0
     token: int = 0
     packed_row: int = 0

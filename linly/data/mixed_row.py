@@ -28,6 +28,11 @@ class MixedRow:
     bad: tuple[BadRecord, ...]
     digest: bytes
 
+    def __reduce__(self) -> tuple[type[MixedRow], tuple[object, ...]]:
+        """Its fields: a frozen dataclass travels slowly by itself."""
+        form = (self.index, self.segment_from, self.row, self.cursor, self.bad, self.digest)
+        return MixedRow, form
+
 
 def row_digest(row: Row) -> bytes:
     """Sha256 of ids, labels and document starts as int32 little-endian, in this order."""

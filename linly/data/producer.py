@@ -29,6 +29,9 @@ from linly.errors import DataError, LinlyError
 PREFETCH_BYTES = 256 << 20
 """Rows made ahead hold at most this, besides the bound on their number."""
 
+SENT_TOGETHER = 16
+"""Rows of a message at most: waking two processes up costs as much as a row."""
+
 
 class RowStream(Protocol):
     """The global stream of rows, wherever they are made."""
@@ -101,6 +104,7 @@ class ProducedRows:
         self._activity = _Activity.create()
         self._child = start_child(run_producer, pass_fds=(self._activity.descriptor,))
         self._ended = False
+        self._received: deque[object] = deque()
         self.exhausted: Exhausted | None = None
         request = _Request(
             plan, state, num_tokenizers, prefetch_rows, prefetch_bytes, self._activity.descriptor
@@ -145,8 +149,14 @@ class ProducedRows:
         self._activity.close()
 
     def _receive(self) -> object:
+        if not self._received:
+            self._received.extend(self._next_messages())
+        return self._received.popleft()
+
+    def _next_messages(self) -> list[object]:
         try:
-            return self._child.channel.receive(self._patience_s)
+            messages: list[object] = self._child.channel.receive(self._patience_s)
+            return messages
         except TimeoutError:
             text = (
                 f"no row came for {self._patience_s:g} s (data.timeout_s): the producer, process "
@@ -193,12 +203,12 @@ def run_producer(channel: Channel) -> None:
 
 def _send(channel: Channel, buffer: _Buffer) -> None:
     while True:
-        message = buffer.get()
+        messages = buffer.get(SENT_TOGETHER)
         try:
-            channel.send(message)
+            channel.send(messages)
         except ChannelClosed:
             os._exit(1)
-        if isinstance(message, _End | _Failure):
+        if isinstance(messages[-1], _End | _Failure):
             return
 
 
@@ -224,13 +234,14 @@ class _Buffer:
             self._size_bytes += size_bytes
             self._changed.notify_all()
 
-    def get(self) -> object:
+    def get(self, max_items: int) -> list[object]:
+        """What is there, at least one item."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._items))
-            item, size_bytes = self._items.popleft()
-            self._size_bytes -= size_bytes
+            taken = [self._items.popleft() for _ in range(min(max_items, len(self._items)))]
+            self._size_bytes -= sum(size_bytes for _, size_bytes in taken)
             self._changed.notify_all()
-            return item
+            return [item for item, _ in taken]
 
     def _full(self) -> bool:
         return len(self._items) >= self._max_rows or self._size_bytes >= self._max_bytes
