@@ -138,7 +138,7 @@ def test_the_mixer_beside_interleave_datasets(
     real_data: Path, tokenizer_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
-    num_rows = 2000
+    num_rows = 4000  # nearly all of the text, once
     recipe = write_recipe(tmp_path, MIXTURE, num_rows=num_rows, data_root=real_data)
     plan = plan_of(recipe, tokenizer_path)
     model = tokenizer_path.read_bytes()
