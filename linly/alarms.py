@@ -131,7 +131,9 @@ class AlarmWatch:
                 )
                 yield "loss_rise", source, rise > limit, text
 
-    def _data_wait(self, wait: float) -> Iterator[tuple[Rule, str, bool, str]]:
+    def _data_wait(self, wait: float | None) -> Iterator[tuple[Rule, str, bool, str]]:
+        if wait is None:  # nothing was computed that could have waited
+            return
         self._waits.append(wait)
         if len(self._waits) == self._waits.maxlen:
             mean, limit = sum(self._waits) / len(self._waits), self._settings.data_wait

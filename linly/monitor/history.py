@@ -49,9 +49,10 @@ class History:
         time: Seconds since 1970 at the end of each step.
         tokens_seen: int64 [n], all sources.
         loss: Nats a supervised token.
+        tokens_per_second: NaN, as what else is measured, where a fork passed over the step.
         data_wait: Part of a step spent waiting for rows, 0 to 1.
         mfu: Model FLOPs utilization, 0 to 1; NaN where the machine's peak is not known.
-        skipped: Steps whose update the guards refused.
+        skipped: Steps whose update the guards refused, or that a fork passed over.
         loss_by_source: float64 [n, k].
         target_share: Planned share of rows, float64 [n, k].
         planned_rows: Integral of the share at the end of each step, float64 [n, k].
@@ -119,6 +120,12 @@ class History:
         tokens = np.diff(self.tokens_seen, prepend=0)
         known = self.tokens_per_second > 0
         return float(np.sum(tokens[known] / self.tokens_per_second[known]))
+
+    @property
+    def mean_tokens_per_second(self) -> float:
+        """Over all steps that were computed; NaN without any."""
+        tokens = np.diff(self.tokens_seen, prepend=0)[self.tokens_per_second > 0]
+        return float(tokens.sum()) / self.training_s if len(tokens) else math.nan
 
     @property
     def curriculum(self) -> Curriculum | None:

@@ -106,12 +106,11 @@ def _tokens(history: History) -> Headline:
 
 
 def _time(history: History) -> Headline:
-    seconds = history.training_s
-    speed = history.tokens_seen[-1] / seconds if seconds else math.nan
+    speed = history.mean_tokens_per_second
     return Headline(
         label="Time in steps",
-        value=duration(seconds),
-        detail=f"{count(speed)} tokens per second" if seconds else "",
+        value=duration(history.training_s),
+        detail=f"{count(speed)} tokens per second" if math.isfinite(speed) else "",
     )
 
 

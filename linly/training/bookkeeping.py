@@ -24,6 +24,7 @@ from linly.training.guards import RowLoss, loss_by_source
 from linly.training.new_pieces import NewPieces
 
 MAX_BUFFERED_ROWS = 100_000
+_MEASURED = ("loss", "grad_norm", "tokens_per_second", "data_wait_fraction", "mfu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +32,7 @@ class StepFacts:
     """What the trainer knows of a step beside its rows.
 
     Attributes:
-        grad_norm: Before clipping; infinite when the step was skipped.
+        grad_norm: Before clipping; infinite when a guard skipped the step.
         seconds: From the end of the step before, without evaluation and saving.
         wait_s: Of these, waiting for data.
         is_passed_over: Its rows were drawn and not computed: there are no losses.
@@ -223,23 +224,16 @@ class Bookkeeper:
     ) -> dict[str, Any]:
         """A step's line; `drift` is each source's at its row farthest from the plan."""
         sources = mixture.sources
-        targets = sum(loss.targets for loss in losses)
         shares = mixture.shares([mixed.index for mixed in rows]).mean(axis=0)
         realized = dict.fromkeys(sources, 0.0)
         for mixed in rows:
             realized[mixed.row.source] += 1 / len(rows)
-        tokens_per_second = len(rows) * self._sequence_length / facts.seconds
-        peak = self._machine.peak_flops
         return {
             "step": facts.step,
             "time": time.time(),
             "tokens_seen": self.tokens_seen,
-            "loss": math.fsum(loss.nll for loss in losses) / targets if targets else None,
-            "loss_by_source": loss_by_source(losses),
             "lr": facts.lr,
-            "grad_norm": facts.grad_norm,
-            "tokens_per_second": tokens_per_second,
-            "data_wait_fraction": facts.wait_s / facts.seconds,
+            **self._measured(losses, facts, num_tokens=len(rows) * self._sequence_length),
             "target_share_by_source": _by_source(sources, shares),
             "realized_share_by_source": realized,
             "rows_by_source": dict(self._rows),
@@ -248,8 +242,26 @@ class Bookkeeper:
             "supervised_tokens_by_source": dict(self._supervised),
             "padding_by_source": dict(self._padding),
             "epoch_by_source": dict(self._epochs),
-            "mfu": tokens_per_second * self._machine.flops_per_token / peak if peak else None,
             "skipped": facts.skipped,
+        }
+
+    def _measured(
+        self, losses: Sequence[RowLoss], facts: StepFacts, *, num_tokens: int
+    ) -> dict[str, Any]:
+        """What computing a step told; None where it was not computed, so that no rate shows."""
+        by_source = loss_by_source(losses)
+        if facts.is_passed_over:
+            return dict.fromkeys(_MEASURED) | {"loss_by_source": dict.fromkeys(by_source)}
+        targets = sum(loss.targets for loss in losses)
+        tokens_per_second = num_tokens / facts.seconds
+        peak = self._machine.peak_flops
+        return {
+            "loss": math.fsum(loss.nll for loss in losses) / targets if targets else None,
+            "loss_by_source": by_source,
+            "grad_norm": facts.grad_norm,
+            "tokens_per_second": tokens_per_second,
+            "data_wait_fraction": facts.wait_s / facts.seconds,
+            "mfu": tokens_per_second * self._machine.flops_per_token / peak if peak else None,
         }
 
 

@@ -49,10 +49,9 @@ class ProgressView:
         is_last = metrics["step"] == self._num_steps
         if is_last or time.monotonic() - self._last_line_at > PLAIN_INTERVAL_S:
             self._last_line_at = time.monotonic()
-            left = (self._num_steps - metrics["step"]) * self._seconds_per_step(metrics)
             self._console.print(
-                f"step {metrics['step']}/{self._num_steps}  {_numbers(metrics)}{self._evaluated}  "
-                f"{_duration(left)} left",
+                f"step {metrics['step']}/{self._num_steps}  {_numbers(metrics)}{self._evaluated}"
+                f"{self._time_left(metrics)}",
                 markup=False,
             )
 
@@ -81,24 +80,25 @@ class ProgressView:
         if self._bar is not None:
             self._bar.stop()
 
-    def _seconds_per_step(self, metrics: Mapping[str, Any]) -> float:
-        tokens_per_step = float(metrics["tokens_seen"]) / int(metrics["step"])
-        return tokens_per_step / float(metrics["tokens_per_second"])
+    def _time_left(self, metrics: Mapping[str, Any]) -> str:
+        if metrics["tokens_per_second"] is None:
+            return ""
+        tokens_per_step = metrics["tokens_seen"] / metrics["step"]
+        seconds_per_step = tokens_per_step / metrics["tokens_per_second"]
+        return f"  {_duration((self._num_steps - metrics['step']) * seconds_per_step)} left"
 
 
 def _numbers(metrics: Mapping[str, Any]) -> str:
-    loss = metrics["loss"]
+    loss, speed = metrics["loss"], metrics["tokens_per_second"]
     shares = " ".join(
         f"{source} {share:.0%}"
         for source, share in metrics["realized_share_by_source"].items()
         if share > 0
     )
     loss_text = "-" if loss is None else f"{loss:.4f}"
+    speed_text = "-" if speed is None else f"{speed:,.0f}"
     skipped = "  skipped" if metrics["skipped"] else ""
-    return (
-        f"loss {loss_text}  lr {metrics['lr']:.2e}  "
-        f"{metrics['tokens_per_second']:,.0f} tokens/s  {shares}{skipped}"
-    )
+    return f"loss {loss_text}  lr {metrics['lr']:.2e}  {speed_text} tokens/s  {shares}{skipped}"
 
 
 def _duration(seconds: float) -> str:

@@ -79,6 +79,16 @@ def test_waiting_for_data_over_a_window() -> None:
     assert [(alarm.step, alarm.rule) for alarm in raised] == [(4, "data_wait")]
 
 
+def test_a_step_that_was_not_computed_waited_for_nothing() -> None:
+    watch = AlarmWatch(AlarmSettings(window=4, data_wait=0.15))
+    waits = [0.2, None, 0.2, None, 0.2, None, 0.2]
+    raised = [
+        a for n, wait in enumerate(waits, 1) for a in watch.step(step(n, data_wait_fraction=wait))
+    ]
+    assert [(alarm.step, alarm.rule) for alarm in raised] == [(7, "data_wait")]
+    assert "waiting for data 20.0% of the last 4 steps" in raised[0].text
+
+
 def test_bad_records_over_a_window() -> None:
     watch = AlarmWatch(AlarmSettings(window=4))
     raised = [a for n in range(1, 9) for a in watch.step(step(n), bad_records=2)]

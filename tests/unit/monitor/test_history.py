@@ -16,6 +16,7 @@ from linly.errors import ConfigError, TrainingError
 from linly.monitor.evaluations import Evaluation, SourceEvaluation
 from linly.monitor.history import read_history
 from linly.monitor.recount import recount, recount_text
+from linly.monitor.summary import headlines
 from linly.runs import RunFolder
 
 
@@ -132,6 +133,23 @@ def test_a_source_that_the_curriculum_does_not_name_is_shown_too(tmp_path: Path)
 def test_time_is_that_of_the_steps(run: Path) -> None:
     expected = sum(16 * 256 / (2000 + 100 * math.sin(step)) for step in range(1, 501))
     assert read_history(run).training_s == pytest.approx(expected)
+
+
+def test_speed_is_that_of_the_steps_that_were_computed(tmp_path: Path) -> None:
+    """Steps that a fork passes over are drawn in no time: they would show as a burst."""
+    run = SyntheticRun(tmp_path / "run").whole()
+    log = run / "metrics.jsonl"
+    metrics = [orjson.loads(line) for line in log.read_bytes().splitlines()]
+    for line in metrics[100:200]:
+        line["tokens_per_second"] = None
+    log.write_bytes(b"".join(orjson.dumps(line) + b"\n" for line in metrics))
+    history = read_history(run)
+    assert np.isnan(history.tokens_per_second).nonzero()[0].tolist() == list(range(100, 200))
+    computed = [16 * 256 / line["tokens_per_second"] for line in metrics[:100] + metrics[200:]]
+    assert history.training_s == pytest.approx(sum(computed))
+    assert history.mean_tokens_per_second == pytest.approx(400 * 16 * 256 / sum(computed))
+    (tile,) = (tile for tile in headlines(history) if tile.label == "Time in steps")
+    assert tile.detail == "2.00k tokens per second"
 
 
 def test_a_language_is_weighed_by_bytes_and_by_plain_text_first() -> None:

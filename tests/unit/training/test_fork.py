@@ -143,6 +143,8 @@ def test_exactly_the_rows_of_skipped_steps_are_left_out(
     has_loss = {row["step"] for row in rows if row["loss"] is not None}
     assert set(range(1, STEPS + 1)) - has_loss == {6, 7, 11}
     assert {line["step"] for line in metrics if line["skipped"]} == {6, 7, 11}
+    for rate in ("loss", "tokens_per_second", "data_wait_fraction"):  # nothing was computed there
+        assert {line["step"] for line in metrics if line[rate] is None} == {6, 7, 11}
     assert [line["lr"] for line in metrics] == [line["lr"] for line in lines(whole, "metrics")]
     assert losses(run)[:5] == losses(whole)[:5]
     assert losses(run)[7:10] != losses(whole)[7:10]

@@ -30,6 +30,15 @@ def test_plain_lines_hold_shares_and_the_time_left(capsys: pytest.CaptureFixture
     assert "held out" in said
 
 
+def test_a_step_that_was_not_computed_has_no_speed(capsys: pytest.CaptureFixture[str]) -> None:
+    view = ProgressView(step=0, num_steps=20, is_quiet=False)
+    view.step(STEP | {"loss": None, "tokens_per_second": None, "skipped": True})
+    view.close()
+    said = capsys.readouterr().out
+    assert said.startswith("step 10/20  loss -  lr 1.00e-04  - tokens/s  ")
+    assert said.endswith("  skipped\n")
+
+
 def test_quiet_prints_warnings_alone(capsys: pytest.CaptureFixture[str]) -> None:
     view = ProgressView(step=0, num_steps=10, is_quiet=True)
     view.step(STEP)
