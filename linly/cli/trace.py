@@ -14,6 +14,7 @@ from linly.errors import ConfigError
 if TYPE_CHECKING:
     from linly.monitor.documents import DocumentSpan
     from linly.monitor.trace import TracedRow, Tracer
+    from linly.runs import RunFolder
     from linly.training.spikes import Spike
 
 SHOWN_CHARACTERS = 240
@@ -32,7 +33,8 @@ def trace(
     run: Annotated[Path, typer.Argument(help="Run folder, such as runs/NAME.")],
     step: Annotated[int | None, typer.Option(min=1, help="The step to look into.")] = None,
     spikes: Annotated[
-        bool, typer.Option("--spikes", help="All steps that were skipped or whose loss jumped.")
+        bool,
+        typer.Option("--spikes", help="All steps that a guard skipped or whose loss jumped."),
     ] = False,
     rank: Annotated[int | None, typer.Option(min=0, help="Only rows of this rank.")] = None,
     top: Annotated[
@@ -50,7 +52,11 @@ def trace(
         bool, typer.Option("--json", help="One JSON object a step, texts in full.")
     ] = False,
 ) -> None:
-    """Show what a step was trained on: its rows by loss, their records, and the text read back."""
+    """Show what a step was trained on: its rows by loss, their records, and the text read back.
+
+    Steps count from 1, rows of the run's stream from 0. --spikes also names steps that a fork
+    passed over (linly fork --skip-steps): their rows were drawn, not trained on.
+    """
     from linly.monitor.trace import Tracer
     from linly.runs import RunFolder
 
@@ -68,8 +74,10 @@ def trace(
             _print_text(step, rows, full=full)
         return
     found = _spikes(folder, factor)
-    if not found and not as_json:
-        typer.echo("no step was skipped and no loss jumped")
+    if not as_json:
+        _print_passed_over(folder)
+        if not found:
+            typer.echo("no guard skipped a step and no loss jumped")
     for spike in found:
         rows = _rows(run, tracer, spike.step, rank=rank, top=top or SPIKE_ROWS)
         if as_json:
@@ -88,7 +96,7 @@ def _rows(
     return tracer.texts(worst_rows(run, step, rank=rank, top=top))
 
 
-def _spikes(folder: Any, factor: float | None) -> list[Spike]:
+def _spikes(folder: RunFolder, factor: float | None) -> list[Spike]:
     from linly.config.recipe import load_recipe
     from linly.training.spikes import find_spikes
 
@@ -96,6 +104,19 @@ def _spikes(folder: Any, factor: float | None) -> list[Spike]:
     if factor is not None:
         settings = settings.model_copy(update={"spike": factor})
     return find_spikes(folder.read("metrics"), folder.read("events"), settings)
+
+
+def _print_passed_over(folder: RunFolder) -> None:
+    from linly.training.spikes import find_passed_over
+
+    for one in find_passed_over(folder.read("events")):
+        steps = f"step {one.first_step}"
+        if one.last_step > one.first_step:
+            steps = f"steps {one.first_step} to {one.last_step}"
+        typer.echo(
+            f"{steps} passed over by the fork: rows {one.first_row} to {one.last_row} were drawn, "
+            "not trained on"
+        )
 
 
 def _print_json(step: int, rows: Sequence[TracedRow], spike: Spike | None) -> None:
@@ -121,6 +142,8 @@ def _print_text(step: int, rows: Sequence[TracedRow], *, full: bool) -> None:
     for traced in rows:
         row = traced.row
         loss = "no loss" if row.loss is None else f"loss {row.loss:.4f}"
+        if row.loss is None and row.supervised_tokens:  # a fork passed its step over
+            loss = "passed over, no loss"
         padding = f", {row.padding} positions of padding" if row.padding else ""
         typer.echo(
             f"step {step}  row {row.row}  {_printable(row.source)}  epoch {row.epoch}  "

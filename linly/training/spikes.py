@@ -1,9 +1,9 @@
-"""Steps of a run whose loss jumped: what its guards saw, found again in its logs."""
+"""Steps of a run whose loss jumped, and steps it was not trained on, found again in its logs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from linly.config.settings import GuardSettings
@@ -12,7 +12,7 @@ from linly.training.guards import Guards, RowLoss
 
 @dataclass(frozen=True, slots=True)
 class Spike:
-    """A step that was skipped, or whose loss jumped by the guards' own rule.
+    """A step that a guard skipped, or whose loss jumped by the guards' own rule.
 
     Attributes:
         reason: As the guards put it.
@@ -22,6 +22,35 @@ class Spike:
     step: int
     reason: str
     skipped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """Steps in a row that a fork passed over: their rows were drawn, and not trained on.
+
+    Attributes:
+        first_step: From 1.
+        first_row: Of the run's stream, from 0.
+    """
+
+    first_step: int
+    last_step: int
+    first_row: int
+    last_row: int
+
+
+def find_passed_over(events: Iterable[Mapping[str, Any]]) -> list[PassedOver]:
+    """Steps that a run passed over, by its events."""
+    found: list[PassedOver] = []
+    for event in events:
+        if event.get("kind") != "pass":
+            continue
+        step, (first_row, last_row) = int(event["step"]), event["rows"]
+        if found and step == found[-1].last_step + 1:
+            found[-1] = replace(found[-1], last_step=step, last_row=last_row)
+        else:
+            found.append(PassedOver(step, step, first_row, last_row))
+    return found
 
 
 def find_spikes(

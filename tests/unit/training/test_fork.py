@@ -131,7 +131,7 @@ def test_a_checkpoint_is_copied_where_no_link_can_be_made(
 
 
 def test_exactly_the_rows_of_skipped_steps_are_left_out(
-    whole: Path, world: Path, alone: Processes
+    whole: Path, world: Path, alone: Processes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Every step keeps its number, its rows and its learning rate; it is counted as skipped."""
     run = world / "runs" / "skipping"
@@ -154,6 +154,15 @@ def test_exactly_the_rows_of_skipped_steps_are_left_out(
     assert state["optimizer_steps"] == STEPS - 3
     assert state["guards"]["total"] == 0
     ok("report", run, "--recount")
+    capsys.readouterr()
+    ok("trace", run, "--spikes")
+    assert capsys.readouterr().out.splitlines() == [
+        "steps 6 to 7 passed over by the fork: rows 40 to 55 were drawn, not trained on",
+        "step 11 passed over by the fork: rows 80 to 87 were drawn, not trained on",
+        "no guard skipped a step and no loss jumped",
+    ]
+    ok("trace", run, "--step", "6", "--top", "1")
+    assert "passed over, no loss over 28 tokens" in capsys.readouterr().out
 
 
 def test_a_fork_that_passes_steps_over_resumes_exactly(

@@ -9,7 +9,7 @@ import pytest
 from linly.config.settings import GuardSettings
 from linly.errors import TrainingError
 from linly.training.guards import Guards, RowLoss
-from linly.training.spikes import Spike, find_spikes
+from linly.training.spikes import PassedOver, Spike, find_passed_over, find_spikes
 
 SETTINGS = GuardSettings(spike=3.0, spike_window=20, max_consecutive_skips=99)
 
@@ -55,6 +55,14 @@ def test_steps_that_a_fork_passed_over_are_no_spikes() -> None:
     found = find_spikes(metrics, events, SETTINGS)
     assert [(spike.step, spike.skipped) for spike in found] == [(22, False)]
     assert isinstance(found[0], Spike)
+
+
+def test_steps_in_a_row_that_a_fork_passed_over_are_one_stretch_of_rows() -> None:
+    events = [{"step": 4, "kind": "fork", "text": "forked"}, {"step": 5, "kind": "skip"}]
+    events += [
+        {"step": step, "kind": "pass", "rows": [8 * step - 8, 8 * step - 1]} for step in (6, 7, 11)
+    ]
+    assert find_passed_over(events) == [PassedOver(6, 7, 40, 55), PassedOver(11, 11, 80, 87)]
 
 
 def test_too_many_skips_end_a_run_and_not_the_look_back() -> None:
