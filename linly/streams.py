@@ -14,7 +14,7 @@ import codecs
 import lzma
 import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from posixpath import splitext
 from types import TracebackType
 from typing import Protocol
 
@@ -25,7 +25,7 @@ from linly.storage.files import open_file
 from linly.storage.retries import PATIENT, Retries
 from linly.storage.urls import Location
 
-CHUNK_BYTES = 1 << 20
+CHUNK_BYTES = 256 << 10
 MAX_LINE_BYTES = 64 << 20
 """Longest line (or JSON array element) that is taken; a longer one is a bad record."""
 
@@ -54,9 +54,9 @@ class Readable(Protocol):
         ...
 
 
-def compression(path: Location) -> str | None:
+def compression(path: Location | str) -> str | None:
     """Give the codec that the file's name stands for: zstd, gzip, bz2, xz; None for plain."""
-    return _CODECS.get(PurePosixPath(str(path)).suffix.lower())
+    return _CODECS.get(splitext(str(path))[1].lower())
 
 
 class BoundedStream:

@@ -13,7 +13,7 @@ from rich.text import Text
 
 from linly.config.corpus import Corpus
 from linly.data.encoding import encode_documents
-from linly.data.shards import list_shards, open_shard
+from linly.data.shards import ShardReader, list_shards
 from linly.data.templates import DocumentMaker
 from linly.data.types import BadRecord, Document, Filtered, RawRecord
 from linly.errors import DataError
@@ -59,10 +59,11 @@ class CorpusView:
             ConfigError: A field cannot be read, or there is no such template.
         """
         shards = list_shards(self.corpus, self.data_root)
+        reader = ShardReader(self.corpus, self.data_root)
         maker = DocumentMaker(self.corpus.name, self.corpus, template)
         num_shown = num_read = 0
         for shard in shards:
-            for raw in open_shard(self.corpus, self.data_root, shard):
+            for raw in reader.read(shard):
                 made = maker.make(shard.path, raw, 0)
                 self._show_record(shard.path, raw, made)
                 num_read += 1

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from linly.config.corpus import Corpus, load_corpora
-from linly.data.shards import list_shards, open_shard
+from linly.data.shards import ShardReader, list_shards
 from linly.data.templates import DocumentMaker
 from linly.data.types import BadRecord, Document
 from linly.errors import ConfigError
@@ -56,8 +56,9 @@ class CorpusTexts:
         """`documents`, each with its shard and record."""
         corpus = self.corpora[name]
         maker = DocumentMaker(name, corpus)
+        reader = ShardReader(corpus, self.data_root)
         for shard in list_shards(corpus, self.data_root):
-            for raw in open_shard(corpus, self.data_root, shard):
+            for raw in reader.read(shard):
                 made = maker.make(shard.path, raw, 0)
                 if isinstance(made, Document):
                     text = "".join(s.text for s in made.segments if s.form != "special")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from linly.config.corpus import Corpus
 from linly.data.encoding import encode_documents
-from linly.data.shards import open_shard
+from linly.data.shards import ShardReader
 from linly.data.templates import DocumentMaker
 from linly.data.types import BadRecord, Document, Shard
 from linly.tokenization.tokenizer import Tokenizer
@@ -93,18 +93,17 @@ def estimate_tokens(
         ConfigError: The corpus file's fields or template cannot be read.
     """
     maker = DocumentMaker(source, corpus, template)
+    reader = ShardReader(corpus, data_root)
     disk_bytes = sum(shard.size_bytes for shard in shards)
     total = _Count()
     if disk_bytes <= EXACT_DISK_BYTES:
         for shard in shards:
-            total.add(_count_shard(maker, corpus, data_root, shard, tokenizer, fraction=1.0), 1.0)
+            total.add(_count_shard(maker, reader, shard, tokenizer, fraction=1.0), 1.0)
         return total.estimate(exact=True)
     sample = _sample(shards)
     scale = disk_bytes / sum(shard.size_bytes for shard in sample)
     for shard in sample:
-        counted = _count_shard(
-            maker, corpus, data_root, shard, tokenizer, fraction=ENCODED_FRACTION
-        )
+        counted = _count_shard(maker, reader, shard, tokenizer, fraction=ENCODED_FRACTION)
         total.add(counted, scale)
     return total.estimate(exact=False)
 
@@ -123,8 +122,7 @@ def _sample(shards: Sequence[Shard]) -> list[Shard]:
 
 def _count_shard(
     maker: DocumentMaker,
-    corpus: Corpus,
-    data_root: Path,
+    reader: ShardReader,
     shard: Shard,
     tokenizer: Tokenizer,
     *,
@@ -136,7 +134,7 @@ def _count_shard(
 
     def documents() -> Iterator[Document]:
         nonlocal read_bytes, taken_bytes
-        for raw in open_shard(corpus, data_root, shard):
+        for raw in reader.read(shard):
             read_bytes += raw.size_bytes
             if fraction < 1 and taken_bytes > max(ENCODED_BYTES, read_bytes * fraction):
                 continue

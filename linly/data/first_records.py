@@ -7,7 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from linly.config.corpus import Corpus
-from linly.data.shards import open_shard
+from linly.data.shards import ShardReader
 from linly.data.templates import DocumentMaker
 from linly.data.types import BadRecord, RawRecord, Shard
 from linly.errors import DataError
@@ -51,6 +51,7 @@ def check_first_records(
 def _records(
     corpus: Corpus, data_root: Path, shards: Sequence[Shard]
 ) -> Iterator[tuple[Shard, RawRecord]]:
+    reader = ShardReader(corpus, data_root)
     for shard in shards:
-        for raw in open_shard(corpus, data_root, shard):
+        for raw in reader.read(shard):
             yield shard, raw

@@ -10,9 +10,8 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from itertools import islice, zip_longest
-from pathlib import PurePosixPath
+from posixpath import splitext
 from typing import Any
 
 import orjson
@@ -85,8 +84,8 @@ def read_csv(shard: ShardFiles) -> Iterator[RawRecord]:
     Raises:
         DamagedShardError: Quoting is broken: the rows after cannot be found.
     """
-    with _open_text(shard) as stream:
-        rows = csv.reader(_text_lines(stream), strict=True)
+    with open_stream(shard.paths[0], shard.retries) as stream:
+        rows = csv.reader(_text_lines(as_utf8(stream, shard.encoding)), strict=True)
         try:
             names = shard.names or tuple(next(rows, ()))
             for record, row in enumerate(rows):
@@ -105,8 +104,9 @@ def read_json(shard: ShardFiles) -> Iterator[RawRecord]:
         DataError: The file is no array.
         DamagedShardError: It is broken somewhere: what follows cannot be found then.
     """
-    with _open_text(shard) as stream:
-        for record, (value, size) in enumerate(array_elements(stream)):
+    with open_stream(shard.paths[0], shard.retries) as stream:
+        elements = array_elements(as_utf8(stream, shard.encoding))
+        for record, (value, size) in enumerate(elements):
             if record < shard.start_record:
                 continue
             if isinstance(value, dict):
@@ -161,25 +161,18 @@ _SUFFIXES = {
 }
 
 
-def format_of(location: Location) -> str | None:
+def format_of(path: Location | str) -> str | None:
     """Give the format that a file's name stands for (`a.jsonl.zst`: "jsonl"), None if none."""
-    path = PurePosixPath(str(location))
-    if compression(location) is not None:
-        path = path.with_suffix("")
-    return _SUFFIXES.get(path.suffix.lower())
-
-
-@contextmanager
-def _open_text(shard: ShardFiles, side: int = 0) -> Iterator[Readable]:
-    """Open a file of a shard; what it gives is UTF-8, whatever the file's encoding."""
-    with open_stream(shard.paths[side], shard.retries) as stream:
-        yield as_utf8(stream, shard.encoding)
+    stem, suffix = splitext(str(path))
+    if compression(path) is not None:
+        suffix = splitext(stem)[1]
+    return _SUFFIXES.get(suffix.lower())
 
 
 def _lines(shard: ShardFiles, start: int, side: int = 0) -> Iterator[tuple[int, int, bytes | None]]:
     """Yield (line number from 0, size in bytes, line) from line `start` on."""
-    with _open_text(shard, side) as stream:
-        numbered = enumerate(iter_lines(stream))
+    with open_stream(shard.paths[side], shard.retries) as stream:
+        numbered = enumerate(iter_lines(as_utf8(stream, shard.encoding)))
         for number, (size, line) in islice(numbered, start, None):
             yield number, size, line
 
@@ -218,8 +211,8 @@ def _undecodable(shard: ShardFiles, error: UnicodeDecodeError) -> str:
 
 def _read_header(shard: ShardFiles) -> tuple[str, ...]:
     path = shard.paths[0]
-    with _open_text(shard) as stream:
-        first = next(iter_lines(stream), None)
+    with open_stream(path, shard.retries) as stream:
+        first = next(iter_lines(as_utf8(stream, shard.encoding)), None)
     if first is None:
         raise DataError(f"{path}: it is empty, but a header line was expected; name the `columns`")
     _, line = first

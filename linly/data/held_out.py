@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from linly.config.corpus import Corpus
-from linly.data.shards import list_held_out_shards, open_shard
+from linly.data.shards import ShardReader, list_held_out_shards
 from linly.data.templates import DocumentMaker
 from linly.data.types import BadRecord, Document, Filtered, Shard
 from linly.errors import DataError
@@ -74,9 +74,10 @@ def held_out_documents(
 def _scan(
     maker: DocumentMaker, corpus: Corpus, data_root: Path, shards: Sequence[Shard]
 ) -> Iterator[Document | BadRecord | Filtered]:
+    reader = ShardReader(corpus, data_root)
     read_bytes = 0
     for shard in shards:
-        for raw in open_shard(corpus, data_root, shard):
+        for raw in reader.read(shard):
             yield maker.make_held_out(shard.path, raw)
             read_bytes += raw.size_bytes
             if read_bytes > MAX_SCAN_BYTES:

@@ -1,6 +1,6 @@
 """A piece of a row back to its text: the record read again from its shard, by the same readers.
 
-    (shard, record, tokens) -> open_shard -> DocumentMaker -> tokens -> the text of these tokens
+    (shard, record, tokens) -> ShardReader -> DocumentMaker -> tokens -> the text of these tokens
 
 The row record keeps where each stretch of a row came from, not what it said. Reading it back goes
 the way the row went, so that what is shown is what was trained on, or an error that says why not.
@@ -16,7 +16,7 @@ import orjson
 
 from linly.config.corpus import Corpus
 from linly.data.encoding import encode_documents
-from linly.data.shards import open_shard
+from linly.data.shards import ShardReader
 from linly.data.templates import DocumentMaker
 from linly.data.types import BadRecord, Document, Filtered, RawRecord, Shard
 from linly.errors import DataError
@@ -128,7 +128,7 @@ def _read_records(
     missing = set(wanted)
     records = {}
     last = None
-    for raw in open_shard(source.corpus, source.data_root, shard, start_record=min(missing)):
+    for raw in ShardReader(source.corpus, source.data_root).read(shard, min(missing)):
         last = raw.record
         if raw.record in missing:
             records[raw.record] = raw

@@ -1,6 +1,6 @@
 """Shards: which files a corpus has, and their records from any position on.
 
-    corpus file + data root -> list_shards -> Shard -> open_shard -> RawRecord
+    corpus file + data root -> list_shards -> Shard -> ShardReader -> RawRecord
 
 A path is below the data root, and so is what links lead to; or it is a URL of an allowed scheme.
 """
@@ -28,7 +28,7 @@ from linly.storage.retries import Retries
 from linly.storage.urls import Location, Url, is_url, url_problem
 from linly.streams import UTF8
 
-__all__ = ["RawRecord", "Shard", "list_held_out_shards", "list_shards", "locate", "open_shard"]
+__all__ = ["RawRecord", "Shard", "ShardReader", "list_held_out_shards", "list_shards", "locate"]
 
 _MAX_SHOWN = 10
 _WITH_OWN_ENCODING = frozenset({"parquet", "arrow"})
@@ -71,39 +71,70 @@ def list_held_out_shards(corpus: Corpus, data_root: Path) -> tuple[Shard, ...]:
     return _list(corpus, corpus.held_out, data_root, _Exclusion((), data_root))
 
 
-def open_shard(
-    corpus: Corpus, data_root: Path, shard: Shard, *, start_record: int = 0
-) -> Iterator[RawRecord]:
-    """Read a shard's records from `start_record` on.
+class ShardReader:
+    """Reads shards of one corpus; what is the same for all of them is worked out once."""
 
-    Where the corpus says `damaged_shards: quarantine`, one bad record stands for all that damage
-    makes unreadable; it depends on the shard's bytes alone, so a resume finds the same. Storage
-    that does not answer is no damage.
+    def __init__(self, corpus: Corpus, data_root: Path) -> None:
+        """Prepare for a corpus's shards below `data_root`.
 
-    Raises:
-        DamagedShardError: The shard is damaged or cut short; names corpus, shard, and the record
-            after which it happened.
-        DataError: The shard is missing, has been changed, cannot be read, or is not of its
-            format; names the same.
-    """
-    reached, next_record = "before its first record", start_record
-    files = _shard_files(corpus, data_root, shard, start_record)
-    try:
-        _check_unchanged(shard, files)
-        for raw in READERS[_format(corpus, shard)](files):
-            reached, next_record = f"after record {raw.record}", raw.record + 1
-            yield raw
-        return
-    except DataError as error:
-        where = f"corpus {corpus.name!r}, shard {shard.path!r}, {reached}"
-        if not isinstance(error, DamagedShardError):
-            raise DataError(f"{where}: {error}") from error
-        if corpus.damaged_shards == "error":
-            raise DamagedShardError(
-                f"{where}: {error}; or go on without the rest of it: `damaged_shards: quarantine`"
-            ) from error
-        reason = f"the rest of the shard is left out, it is damaged: {error}"
-    yield RawRecord(next_record, None, reason, 0, ends_shard=True)
+        Raises:
+            ConfigError: A field of the corpus file cannot be read.
+        """
+        self._corpus = corpus
+        self._root = data_root.resolve()
+        paths = _paths_read(corpus)
+        required = dict.fromkeys(path.column for path in paths if not path.optional)
+        optional = dict.fromkeys(path.column for path in paths if path.column not in required)
+        self._columns, self._optional_columns = tuple(required), tuple(optional)
+        is_moses = isinstance(corpus.paths, Mapping)
+        self._names = tuple(corpus.paths) if is_moses else corpus.columns
+        self._retries = _retries(corpus)
+
+    def read(self, shard: Shard, start_record: int = 0) -> Iterator[RawRecord]:
+        """Read a shard's records from `start_record` on; it is opened with the first.
+
+        Where the corpus says `damaged_shards: quarantine`, one bad record stands for all that
+        damage makes unreadable; it depends on the shard's bytes alone, so a resume finds the
+        same. Storage that does not answer is no damage.
+
+        Raises:
+            DamagedShardError: The shard is damaged or cut short; names corpus, shard, and the
+                record after which it happened.
+            DataError: The shard is missing, has been changed, cannot be read, or is not of its
+                format; names the same.
+            ConfigError: Its path leads out of the data root.
+        """
+        last: RawRecord | None = None
+        files = self._files(shard, start_record)
+        try:
+            _check_unchanged(shard, files)
+            for last in READERS[_format(self._corpus, shard)](files):
+                yield last
+            return
+        except DataError as error:
+            reached = "before its first record" if last is None else f"after record {last.record}"
+            where = f"corpus {self._corpus.name!r}, shard {shard.path!r}, {reached}"
+            if not isinstance(error, DamagedShardError):
+                raise DataError(f"{where}: {error}") from error
+            if self._corpus.damaged_shards == "error":
+                raise DamagedShardError(
+                    f"{where}: {error}; or go on without the rest of it: "
+                    f"`damaged_shards: quarantine`"
+                ) from error
+            reason = f"the rest of the shard is left out, it is damaged: {error}"
+        next_record = start_record if last is None else last.record + 1
+        yield RawRecord(next_record, None, reason, 0, ends_shard=True)
+
+    def _files(self, shard: Shard, start_record: int) -> ShardFiles:
+        return ShardFiles(
+            paths=tuple(locate(self._root, path) for path in shard.path.split("\t")),
+            names=self._names,
+            columns=self._columns,
+            optional_columns=self._optional_columns,
+            start_record=start_record,
+            encoding=self._corpus.encoding,
+            retries=self._retries,
+        )
 
 
 def locate(data_root: Path, path: str) -> Location:
@@ -150,7 +181,7 @@ def _retries(corpus: Corpus) -> Retries:
 def _format(corpus: Corpus, shard: Shard) -> str:
     if isinstance(corpus.paths, Mapping):
         return "moses"
-    found = corpus.format or format_of(Path(shard.path))
+    found = corpus.format or format_of(shard.path)
     if found is None:
         raise DataError(
             f"corpus {corpus.name!r}: the name of {shard.path!r} does not tell its format; set "
@@ -162,23 +193,6 @@ def _format(corpus: Corpus, shard: Shard) -> str:
             f"{shard.path!r} ({found} has its own)"
         )
     return found
-
-
-def _shard_files(corpus: Corpus, data_root: Path, shard: Shard, start_record: int) -> ShardFiles:
-    names = tuple(corpus.paths) if isinstance(corpus.paths, Mapping) else corpus.columns
-    paths = _paths_read(corpus)
-    root = data_root.resolve()
-    required = dict.fromkeys(path.column for path in paths if not path.optional)
-    optional = dict.fromkeys(path.column for path in paths if path.column not in required)
-    return ShardFiles(
-        paths=tuple(locate(root, path) for path in shard.path.split("\t")),
-        names=names,
-        columns=tuple(required),
-        optional_columns=tuple(optional),
-        start_record=start_record,
-        encoding=corpus.encoding,
-        retries=_retries(corpus),
-    )
 
 
 def _paths_read(corpus: Corpus) -> list[FieldPath]:

@@ -14,7 +14,7 @@ from linly.data.documents import BlockEnd, DocumentStream, Place, SourceCursor
 from linly.data.encoding import Encoder
 from linly.data.order import permutation
 from linly.data.packing import Stretch, make_row, pack_best_fit
-from linly.data.shards import open_shard
+from linly.data.shards import ShardReader
 from linly.data.templates import DocumentMaker
 from linly.data.types import BadRecord, EncodedDocument, Row, Shard, ShardList
 from linly.errors import DataError
@@ -209,9 +209,7 @@ def _document_stream(
         seed=spec.seed,
         shards=spec.shards,
         later_lists=spec.later_lists,
-        open_shard=lambda shard, record: open_shard(
-            spec.corpus, spec.data_root, shard, start_record=record
-        ),
+        open_shard=ShardReader(spec.corpus, spec.data_root).read,
         start=cursor.block,
         max_epochs=spec.max_epochs,
         limits=spec.limits,

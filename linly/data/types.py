@@ -43,8 +43,7 @@ class ShardList:
     shards: tuple[Shard, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class RawRecord:
+class RawRecord(NamedTuple):
     """One record of a shard before its template, or why it cannot be parsed.
 
     Attributes:

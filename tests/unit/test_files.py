@@ -28,9 +28,10 @@ def test_a_link_that_leads_out_is_refused_and_one_that_stays_in_is_not(tmp_path:
     (tmp_path / "other").mkdir()
     (root / "in").symlink_to(root / "real")
     (root / "out").symlink_to(tmp_path / "other")
+    (root / "real" / "deep").symlink_to(tmp_path / "other")
     (root / "dangling").symlink_to("../other/missing")
     assert files.inside(root, "in/x") == root / "in" / "x"
-    for name in ("out", "out/x", "dangling"):
+    for name in ("out", "out/x", "real/deep/x", "in/deep", "dangling"):
         with pytest.raises(ConfigError, match="leads out"):
             files.inside(root, name)
 

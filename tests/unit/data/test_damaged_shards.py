@@ -19,7 +19,7 @@ from linly.data.blocks import Block, BlockLimits, BlockReader, BlockStart
 from linly.data.documents import SourceCursor
 from linly.data.encoding import InProcessEncoder
 from linly.data.mixed_row import row_digest
-from linly.data.shards import list_shards, open_shard
+from linly.data.shards import ShardReader, list_shards
 from linly.data.sources import SourcedRow, SourceSpec, SourceStream
 from linly.data.types import BadRecord
 from linly.errors import DamagedShardError, DataError
@@ -129,7 +129,7 @@ def test_a_damaged_shard_is_an_error_that_names_shard_position_and_the_way_out(
     corpus = corpus_of(make_corpus, "error")
     _, shard, _ = list_shards(corpus, tmp_path)
     with pytest.raises(DamagedShardError) as caught:
-        list(open_shard(corpus, tmp_path, shard))
+        list(ShardReader(corpus, tmp_path).read(shard))
     for part in ("corpus 'mine'", f"shard '{name}'", "record", "damaged_shards: quarantine"):
         assert part in str(caught.value)
 
@@ -142,13 +142,13 @@ def test_what_comes_before_damage_is_given_and_one_record_stands_for_the_rest(
     fill(tmp_path, name, content)
     corpus = corpus_of(make_corpus, "quarantine")
     _, shard, _ = list_shards(corpus, tmp_path)
-    *good, end = open_shard(corpus, tmp_path, shard)
+    *good, end = ShardReader(corpus, tmp_path).read(shard)
     assert len(good) in before
     assert [raw.value for raw in good] == RECORDS[: len(good)]
     assert (end.record, end.value, end.ends_shard) == (len(good), None, True)
     assert "the rest of the shard is left out, it is damaged" in (end.error or "")
     for start in {0, len(good) // 2, len(good)}:
-        again = list(open_shard(corpus, tmp_path, shard, start_record=start))
+        again = list(ShardReader(corpus, tmp_path).read(shard, start_record=start))
         assert again == [*good, end][start:]
 
 
@@ -160,7 +160,7 @@ def test_all_but_the_last_line_of_a_shard_that_lost_its_last_byte_is_given(
     fill(tmp_path, "b.jsonl.zst", compressor.compress(LINES * 200)[:-1])
     corpus = corpus_of(make_corpus, "quarantine")
     _, shard, _ = list_shards(corpus, tmp_path)
-    *good, end = open_shard(corpus, tmp_path, shard)
+    *good, end = ShardReader(corpus, tmp_path).read(shard)
     assert end.ends_shard
     assert len(good) >= 0.98 * 200 * NUM_RECORDS
 
@@ -202,9 +202,7 @@ def test_a_block_may_end_at_the_damage(
             source="mine",
             seed=1,
             shards=shards,
-            open_shard=lambda shard, record: open_shard(
-                corpus, tmp_path, shard, start_record=record
-            ),
+            open_shard=ShardReader(corpus, tmp_path).read,
             start=start,
             max_epochs=2,
             limits=BlockLimits(num_records=num_records, interleave=2),
@@ -263,7 +261,7 @@ def test_a_shard_that_is_gone_or_another_is_no_damage(
     _, shard, _ = list_shards(corpus, tmp_path)
     change(tmp_path / "b.jsonl")
     with pytest.raises(DataError, match=message) as caught:
-        list(open_shard(corpus, tmp_path, shard))
+        list(ShardReader(corpus, tmp_path).read(shard))
     assert not isinstance(caught.value, DamagedShardError)
 
 
@@ -275,4 +273,4 @@ def test_a_corpus_whose_columns_are_wrong_is_no_damage(
     corpus = corpus_of(make_corpus, "quarantine", ", fields: {text: none}")
     for shard in list_shards(corpus, tmp_path):
         with pytest.raises(DataError, match=r"no column none|say `format: jsonl`"):
-            list(open_shard(corpus, tmp_path, shard))
+            list(ShardReader(corpus, tmp_path).read(shard))

@@ -10,7 +10,7 @@ import pytest
 from linly.config.corpus import Corpus
 from linly.data import estimate
 from linly.data.estimate import TokenEstimate, estimate_tokens
-from linly.data.shards import list_shards, open_shard
+from linly.data.shards import ShardReader, list_shards
 from linly.tokenization.tokenizer import Tokenizer
 
 MakeCorpus = Callable[..., Corpus]
@@ -36,7 +36,7 @@ def test_a_small_source_is_counted(
     corpus = make_corpus(WIKI)
     tokens = documents = 0
     for shard in list_shards(corpus, real_data):
-        for raw in open_shard(corpus, real_data, shard):
+        for raw in ShardReader(corpus, real_data).read(shard):
             assert raw.value is not None
             tokens += len(tokenizer.encode(raw.value["text"])) + 2
             documents += 1

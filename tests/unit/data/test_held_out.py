@@ -11,7 +11,7 @@ import pytest
 from linly.config.corpus import Corpus
 from linly.data import held_out
 from linly.data.held_out import held_out_documents
-from linly.data.shards import list_shards, open_shard
+from linly.data.shards import ShardReader, list_shards
 from linly.data.templates import DocumentMaker
 from linly.data.types import Document
 from linly.errors import DataError
@@ -30,7 +30,7 @@ def test_by_fraction_they_are_the_records_that_training_leaves_out(
     trained = {
         (shard.path, raw.record)
         for shard in shards
-        for raw in open_shard(corpus, real_data, shard)
+        for raw in ShardReader(corpus, real_data).read(shard)
         if isinstance(maker.make(shard.path, raw, 0), Document)
     }
     held = [(document.shard, document.record) for document in documents]

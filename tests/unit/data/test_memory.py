@@ -25,7 +25,7 @@ from vocabularies import english_model
 
 from linly.config.corpus import load_corpora
 from linly.data.producer import ProducedRows
-from linly.data.shards import list_shards, open_shard
+from linly.data.shards import ShardReader, list_shards
 
 LIMIT_BYTES = 3 << 30
 """Of addresses: Arrow reserves 1 GiB that it does not use, orjson asks for 12 times a line."""
@@ -206,7 +206,7 @@ def test_a_row_group_is_read_in_pieces(server: FileServer, tmp_path: Path) -> No
     )
     corpus = load_corpora([tmp_path])["far"]
     (shard,) = list_shards(corpus, tmp_path)
-    records = open_shard(corpus, tmp_path, shard)
+    records = ShardReader(corpus, tmp_path).read(shard)
     next(records)
     assert server.asked_bytes() < shard.size_bytes / 2
     assert len(list(records)) == 3999

@@ -27,7 +27,7 @@ from linly.config.corpus import Corpus
 from linly.data.encoding import InProcessEncoder
 from linly.data.held_out import held_out_documents
 from linly.data.mixed_row import MixedRow
-from linly.data.shards import list_held_out_shards, list_shards, open_shard
+from linly.data.shards import ShardReader, list_held_out_shards, list_shards
 from linly.data.sources import SourceSpec, SourceStream
 from linly.data.spec import StreamPlan
 from linly.data.state import MixerState
@@ -201,10 +201,10 @@ def test_a_shard_whose_transfer_drops_many_times_gives_exactly_its_records(
     server.faults.drops = sorted(draw.sample(range(1, len(content) - 1), 8))
     server.faults.short = [len(content) // 3]
     server.faults.statuses = [503]
-    assert texts_of(open_shard(corpus, tmp_path, shard)) == TEXTS
+    assert texts_of(ShardReader(corpus, tmp_path).read(shard)) == TEXTS
     assert len(server.faults.drops) < 4, "the drops came where they were read"
     middle = len(TEXTS) // 2
-    found = texts_of(open_shard(corpus, tmp_path, shard, start_record=middle))
+    found = texts_of(ShardReader(corpus, tmp_path).read(shard, start_record=middle))
     assert found == TEXTS[middle:]
 
 
@@ -218,7 +218,7 @@ def test_line_aligned_files_pair_over_a_network(
     (shard,) = list_shards(corpus, tmp_path)
     assert shard.path == f"{server.url}/un/a.en\t{server.url}/un/a.zh"
     assert shard.size_bytes == 16
-    values = [raw.value for raw in open_shard(corpus, tmp_path, shard)]
+    values = [raw.value for raw in ShardReader(corpus, tmp_path).read(shard)]
     assert values == [{"en": "one", "zh": "一"}, {"en": "two", "zh": "二"}]
 
 
@@ -229,7 +229,7 @@ def test_little_of_a_large_shard_is_fetched_before_its_first_record(
     corpus = corpus_of(make_corpus, f"{server.url}/large.jsonl")
     (shard,) = list_shards(corpus, tmp_path)
     assert shard.size_bytes > 64 * BLOCK_BYTES
-    records = open_shard(corpus, tmp_path, shard)
+    records = ShardReader(corpus, tmp_path).read(shard)
     next(records)
     records.close()  # type: ignore[attr-defined]
     assert server.asked_bytes() <= 3 * BLOCK_BYTES
@@ -245,7 +245,7 @@ def test_only_the_columns_asked_for_are_fetched_of_a_parquet_shard(
     corpus = corpus_of(make_corpus, f"{server.url}/a.parquet")
     (shard,) = list_shards(corpus, tmp_path)
     assert shard.size_bytes > 9_000_000
-    assert len(list(open_shard(corpus, tmp_path, shard))) == 100
+    assert len(list(ShardReader(corpus, tmp_path).read(shard))) == 100
     assert server.asked_bytes() < 1_000_000
 
 
@@ -292,7 +292,7 @@ def test_a_shard_that_changed_since_it_was_listed_is_refused(
     (shard,) = list_shards(corpus, tmp_path)
     server.files["/a.jsonl"] = b'{"text": "two"}\n' if gives_etags else b'{"text": "three"}\n'
     with pytest.raises(DataError, match="it has been changed since"):
-        list(open_shard(corpus, tmp_path, shard))
+        list(ShardReader(corpus, tmp_path).read(shard))
 
 
 def test_remote_files_are_left_out_and_held_out_by_name_and_by_hash(
@@ -323,12 +323,13 @@ HUB_PROGRAM = """
 import sys
 from pathlib import Path
 from linly.config.corpus import load_corpora
-from linly.data.shards import list_shards, open_shard
+from linly.data.shards import ShardReader, list_shards
 corpus = load_corpora([Path(sys.argv[1])])["far"]
 for shard in list_shards(corpus, Path("/not/there")):
     print(shard.path, shard.size_bytes, shard.version is not None, flush=True)
     input()
-    print(sum(len(raw.value["text"]) for raw in open_shard(corpus, Path("/not/there"), shard)))
+    records = ShardReader(corpus, Path("/not/there")).read(shard)
+    print(sum(len(raw.value["text"]) for raw in records))
 """
 
 
@@ -381,7 +382,7 @@ def test_a_url_that_is_not_allowed_is_refused_in_a_corpus_file_and_in_a_frozen_l
     corpus = corpus_of(make_corpus, f"{server.url}/a.jsonl")
     (shard,) = list_shards(corpus, tmp_path)
     with pytest.raises(ConfigError, match="found path"):
-        list(open_shard(corpus, tmp_path, replace(shard, path=path)))
+        list(ShardReader(corpus, tmp_path).read(replace(shard, path=path)))
 
 
 def linly(*arguments: str) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from linly.config.corpus import Corpus
 from linly.data.first_records import check_first_records
-from linly.data.shards import list_held_out_shards, list_shards, open_shard
+from linly.data.shards import ShardReader, list_held_out_shards, list_shards
 from linly.data.templates import DocumentMaker
 from linly.data.types import Document, Shard
 from linly.errors import ConfigError, DataError
@@ -80,13 +80,29 @@ def test_a_link_out_of_the_data_root_is_refused(tmp_path: Path, make_corpus: Mak
         list_shards(corpus, root)
 
 
+@pytest.mark.parametrize("replaced", ["in", "in/a.jsonl"])
+def test_a_link_put_in_the_place_of_a_listed_shard_or_its_folder_cannot_lead_out(
+    tmp_path: Path, make_corpus: MakeCorpus, replaced: str
+) -> None:
+    root = tmp_path / "root"
+    fill(root, "in/a.jsonl")
+    corpus = text_corpus(make_corpus, '["in/*.jsonl"]')
+    (first,) = list_shards(corpus, root)
+    reader = ShardReader(corpus, root)
+    assert len(list(reader.read(first))) == 1
+    (root / replaced).rename(tmp_path / "moved")
+    (root / replaced).symlink_to(tmp_path / "moved")
+    with pytest.raises(ConfigError, match="leads out of"):
+        next(reader.read(first))
+
+
 @pytest.mark.parametrize("path", ["../secret.jsonl", "/etc/passwd", "a\x00b.jsonl"])
 def test_a_frozen_shard_list_cannot_lead_out_either(
     tmp_path: Path, make_corpus: MakeCorpus, path: str
 ) -> None:
     corpus = text_corpus(make_corpus, '["*.jsonl"]')
     with pytest.raises(ConfigError, match="inside"):
-        next(open_shard(corpus, tmp_path, Shard(path, 1)))
+        next(ShardReader(corpus, tmp_path).read(Shard(path, 1)))
 
 
 def test_line_aligned_files_pair_by_what_their_wildcards_match(
@@ -111,18 +127,18 @@ def test_the_encoding_reaches_the_reader_and_columnar_files_refuse_one(
     (tmp_path / "a.parquet").write_bytes(b"not opened")
     corpus = text_corpus(make_corpus, '["a.*"]', ", encoding: gb18030")
     columnar, lines = list_shards(corpus, tmp_path)
-    assert [raw.value for raw in open_shard(corpus, tmp_path, lines)] == [{"text": "汉字"}]
+    assert [raw.value for raw in ShardReader(corpus, tmp_path).read(lines)] == [{"text": "汉字"}]
     with pytest.raises(ConfigError, match=r"'a.parquet' \(parquet has its own\)"):
-        list(open_shard(corpus, tmp_path, columnar))
+        list(ShardReader(corpus, tmp_path).read(columnar))
 
 
 def test_a_name_that_tells_no_format_asks_for_one(tmp_path: Path, make_corpus: MakeCorpus) -> None:
     fill(tmp_path, "wiki_00")
     corpus = text_corpus(make_corpus, '["wiki_*"]')
     with pytest.raises(DataError, match="set `format` to one of jsonl, json"):
-        next(open_shard(corpus, tmp_path, list_shards(corpus, tmp_path)[0]))
+        next(ShardReader(corpus, tmp_path).read(list_shards(corpus, tmp_path)[0]))
     corpus = text_corpus(make_corpus, '["wiki_*"]', ", format: jsonl")
-    (raw,) = open_shard(corpus, tmp_path, list_shards(corpus, tmp_path)[0])
+    (raw,) = ShardReader(corpus, tmp_path).read(list_shards(corpus, tmp_path)[0])
     assert raw.value == {"text": "wiki_00"}
 
 
@@ -197,12 +213,13 @@ def test_every_record_of_real_shards_becomes_a_document(
     shards = list_shards(corpus, real_data)
     check_first_records("source", corpus, real_data, shards)
     maker = DocumentMaker("source", corpus)
+    reader = ShardReader(corpus, real_data)
     counts: Counter[type] = Counter()
     for shard in shards:
-        records = list(open_shard(corpus, real_data, shard))
+        records = list(reader.read(shard))
         counts.update(type(maker.make(shard.path, raw, 0)) for raw in records)
         middle = len(records) // 2
-        assert list(open_shard(corpus, real_data, shard, start_record=middle)) == records[middle:]
+        assert list(reader.read(shard, start_record=middle)) == records[middle:]
     assert counts == {Document: DOCUMENTS[name]}
 
 
@@ -219,7 +236,7 @@ def test_a_real_shard_minus_one_byte_is_an_error_that_names_it(
         file.truncate(whole.size_bytes - 1)
     (shard,) = list_shards(corpus, tmp_path)
     with pytest.raises(DataError) as caught:
-        list(open_shard(corpus, tmp_path, shard))
+        list(ShardReader(corpus, tmp_path).read(shard))
     for part in ("corpus 'sample'", repr(whole.path), "record", "cut short"):
         assert part in str(caught.value)
 

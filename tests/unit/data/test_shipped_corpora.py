@@ -20,7 +20,7 @@ import pytest
 import zstandard
 
 from linly.config.corpus import load_corpora
-from linly.data.shards import list_shards, open_shard
+from linly.data.shards import ShardReader, list_shards
 from linly.data.templates import (
     ALPACA_INPUT_PREAMBLE,
     ALPACA_PREAMBLE,
@@ -342,7 +342,7 @@ def test_the_documents_of_a_dataset(tmp_path: Path, name: str) -> None:
     corpus = CORPORA[name]
     (shard,) = list_shards(corpus, tmp_path)
     maker = DocumentMaker(name, corpus)
-    made = [maker.make(shard.path, raw, 0) for raw in open_shard(corpus, tmp_path, shard)]
+    made = [maker.make(shard.path, raw, 0) for raw in ShardReader(corpus, tmp_path).read(shard)]
     assert [shown(document) for document in made] == CASES[name].made
 
 

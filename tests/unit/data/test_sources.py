@@ -19,7 +19,7 @@ from linly.data.documents import SourceCursor
 from linly.data.encoding import InProcessEncoder
 from linly.data.mixed_row import row_digest
 from linly.data.pool import EncodingPool
-from linly.data.shards import list_shards, open_shard
+from linly.data.shards import ShardReader, list_shards
 from linly.data.sources import SourcedRow, SourceSpec, SourceStream
 from linly.data.templates import DocumentMaker
 from linly.data.types import BadRecord, Document, ShardList
@@ -59,7 +59,7 @@ def documents_of(spec: SourceSpec, epoch: int) -> dict[tuple[str, int], Document
     made = [
         maker.make(shard.path, raw, epoch)
         for shard in spec.shards
-        for raw in open_shard(spec.corpus, spec.data_root, shard)
+        for raw in ShardReader(spec.corpus, spec.data_root).read(shard)
     ]
     return {(d.shard, d.record): d for d in made if isinstance(d, Document)}
 
