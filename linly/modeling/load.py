@@ -16,6 +16,7 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 from linly.errors import ConfigError
 from linly.files import inside, read_limited, sha256_file
+from linly.modeling.accelerator import choose_accelerator
 from linly.tokenization.export import TokenizerExport, export_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 
@@ -224,6 +225,7 @@ def save_weights(model: Model, directory: Path, *, shard_size: str = SHARD_SIZE)
         directory: Where to.
         shard_size: A larger model is cut into files of this size and an index, such as "5GB".
     """
+    choose_accelerator()
     model.save_pretrained(directory, max_shard_size=shard_size)
     mode = stat.S_IMODE((directory / "config.json").stat().st_mode)
     for file in directory.glob("*.safetensors"):

@@ -22,6 +22,7 @@ import torch
 import torch.distributed
 
 from linly.errors import ConfigError, LinlyError, TrainingError
+from linly.modeling.accelerator import choose_accelerator
 from linly.training.watchdog import MARGIN, Watchdog
 
 COLLECTIVE_TIMEOUT_S = 1800.0
@@ -143,8 +144,7 @@ def start_processes(timeout_s: float = COLLECTIVE_TIMEOUT_S) -> Processes:
         ConfigError: The environment names a rank but not all that belongs to it.
     """
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
-    if not torch.cuda.is_available():
-        os.environ.setdefault("DS_ACCELERATOR", "cpu")  # else DeepSpeed warns that it found none
+    choose_accelerator()
     _complete_environment()
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     device = torch.device("cpu")

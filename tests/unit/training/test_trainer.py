@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -324,6 +326,27 @@ def test_an_export_gives_the_checkpoints_logits_in_plain_transformers(
     assert "| chinese |" in (tmp_path / "out" / "README.md").read_text()
     with pytest.raises(ConfigError, match="not an empty folder"):
         export_run(whole, steps=[14], output=tmp_path / "out", dtype="bf16")
+
+
+def test_a_command_prints_what_it_found_and_nothing_else(
+    whole: Path, world: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In processes of their own: DeepSpeed writes to stdout where it is loaded first."""
+    monkeypatch.setenv("DS_ACCELERATOR", "")
+    monkeypatch.delenv("DS_ACCELERATOR")
+    recipe, model = str(world / "recipe.yaml"), str(tmp_path / "exported")
+    words = (("export", str(whole), "--output", model), ("check", recipe, "run=runs/next"))
+    exported, checked = (
+        subprocess.run(
+            [sys.executable, "-m", "linly.cli.main", *command],
+            stdout=subprocess.PIPE,
+            text=True,
+            check=True,
+        ).stdout.splitlines()
+        for command in words
+    )
+    assert [line.split(",")[0] for line in exported] == [f"{model}: step 16"]
+    assert {line[:5] for line in checked} == {"ok   ", "note "}
 
 
 def test_generation_from_a_run_and_from_its_export_agree(whole: Path, tmp_path: Path) -> None:
