@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from types import TracebackType
 from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
@@ -45,19 +44,6 @@ class TensorBoardLog:
     def close(self) -> None:
         """Write what is left and close."""
         self._writer.close()
-
-    def __enter__(self) -> TensorBoardLog:
-        """Nothing more to do: the log is open."""
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        """Close, also when training failed: the last steps are the ones wanted then."""
-        self.close()
 
 
 def _layout(tags: Iterable[str]) -> dict[str, dict[str, list[Any]]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +49,7 @@ def run(tmp_path: Path) -> Iterator[RunFolder]:
 
 
 def test_scalars_are_those_of_the_step(run: RunFolder) -> None:
-    with TensorBoardLog(run, resumed_step=0) as log:
+    with closing(TensorBoardLog(run, resumed_step=0)) as log:
         held_out = {"wiki": {"bits_per_byte": 1.5, "loss": 3.0}}
         log.add(evaluation_scalars({"tokens_seen": 0, "sources": held_out}), step=0)
         log.add(step_scalars(metrics(1)), step=1)
@@ -65,7 +66,7 @@ def test_scalars_are_those_of_the_step(run: RunFolder) -> None:
 
 
 def test_a_value_that_is_not_there_has_no_point(run: RunFolder) -> None:
-    with TensorBoardLog(run, resumed_step=0) as log:
+    with closing(TensorBoardLog(run, resumed_step=0)) as log:
         log.add(step_scalars(metrics(1, loss=None)), step=1)
         log.add(step_scalars(metrics(2)), step=2)
     assert points(run, "loss") == [(2, 2.0)]
@@ -74,17 +75,17 @@ def test_a_value_that_is_not_there_has_no_point(run: RunFolder) -> None:
 
 
 def test_after_a_resume_no_step_is_there_twice(run: RunFolder) -> None:
-    with TensorBoardLog(run, resumed_step=0) as log:
+    with closing(TensorBoardLog(run, resumed_step=0)) as log:
         for step in range(1, 9):
             log.add(step_scalars(metrics(step, loss=1.0)), step=step)
-    with TensorBoardLog(run, resumed_step=5) as log:
+    with closing(TensorBoardLog(run, resumed_step=5)) as log:
         for step in range(6, 11):
             log.add(step_scalars(metrics(step, loss=3.0)), step=step)
     assert points(run, "loss") == [(s, 1.0 if s <= 5 else 3.0) for s in range(1, 11)]
 
 
 def test_the_layout_sets_target_against_realized(run: RunFolder) -> None:
-    with TensorBoardLog(run, resumed_step=0) as log:
+    with closing(TensorBoardLog(run, resumed_step=0)) as log:
         log.add(step_scalars(metrics(1)), step=1)
     accumulator = EventAccumulator(str(run.path / "tensorboard"))
     accumulator.Reload()
