@@ -13,6 +13,7 @@ from linly.monitor.figures import (
     Chart,
     display_name,
     edges,
+    evaluated_line,
     new_figure,
     plain,
     scatter,
@@ -121,16 +122,8 @@ def _use_of_new_pieces(history: History) -> Chart | None:
         ("new pieces seen at least once", [p.num_seen / p.num_pieces for _, p in used], "dash"),
     ):
         figure.add_trace(
-            scatter(
-                x=tokens,
-                y=values,
-                name=name,
-                mode="lines+markers",
-                line={"width": 2, "dash": dash},
-                marker={"size": 5},
-                hovertemplate="%{y:.2%}",
-                cliponaxis=False,
-                meta=STRONG,
+            evaluated_line(
+                tokens, values, name=name, line={"dash": dash}, hover="%{y:.2%}", meta=STRONG
             )
         )
     figure.update_yaxes(rangemode="tozero")
@@ -152,16 +145,8 @@ def _norms(history: History) -> Chart | None:
         ("all others", [pieces.norm_of_others for _, pieces in found], MUTED, "dash"),
     ):
         figure.add_trace(
-            scatter(
-                x=tokens,
-                y=values,
-                name=name,
-                mode="lines+markers",
-                line={"width": 2, "dash": dash},
-                marker={"size": 5},
-                hovertemplate="%{y:.3~f}",
-                cliponaxis=False,
-                meta=meta,
+            evaluated_line(
+                tokens, values, name=name, line={"dash": dash}, hover="%{y:.3~f}", meta=meta
             )
         )
     figure.update_yaxes(rangemode="tozero")

@@ -11,6 +11,7 @@ from linly.monitor.figures import (
     Chart,
     Trace,
     display_name,
+    evaluated_line,
     height_of_lines,
     new_figure,
     plain,
@@ -44,15 +45,12 @@ def _languages(history: History) -> Chart:
     for index, language in enumerate(sorted(history.evaluations[0].by_language)):
         values = [evaluation.by_language.get(language) for evaluation in history.evaluations]
         figure.add_trace(
-            scatter(
-                x=tokens,
-                y=values,
-                name=display_name(language_name(language)),
-                mode="lines+markers",
-                line={"width": 2.2, "dash": _DASHES[index % len(_DASHES)]},
-                marker={"size": 6},
-                hovertemplate="%{y:.3f}",
-                cliponaxis=False,
+            evaluated_line(
+                tokens,
+                values,
+                name=language_name(language),
+                line={"dash": _DASHES[index % len(_DASHES)]},
+                hover="%{y:.3f}",
                 meta=STRONG,
             )
         )
@@ -71,18 +69,12 @@ def _changes(history: History) -> Chart:
         evaluations = [e for e in history.evaluations if name in e.sources]
         start = before[name].bits_per_byte
         figure.add_trace(
-            scatter(
-                x=[evaluation.tokens_seen for evaluation in evaluations],
-                y=[
-                    e.sources[name].bits_per_byte / start - 1 if start else None
-                    for e in evaluations
-                ],
-                name=display_name(name),
-                mode="lines+markers",
-                line={"width": 1.8, "color": colors.get(name)},
-                marker={"size": 5},
-                hovertemplate="%{y:+.1%}",
-                cliponaxis=False,
+            evaluated_line(
+                [evaluation.tokens_seen for evaluation in evaluations],
+                [e.sources[name].bits_per_byte / start - 1 if start else None for e in evaluations],
+                name=name,
+                line={"color": colors.get(name)},
+                hover="%{y:+.1%}",
                 meta=source_meta(history, name),
             )
         )
@@ -103,16 +95,8 @@ def _together(history: History) -> Chart | None:
         ("at the current shares", current, MUTED, "dash"),
     ):
         figure.add_trace(
-            scatter(
-                x=tokens,
-                y=values,
-                name=name,
-                mode="lines+markers",
-                line={"width": 2.2, "dash": dash},
-                marker={"size": 6},
-                hovertemplate="%{y:.3f}",
-                cliponaxis=False,
-                meta=meta,
+            evaluated_line(
+                tokens, values, name=name, line={"dash": dash}, hover="%{y:.3f}", meta=meta
             )
         )
     note = (

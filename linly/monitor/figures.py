@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import html
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -35,6 +36,38 @@ def scatter(**values: Any) -> Trace:
 def bar(**values: Any) -> Trace:
     """Bars, by plotly's names."""
     return {"type": "bar", **values}
+
+
+def evaluated_line(
+    x: Sequence[float],
+    y: Sequence[float | None],
+    *,
+    name: str,
+    line: dict[str, Any],
+    hover: str,
+    meta: dict[str, Any],
+) -> Trace:
+    """A line through the values of evaluations, each of them marked: they are few.
+
+    Args:
+        x: Tokens seen.
+        y: A value an evaluation; None or NaN leaves a gap.
+        name: As the legend shows it.
+        line: Its colour, dash or width, by plotly's names.
+        hover: Template of what is shown at a value.
+        meta: Whose ink it takes.
+    """
+    return scatter(
+        x=x,
+        y=y,
+        name=display_name(name),
+        mode="lines+markers",
+        line={"width": 2, **line},
+        marker={"size": 5},
+        hovertemplate=hover,
+        cliponaxis=False,
+        meta=meta,
+    )
 
 
 class Figure:

@@ -12,6 +12,7 @@ from linly.monitor.figures import (
     Chart,
     display_name,
     edges,
+    evaluated_line,
     means,
     new_figure,
     plain,
@@ -133,15 +134,12 @@ def _languages(runs: Sequence[NamedRun]) -> Chart | None:
         for dash, language in zip(DASHES, found, strict=False):
             evaluations = [e for e in run.history.evaluations if language in e.by_language]
             figure.add_trace(
-                scatter(
-                    x=[evaluation.tokens_seen for evaluation in evaluations],
-                    y=[evaluation.by_language[language] for evaluation in evaluations],
-                    name=display_name(f"{run.name}, {language_name(language)}"),
-                    mode="lines+markers",
-                    line={"width": 2, "color": color, "dash": dash},
-                    marker={"size": 5},
-                    hovertemplate="%{y:.3f}",
-                    cliponaxis=False,
+                evaluated_line(
+                    [evaluation.tokens_seen for evaluation in evaluations],
+                    [evaluation.by_language[language] for evaluation in evaluations],
+                    name=f"{run.name}, {language_name(language)}",
+                    line={"color": color, "dash": dash},
+                    hover="%{y:.3f}",
                     meta={"source": index},
                 )
             )
