@@ -212,7 +212,7 @@ def _size_bytes(value: object) -> int:
     Sizes end blocks, so one that depended on where reading began would break resuming.
     """
     if isinstance(value, str):
-        return len(value.encode("utf-8", "surrogatepass"))
+        return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
     if isinstance(value, Mapping):
         return sum(map(_size_bytes, value.values()))
     if isinstance(value, list):
