@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from linly.errors import ConfigError, LinlyError
+from linly.errors import ConfigError, DataError, LinlyError
 
 if TYPE_CHECKING:
     from linly.config.recipe import Recipe
@@ -27,6 +27,13 @@ class Finding:
 
     kind: Literal["ok", "bad", "note"]
     what: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """What a look found that is worth knowing, and keeps no run from starting."""
+
     text: str
 
 
@@ -90,12 +97,15 @@ def _findings(recipe: Recipe, world_size: int | None, gpu_gib: float | None) -> 
         yield _tried("disk", partial(_disk, recipe, parameters))
 
 
-def _tried(what: str, look: Callable[[], str]) -> Finding:
+def _tried(what: str, look: Callable[[], str | Note]) -> Finding:
     """What a look found; an error meant for users is a finding."""
     try:
-        return Finding("ok", what, look())
+        found = look()
     except LinlyError as error:
         return Finding("bad", what, str(error))
+    if isinstance(found, Note):
+        return Finding("note", what, found.text)
+    return Finding("ok", what, found)
 
 
 def _devices() -> list[int]:
@@ -120,7 +130,7 @@ def _world_size(recipe: Recipe, world_size: int) -> str:
     )
 
 
-def _source(recipe: Recipe, source: str) -> str:
+def _source(recipe: Recipe, source: str) -> str | Note:
     from linly.data.first_records import check_first_records
     from linly.data.shards import list_shards
     from linly.monitor.summary import size
@@ -128,9 +138,17 @@ def _source(recipe: Recipe, source: str) -> str:
     share = recipe.curriculum.sources[source][1]
     corpus = recipe.corpora[share.corpus]
     shards = list_shards(corpus, recipe.data_root)
+    empty = [shard.path for shard in shards if not shard.size_bytes]
+    listed = f"{len(empty):,} of {len(shards):,} shards are empty: {', '.join(map(repr, empty))}"
+    if empty and corpus.damaged_shards == "error":
+        raise DataError(
+            f"{listed}; the run would stop at each: make them again, leave them out with "
+            f"`exclude`, or go on without damaged ones: `damaged_shards: quarantine`"
+        )
     check_first_records(source, corpus, recipe.data_root, shards, template=share.template)
     whole = size(sum(shard.size_bytes for shard in shards))
-    return f"{len(shards):,} shards, {whole}; the first records make documents"
+    text = f"{len(shards):,} shards, {whole}; the first records make documents"
+    return Note(f"{text}; {listed}, and go to quarantine") if empty else text
 
 
 def _deepspeed(recipe: Recipe, world_size: int, has_gpu: bool) -> str:

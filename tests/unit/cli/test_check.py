@@ -54,6 +54,25 @@ def test_everything_wrong_is_named_at_once(
     assert "4 of 6 checks found something wrong" in err
 
 
+def test_every_empty_shard_is_named(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also those that come after the first records: a run stops at each, or leaves it out."""
+    for name in ("0", "1"):
+        (tmp_path / f"{name}.jsonl").write_text('{"text": "the cat"}\n')
+    for name in ("2.jsonl", "3.jsonl.zst"):
+        (tmp_path / name).touch()
+    paths = ("corpora.english.paths=['*.jsonl*']", f"data_root={tmp_path}")
+    code, out, _ = checked(capsys, str(recipe), *paths)
+    assert code == 1
+    listed = "2 of 4 shards are empty: '2.jsonl', '3.jsonl.zst'"
+    assert f"BAD  source english: {listed}; the run would stop at each" in out
+    _, out, _ = checked(capsys, str(recipe), *paths, "corpora.english.damaged_shards=quarantine")
+    (line,) = (line for line in out.splitlines() if " source english: " in line)
+    assert line.startswith("note source english: 4 shards, ")
+    assert line.endswith(f"; {listed}, and go to quarantine")
+
+
 def test_the_limit_of_zero_2_is_told_apart_from_too_few_gpus(
     recipe: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
