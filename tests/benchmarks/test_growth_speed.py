@@ -53,8 +53,8 @@ def test_from_1_to_12_sources(texts: list[str], tokenizer_path: Path, tmp_path: 
         for number, name in enumerate(names):
             write_shards(folder / "data" / name, texts[number::num_sources], 48 // num_sources)
             write_corpus(folder / "corpora", name, f"{name}/*.jsonl.zst")
-        plans[num_sources] = plan(folder, names, tokenizer_path)
-    compare("sources", plans, tokenizer_path)
+        plans[num_sources] = plan(folder, names, tokenizer_path, NUM_ROWS)
+    compare("sources", plans, tokenizer_path, NUM_ROWS, rounds=5)
 
 
 def test_from_10_to_10_000_shards(texts: list[str], tokenizer_path: Path, tmp_path: Path) -> None:
@@ -63,34 +63,42 @@ def test_from_10_to_10_000_shards(texts: list[str], tokenizer_path: Path, tmp_pa
         folder = tmp_path / str(num_shards)
         write_shards(folder / "data" / "texts", texts * REPEATS, num_shards)
         write_corpus(folder / "corpora", "texts", "texts/*.jsonl.zst")
-        plans[num_shards] = plan(folder, ["texts"], tokenizer_path)
-    compare("shards", plans, tokenizer_path)
+        plans[num_shards] = plan(folder, ["texts"], tokenizer_path, NUM_ROWS * REPEATS)
+    # All of it, or each would read another part of the text, faster or slower to encode.
+    compare("shards", plans, tokenizer_path, NUM_ROWS * REPEATS, rounds=3)
 
 
-def plan(folder: Path, names: list[str], tokenizer_path: Path) -> StreamPlan:
+def plan(folder: Path, names: list[str], tokenizer_path: Path, num_rows: int) -> StreamPlan:
     recipe = write_recipe(
         folder,
         {name: 100 / len(names) for name in names},
-        num_rows=NUM_ROWS,
+        num_rows=num_rows,
         data_root=folder / "data",
         corpora=folder / "corpora",
     )
     return plan_of(recipe, tokenizer_path)
 
 
-def compare(what: str, plans: dict[int, StreamPlan], tokenizer_path: Path) -> None:
+def compare(
+    what: str,
+    plans: dict[int, StreamPlan],
+    tokenizer_path: Path,
+    num_rows: int,
+    *,
+    rounds: int,
+) -> None:
     """Print the speed of each beside that of the first, all words known."""
     tokenizer = SentencePieceTokenizer.load(tokenizer_path)
     for each in plans.values():
-        make_rows(each, tokenizer, NUM_ROWS)
+        make_rows(each, tokenizer, num_rows)
 
     def tokens_per_s(each: StreamPlan) -> float:
-        seconds = cpu_seconds(lambda: make_rows(each, tokenizer, NUM_ROWS))
-        return NUM_ROWS * SEQUENCE_LENGTH / seconds
+        seconds = cpu_seconds(lambda: make_rows(each, tokenizer, num_rows))
+        return num_rows * SEQUENCE_LENGTH / seconds
 
     found: dict[str, Measured] = side_by_side(
         {str(number): (lambda each=each: tokens_per_s(each)) for number, each in plans.items()},
-        rounds=5,
+        rounds=rounds,
     )
     first, *others = plans
     print()
