@@ -43,7 +43,17 @@ UTF8 = "utf-8"
 _CODECS = {".zst": "zstd", ".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
 _PIECE_BYTES = 4 << 10
 _UTF8_BOM = b"\xef\xbb\xbf"
-_ESCAPED = re.compile("[\udc80-\udcff]")
+_SURROGATES = re.compile("[\ud800-\udfff]")
+_NOT_TEXT = "\udcff"
+"""Becomes the byte 0xFF."""
+
+
+def _mark(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return _NOT_TEXT, error.end
+
+
+codecs.register_error("linly.mark", _mark)
 
 
 class Readable(Protocol):
@@ -258,9 +268,9 @@ class Utf8Stream:
     """
 
     def __init__(self, stream: Readable, encoding: str) -> None:
-        """Read `stream`, which is in `encoding`."""
+        """Read `stream`, which is in `encoding`; see `linly.config.encodings`."""
         self._stream = stream
-        self._decoder = codecs.getincrementaldecoder(encoding)(errors="surrogateescape")
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors="linly.mark")
 
     def read(self, size: int, /) -> bytes:
         """Give the UTF-8 of about `size` bytes of the stream, b"" at the end."""
@@ -274,7 +284,7 @@ def _as_utf8(text: str) -> bytes:
     try:
         return text.encode(UTF8)
     except UnicodeEncodeError:
-        return _ESCAPED.sub("\udcff", text).encode(UTF8, "surrogateescape")
+        return _SURROGATES.sub(_NOT_TEXT, text).encode(UTF8, "surrogateescape")
 
 
 def as_utf8(stream: Readable, encoding: str) -> Readable:

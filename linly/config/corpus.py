@@ -11,6 +11,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, PlainValidator, Strict, model_validator
 
 from linly.config.chat import CHAT_TEMPLATES, ChatFormat, read_chat_format
+from linly.config.encodings import text_encoding
 from linly.config.model import Model, check_name, describe, found, problem, suggestion, validate
 from linly.config.quantities import (
     Count,
@@ -26,7 +27,6 @@ from linly.storage.urls import URL_FORM, is_url, url_problem
 
 Kind = Literal["text", "parallel", "instruction", "conversation"]
 Format = Literal["jsonl", "json", "parquet", "tsv", "csv", "txt", "arrow", "tmx"]
-Encoding = Literal["utf-8", "gb18030"]
 Packing = Literal["chunk", "best-fit"]
 Scalar = (
     Annotated[bool, Strict()]
@@ -72,7 +72,14 @@ def check_pattern(pattern: str) -> str:
     return pattern
 
 
+def _check_encoding(name: str) -> str:
+    if (known := text_encoding(name)) is None:
+        raise problem(found(name, "an encoding of text, such as utf-8, gb18030, big5 or utf-16"))
+    return known
+
+
 Pattern = Annotated[Text, AfterValidator(check_pattern)]
+Encoding = Annotated[Text, AfterValidator(_check_encoding)]
 
 
 def _parse_patterns(value: Any) -> tuple[str, ...] | dict[str, str]:
@@ -153,7 +160,8 @@ class Corpus(Model):
         language: Of its text; of parallel text both, joined: `en-zh`.
         kind: What a record is.
         format: Of the shards; None takes it from the suffix before a compression suffix.
-        encoding: Of formats that are text; gb18030 reads GBK and GB2312 as well.
+        encoding: Of formats that are text: any that Python knows; gb18030 reads GBK and GB2312 as
+            well. A TMX file may declare its own.
         paths: Patterns below the data root, or URLs (s3, hf, https); line-aligned files: one
             pattern a language.
         exclude: Patterns of shards to leave out.

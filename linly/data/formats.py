@@ -125,7 +125,7 @@ def read_moses(shard: ShardFiles) -> Iterator[RawRecord]:
     counts = []
     for path in shard.paths:
         with open_stream(path, shard.retries) as stream:
-            counts.append(count_lines(stream))
+            counts.append(count_lines(as_utf8(stream, shard.encoding)))
     if len(set(counts)) > 1:
         found = ", ".join(f"{p} has {n:,}" for p, n in zip(shard.paths, counts, strict=True))
         raise DataError(f"the files are not line-aligned: {found} lines; align them again")

@@ -2,21 +2,29 @@
 
 Expat reads them with nothing that could reach out or blow up: an entity declared in the file is
 an error, a document type's address is never opened, and a unit has a size limit. Text inside
-`bpt, ept, it, ph, ut` is another program's code and left out; `hi` only marks its text.
+`bpt, ept, it, ph, ut` is another program's code and left out; `hi` only marks its text. The
+encoding is the corpus file's, else the one that the file declares.
 """
 
 from __future__ import annotations
 
+import codecs
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
+from linly.config.encodings import text_encoding
 from linly.data.shard_files import ShardFiles
 from linly.data.types import RawRecord
 from linly.errors import DamagedShardError, DataError
 from linly.streams import CHUNK_BYTES, MAX_LINE_BYTES, UTF8, as_utf8, open_stream
 
 _CODE = frozenset({"bpt", "ept", "it", "ph", "ut"})
+_DECLARED = re.compile(rb"""\s*<\?xml\s[^>]*?\sencoding\s*=\s*["']([^"'>]+)["']""")
+_HEAD_BYTES = 512
+_PART_OF = {"gb2312": "gb18030", "gbk": "gb18030"}
+"""Encodings whose files often hold characters of the larger one (codec -> codec)."""
 
 
 def read_tmx(shard: ShardFiles) -> Iterator[RawRecord]:
@@ -26,13 +34,14 @@ def read_tmx(shard: ShardFiles) -> Iterator[RawRecord]:
     begins with it (`zh`: `zh-CN`). With no language asked for, all are given.
 
     Raises:
-        DamagedShardError: The file is cut short or no XML.
-        DataError: It is no TMX, or declares entities.
+        DamagedShardError: The file is cut short or no XML, or a unit begins within another.
+        DataError: It is no TMX, declares entities, or declares an encoding that is not known.
     """
     path = shard.paths[0]
-    units = _Units(shard)
+    encoding = shard.encoding if shard.encoding != UTF8 else _declared_encoding(shard)
+    units = _Units(shard, encoding)
     with open_stream(path, shard.retries) as stream:
-        text = as_utf8(stream, shard.encoding)
+        text = as_utf8(stream, encoding or UTF8)
         try:
             while chunk := text.read(CHUNK_BYTES):
                 units.parser.Parse(chunk, False)
@@ -44,6 +53,30 @@ def read_tmx(shard: ShardFiles) -> Iterator[RawRecord]:
     yield from units.take()
     if not units.is_tmx:
         raise DataError(f"{path}: its root element is not <tmx>: not a translation memory")
+
+
+def _declared_encoding(shard: ShardFiles) -> str | None:
+    """The encoding that the XML declaration names; None: a byte order mark tells, or it is UTF-8.
+
+    Expat itself knows hardly any, and none of several bytes a character but Unicode's.
+    """
+    head = b""
+    with open_stream(shard.paths[0], shard.retries) as stream:
+        while len(head) < _HEAD_BYTES and (piece := stream.read(_HEAD_BYTES - len(head))):
+            head += piece
+    declared = _DECLARED.match(head.removeprefix(codecs.BOM_UTF8))
+    if declared is None:
+        return None
+    name = declared.group(1).decode("latin-1")
+    codec = text_encoding(name)
+    if codec is None:
+        raise DataError(
+            f"{shard.paths[0]}: declares the encoding {name!r}, which is not known; set "
+            f"`encoding` in the corpus file"
+        )
+    if codec.startswith(("utf-16", "utf-32")):
+        return UTF8  # it would not read as ASCII: the file was converted, its declaration not
+    return _PART_OF.get(codec, codec)
 
 
 @dataclass(slots=True)
@@ -67,10 +100,9 @@ class _Units:
         is_tmx: The root element was.
     """
 
-    def __init__(self, shard: ShardFiles) -> None:
-        # None: the XML declaration or a byte order mark names the encoding.
-        encoding = UTF8 if shard.encoding != UTF8 else None
-        self.parser = expat.ParserCreate(encoding)
+    def __init__(self, shard: ShardFiles, encoding: str | None) -> None:
+        # Text of a known encoding comes as UTF-8, whatever its XML declares.
+        self.parser = expat.ParserCreate(None if encoding is None else UTF8)
         self.parser.buffer_text = True
         self.parser.StartElementHandler = self._start
         self.parser.EndElementHandler = self._end
@@ -98,13 +130,20 @@ class _Units:
         """Refuse a tag so long that the parser would hold it all."""
         self._fed_bytes += fed_bytes
         if self._fed_bytes - self.parser.CurrentByteIndex > MAX_LINE_BYTES + CHUNK_BYTES:
-            raise DataError(f"a tag is longer than {MAX_LINE_BYTES:,} bytes")
+            raise DataError(
+                f"{self._shard.paths[0]}: a tag is longer than {MAX_LINE_BYTES:,} bytes"
+            )
 
     def _start(self, name: str, attributes: Mapping[str, str]) -> None:
         if self._depth == 0:
             self.is_tmx = name == "tmx"
         self._depth += 1
         if name == "tu":
+            if self._unit is not None:
+                raise DamagedShardError(
+                    f"{self._shard.paths[0]}: line {self.parser.CurrentLineNumber}: a <tu> begins "
+                    f"within another"
+                )
             self._unit = _Unit()
         elif name == "tuv":
             self._language = attributes.get("xml:lang") or attributes.get("lang") or ""

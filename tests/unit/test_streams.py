@@ -219,6 +219,29 @@ def test_bytes_that_are_not_of_the_encoding_spoil_their_own_line_only() -> None:
             (lines[index] or b"").decode()
 
 
+MULTI_BYTE = ["big5", "big5hkscs", "gbk", "euc-kr", "shift_jis", "iso2022_jp", "hz", "utf-16-be"]
+
+
+@pytest.mark.parametrize("encoding", [*MULTI_BYTE, "utf-16", "utf-32-le", "utf-7", "cp037"])
+@pytest.mark.parametrize("size", [1, 3, 1000])
+def test_every_encoding_of_text_becomes_utf8(encoding: str, size: int) -> None:
+    text = "one\ntwo\n" if encoding == "cp037" else "中文 one\n人大 two\n"
+    stream = Utf8Stream(io.BytesIO(text.encode(encoding)), encoding)
+    assert b"".join(iter(lambda: stream.read(size), b"")).decode() == text
+
+
+@pytest.mark.parametrize(
+    ("encoding", "bad"),
+    [("utf-16-le", b"\x00\xd8"), ("utf-32-le", b"\x00\xd8\0\0"), ("utf-7", b"+2AA-")],
+)
+def test_half_a_character_spoils_its_own_line_only(encoding: str, bad: bytes) -> None:
+    data = "中\nx".encode(encoding) + bad + "\n文".encode(encoding)
+    lines = [line for _, line in iter_lines(Utf8Stream(io.BytesIO(data), encoding))]
+    assert lines == ["中".encode(), b"x\xff", "文".encode()]
+    cut = [line for _, line in iter_lines(Utf8Stream(io.BytesIO(b"x\0\n\0y"), "utf-16-le"))]
+    assert cut == [b"x", b"\xff"]
+
+
 def test_utf8_is_passed_on_as_it_is() -> None:
     stream = io.BytesIO(b"a")
     assert as_utf8(stream, "utf-8") is stream

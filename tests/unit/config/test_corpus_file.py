@@ -259,6 +259,13 @@ def test_each_condition_reads_back_equal(condition: str) -> None:
             "(it has its own)",
         ),
         (
+            GB18030,
+            "encoding: gb18030",
+            "encoding: base64",
+            "mine.yaml:4: encoding: found 'base64', allowed: an encoding of text, such as utf-8, "
+            "gb18030, big5 or utf-16",
+        ),
+        (
             PARALLEL,
             "{zh: chinese, en: english}",
             "{zh: chinese}",

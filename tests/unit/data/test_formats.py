@@ -321,6 +321,23 @@ def test_lines_and_columns_and_pairs_may_be_in_gb18030(tmp_path: Path) -> None:
     assert [raw.value for raw in READERS["moses"](files)] == [{"en": "one", "zh": "一"}]
 
 
+@pytest.mark.parametrize("encoding", ["big5", "utf-16", "utf-16-be", "shift_jis"])
+def test_lines_are_those_of_the_text_not_of_the_bytes(tmp_path: Path, encoding: str) -> None:
+    # U+0A00 to U+0AFF hold the byte of a line feed in UTF-16, and so does U+500A.
+    chinese = "倊\n\u0a0a" if encoding.startswith("utf") else "中\n文"
+    texts = {"en": "one\ntwo", "zh": chinese}
+    paths = [put(tmp_path, f"a.{side}", t.encode(encoding)) for side, t in texts.items()]
+    pairs = [
+        dict(zip(texts, sides, strict=True))
+        for sides in zip(*(text.split("\n") for text in texts.values()), strict=True)
+    ]
+    for start in (0, 1):
+        files = shard(*paths, names=("en", "zh"), encoding=encoding, start=start)
+        assert [raw.value for raw in READERS["moses"](files)] == pairs[start:]
+    found = read(put(tmp_path, "a.txt", chinese.encode(encoding)), encoding=encoding)
+    assert [raw.value for raw in found] == [{"text": line} for line in chinese.split("\n")]
+
+
 @pytest.mark.parametrize(
     ("name", "expected"),
     [

@@ -10,7 +10,7 @@ import pytest
 from linly.data import tmx
 from linly.data.shard_files import ShardFiles
 from linly.data.types import RawRecord
-from linly.errors import DataError
+from linly.errors import DamagedShardError, DataError
 
 
 def read(
@@ -98,6 +98,34 @@ def test_other_encodings_are_read_by_their_marks(tmp_path: Path) -> None:
     for encoding in ("utf-16", "utf-8-sig", "utf-8"):
         data = f"<tmx><body>{unit(en='one', zh='一')}</body></tmx>".encode(encoding)
         assert values(read_bytes(tmp_path, data)) == [{"en": "one", "zh": "一"}]
+
+
+@pytest.mark.parametrize("encoding", ["gb2312", "GBK", "big5", "Shift_JIS", "windows-1251", "utf8"])
+def test_an_encoding_that_the_file_declares_is_followed(tmp_path: Path, encoding: str) -> None:
+    text = {"windows-1251": "рус"}.get(encoding, "文")
+    declared = f"<?xml version='1.0' encoding='{encoding}'?>"
+    data = f"{declared}<tmx><body>{unit(en='one', zh=text)}</body></tmx>".encode(encoding)
+    assert values(read_bytes(tmp_path, data)) == [{"en": "one", "zh": text}]
+
+
+def test_a_declaration_that_the_file_outlived_is_passed_over(tmp_path: Path) -> None:
+    declared = '<?xml version="1.0" encoding="utf-16"?>'
+    data = f"{declared}<tmx><body>{unit(en='one', zh='一')}</body></tmx>".encode("utf-8-sig")
+    assert values(read_bytes(tmp_path, data)) == [{"en": "one", "zh": "一"}]
+
+
+@pytest.mark.parametrize("name", ["klingon", "base64"])
+def test_an_encoding_that_is_not_known_is_an_error(tmp_path: Path, name: str) -> None:
+    data = f'<?xml version="1.0" encoding="{name}"?><tmx><body/></tmx>'.encode()
+    with pytest.raises(
+        DataError, match=rf"a\.tmx: .* {name!r}, which is not known; set `encoding`"
+    ):
+        read_bytes(tmp_path, data)
+
+
+def test_a_unit_within_a_unit_is_damage(tmp_path: Path) -> None:
+    with pytest.raises(DamagedShardError, match=r"a\.tmx: line 1: a <tu> begins within another"):
+        read(tmp_path, f"<tu>{unit(en='one', zh='一')}</tu>")
 
 
 @pytest.mark.parametrize(
