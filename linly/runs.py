@@ -41,6 +41,14 @@ KEPT_WHOLE = frozenset({"decisions"})
 EVALUATION_LOGS = frozenset({"evaluations", "samples"})
 """Logs that an evaluation writes."""
 
+_MADE_FIRST = ("lock", "rows", "checkpoints")
+"""What a run's folder holds before anything else is written there, so that a killed start shows."""
+
+_LAUNCHER_SUFFIXES = frozenset({".log", ".out", ".err"})
+"""Files that shells and launchers leave in a folder, which may be there before the run is."""
+
+_NAMES_SHOWN = 5
+
 _PART_NAME = re.compile(r"step-(\d{8,})-(\d{8,})\.parquet")
 
 
@@ -57,17 +65,12 @@ class RunFolder:
         """The folder at `path`, made if it is not there.
 
         Raises:
-            ConfigError: Something that is not a folder is at `path`, it cannot be made, or it
-                would be new and lie inside the folder of another run.
+            ConfigError: As `check_place`, or it cannot be made.
         """
-        outer = None if _is_run(path) else enclosing_run(path)
-        if outer is not None:
-            raise ConfigError(
-                f"run folder {path}: lies inside that of another run, {outer}; choose another "
-                f"with run=PATH"
-            )
+        check_place(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
+            (path / "lock").touch()
             (path / "rows").mkdir(exist_ok=True)
             (path / "checkpoints").mkdir(exist_ok=True)
         except OSError as error:
@@ -281,8 +284,55 @@ def enclosing_run(path: Path) -> Path | None:
     return next(filter(_is_run, path.resolve().parents), None)
 
 
+def check_place(path: Path) -> None:
+    """Make sure that a run may begin at `path`, or that one is there; writes nothing.
+
+    A beginning run removes and overwrites what bears the names of its files.
+
+    Raises:
+        ConfigError: Something that is neither a run nor an empty folder is there (logs of
+            launchers do no harm), or it would be new and lie inside the folder of another run.
+    """
+    elsewhere = "choose another with run=PATH"
+    try:
+        found = sorted(path.iterdir())
+    except FileNotFoundError:
+        found = []
+    except OSError as error:
+        raise ConfigError(f"run folder {path}: {error.strerror}; {elsewhere}") from error
+    if _is_run(path):
+        return
+    outer = enclosing_run(path)
+    if outer is not None:
+        raise ConfigError(
+            f"run folder {path}: lies inside that of another run, {outer}; {elsewhere}"
+        )
+    others = [entry for entry in found if not _may_come_first(entry)]
+    if others:
+        names = [f"{entry.name}/" if entry.is_dir() else entry.name for entry in others]
+        shown = ", ".join(names[:_NAMES_SHOWN])
+        more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
+        raise ConfigError(
+            f"run folder {path}: holds no run, and is not empty: found {shown}{more}, which a run "
+            f"could overwrite; {elsewhere}: an empty folder, one that is not there, or a run's"
+        )
+
+
 def _is_run(path: Path) -> bool:
-    return (path / "rows").is_dir() and (path / "checkpoints").is_dir()
+    """Whether a run began here; a copy of one has no lock."""
+    begun = all((path / name).exists() for name in _MADE_FIRST)
+    return begun or (path / "decisions.jsonl").is_file()
+
+
+def _may_come_first(entry: Path) -> bool:
+    """Whether a folder that is to become a run's may hold it: of a killed start, or a log."""
+    if entry.is_dir():
+        return entry.name in (*_MADE_FIRST, "logs")
+    return (
+        entry.name in _MADE_FIRST
+        or entry.name.startswith(".")
+        or entry.suffix in _LAUNCHER_SUFFIXES
+    )
 
 
 def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:

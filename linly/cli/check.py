@@ -84,6 +84,7 @@ def _findings(recipe: Recipe, world_size: int | None, gpu_gib: float | None) -> 
     yield Finding(
         "ok", "recipe", f"{recipe.name}, {recipe.num_steps:,} steps of {recipe.num_rows:,} rows"
     )
+    yield _tried("run folder", partial(_run_folder, recipe))
     yield _tried("world size", partial(_world_size, recipe, world_size))
     if recipe.training.deepspeed is not None:
         yield _tried("deepspeed", partial(_deepspeed, recipe, world_size, bool(devices)))
@@ -114,6 +115,16 @@ def _devices() -> list[int]:
 
     count = torch.cuda.device_count()
     return [torch.cuda.get_device_properties(i).total_memory for i in range(count)]
+
+
+def _run_folder(recipe: Recipe) -> str:
+    from linly.runs import check_place
+    from linly.training.manifest import list_checkpoints, step_of
+
+    check_place(recipe.run)
+    saved = list_checkpoints(recipe.run / "checkpoints")
+    where = f"goes on after step {step_of(saved[0])}" if saved else "begins with step 1"
+    return f"{recipe.run}, {where}"
 
 
 def _world_size(recipe: Recipe, world_size: int) -> str:

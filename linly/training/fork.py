@@ -69,11 +69,11 @@ def fork_run(
     target.parent.mkdir(parents=True, exist_ok=True)
     made = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.fork")
     try:
+        run = RunFolder.create_or_open(made)
         for name in FROZEN:
             _link_all(source.path / name, made / name)
         names = [*manifest.files, MANIFEST]
         _link(checkpoint, made / "checkpoints" / folder_name(step), names)
-        run = RunFolder.create_or_open(made)
         _copy_records(source, run, step)
         shutil.copyfile(source.path / "recipe.yaml", made / "recipe.yaml")
         _decide(source, run, step, skip_steps)

@@ -55,14 +55,59 @@ def test_a_new_run_never_lies_inside_another_one(folder: RunFolder, tmp_path: Pa
     for place in (folder.path / "two", folder.checkpoints / "deep" / "two"):
         with pytest.raises(ConfigError, match=r"two: lies inside that of another run, .*/runs/one"):
             RunFolder.create_or_open(place)
-    assert sorted(path.name for path in folder.path.iterdir()) == ["checkpoints", "rows"]
+    assert sorted(path.name for path in folder.path.iterdir()) == [
+        "checkpoints",
+        "lock",
+        "rows",
+    ]
     RunFolder.create_or_open(tmp_path / "runs" / "two")
 
 
 def test_a_run_that_lies_inside_another_one_already_goes_on(tmp_path: Path) -> None:
-    inner = RunFolder.create_or_open(tmp_path / "outer" / "inner")
+    apart = RunFolder.create_or_open(tmp_path / "inner")
     RunFolder.create_or_open(tmp_path / "outer")
+    inner = RunFolder(apart.path.rename(tmp_path / "outer" / "inner"))
     assert RunFolder.create_or_open(inner.path).path == inner.path
+
+
+@pytest.mark.parametrize(
+    "names", [["model/"], ["recipe.yaml"], ["rows/", "checkpoints/", "model/"], ["lock", "data/"]]
+)
+def test_a_folder_that_holds_no_run_is_refused_and_left_as_it_is(
+    tmp_path: Path, names: list[str]
+) -> None:
+    place = tmp_path / "mine"
+    for name in names:
+        (place / name).parent.mkdir(exist_ok=True)
+        (place / name).mkdir() if name.endswith("/") else (place / name).write_text("mine")
+    before = {path.name: path.stat().st_mtime_ns for path in place.iterdir()}
+    with pytest.raises(ConfigError, match=rf"mine: holds no run.* {names[-1]}, which .*run=PATH"):
+        RunFolder.create_or_open(place)
+    assert {path.name: path.stat().st_mtime_ns for path in place.iterdir()} == before
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        [],
+        ["lock"],
+        ["lock", "rows/"],
+        ["lock", "rows/", "checkpoints/"],  # a start killed at any moment up to here
+        ["lock", "rows/", "checkpoints/", "model/", "shards/"],  # or after
+        ["decisions.jsonl", "recipe.yaml", "checkpoints/"],  # a copy of a run
+        ["slurm-12.out", "train.log", "logs/", ".nfs01"],  # of what starts the run
+    ],
+)
+def test_a_folder_that_holds_a_run_or_nothing_of_worth_is_taken(
+    tmp_path: Path, names: list[str]
+) -> None:
+    place = tmp_path / "run"
+    place.mkdir()
+    for name in names:
+        (place / name).mkdir() if name.endswith("/") else (place / name).write_text("")
+    run = RunFolder.create_or_open(place)
+    assert run.rows.is_dir() and run.checkpoints.is_dir()
+    assert RunFolder.create_or_open(place).path == place
 
 
 def test_reading_a_run_that_is_not_there_names_those_that_are(

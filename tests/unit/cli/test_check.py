@@ -27,6 +27,7 @@ def test_a_sound_recipe_is_found_sound(recipe: Path, capsys: pytest.CaptureFixtu
     code, out, err = checked(capsys, str(recipe), "--world-size", "2", "--gpu-gib", "80")
     assert code == 0, err
     assert "BAD" not in out
+    assert f"ok   run folder: {recipe.parent / 'runs' / 'tiny'}, begins with step 1" in out
     assert "ok   world size: 2: 2 micro-batches of 2 rows a step on each rank" in out
     assert "ok   source english: 2 shards" in out
     assert re.search(r"ok   model: llama, 3\d\d rows for 3\d\d pieces; training [\d,]+ of", out)
@@ -51,7 +52,17 @@ def test_everything_wrong_is_named_at_once(
     bad = [line.split(":")[0] for line in out.splitlines() if line.startswith("BAD")]
     assert bad == ["BAD  world size", "BAD  source chinese", "BAD  source english", "BAD  model"]
     assert "nowhere/*.jsonl" in out and "words" in out and "fit: 1, 2, 4" in out
-    assert "4 of 6 checks found something wrong" in err
+    assert "4 of 7 checks found something wrong" in err
+
+
+def test_a_folder_that_holds_no_run_is_named(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = checked(capsys, str(recipe), f"run={recipe.parent}", "--gpu-gib", "80")
+    assert code == 1
+    (line,) = [line for line in out.splitlines() if line.startswith("BAD")]
+    assert line.startswith(f"BAD  run folder: run folder {recipe.parent}: holds no run")
+    assert "found corpora/, curriculum.yaml, data/, model/, recipe.yaml and " in line
 
 
 def test_every_empty_shard_is_named(
