@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import string
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, PlainValidator, Strict, model_validator
@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, PlainValidator, Strict, model_valida
 from linly.config.chat import CHAT_TEMPLATES, ChatFormat, read_chat_format
 from linly.config.encodings import text_encoding
 from linly.config.model import Model, check_name, describe, found, problem, suggestion, validate
+from linly.config.patterns import LANGUAGE, LANGUAGE_FORM, Pattern, parse_patterns
 from linly.config.quantities import (
     Count,
     Fraction,
@@ -23,7 +24,6 @@ from linly.config.quantities import (
 )
 from linly.config.yaml import Located, read_yaml, shown
 from linly.errors import ConfigError
-from linly.storage.urls import URL_FORM, is_url, url_problem
 
 Kind = Literal["text", "parallel", "instruction", "conversation"]
 Format = Literal["jsonl", "json", "parquet", "tsv", "csv", "txt", "arrow", "tmx"]
@@ -43,8 +43,6 @@ TEMPLATES: dict[Kind, tuple[str, ...]] = {
 }
 """Templates that fit each kind; the first is the default."""
 
-_LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
-_LANGUAGE_FORM = "a language code such as zh, en or zh-Hant"
 _PERCENT_LIKE = re.compile(r"\s*[-+0-9.]+\s*%?\s*")
 _CONVERSATION_ROLES = (
     ("messages", "role", "content"),
@@ -57,19 +55,6 @@ _DEFAULT_FIELDS = {
     "instruction": {"instruction": "instruction", "input": "input?", "output": "output"},
 }
 _LITERAL_ROLES = frozenset({"user_mark", "assistant_mark"})
-_PATTERN_FORM = "a path or glob below the data root, such as wiki/*.jsonl.zst"
-
-
-def check_pattern(pattern: str) -> str:
-    """Refuse a shard pattern that could leave the data root, or a URL that could lead anywhere."""
-    if is_url(pattern):
-        if text := url_problem(pattern):
-            raise problem(f"{found(pattern, URL_FORM)}: {text}")
-        return pattern
-    pure = PurePosixPath(pattern)
-    if "\0" in pattern or pure.is_absolute() or ".." in pure.parts:
-        raise problem(found(pattern, f"{_PATTERN_FORM} (not absolute, without '..')"))
-    return pattern
 
 
 def _check_encoding(name: str) -> str:
@@ -78,38 +63,12 @@ def _check_encoding(name: str) -> str:
     return known
 
 
-Pattern = Annotated[Text, AfterValidator(check_pattern)]
 Encoding = Annotated[Text, AfterValidator(_check_encoding)]
-
-
-def _parse_patterns(value: Any) -> tuple[str, ...] | dict[str, str]:
-    """A list of patterns, or for line-aligned files one pattern a language."""
-    allowed = 'a list of patterns, or for line-aligned files {en: "*.en", zh: "*.zh"}'
-    if isinstance(value, dict):
-        for language, pattern in value.items():
-            if not isinstance(language, str) or not _LANGUAGE.fullmatch(language):
-                raise problem(found(language, _LANGUAGE_FORM), str(language))
-            _parse_pattern(pattern, language)
-        return dict(value)
-    if isinstance(value, list | tuple):
-        for index, pattern in enumerate(value):
-            _parse_pattern(pattern, index)
-        return tuple(value)
-    raise problem(found(value, allowed))
-
-
-def _parse_pattern(pattern: Any, *path: str | int) -> None:
-    if not isinstance(pattern, str) or not pattern:
-        raise problem(found(pattern, _PATTERN_FORM), *path)
-    try:
-        check_pattern(pattern)
-    except ValueError as error:
-        raise problem(error.context["text"], *path) from None  # type: ignore[attr-defined]
 
 
 def _parse_held_out(value: Any) -> float | tuple[str, ...] | dict[str, str]:
     if isinstance(value, list | tuple | dict):
-        return _parse_patterns(value)
+        return parse_patterns(value)
     if isinstance(value, str) and not _PERCENT_LIKE.fullmatch(value):
         allowed = f"a percentage of the records, or held-out files as a list, such as [{value}]"
         raise problem(found(value, allowed))
@@ -117,7 +76,11 @@ def _parse_held_out(value: Any) -> float | tuple[str, ...] | dict[str, str]:
 
 
 class Where(Model):
-    """A condition that a record must meet; others are left out, not quarantined."""
+    """A condition that a record must meet; others are left out, not quarantined.
+
+    Where the field is a list, or its path goes through one, every element must meet it. A record
+    without the field is a bad one, unless a `?` ends the path: the value is null then.
+    """
 
     field: Text
     equal: Scalar | None = None
@@ -168,9 +131,10 @@ class Corpus(Model):
         fields: Role -> dotted path in the record (a `?` at its end: records may lack it), or a
             form such as `{title}\n\n{text}`.
             text: {text}; parallel: two language codes; instruction: {instruction, output} and
-            maybe {input}; conversation: {messages, role, content} (a list of turns),
-            {messages, user, assistant} (a list of pairs of turns), or {text, user_mark,
-            assistant_mark} (one text; the marks are literal and begin the turns).
+            maybe {input} and {choices} (a list that the prompt names, one separator between them:
+            of more than 8, 4 to 8 drawn ones and the output stay); conversation: {messages, role,
+            content} (a list of turns), {messages, user, assistant} (a list of pairs of turns), or
+            {text, user_mark, assistant_mark} (one text; the marks are literal and begin the turns).
         columns: Names of a table's columns when the file has no header.
         where: Conditions, all of which a record must meet.
         template: How documents are made; must fit the kind.
@@ -189,7 +153,7 @@ class Corpus(Model):
     kind: Kind
     format: Format | None = None
     encoding: Encoding = "utf-8"
-    paths: Annotated[tuple[str, ...] | dict[str, str], PlainValidator(_parse_patterns)]
+    paths: Annotated[tuple[str, ...] | dict[str, str], PlainValidator(parse_patterns)]
     exclude: tuple[Pattern, ...] = ()
     fields: dict[str, Text]
     columns: tuple[Text, ...] = ()
@@ -268,11 +232,14 @@ class Corpus(Model):
         if self.kind == "text" and roles != {"text"}:
             raise problem(text + "{text}", "fields")
         if self.kind == "parallel" and not (
-            len(roles) == 2 and all(_LANGUAGE.fullmatch(role) for role in roles)
+            len(roles) == 2 and all(LANGUAGE.fullmatch(role) for role in roles)
         ):
             raise problem(text + "exactly two language codes, such as {zh, en}", "fields")
-        if self.kind == "instruction" and roles - {"input"} != {"instruction", "output"}:
-            raise problem(text + "{instruction, output} or {instruction, input, output}", "fields")
+        asked = roles - {"input", "choices"}
+        if self.kind == "instruction" and asked != {"instruction", "output"}:
+            raise problem(text + "{instruction, output}, and maybe input and choices", "fields")
+        if "{" in (choices := self.fields.get("choices", "")):
+            raise problem(found(choices, "the path of a list of texts"), "fields", "choices")
         if self.kind == "conversation" and not any(roles == set(r) for r in _CONVERSATION_ROLES):
             forms = " or ".join("{" + ", ".join(form) + "}" for form in _CONVERSATION_ROLES)
             raise problem(text + forms, "fields")
@@ -286,8 +253,8 @@ class Corpus(Model):
             if self.language != expected:
                 allowed = f"{expected} (from fields; may be left out)"
                 raise problem(found(self.language, allowed), "language")
-        elif not _LANGUAGE.fullmatch(self.language):
-            raise problem(found(self.language, _LANGUAGE_FORM), "language")
+        elif not LANGUAGE.fullmatch(self.language):
+            raise problem(found(self.language, LANGUAGE_FORM), "language")
 
     def file_form(self) -> dict[str, Any]:
         """As plain data that reads back equal, without the name."""

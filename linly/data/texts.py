@@ -8,6 +8,7 @@ from itertools import groupby
 from typing import Any
 
 from linly.config.corpus import Corpus
+from linly.data.choices import fewer_choices
 from linly.data.records import (
     FieldPath,
     Form,
@@ -37,7 +38,8 @@ def text_reader(corpus: Corpus) -> TextReader:
     """Give the function that reads a record's texts; it raises UnusableRecord for a reason.
 
     Texts by kind: text: one; parallel: the two languages, non-English first; instruction:
-    instruction, input ("" when there is none), output; conversation: `tidy_turns`.
+    instruction, input ("" when there is none), output, of long `choices` a few; conversation:
+    `tidy_turns`.
 
     Raises:
         ConfigError: A field of the corpus file cannot be read.
@@ -48,7 +50,9 @@ def text_reader(corpus: Corpus) -> TextReader:
     if corpus.kind == "parallel":
         return _required_reader({role: fields[role] for role in parallel_order(fields)})
     if corpus.kind == "instruction":
-        return _instruction_reader(fields["instruction"], fields.get("input"), fields["output"])
+        return _instruction_reader(
+            fields["instruction"], fields.get("input"), fields["output"], fields.get("choices")
+        )
     return _required_reader(fields)
 
 
@@ -96,17 +100,32 @@ def _required_reader(fields: Mapping[str, FieldPath | Form]) -> TextReader:
 
 
 def _instruction_reader(
-    instruction: FieldPath | Form, given: FieldPath | Form | None, output: FieldPath | Form
+    instruction: FieldPath | Form,
+    given: FieldPath | Form | None,
+    output: FieldPath | Form,
+    choices: FieldPath | Form | None,
 ) -> TextReader:
     def read(record: Mapping[str, Any]) -> Texts:
+        asked = require_text(instruction.text(record), "instruction")
         extra = "" if given is None else given.text(record)
+        answer = require_text(output.text(record), "output")
+        if isinstance(choices, FieldPath):
+            named = _list_of_texts(choices.find(record), choices.path)
+            asked, extra = (fewer_choices(text, named, answer) for text in (asked, extra))
         return (
-            ("instruction", require_text(instruction.text(record), "instruction")),
+            ("instruction", asked),
             ("input", "" if extra.isspace() else extra),
-            ("output", require_text(output.text(record), "output")),
+            ("output", answer),
         )
 
     return read
+
+
+def _list_of_texts(value: object, name: str) -> list[str]:
+    """The texts of a field's list; none for null."""
+    if value is not None and not isinstance(value, list):
+        raise UnusableRecord(f"field {name!r} is {type(value).__name__}, not a list of texts")
+    return [clean_text(element, name) for element in value or ()]
 
 
 def _conversation_reader(fields: Mapping[str, str]) -> TextReader:

@@ -309,7 +309,13 @@ def test_each_condition_reads_back_equal(condition: str) -> None:
             "held_out:",
             "fields: {input: q, output: a}\nheld_out:",
             "mine.yaml:4: fields: found input, output, allowed for kind instruction: "
-            "{instruction, output} or {instruction, input, output}",
+            "{instruction, output}, and maybe input and choices",
+        ),
+        (
+            INSTRUCTION,
+            "held_out:",
+            'fields: {instruction: q, output: a, choices: "{b}"}\nheld_out:',
+            "mine.yaml:4: fields.choices: found '{b}', allowed: the path of a list of texts",
         ),
         (
             INSTRUCTION,

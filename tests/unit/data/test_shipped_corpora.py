@@ -288,8 +288,11 @@ CASES = {
             {"input": "分类:选项:甲,乙\n答案:", "target": "甲", "answer_choices": ["甲", "乙"],
              "type": "classify"},
             {"input": "生成:", "target": "文", "type": "generate"},
+            {"input": "选项：甲，乙，丙，丁，戊，己，庚，辛，壬\n答案：", "target": "癸",
+             "answer_choices": list("甲乙丙丁戊己庚辛壬"), "type": "classify"},
         ),
         asked("分类:选项:甲,乙\n答案:", "甲"), asked("生成:", "文"),
+        asked("选项：甲，癸，丁，庚，辛，壬\n答案：", "癸"),
     ),
     "sharegpt": case(
         "sharegpt/ShareGPT_V3_unfiltered_cleaned_split.json",
