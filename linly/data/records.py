@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import re
 import string
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -211,22 +211,38 @@ def is_held_out(texts: Texts, fraction: float) -> bool:
 def compile_where(conditions: Iterable[Where]) -> Callable[[Mapping[str, Any]], str | None]:
     """Give a function that says why a record is left out by `where`, None when it is not.
 
-    It raises UnusableRecord where a field is missing or cannot be compared.
+    Every element of a list has to meet a condition. The function raises UnusableRecord where a
+    field is missing, of the record or of an element, or cannot be compared.
     """
     tests = [(FieldPath.parse(where.field), _condition(where)) for where in conditions]
 
     def left_out(record: Mapping[str, Any]) -> str | None:
         for path, holds in tests:
-            value = path.find(record)
-            try:
-                kept = holds(value)
-            except TypeError as error:
-                raise UnusableRecord(f"where: field {path.path!r}: {error}") from error
-            if not kept:
-                return f"where: {path.path} is {str(value)[:80]!r}"
+            for value in _values(path, record):
+                try:
+                    kept = holds(value)
+                except TypeError as error:
+                    raise UnusableRecord(f"where: field {path.path!r}: {error}") from error
+                if not kept:
+                    return f"where: {path.path} is {str(value)[:80]!r}"
         return None
 
     return left_out
+
+
+def _values(path: FieldPath, record: Mapping[str, Any]) -> Iterator[Any]:
+    """Yield the value at a path, or those of a list (of lists); None for a missing optional one."""
+    pending = [path.find(record)]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, list):
+            pending.extend(reversed(value))
+        elif value is not _ABSENT:
+            yield value
+        elif path.optional:
+            yield None
+        else:
+            raise UnusableRecord(f"field {path.path!r} is missing in some elements of its list")
 
 
 def _condition(where: Where) -> Callable[[Any], bool]:
@@ -234,18 +250,31 @@ def _condition(where: Where) -> Callable[[Any], bool]:
     equal, among, not_among = where.equal, where.in_, where.not_in
     at_least, at_most = where.at_least, where.at_most
     if equal is not None:
-        return lambda value: bool(value == equal)
+        return lambda value: _is_one_of(value, (equal,))
     if among is not None:
-        return lambda value: value in among
+        return lambda value: _is_one_of(value, among)
     if not_among is not None:
-        return lambda value: value not in not_among
+        return lambda value: not _is_one_of(value, not_among)
     if at_least is not None:
-        return lambda value: bool(value >= at_least)
+        return lambda value: bool(_number(value) >= at_least)
     if at_most is not None:
-        return lambda value: bool(value <= at_most)
+        return lambda value: bool(_number(value) <= at_most)
     assert where.matches is not None, "a corpus file's `where` sets one condition"
     pattern = re.compile(where.matches)
     return lambda value: pattern.search(value) is not None
+
+
+def _is_one_of(value: Any, wanted: Iterable[Any]) -> bool:
+    """Tell if a value is among others; true and false are no numbers, unlike in Python."""
+    is_truth = isinstance(value, bool)
+    return any(value == other and isinstance(other, bool) == is_truth for other in wanted)
+
+
+def _number(value: Any) -> Any:
+    """Give a value to compare: TypeError for true and false, as for what is no number at all."""
+    if isinstance(value, bool):
+        raise TypeError(f"{value} is no number")
+    return value
 
 
 def _descend(value: Any, parts: tuple[str, ...]) -> Any:

@@ -104,6 +104,14 @@ def where(condition: dict[str, object]) -> Where:
         ({"at_least": 0.5}, [0.5, 1], [0.4, -1]),
         ({"at_most": 10}, [10, -3.0], [11]),
         ({"matches": "^a.c"}, ["abcd"], ["xabc"]),
+        ({"equal": 1}, [1, 1.0], [True]),
+        ({"in": [True]}, [True], [1]),
+        ({"not_in": [0]}, [False, 1], [0]),
+        ({"equal": "a"}, [["a", "a"], []], [["a", "b"], ["b"]]),
+        ({"in": ["a", 2]}, [["a", 2], [["a"], 2]], [["a", 3]]),
+        ({"not_in": [True]}, [[False, None]], [[False, True], [[True]]]),
+        ({"at_least": 1}, [[1, 2]], [[0, 2]]),
+        ({"matches": "a"}, [["a", "ba"]], [["a", "b"]]),
     ],
 )
 def test_where_keeps_what_meets_its_condition(
@@ -121,10 +129,26 @@ def test_all_conditions_of_where_must_hold() -> None:
 
 
 @pytest.mark.parametrize("condition", [{"at_least": 1}, {"matches": "a"}, {"at_most": 2}])
-def test_a_value_that_cannot_be_compared_is_a_bad_record(condition: dict[str, object]) -> None:
+@pytest.mark.parametrize("value", [None, True, ["a", True]])
+def test_a_value_that_cannot_be_compared_is_a_bad_record(
+    condition: dict[str, object], value: object
+) -> None:
     reason = compile_where([where(condition)])
     with pytest.raises(UnusableRecord, match=r"where: field 'meta\.value'"):
-        reason({"meta": {"value": None}})
+        reason({"meta": {"value": value}})
+
+
+def test_where_through_a_list_looks_at_every_element() -> None:
+    reason = compile_where([Where.model_validate({"field": "段落.是否重复", "not_in": [True]})])
+    assert reason({"段落": [{"是否重复": False}, {"是否重复": False}]}) is None
+    assert (
+        reason({"段落": [{"是否重复": False}, {"是否重复": True}]})
+        == "where: 段落.是否重复 is 'True'"
+    )
+    with pytest.raises(UnusableRecord, match=r"'段落\.是否重复' is missing in some elements"):
+        reason({"段落": [{"是否重复": False}, {}]})
+    optional = Where.model_validate({"field": "段落.是否重复?", "not_in": [True]})
+    assert compile_where([optional])({"段落": [{"是否重复": False}, {}]}) is None
 
 
 def test_a_field_of_where_that_is_missing_is_a_bad_record() -> None:
