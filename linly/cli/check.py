@@ -118,11 +118,13 @@ def _devices() -> list[int]:
 
 
 def _run_folder(recipe: Recipe) -> str:
-    from linly.runs import check_place
-    from linly.training.manifest import list_checkpoints, step_of
+    from linly.runs import RunFolder, check_place
+    from linly.training.manifest import check_never_saved, list_checkpoints, step_of
 
     check_place(recipe.run)
     saved = list_checkpoints(recipe.run / "checkpoints")
+    if not saved:
+        check_never_saved(RunFolder(recipe.run), recipe.checkpoint.mirror)
     where = f"goes on after step {step_of(saved[0])}" if saved else "begins with step 1"
     return f"{recipe.run}, {where}"
 

@@ -20,14 +20,17 @@ from typing import Any
 
 import orjson
 
+from linly.data.decisions import standing
 from linly.errors import CheckpointError, LinlyError
 from linly.files import inside, publish, read_limited, sha256_file
+from linly.runs import RunFolder
 
 FORMAT = 1
 MANIFEST = "manifest.json"
 STATE = "state.json"
 _LIMIT_BYTES = 256 << 20
 _FOLDER = re.compile(r"step-(\d{8,})")
+_DECIDED_AT_A_CHECKPOINT = frozenset({"resume", "amend", "fork"})
 _FILE = re.compile(r"(rank|random)-\d{5,}\.safetensors|state\.json")
 
 
@@ -202,6 +205,35 @@ def no_whole_checkpoint(
     there = [path.name for path in list_checkpoints(checkpoints)]
     return CheckpointError(
         f"{checkpoints}: {asked} was asked for; found {', '.join(there) if there else 'none'}"
+    )
+
+
+def check_never_saved(run: RunFolder, mirror: str | None) -> None:
+    """Make sure that a run without a checkpoint never had one, so that it may begin again.
+
+    Args:
+        run: Whose folder holds no checkpoint.
+        mirror: The recipe's `checkpoint.mirror`.
+
+    Raises:
+        CheckpointError: Its records know of one; a start from the beginning would wipe them.
+    """
+    events = (line["step"] for line in run.read("events") if line.get("kind") == "checkpoint")
+    decisions = (
+        line["step"]
+        for line in standing(run.read("decisions"))
+        if line.get("kind") in _DECIDED_AT_A_CHECKPOINT
+    )
+    saved = max((*events, *decisions), default=None)
+    if saved is None:
+        return
+    there = sorted(path.name for path in run.checkpoints.glob("*"))
+    copy = "" if mirror is None else f", such as {mirror.rstrip('/')}/{run.path.name}/checkpoints"
+    raise CheckpointError(
+        f"{run.checkpoints}: the run saved {folder_name(saved)}, as its records say, but no "
+        f"checkpoint is there; found {', '.join(there) or 'nothing'}. Beginning again would wipe "
+        f"the records: bring the newest checkpoint's folder back from a copy{copy}, or start "
+        f"another run with run=PATH; to give this one up, remove {run.path}"
     )
 
 

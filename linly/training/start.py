@@ -42,6 +42,7 @@ from linly.training.frozen import (
     write_recipe,
 )
 from linly.training.guards import Guards
+from linly.training.manifest import check_never_saved
 from linly.training.mirror import Mirror
 from linly.training.new_pieces import NewPieces
 from linly.training.processes import Processes
@@ -170,9 +171,14 @@ def _make_mirror(recipe: Recipe, run: RunFolder, processes: Processes) -> Mirror
 def _begin(
     recipe: Recipe, run: RunFolder, model: Path, tokenizer: Tokenizer, processes: Processes
 ) -> None:
-    """Clear what an earlier start left that never reached a checkpoint, and fix the sources."""
+    """Clear what an earlier start left that never reached a checkpoint, and fix the sources.
+
+    Raises:
+        CheckpointError: One did, and its checkpoints are gone.
+    """
     with processes.together("clearing the run folder"):
         if processes.is_first:
+            check_never_saved(run, recipe.checkpoint.mirror)
             run.truncate(-1)
     freeze(run, recipe, model, tokenizer, processes)
     if processes.is_first:

@@ -52,6 +52,16 @@ def undisturbed(world: Path, alone: Processes) -> Path:
     return world / "runs" / "undisturbed"
 
 
+@pytest.fixture(scope="module")
+def resumed(world: Path, alone: Processes) -> Path:
+    """Gone back from step 14 to 7, where it ends."""
+    run = world / "runs" / "resumed"
+    start(world, alone, "resumed", "stop_at_step=14")
+    overrides = [f"run={run}", "data.producers=0", "stop_at_step=7"]
+    train(load_recipe(world / "recipe.yaml", overrides), alone, resume_step=7)
+    return run
+
+
 def assert_equal(run: Path, undisturbed: Path) -> None:
     """Rows with their losses, metrics and evaluations, bit by bit, each step once."""
     assert rows_of(run) == rows_of(undisturbed)
@@ -87,6 +97,38 @@ def test_one_two_three_and_four_interruptions_change_nothing(
                 start(world, alone, "interrupted")
     assert start(world, alone, "interrupted").is_complete
     assert_equal(run, undisturbed)
+
+
+@pytest.mark.parametrize(
+    ("lost", "found"),
+    [
+        (["checkpoints"], "nothing"),
+        (["checkpoints/*"], "nothing"),
+        (["checkpoints/*", "events.jsonl"], "nothing"),  # its decisions know of a resume
+        (["checkpoints/step-*"], "abandoned-step-00000014"),
+    ],
+)
+def test_a_run_whose_checkpoints_are_gone_is_never_begun_again(
+    world: Path,
+    alone: Processes,
+    resumed: Path,
+    lost: list[str],
+    found: str,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = world / "runs" / "gone"
+    shutil.rmtree(run, ignore_errors=True)
+    shutil.copytree(resumed, run)
+    for path in [path for pattern in lost for path in run.glob(pattern)]:
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    before = {path: path.read_bytes() for path in run.glob("*.*")}
+    says = rf"saved step-00000007, as .*; found {found}\. .* such as /shelf/gone/checkpoints,"
+    with pytest.raises(CheckpointError, match=says):
+        start(world, alone, "gone", "checkpoint.mirror=/shelf")
+    assert {path: path.read_bytes() for path in run.glob("*.*")} == before
+    with pytest.raises(SystemExit):
+        main(["check", str(world / "recipe.yaml"), f"run={run}"])
+    assert f"BAD  run folder: {run}/checkpoints: the run saved" in capsys.readouterr().out
 
 
 def test_sigterm_saves_the_step_it_comes_in_or_the_next(
