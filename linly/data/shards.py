@@ -7,13 +7,8 @@ A path is below the data root, and so is what links lead to; or it is a URL of a
 
 from __future__ import annotations
 
-import glob
-import os
-import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
-from stat import S_ISLNK, S_ISREG
 
 from linly.config.corpus import Corpus
 from linly.data.formats import READERS, format_of
@@ -23,8 +18,10 @@ from linly.data.types import RawRecord, Shard
 from linly.errors import ConfigError, DamagedShardError, DataError
 from linly.files import inside
 from linly.storage.files import FileState, state_of
-from linly.storage.remote import list_files
-from linly.storage.retries import Retries
+from linly.storage.local import list_local_files
+from linly.storage.patterns import Pattern
+from linly.storage.remote import list_remote_files
+from linly.storage.retries import Retries, describe
 from linly.storage.urls import Location, Url, is_url, url_problem
 from linly.streams import UTF8
 
@@ -51,7 +48,7 @@ def list_shards(corpus: Corpus, data_root: Path) -> tuple[Shard, ...]:
         left_out += corpus.held_out.values()
     elif isinstance(corpus.held_out, tuple):
         left_out += corpus.held_out
-    shards = _list(corpus, corpus.paths, data_root, _Exclusion(left_out, data_root))
+    shards = _list(corpus, corpus.paths, data_root, _Exclusion(left_out))
     if not shards:
         raise DataError(
             f"corpus {corpus.name!r}: `exclude` and `held_out` leave no shard of {corpus.paths}"
@@ -68,7 +65,7 @@ def list_held_out_shards(corpus: Corpus, data_root: Path) -> tuple[Shard, ...]:
     """
     if isinstance(corpus.held_out, float | int):
         return ()
-    return _list(corpus, corpus.held_out, data_root, _Exclusion((), data_root))
+    return _list(corpus, corpus.held_out, data_root, _Exclusion(()))
 
 
 class ShardReader:
@@ -83,8 +80,8 @@ class ShardReader:
         self._corpus = corpus
         self._root = data_root.resolve()
         paths = _paths_read(corpus)
-        required = dict.fromkeys(path.column for path in paths if not path.optional)
-        optional = dict.fromkeys(path.column for path in paths if path.column not in required)
+        required = dict.fromkeys(path.path for path in paths if not path.optional)
+        optional = dict.fromkeys(path.path for path in paths if path.path not in required)
         self._columns, self._optional_columns = tuple(required), tuple(optional)
         is_moses = isinstance(corpus.paths, Mapping)
         self._names = tuple(corpus.paths) if is_moses else corpus.columns
@@ -210,14 +207,13 @@ def _is_within_turn(corpus: Corpus, role: str) -> bool:
 
 
 class _Exclusion:
-    """Patterns of files that are left out; remote ones are matched by name, none is looked for."""
+    """Patterns of files that are left out; they are matched by name, none is looked for."""
 
-    def __init__(self, patterns: Sequence[str], data_root: Path) -> None:
-        self._remote = [re.compile(_with_groups(p)) for p in patterns if is_url(p)]
-        self._local = set(_matching([p for p in patterns if not is_url(p)], data_root))
+    def __init__(self, patterns: Sequence[str]) -> None:
+        self._patterns = [Pattern(pattern) for pattern in patterns]
 
     def __contains__(self, path: str) -> bool:
-        return path in self._local or any(e.fullmatch(path) for e in self._remote)
+        return any(pattern.match(path) is not None for pattern in self._patterns)
 
 
 def _list(
@@ -227,7 +223,7 @@ def _list(
     left_out: _Exclusion,
 ) -> tuple[Shard, ...]:
     written = patterns.values() if isinstance(patterns, Mapping) else patterns
-    by_pattern = [_match_some(corpus, pattern, data_root) for pattern in written]
+    by_pattern = [_matching(corpus, pattern, data_root) for pattern in written]
     states = {path: state for found in by_pattern for path, state in found.items()}
     kept = [[path for path in found if path not in left_out] for found in by_pattern]
     if isinstance(patterns, Mapping):
@@ -241,57 +237,52 @@ def _list(
     return tuple(shards)
 
 
-def _match_some(corpus: Corpus, pattern: str, data_root: Path) -> dict[str, FileState]:
-    """Files that match a pattern, and their states."""
-    if is_url(pattern):
-        try:
-            files = list_files(pattern, _retries(corpus))
-        except DataError as error:
-            raise DataError(f"corpus {corpus.name!r}: {error}") from error
-        return {file.url.text: FileState(file.size_bytes, file.version) for file in files}
-    found = _matching([pattern], data_root)
-    if not found:
-        raise DataError(
-            f"corpus {corpus.name!r}: no file matches {pattern!r} in {data_root}; "
-            f"{_what_is_there(pattern, data_root)}; correct `paths` or `data_root`"
-        )
+def _matching(corpus: Corpus, pattern: str, data_root: Path) -> dict[str, FileState]:
+    """Files that match a pattern and their states, by URL or path below the data root."""
+    try:
+        if is_url(pattern):
+            files = list_remote_files(Pattern(pattern), _retries(corpus))
+            return {file.url.text: FileState(file.size_bytes, file.version) for file in files}
+        found = _matching_below(Pattern(pattern), data_root.resolve(), _retries(corpus))
+        if not found:
+            raise DataError(
+                f"no file matches {pattern!r} in {data_root}; "
+                f"{_what_is_there(Pattern(pattern), data_root)}; correct `paths` or `data_root`"
+            )
+    except DataError as error:
+        raise DataError(f"corpus {corpus.name!r}: {error}") from error
     return found
 
 
-def _matching(patterns: Iterable[str], data_root: Path) -> dict[str, FileState]:
-    """Files that match, relative to the data root, with forward slashes.
+def _matching_below(pattern: Pattern, root: Path, retries: Retries) -> dict[str, FileState]:
+    """Local files that match.
 
     Where links lead is looked at once a folder, for there may be 100,000 files.
     """
     found = {}
-    root = data_root.resolve()
     checked: set[str] = set()
-    for pattern in patterns:
-        for match in glob.iglob(pattern, root_dir=root, recursive=True):
-            path = Path(match).as_posix()
-            folder = path.rpartition("/")[0]
-            if folder not in checked:
-                inside(root, path)
-                checked.add(folder)
-            with suppress(FileNotFoundError):  # a link to nothing
-                status = os.lstat(root / path)
-                if S_ISLNK(status.st_mode):
-                    status = inside(root, path).stat()
-                if S_ISREG(status.st_mode):
-                    found[path] = FileState(status.st_size)
+    for path, file in list_local_files(pattern, root, retries).items():
+        folder = path.rpartition("/")[0]
+        if file.is_link or folder not in checked:
+            inside(root, path)
+            checked.add(folder)
+        found[path] = FileState(file.size_bytes)
     return found
 
 
-def _what_is_there(pattern: str, data_root: Path) -> str:
+def _what_is_there(pattern: Pattern, data_root: Path) -> str:
     """Say what the deepest folder of a pattern that exists holds."""
     folder = data_root
-    for part in PurePosixPath(pattern).parts[:-1]:
-        if glob.has_magic(part) or not (folder / part).is_dir():
+    for part in PurePosixPath(pattern.folder).parts:
+        if not (folder / part).is_dir():
             break
         folder /= part
     if not folder.is_dir():
         return f"{folder} is no folder"
-    names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
+    try:
+        names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
+    except OSError as error:
+        return f"{folder} cannot be listed: {describe(error)}"
     shown = ", ".join(names[:_MAX_SHOWN]) or "nothing"
     more = len(names) - _MAX_SHOWN
     return f"{folder} holds {shown}{f' and {more} more' if more > 0 else ''}"
@@ -314,24 +305,10 @@ def _pair(corpus: Corpus, patterns: Mapping[str, str], found: Sequence[Sequence[
 
 
 def _by_wildcards(pattern: str, paths: Sequence[str]) -> dict[tuple[str, ...], str]:
-    expression = re.compile(_with_groups(pattern))
+    wildcards = Pattern(pattern)
     files = {}
     for path in paths:
-        match = expression.fullmatch(path)
-        assert match is not None, f"{path} matches {pattern} as a glob only"
-        files[match.groups()] = path
+        key = wildcards.match(path)
+        assert key is not None, f"{path} was listed for {pattern}"
+        files[key] = path
     return files
-
-
-def _with_groups(pattern: str) -> str:
-    """Turn a glob into a regular expression with a group for each wildcard."""
-    wildcard = re.compile(r"\*\*/|\*\*|\*|\?|\[!?\]?[^\]]*\]")
-    expressions = {"**/": "((?:[^/]+/)*)", "**": "(.*)", "*": "([^/]*)", "?": "([^/])"}
-    parts: list[str] = []
-    end = 0
-    for match in wildcard.finditer(pattern):
-        parts.append(re.escape(pattern[end : match.start()]))
-        token = match.group()
-        parts.append(expressions.get(token) or f"({token.replace('[!', '[^')})")
-        end = match.end()
-    return "".join(parts) + re.escape(pattern[end:])

@@ -7,12 +7,13 @@ dropped connection, no permission) for an empty one.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
 from linly.errors import ConfigError, DataError
+from linly.storage.patterns import Pattern
 from linly.storage.retries import Retries, ShortRead, status_of
 from linly.storage.urls import Url, url_problem
 
@@ -85,51 +86,54 @@ def describe_file(url: Url) -> RemoteFile:
     return _from_details(url, filesystem.info(url.text, refresh=True, **more))
 
 
-def list_files(pattern: str, retries: Retries) -> list[RemoteFile]:
+def list_remote_files(pattern: Pattern, retries: Retries) -> list[RemoteFile]:
     """List what matches a pattern, or the one file it names; sorted.
-
-    `*` and `?` stay within a folder's names, `**` stands for any number of folders.
 
     Raises:
         DataError: A folder cannot be listed, nothing matches, or the file named is not there.
-        ConfigError: What the scheme takes is not installed.
+        ConfigError: What the scheme takes is not installed, or it cannot list what is asked.
     """
-    scheme, _, rest = pattern.partition("://")
-    parts = rest.split("/")
-    if not any(map(_has_magic, parts)):
-        url = Url(pattern)
+    if not pattern.has_wildcards:
+        url = Url(pattern.path)
         return [retries.call(lambda: describe_file(url), f"{url}: cannot be found")]
-    if scheme in ("http", "https") and "**" in parts:
+    scheme = pattern.path.partition("://")[0]
+    if scheme in ("http", "https") and "**" in pattern.path.split("/"):
         raise ConfigError(
-            f"paths: found {pattern!r}: ** takes a listing of folders in folders, which {scheme} "
-            f"does not have; name each folder, as in .../folder/*.jsonl.gz"
+            f"paths: found {pattern.path!r}: ** takes a listing of folders in folders, which "
+            f"{scheme} does not have; name each folder, as in .../folder/*.jsonl.gz"
         )
-    first = next(index for index, part in enumerate(parts) if _has_magic(part))
-    folder = f"{scheme}://{'/'.join(parts[:first])}"
-    found = {file.url: file for file in _matches(folder, parts[first:], retries)}
+    folders = RemoteFolders(retries)
+    found = [
+        _listed(Url(path), entry, retries)
+        for path, entry in pattern.expand(folders)
+        if not folders.is_folder(path, entry)
+    ]
     if not found:
-        names = [name for name, _ in _entries(folder, retries)]
+        names = sorted({name for name, _ in folders.entries(pattern.folder)})
         shown = ", ".join(names[:_MAX_SHOWN]) or "nothing"
         more = f" and {len(names) - _MAX_SHOWN} more" if len(names) > _MAX_SHOWN else ""
-        raise DataError(f"no file matches {pattern!r}; {folder}/ holds {shown}{more}")
-    return [found[url] for url in sorted(found)]
+        raise DataError(f"no file matches {pattern.path!r}; {pattern.folder}/ holds {shown}{more}")
+    return sorted(found, key=lambda file: file.url)
 
 
-def _matches(folder: str, parts: list[str], retries: Retries) -> Iterator[RemoteFile]:
-    """Files below a folder that match the parts of a pattern."""
-    part, rest = parts[0], parts[1:]
-    if part == "**" and rest:
-        yield from _matches(folder, rest, retries)
-    expression = re.compile(part_expression(part))
-    for name, entry in _entries(folder, retries):
-        path = f"{folder}/{name}"
-        is_folder = entry["type"] == "directory"
-        if part == "**" and is_folder:
-            yield from _matches(path, parts, retries)
-        elif expression.fullmatch(name) and is_folder and rest and part != "**":
-            yield from _matches(path, rest, retries)
-        elif expression.fullmatch(name) and not is_folder and not rest:
-            yield _listed(Url(path), entry, retries)
+class RemoteFolders:
+    """Folders of remote storage, with patience."""
+
+    def __init__(self, retries: Retries) -> None:
+        """List with these retries."""
+        self._retries = retries
+
+    def entries(self, folder: str) -> list[tuple[str, dict[str, Any]]]:
+        """A folder's names and what is said of them.
+
+        Raises:
+            DataError: It cannot be listed.
+        """
+        return _entries(folder, self._retries)
+
+    def is_folder(self, folder: str, entry: dict[str, Any]) -> bool:
+        """Whether it is said to be one."""
+        return bool(entry["type"] == "directory")
 
 
 def _listed(url: Url, entry: dict[str, Any], retries: Retries) -> RemoteFile:
@@ -141,11 +145,6 @@ def _listed(url: Url, entry: dict[str, Any], retries: Retries) -> RemoteFile:
 
 
 def _entries(folder: str, retries: Retries) -> list[tuple[str, dict[str, Any]]]:
-    """A folder's names and what is said of them, sorted.
-
-    Raises:
-        DataError: It cannot be listed.
-    """
     scheme, _, rest = folder.partition("://")
     filesystem, is_http = file_system(scheme), scheme in ("http", "https")
 
@@ -167,30 +166,12 @@ def _entries(folder: str, retries: Retries) -> list[tuple[str, dict[str, Any]]]:
         text = "its server must give a page of links for the folder; else name the files one by one"
         raise DataError(f"{error}; {text}") from error
     # A file or an empty key of the folder's own name is listed as if it were in it.
-    named = {
-        entry["name"].rstrip("/").rsplit("/", 1)[-1]: entry
+    named = [
+        (entry["name"].rstrip("/").rsplit("/", 1)[-1], entry)
         for entry in entries
         if entry["name"].rstrip("/") != rest
-    }
-    return [(name, named[name]) for name in sorted(named) if name not in ("", ".", "..")]
-
-
-def part_expression(part: str) -> str:
-    """A regular expression for one part of a pattern."""
-    pieces = re.split(r"(\*+|\?|\[!?\]?[^\]]*\])", part)
-    expressions = []
-    for index, piece in enumerate(pieces):
-        if index % 2 == 0:
-            expressions.append(re.escape(piece))
-        elif piece[0] == "[":
-            expressions.append(piece.replace("[!", "[^"))
-        else:
-            expressions.append("[^/]*" if piece[0] == "*" else "[^/]")
-    return "".join(expressions)
-
-
-def _has_magic(part: str) -> bool:
-    return bool(set(part) & set("*?["))
+    ]
+    return [(name, entry) for name, entry in named if name not in ("", ".", "..")]
 
 
 def _from_details(url: Url, details: dict[str, Any]) -> RemoteFile:

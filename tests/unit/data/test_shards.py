@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections import Counter
 from collections.abc import Callable
@@ -118,6 +120,36 @@ def test_line_aligned_files_pair_by_what_their_wildcards_match(
     fill(tmp_path, "un/c.zh")
     with pytest.raises(DataError, match=r"no partner for un/c\.zh"):
         list_shards(corpus, tmp_path)
+
+
+def test_a_set_of_letters_means_in_every_place_what_it_means_to_a_shell(
+    tmp_path: Path, make_corpus: MakeCorpus
+) -> None:
+    fill(tmp_path, "mo/y.en", "mo/y.zh", "mo/z.en", "mo/z.zh")
+    corpus = make_corpus('{kind: parallel, paths: {en: "mo/[^y].en", zh: "mo/[^y].zh"}}')
+    assert listed(corpus, tmp_path) == ["mo/y.en\tmo/y.zh"]
+    more = ', exclude: ["mo/[z-a]*", "https://host.org/[z-a]*", "mo/[!y].*"]'
+    assert listed(text_corpus(make_corpus, '["mo/*.en"]', more), tmp_path) == ["mo/y.en"]
+
+
+def test_a_folder_that_cannot_be_listed_stops_the_listing(
+    tmp_path: Path, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(tmp_path, "a/1.jsonl", "b/2.jsonl")
+    more = ", read_attempts: 2, read_delay_s: 0.0001"
+    corpus = text_corpus(make_corpus, '["*/*.jsonl"]', more)
+    scandir, asked = os.scandir, []
+
+    def away(path: str) -> object:
+        asked.append(path)
+        if path.endswith("b"):
+            raise OSError(errno.EIO, "Input/output error")
+        return scandir(path)
+
+    monkeypatch.setattr(os, "scandir", away)
+    with pytest.raises(DataError, match=r"corpus 'sample': .*/b: cannot be listed: gave up after"):
+        list_shards(corpus, tmp_path)
+    assert asked.count(str(tmp_path / "b")) == 2
 
 
 def test_the_encoding_reaches_the_reader_and_columnar_files_refuse_one(

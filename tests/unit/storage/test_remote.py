@@ -10,7 +10,8 @@ import pytest
 from remote_servers import FileServer, s3_store, serving, use_s3
 
 from linly.errors import DataError
-from linly.storage.remote import list_files
+from linly.storage.patterns import Pattern
+from linly.storage.remote import list_remote_files
 from linly.storage.retries import Retries
 from linly.storage.urls import Url, url_problem
 
@@ -38,7 +39,7 @@ def server() -> Iterator[FileServer]:
 
 
 def listed(pattern: str) -> dict[str, int]:
-    return {str(file.url): file.size_bytes for file in list_files(pattern, QUICK)}
+    return {str(file.url): file.size_bytes for file in list_remote_files(Pattern(pattern), QUICK)}
 
 
 @pytest.mark.parametrize(
