@@ -241,4 +241,7 @@ def _read_state(path: Path, plan: StreamPlan) -> MixerState:
         value = orjson.loads(read_limited(path, limit_bytes=_STATE_LIMIT_BYTES))
     except (OSError, orjson.JSONDecodeError) as error:
         raise CheckpointError(f"--state {path}: cannot be read ({error})") from error
-    return MixerState.from_json(value, plan.identity)
+    try:
+        return MixerState.from_json(value, plan.identity)
+    except CheckpointError as error:
+        raise CheckpointError(f"--state {path}: {error}") from error

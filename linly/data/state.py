@@ -25,6 +25,8 @@ _KEYS = {
     "cursors",
     "order_hash",
 }
+_COUNTED = _KEYS - {"version", "identity", "order_hash"}
+"""What holds counts and places alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +171,12 @@ class MixerState:
                 f"the mixer state is damaged: keys {sorted(set(value) ^ _KEYS)} are missing or "
                 f"unknown"
             )
+        for key in sorted(_COUNTED):
+            if not _is_counted(value[key]):
+                raise CheckpointError(
+                    f"the mixer state is damaged: {key}: found {_shown(value[key])}, allowed: "
+                    f"whole numbers from 0 on"
+                )
         try:
             identity.check(value["identity"])
             return cls(
@@ -186,6 +194,19 @@ class MixerState:
             )
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CheckpointError(f"the mixer state is damaged: {error!r}") from error
+
+
+def _is_counted(value: Any) -> bool:
+    """Whether all that JSON holds is a whole number from 0 on, or null for one not known yet."""
+    if isinstance(value, dict):
+        return all(map(_is_counted, value.values()))
+    if isinstance(value, list):
+        return all(map(_is_counted, value))
+    return value is None or (type(value) is int and value >= 0)
+
+
+def _shown(value: Any) -> str:
+    return orjson.dumps(value).decode()[:200]
 
 
 def _integers(value: dict[str, Any]) -> dict[str, int]:

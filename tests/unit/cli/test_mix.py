@@ -119,6 +119,24 @@ def test_errors_are_one_answer_to_the_user(
     assert text in error
 
 
+def test_a_state_of_a_row_before_the_first_is_refused_in_one_answer(
+    mix: Mix,
+    tiny_recipe: Path,
+    tiny_tokenizer_path: Path,
+    tmp_path: Path,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    state = tmp_path / "state.json"
+    mix("--rows", "5", "--save-state", str(state))
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"row": -5}))
+    with pytest.raises(SystemExit) as caught:
+        arguments = ["--rows", "5", "--tokenizer", str(tiny_tokenizer_path), "--state", str(state)]
+        main(["mix", str(tiny_recipe), *arguments])
+    assert caught.value.code == 1
+    says = f"error: --state {state}: the mixer state is damaged: row: found -5, allowed: whole"
+    assert says in capfd.readouterr().err
+
+
 def test_a_recipe_without_a_model_needs_a_tokenizer(
     tiny_recipe: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
