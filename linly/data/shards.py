@@ -22,7 +22,7 @@ from linly.storage.local import list_local_files
 from linly.storage.patterns import Pattern
 from linly.storage.remote import list_remote_files
 from linly.storage.retries import Retries, describe
-from linly.storage.urls import Location, Url, is_url, url_problem
+from linly.storage.urls import Location, Url, is_url, name_of, url_problem
 from linly.streams import UTF8
 
 __all__ = ["RawRecord", "Shard", "ShardReader", "list_held_out_shards", "list_shards", "locate"]
@@ -223,7 +223,11 @@ def _list(
     left_out: _Exclusion,
 ) -> tuple[Shard, ...]:
     written = patterns.values() if isinstance(patterns, Mapping) else patterns
-    by_pattern = [_matching(corpus, pattern, data_root) for pattern in written]
+    by_pattern = []
+    first_written: dict[str, str] = {}  # a file that two URLs name is one
+    for pattern in written:
+        found = _matching(corpus, pattern, data_root).items()
+        by_pattern.append({first_written.setdefault(name_of(p), p): state for p, state in found})
     states = {path: state for found in by_pattern for path, state in found.items()}
     kept = [[path for path in found if path not in left_out] for found in by_pattern]
     if isinstance(patterns, Mapping):

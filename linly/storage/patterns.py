@@ -3,19 +3,20 @@
     pattern -> Pattern -> expand over Folders -> (path, entry)
 
 `*`, `?` and `[...]` stand for what `fnmatch` says, within one name; `**` for any number of
-folders. As in a shell, a wildcard at the beginning of a name stands for no leading dot.
+folders. As in a shell, a wildcard at the beginning of a name stands for no leading dot. Over http
+names are compared as they are unquoted.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from fnmatch import translate
 from itertools import takewhile
 from pathlib import PurePosixPath
 from typing import Protocol, TypeVar
 
-from linly.storage.urls import is_url
+from linly.storage.urls import is_url, is_web, name_of, unquoted
 
 _E = TypeVar("_E")
 _WILDCARD = re.compile(r"(\*+|\?|\[!?\]?[^\]]*\])")
@@ -53,19 +54,21 @@ class Pattern:
 
     def __init__(self, text: str) -> None:
         """Read a pattern."""
-        self._server, parts = _split(text)
+        self._name = unquoted if is_web(text) else str
+        server, parts = _split(text)
         literal = list(takewhile(lambda part: not _WILDCARD.search(part), parts))
-        self.path = "/".join([*self._server, *parts])
-        self.folder = "/".join([*self._server, *literal])
+        self.path = "/".join([*server, *parts])
+        self.folder = "/".join([*server, *literal])
         self.has_wildcards = len(literal) < len(parts)
         self._below = parts[len(literal) :]
-        self._names = [re.compile(_expression(part), re.DOTALL) for part in self._below]
-        self._whole = re.compile(_path_expression(parts), re.DOTALL)
+        expressions = [_expression(part, self._name) for part in parts]
+        self._names = [re.compile(e, re.DOTALL) for e in expressions[len(literal) :]]
+        start = "".join(re.escape(f"{name_of(one)}/") for one in server)
+        self._whole = re.compile(start + _path_expression(parts, expressions), re.DOTALL)
 
     def match(self, path: str) -> tuple[str, ...] | None:
         """What its wildcards stand for in a path; None where it does not match."""
-        server, parts = _split(path)
-        found = self._whole.fullmatch("/".join(parts)) if server == self._server else None
+        found = self._whole.fullmatch(name_of(path))
         return None if found is None else found.groups()
 
     def expand(self, folders: Folders[_E]) -> Iterator[tuple[str, _E]]:
@@ -89,6 +92,7 @@ class Pattern:
 
     def _after(self, at: frozenset[int], name: str) -> tuple[set[int], bool]:
         """Which parts names in the folder `name` may match, and whether it is itself a match."""
+        name = self._name(name)
         below, matches, last = set(), False, len(self._below) - 1
         for index in at:
             if self._names[index].fullmatch(name):
@@ -116,25 +120,29 @@ def _split(text: str) -> tuple[list[str], list[str]]:
     return [f"{scheme}://{server}"], parts
 
 
-def _path_expression(parts: list[str]) -> str:
-    """A regular expression for a whole path, with a group for each wildcard."""
-    expressions = []
-    for index, part in enumerate(parts):
-        is_last = index == len(parts) - 1
-        if part == _ANY_DEPTH:
-            expressions.append(_BELOW if is_last else _FOLDERS)
-        else:
-            expressions.append(_expression(part) + "/" * (not is_last))
-    return "".join(expressions)
+def _path_expression(parts: list[str], expressions: list[str]) -> str:
+    """A regular expression for a whole path, of those for its names."""
+    last = len(parts) - 1
+    return "".join(
+        (_BELOW if index == last else _FOLDERS)
+        if part == _ANY_DEPTH
+        else expressions[index] + "/" * (index < last)
+        for index, part in enumerate(parts)
+    )
 
 
-def _expression(part: str) -> str:
-    """A regular expression for one name, with a group for each wildcard."""
+def _expression(part: str, name: Callable[[str], str]) -> str:
+    """A regular expression for one name, with a group for each wildcard.
+
+    Args:
+        part: Of a pattern.
+        name: What text between the wildcards stands for.
+    """
     pieces = _WILDCARD.split(part)
     expressions = ["" if pieces[0] or len(pieces) == 1 else r"(?!\.)"]
     for index, piece in enumerate(pieces):
         if index % 2 == 0:
-            expressions.append(re.escape(piece))
+            expressions.append(re.escape(name(piece)))
         elif piece[0] == "*":
             expressions.append("([^/]*)")
         else:

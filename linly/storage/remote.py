@@ -15,7 +15,7 @@ from typing import Any
 from linly.errors import ConfigError, DataError
 from linly.storage.patterns import Pattern
 from linly.storage.retries import Retries, ShortRead, status_of
-from linly.storage.urls import Url, url_problem
+from linly.storage.urls import Url, is_web, quoted, url_problem
 
 TIMEOUT_S = 30.0
 """Longest wait for a connection and for its next bytes; five of them fit into data.timeout_s."""
@@ -80,7 +80,7 @@ def describe_file(url: Url) -> RemoteFile:
         Exception: Of the scheme's library.
     """
     filesystem = file_system(url.scheme)
-    if url.scheme in ("http", "https"):
+    if is_web(url.text):
         return _describe_http(filesystem, url)
     more = {"expand_info": True} if url.scheme == "hf" else {}  # the hash, where info leaves it out
     return _from_details(url, filesystem.info(url.text, refresh=True, **more))
@@ -94,17 +94,17 @@ def list_remote_files(pattern: Pattern, retries: Retries) -> list[RemoteFile]:
         ConfigError: What the scheme takes is not installed, or it cannot list what is asked.
     """
     if not pattern.has_wildcards:
-        url = Url(pattern.path)
+        url = Url(quoted(pattern.path))
         return [retries.call(lambda: describe_file(url), f"{url}: cannot be found")]
-    scheme = pattern.path.partition("://")[0]
-    if scheme in ("http", "https") and "**" in pattern.path.split("/"):
+    if is_web(pattern.path) and "**" in pattern.path.split("/"):
         raise ConfigError(
             f"paths: found {pattern.path!r}: ** takes a listing of folders in folders, which "
-            f"{scheme} does not have; name each folder, as in .../folder/*.jsonl.gz"
+            f"{Url(pattern.path).scheme} does not have; name each folder, as in "
+            ".../folder/*.jsonl.gz"
         )
     folders = RemoteFolders(retries)
     found = [
-        _listed(Url(path), entry, retries)
+        _listed(Url(quoted(path)), entry, retries)
         for path, entry in pattern.expand(folders)
         if not folders.is_folder(path, entry)
     ]
@@ -146,7 +146,7 @@ def _listed(url: Url, entry: dict[str, Any], retries: Retries) -> RemoteFile:
 
 def _entries(folder: str, retries: Retries) -> list[tuple[str, dict[str, Any]]]:
     scheme, _, rest = folder.partition("://")
-    filesystem, is_http = file_system(scheme), scheme in ("http", "https")
+    filesystem, is_http = file_system(scheme), is_web(folder)
 
     def listed() -> list[dict[str, Any]]:
         entries: list[dict[str, Any]] = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
 SCHEMES = ("s3", "hf", "https")
 URL_FORM = (
@@ -13,6 +13,9 @@ URL_FORM = (
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1")
 _MAGIC = frozenset("*?[")
+_WEB = ("http", "https")
+_UNQUOTED = "%/!$&'()*+,;=:@~[]?#"
+"""What stays as it is when a URL is quoted: what has a meaning in one, and what is quoted."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -39,6 +42,30 @@ def is_url(text: str) -> bool:
     return "://" in text
 
 
+def is_web(text: str) -> bool:
+    """Whether a path, pattern or URL is of http or https, whose names may be quoted (%20)."""
+    return text.partition("://")[0] in _WEB and is_url(text)
+
+
+def quoted(url: str) -> str:
+    """A web URL in ASCII, what is quoted in it left so; another as it is."""
+    return quote(url, safe=_UNQUOTED) if is_web(url) else url
+
+
+def unquoted(text: str) -> str:
+    """The name that a part of a web URL stands for; a slash in it stays quoted."""
+    return unquote(text, errors="surrogateescape").replace("/", "%2F")
+
+
+def name_of(path: str) -> str:
+    """A name that is the same for every way to write a web URL; of another path, the path."""
+    if not is_web(path):
+        return path
+    scheme, _, rest = path.partition("://")
+    server, *parts = rest.split("/")
+    return "/".join([f"{scheme}://{server.lower()}", *map(unquoted, parts)])
+
+
 def url_problem(text: str) -> str | None:
     """Why a URL, which may be a pattern, is not allowed; None when it is.
 
@@ -60,7 +87,7 @@ def url_problem(text: str) -> str | None:
         return "it names no host or bucket"
     if any(part in ("", ".", "..") for part in unquote(path).split("/")):
         return "a part of its path is empty, '.' or '..'"
-    if scheme in ("http", "https") and set(rest) & set("?#@"):
+    if scheme in _WEB and set(rest) & set("?#@"):
         return "a user, a query or '?' is not allowed in it"
     if scheme == "hf" and (host != "datasets" or path.count("/") < 2):
         return "it names no file of a dataset"

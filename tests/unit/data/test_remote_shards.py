@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from urllib.parse import quote
 
 import numpy as np
 import pyarrow as pa
@@ -317,6 +318,36 @@ def test_remote_files_are_left_out_and_held_out_by_name_and_by_hash(
         found.append([(document.record, document.segments) for document in documents])
     assert len(found[0]) == 50
     assert found[0] == found[1]
+
+
+def test_a_file_on_the_web_is_the_same_however_its_name_is_quoted(
+    server: FileServer, make_corpus: MakeCorpus, tmp_path: Path
+) -> None:
+    names = ("汉.jsonl", "a b.jsonl", "a+b.jsonl", "q?.jsonl", "100%.jsonl", "c.jsonl", "d.jsonl")
+    server.files = {f"/x/{quote(name)}": json.dumps({"text": name}).encode() for name in names}
+    latin = "/x/%D6%D0.jsonl"  # not UTF-8
+    server.files[latin] = b'{"text": "latin"}'
+    base = f"{server.url}/x"
+
+    def trained(paths: str, more: str) -> list[str]:
+        corpus = corpus_of(make_corpus, f"{base}/{paths}", f"{base}/*.jsonl", more=more)
+        reader = ShardReader(corpus, tmp_path)
+        held_out = {shard.path for shard in list_held_out_shards(corpus, tmp_path)}
+        shards = list_shards(corpus, tmp_path)
+        assert not held_out & {shard.path for shard in shards}
+        assert all(shard.path.isascii() for shard in shards)
+        return sorted(text for shard in shards for text in texts_of(reader.read(shard)))
+
+    assert trained("汉*", "") == sorted([*names, "latin"])
+    for one in names:
+        assert len(trained(quote(one), "")) == len(names) + 1  # named twice, read once
+    for more in (
+        f', held_out: ["{base}/汉.jsonl", "{base}/a b.jsonl", "{base}/c.jsonl"]',
+        f', held_out: ["{base}/%e6%b1%89.jsonl", "{base}/a%20b.jsonl", "{base}/%63.jsonl"]',
+        f', exclude: ["{base}/汉*", "{base}/a [b].jsonl", "{base}/%63.*"]',
+    ):
+        expected = sorted(["latin", "a+b.jsonl", "q?.jsonl", "100%.jsonl", "d.jsonl"])
+        assert trained("d.jsonl", more) == expected
 
 
 HUB_PROGRAM = """

@@ -62,6 +62,9 @@ def test_a_pattern_finds_what_a_glob_finds_and_matches_it_by_name(root: Path, pa
         ("s3://bucket/*/x", "s3://bucket/a/x", ("a",)),
         ("s3://bucket/*/x", "s3://other/a/x", None),
         ("*/x", "s3://bucket/x", None),
+        ("s3://bucket/a b*", "s3://bucket/a%20b", None),
+        ("https://host.org/a b*/x[1]*", "https://HOST.org/a%20b%2A%2f/x%31%3F", ("*%2F", "1", "?")),
+        ("https://host.org/%2a.*", "https://host.org/a.b", None),
         ("mo/[^y].en", "mo/z.en", None),
     ],
 )
