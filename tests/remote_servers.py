@@ -67,6 +67,7 @@ class FileServer:
         gives_etags: Its answers name the version of a file.
         lists: Folders have pages of links.
         pages: In place of a folder's own.
+        redirects: Path -> where it is sent on to.
     """
 
     def __init__(self, files: dict[str, bytes]) -> None:
@@ -78,6 +79,7 @@ class FileServer:
         self.gives_etags = True
         self.lists = True
         self.pages: dict[str, str] = {}
+        self.redirects: dict[str, str] = {}
         self.lock = threading.Lock()
         server = self
 
@@ -124,6 +126,8 @@ class FileServer:
             return
         if status is not None:
             return self._send(http, status, b"")
+        if target := self.redirects.get(http.path):
+            return self._send(http, 302, b"", {"Location": target})
         if http.path.endswith("/") and self.lists:
             return self._send(http, 200, self._page(http.path), {"Content-Type": "text/html"})
         content = self.files.get(http.path)

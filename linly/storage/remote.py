@@ -15,7 +15,7 @@ from typing import Any
 from linly.errors import ConfigError, DataError
 from linly.storage.patterns import Pattern
 from linly.storage.retries import Retries, ShortRead, status_of
-from linly.storage.urls import Url, is_web, quoted, url_problem
+from linly.storage.urls import Url, is_web, quoted, redirect_problem, url_problem
 
 TIMEOUT_S = 30.0
 """Longest wait for a connection and for its next bytes; five of them fit into data.timeout_s."""
@@ -209,13 +209,30 @@ def file_system(scheme: str) -> Any:
         import aiohttp
 
         timeout = aiohttp.ClientTimeout(total=None, connect=TIMEOUT_S, sock_read=TIMEOUT_S)
-        client = {"timeout": timeout, "auto_decompress": False, "trust_env": True}
+        trace = aiohttp.TraceConfig()
+        trace.on_request_redirect.append(_check_redirect)
+        client = {
+            "timeout": timeout,
+            "auto_decompress": False,
+            "trust_env": True,
+            "trace_configs": [trace],
+        }
         return fsspec.filesystem("http", skip_instance_cache=True, client_kwargs=client)
     except ImportError as error:
         raise ConfigError(
             f"{scheme}:// needs packages that are not installed ({error}): "
             f"pip install 'linly[remote]'"
         ) from error
+
+
+async def _check_redirect(_session: Any, _context: Any, redirect: Any) -> None:
+    """Called before a redirect of a web request is followed."""
+    from yarl import URL
+
+    headers = redirect.response.headers
+    target = redirect.url.join(URL(headers.get("Location") or headers.get("URI") or ""))
+    if text := redirect_problem(str(redirect.url), str(target)):
+        raise DataError(text)
 
 
 def _fetch_s3(file: RemoteFile, start: int, size: int) -> bytes:

@@ -92,3 +92,15 @@ def url_problem(text: str) -> str | None:
     if scheme == "hf" and (host != "datasets" or path.count("/") < 2):
         return "it names no file of a dataset"
     return None
+
+
+def redirect_problem(source: str, target: str) -> str | None:
+    """Why a server may not send a request on from one web address to another; None when it may.
+
+    Hubs send files on to other hosts, over https. Localhost may send on to itself.
+    """
+    here, there = urlsplit(source), urlsplit(target)
+    is_local = {here.hostname, there.hostname} <= {*_LOCAL_HOSTS}
+    if there.scheme == "https" or (here.scheme == there.scheme == "http" and is_local):
+        return None
+    return f"{source} is sent on to {target}: allowed is https, and from localhost localhost"

@@ -13,7 +13,7 @@ from linly.errors import DataError
 from linly.storage.patterns import Pattern
 from linly.storage.remote import list_remote_files
 from linly.storage.retries import Retries
-from linly.storage.urls import Url, url_problem
+from linly.storage.urls import Url, redirect_problem, url_problem
 
 QUICK = Retries(attempts=3, delay_s=1e-4)
 FILES = {
@@ -133,6 +133,41 @@ def test_a_listing_that_fails_for_a_while_is_asked_again_and_never_taken_as_empt
     server.faults.always = 503
     with pytest.raises(DataError, match="cannot be listed: gave up after 3 attempts"):
         listed(f"{server.url}/a/*.jsonl")
+
+
+def test_a_server_may_send_on_to_itself_and_nowhere_that_could_not_be_named(
+    server: FileServer,
+) -> None:
+    here = server.url
+    server.redirects = {"/b": f"{here}/a/1.jsonl", "/c": "/b", "/d/": f"{here}/a/"}
+    assert listed(f"{here}/c") == {f"{here}/c": 1}
+    server.files["/d/1.jsonl"] = b"one"
+    assert listed(f"{here}/d/1.*") == {f"{here}/d/1.jsonl": 3}
+    there = here.replace("127.0.0.1", "127.0.0.2")
+    server.redirects |= {"/c": f"{there}/a/1.jsonl", "/e/": f"{there}/a/"}
+    for pattern, source, target in (("c", "c", "a/1.jsonl"), ("e/*", "e/", "a/")):
+        with pytest.raises(DataError, match=rf"{here}/{source} is sent on to {there}/{target}: "):
+            listed(f"{here}/{pattern}")
+
+
+@pytest.mark.parametrize(
+    ("source", "target", "is_allowed"),
+    [
+        ("https://huggingface.co/a", "https://cdn.host.org/a?signature=x", True),
+        ("https://host.org/a", "http://host.org/a", False),
+        ("https://host.org/a", "http://localhost/a", False),
+        ("http://localhost:1/a", "http://127.0.0.1:2/a", True),
+        ("http://localhost/a", "https://host.org/a", True),
+        ("http://localhost/a", "http://host.org/a", False),
+        ("http://localhost/a", "http://localhost.host.org/a", False),
+        ("http://localhost/a", "http://localhost@host.org/a", False),
+        ("https://host.org/a", "ftp://host.org/a", False),
+    ],
+)
+def test_where_an_answer_may_send_a_request(source: str, target: str, is_allowed: bool) -> None:
+    text = redirect_problem(source, target)
+    assert (text is None) == is_allowed
+    assert is_allowed or (source in str(text) and target in str(text))
 
 
 @pytest.mark.parametrize(
