@@ -88,6 +88,8 @@ def _findings(recipe: Recipe, world_size: int | None, gpu_gib: float | None) -> 
     yield _tried("world size", partial(_world_size, recipe, world_size))
     if recipe.training.deepspeed is not None:
         yield _tried("deepspeed", partial(_deepspeed, recipe, world_size, bool(devices)))
+    if recipe.curriculum.guards:
+        yield _tried("guards", partial(_guards, recipe))
     for source in sorted(recipe.curriculum.sources):
         yield _tried(f"source {source}", partial(_source, recipe, source))
     model = _tried("model", partial(_model, recipe))
@@ -141,6 +143,17 @@ def _world_size(recipe: Recipe, world_size: int) -> str:
         f"{world_size}: {accumulation} micro-batches of {batch.micro_batch} rows a step on each "
         f"rank; sizes that fit: {sizes}"
     )
+
+
+def _guards(recipe: Recipe) -> str | Note:
+    from linly.curriculum.guard_plan import idle_warning, num_decisions
+
+    every = recipe.evaluation.every
+    idle = idle_warning(recipe.curriculum, num_steps=recipe.num_steps, evaluate_every=every)
+    if idle:
+        return Note(idle)
+    times = num_decisions(recipe.num_steps, evaluate_every=every)
+    return f"{', '.join(recipe.curriculum.guards)}: decide {times:,} times in the run"
 
 
 def _source(recipe: Recipe, source: str) -> str | Note:

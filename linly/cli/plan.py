@@ -58,6 +58,7 @@ def plan(
 
     Ends with an error when the ratios do not add up, or a source would be read too often.
     """
+    from linly.curriculum.guard_plan import idle_warning, num_decisions
     from linly.curriculum.plan import Batch, check_plan, make_plan
 
     recipe, curriculum = load_plan_file(file, overrides or [])
@@ -84,15 +85,18 @@ def plan(
         available=available,
         extra_positions=[_position(text, curriculum) for text in at or []],
     )
+    warnings = made.warnings()
     if recipe is not None and made.guards:
         every = recipe.evaluation.every
-        times = max(0, made.num_steps - 1) // every
+        times = num_decisions(made.num_steps, evaluate_every=every)
         notes.append(f"guards decide at evaluations: every {every} steps, {times} times in the run")
+        idle = idle_warning(curriculum, num_steps=made.num_steps, evaluate_every=every)
+        warnings += [idle] if idle else []
     costs = _costs(made, recipe, tokens_per_second)
     if as_json:
-        _print_json(made, recipe, costs, notes)
+        _print_json(made, recipe, costs, notes, warnings)
     else:
-        _print_text(made, recipe, costs, notes)
+        _print_text(made, recipe, costs, notes, warnings)
     if plot is not None:
         _draw(curriculum, made, costs, plot)
     check_plan(made, curriculum)
@@ -169,7 +173,13 @@ def _look_at_data(recipe: Recipe, model: Path) -> dict[str, Available]:
     return available
 
 
-def _print_json(made: Plan, recipe: Recipe | None, costs: Costs, notes: Sequence[str]) -> None:
+def _print_json(
+    made: Plan,
+    recipe: Recipe | None,
+    costs: Costs,
+    notes: Sequence[str],
+    warnings: Sequence[str],
+) -> None:
     """One JSON object; what is not known, and infinite epochs, are null."""
     import orjson
 
@@ -179,12 +189,18 @@ def _print_json(made: Plan, recipe: Recipe | None, costs: Costs, notes: Sequence
         "trained_rows": made.trained_rows,
         "costs": asdict(costs),
         "notes": list(notes),
-        "warnings": made.warnings(),
+        "warnings": list(warnings),
     }
     typer.echo(orjson.dumps(form, option=orjson.OPT_INDENT_2).decode())
 
 
-def _print_text(made: Plan, recipe: Recipe | None, costs: Costs, notes: Sequence[str]) -> None:
+def _print_text(
+    made: Plan,
+    recipe: Recipe | None,
+    costs: Costs,
+    notes: Sequence[str],
+    warnings: Sequence[str],
+) -> None:
     """A table and what goes with it."""
     from rich.console import Console
 
@@ -221,7 +237,7 @@ def _print_text(made: Plan, recipe: Recipe | None, costs: Costs, notes: Sequence
         console.print(f"time in steps: {duration(costs.seconds)}")
     for note in notes:
         console.print(f"note: {note}")
-    for warning in made.warnings():
+    for warning in warnings:
         console.print(f"warning: {warning}")
 
 

@@ -74,6 +74,22 @@ def guard_plans(
     )
 
 
+def num_decisions(num_steps: int, *, evaluate_every: int) -> int:
+    """How often guards decide in a run: at its evaluations between the first step and the last."""
+    return max(0, num_steps - 1) // evaluate_every
+
+
+def idle_warning(curriculum: Curriculum, *, num_steps: int, evaluate_every: int) -> str | None:
+    """What to say of guards that never decide in a run; None where they do, or there are none."""
+    if not curriculum.guards or num_decisions(num_steps, evaluate_every=evaluate_every):
+        return None
+    return (
+        f"guards of {', '.join(curriculum.guards)}: never act in this run: they decide at the "
+        f"evaluations before its last step, and evaluation.every is {evaluate_every:,} of "
+        f"{num_steps:,} steps: evaluate more often, or take the guards out"
+    )
+
+
 def group_ratios(mixture: Mixture, group: str, positions: Sequence[float]) -> tuple[float, ...]:
     """The shares of a group's sources together, at fractions of the run."""
     columns = [mixture.sources.index(name) for name in mixture.groups[group]]

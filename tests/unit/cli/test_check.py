@@ -55,6 +55,19 @@ def test_everything_wrong_is_named_at_once(
     assert "4 of 7 checks found something wrong" in err
 
 
+def test_a_guard_that_never_decides_is_noted(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    guard = "{source: tuned, max_rise: 3%, cap: 60%}"
+    override = (
+        f"curriculum.mixture.tuned.ratio={{curve: linear, from: 20%, to: 10%, guard: {guard}}}"
+    )
+    for every, says in ((5, "ok   guards: tuned: decide 3 times"), (20, "note guards: guards of")):
+        code, out, err = checked(capsys, str(recipe), override, f"evaluation.every={every}")
+        assert code == 0, err
+        assert says in out
+
+
 def test_a_folder_that_holds_no_run_is_named(
     recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -163,3 +163,18 @@ def test_a_guarded_group_shows_its_band(world: Path) -> None:
     assert stories["most_rows"] > stories["rows"]
     done = linly(world, "recipe.yaml", "--without-data", "evaluation.every=5")
     assert "note: guards decide at evaluations: every 5 steps, 5 times in the run" in done.stdout
+    assert "never act" not in done.stdout
+
+
+def test_a_guard_that_never_decides_is_a_warning(world: Path) -> None:
+    """At the last step nothing is left to decide: an evaluation there does not count."""
+    guard = "{source: english, max_rise: 3%, cap: 60%}"
+    text = CURRICULUM.replace("to: 20%}", f"to: 20%, guard: {guard}}}")
+    (world / "small.yaml").write_text(text, encoding="utf-8")
+    for every, is_idle in ((25, False), (26, True), (1000, True)):
+        done = linly(world, "recipe.yaml", "--without-data", f"evaluation.every={every}", "--json")
+        plan = json.loads(done.stdout)
+        assert plan["num_steps"] == 26
+        said = [text for text in plan["warnings"] if text.startswith("guards of english: never")]
+        assert len(said) == is_idle
+    assert "evaluation.every is 1,000 of 26 steps" in said[0]
