@@ -7,7 +7,9 @@ A path is below the data root, and so is what links lead to; or it is a URL of a
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from linly.config.corpus import Corpus
@@ -28,6 +30,9 @@ from linly.streams import UTF8
 __all__ = ["RawRecord", "Shard", "ShardReader", "list_held_out_shards", "list_shards", "locate"]
 
 _MAX_SHOWN = 10
+_BETWEEN = "\t"
+"""What joins the paths of line-aligned files, and their versions."""
+_UNFIT = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
 _WITH_OWN_ENCODING = frozenset({"parquet", "arrow"})
 _LITERAL_ROLES = frozenset({"user_mark", "assistant_mark"})
 """Roles of `fields` that hold text themselves, not a path to it (marks of a conversation)."""
@@ -83,8 +88,8 @@ class ShardReader:
         required = dict.fromkeys(path.path for path in paths if not path.optional)
         optional = dict.fromkeys(path.path for path in paths if path.path not in required)
         self._columns, self._optional_columns = tuple(required), tuple(optional)
-        is_moses = isinstance(corpus.paths, Mapping)
-        self._names = tuple(corpus.paths) if is_moses else corpus.columns
+        self._is_moses = isinstance(corpus.paths, Mapping)
+        self._names = tuple(corpus.paths) if self._is_moses else corpus.columns
         self._retries = _retries(corpus)
 
     def read(self, shard: Shard, start_record: int = 0) -> Iterator[RawRecord]:
@@ -123,8 +128,9 @@ class ShardReader:
         yield RawRecord(next_record, None, reason, 0, ends_shard=True)
 
     def _files(self, shard: Shard, start_record: int) -> ShardFiles:
+        paths = shard.path.split(_BETWEEN) if self._is_moses else (shard.path,)
         return ShardFiles(
-            paths=tuple(locate(self._root, path) for path in shard.path.split("\t")),
+            paths=tuple(locate(self._root, path) for path in paths),
             names=self._names,
             columns=self._columns,
             optional_columns=self._optional_columns,
@@ -168,7 +174,7 @@ def _check_unchanged(shard: Shard, files: ShardFiles) -> None:
 def _version(states: Sequence[FileState]) -> str | None:
     """The versions of a shard's files, where all of them have one."""
     versions = [state.version for state in states if state.version is not None]
-    return "\t".join(versions) if len(versions) == len(states) else None
+    return _BETWEEN.join(versions) if len(versions) == len(states) else None
 
 
 def _retries(corpus: Corpus) -> Retries:
@@ -230,15 +236,27 @@ def _list(
         by_pattern.append({first_written.setdefault(name_of(p), p): state for p, state in found})
     states = {path: state for found in by_pattern for path, state in found.items()}
     kept = [[path for path in found if path not in left_out] for found in by_pattern]
+    for path in chain(*kept):
+        _check_name(corpus, path)
     if isinstance(patterns, Mapping):
-        paths = _pair(corpus, patterns, kept)
+        shards = _pair(corpus, patterns, kept)
     else:
-        paths = sorted(set().union(*kept))
-    shards = []
-    for path in paths:
-        parts = [states[part] for part in path.split("\t")]
-        shards.append(Shard(path, sum(state.size_bytes for state in parts), _version(parts)))
-    return tuple(shards)
+        shards = [(path,) for path in sorted(set().union(*kept))]
+    return tuple(_shard(paths, [states[path] for path in paths]) for paths in shards)
+
+
+def _shard(paths: Sequence[str], states: Sequence[FileState]) -> Shard:
+    size_bytes = sum(state.size_bytes for state in states)
+    return Shard(_BETWEEN.join(paths), size_bytes, _version(states))
+
+
+def _check_name(corpus: Corpus, path: str) -> None:
+    """Refuse a name that a list of shards cannot hold: its tabs and lines have a meaning."""
+    if _UNFIT.search(path):
+        raise DataError(
+            f"corpus {corpus.name!r}: found file {path!r}: a control character, or a name that is "
+            "not UTF-8; rename the file, or leave it out by `exclude`"
+        )
 
 
 def _matching(corpus: Corpus, pattern: str, data_root: Path) -> dict[str, FileState]:
@@ -292,8 +310,10 @@ def _what_is_there(pattern: Pattern, data_root: Path) -> str:
     return f"{folder} holds {shown}{f' and {more} more' if more > 0 else ''}"
 
 
-def _pair(corpus: Corpus, patterns: Mapping[str, str], found: Sequence[Sequence[str]]) -> list[str]:
-    """Pair line-aligned files whose wildcards stand for the same text; tab-joined paths."""
+def _pair(
+    corpus: Corpus, patterns: Mapping[str, str], found: Sequence[Sequence[str]]
+) -> list[tuple[str, ...]]:
+    """Pair line-aligned files whose wildcards stand for the same text."""
     by_key = [_by_wildcards(*given) for given in zip(patterns.values(), found, strict=True)]
     keys = set(by_key[0]).union(*by_key[1:])
     alone = [
@@ -305,7 +325,7 @@ def _pair(corpus: Corpus, patterns: Mapping[str, str], found: Sequence[Sequence[
             f"corpus {corpus.name!r}: no partner for {', '.join(alone[:_MAX_SHOWN])}; `paths` "
             f"pairs files whose wildcards match the same text: {dict(patterns)}"
         )
-    return sorted("\t".join(files[key] for files in by_key) for key in keys)
+    return sorted((tuple(files[key] for files in by_key) for key in keys), key=_BETWEEN.join)
 
 
 def _by_wildcards(pattern: str, paths: Sequence[str]) -> dict[tuple[str, ...], str]:

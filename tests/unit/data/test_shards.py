@@ -122,6 +122,32 @@ def test_line_aligned_files_pair_by_what_their_wildcards_match(
         list_shards(corpus, tmp_path)
 
 
+@pytest.mark.parametrize("name", [b"tab\tx.jsonl", b"li\nne.jsonl", b"\xd6\xd0.jsonl"])
+def test_a_name_that_no_list_can_hold_is_refused_unless_it_is_left_out(
+    tmp_path: Path, make_corpus: MakeCorpus, name: bytes
+) -> None:
+    fill(tmp_path, "a.jsonl", "\u3000b.jsonl")
+    (tmp_path / os.fsdecode(name)).touch()
+    with pytest.raises(DataError) as caught:
+        list_shards(text_corpus(make_corpus, '["*.jsonl"]'), tmp_path)
+    assert f"corpus 'sample': found file {os.fsdecode(name)!r}: a control" in str(caught.value)
+    (tmp_path / "d").mkdir()
+    (tmp_path / os.fsdecode(name)).rename(tmp_path / "d" / os.fsdecode(name))
+    corpus = text_corpus(make_corpus, '["**/*.jsonl"]', ', exclude: ["d/*"]')
+    assert listed(corpus, tmp_path) == ["a.jsonl", "\u3000b.jsonl"]
+
+
+def test_a_tab_in_a_frozen_path_parts_line_aligned_files_alone(
+    tmp_path: Path, make_corpus: MakeCorpus
+) -> None:
+    fill(tmp_path, "a\tb.jsonl", "a")
+    path = tmp_path / "a\tb.jsonl"
+    shard = Shard("a\tb.jsonl", path.stat().st_size)
+    corpus = text_corpus(make_corpus, '["*.jsonl"]')
+    (raw,) = ShardReader(corpus, tmp_path).read(shard)
+    assert raw.record == 0
+
+
 def test_a_set_of_letters_means_in_every_place_what_it_means_to_a_shell(
     tmp_path: Path, make_corpus: MakeCorpus
 ) -> None:
