@@ -16,6 +16,7 @@ import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from fractions import Fraction
 from itertools import count
 from typing import Any
 
@@ -189,22 +190,31 @@ def without_source(curriculum: Curriculum, source: str) -> Curriculum:
     """A curriculum without a source, its share spread over the rest of its group as they stand.
 
     Raises:
-        ConfigError: There is no such source, or its group has no other.
+        ConfigError: There is no such source, its group has no other, or a guard watches it.
     """
     if source not in curriculum.sources:
         raise ConfigError(f"--drop: {unknown('source', source, curriculum.sources)}")
-    group, dropped = curriculum.sources[source]
+    group, _ = curriculum.sources[source]
     form = curriculum.file_form()
     sources = curriculum.mixture[group].sources
     rest = {name: share for name, share in sources.items() if name != source}
-    if not rest or dropped.share >= 1:
+    parts = {name: Fraction(repr(share.share)) for name, share in rest.items()}  # as written
+    whole = sum(parts.values())
+    if not whole:
         raise ConfigError(
             f"--drop: source {source!r} has all of group {group!r}, whose ratio would go to "
             f"nobody: give `linly amend` a curriculum in which other groups take it, or another "
             f"source is in {group!r}"
         )
+    for guarded, guard in curriculum.guards.items():
+        if guard.source == source:
+            raise ConfigError(
+                f"--drop: source {source!r} is what the guard of group {guarded!r} watches "
+                f"(curriculum {curriculum.name}: mixture.{guarded}.ratio.guard.source): give "
+                "`linly amend` a curriculum in which it watches another source, or without it"
+            )
     form["mixture"][group]["sources"] = {
-        name: share.model_copy(update={"share": share.share / (1 - dropped.share)}).file_form(name)
+        name: share.model_copy(update={"share": float(parts[name] / whole)}).file_form(name)
         for name, share in rest.items()
     }
     return Curriculum.model_validate(form)

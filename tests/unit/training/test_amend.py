@@ -15,12 +15,14 @@ import pytest
 from tiny_world import make_tiny_world
 
 from linly.cli.main import main
+from linly.config.curriculum import Curriculum
 from linly.config.recipe import load_recipe
 from linly.curriculum.apportion import drift
 from linly.data.decisions import Course, fold, segment_at
 from linly.data.spec import make_mixer, stream_plan
 from linly.errors import CheckpointError, ConfigError
 from linly.runs import RunFolder
+from linly.training.amend import without_source
 from linly.training.frozen import read_later_lists, read_shards
 from linly.training.processes import Processes
 from linly.training.trainer import train
@@ -314,6 +316,43 @@ def test_the_order_of_sources_in_a_file_is_no_change(
     assert "nothing to amend" in capsys.readouterr().err
     start(world, alone, "turned", "stop_at_step=8", f"curriculum={turned}")
     assert trained(run) == replay(stopped)[: 8 * ROWS]
+
+
+def mixed(shares: dict[str, str], *, guard: str = "") -> Curriculum:
+    ratio = {"curve": "linear", "from": "60%", "to": "10%"}
+    if guard:
+        ratio |= {"guard": {"source": guard, "max_rise": "2%", "cap": "90%"}}
+    mixture = {
+        "english": {"ratio": ratio, "sources": shares},
+        "chinese": {"ratio": "rest", "sources": {"chinese": "100%"}},
+    }
+    return Curriculum.model_validate({"name": "mixed", "tokens": "1M", "mixture": mixture})
+
+
+def shares_of(curriculum: Curriculum) -> list[float]:
+    return [share.share for share in curriculum.mixture["english"].sources.values()]
+
+
+@pytest.mark.parametrize("percent", range(1, 100))
+def test_shares_add_up_whatever_is_dropped(percent: int) -> None:
+    """Two sources, then three of which one or two go; a share keeps the digits that it needs."""
+    rest = 100 - percent
+    pair = mixed({"a": f"{percent}%", "b": f"{rest}%"})
+    assert shares_of(without_source(pair, "a")) == shares_of(without_source(pair, "b")) == [1.0]
+    three = {"a": f"{percent}%", "b": f"{rest / 4}%", "c": f"{rest * 3 / 4}%"}
+    assert shares_of(without_source(mixed(three), "a")) == [0.25, 0.75]
+    for dropped, other in (("b", "c"), ("c", "b")):
+        left = without_source(mixed(three), dropped)
+        assert sum(shares_of(left)) == pytest.approx(1, abs=1e-12)
+        assert shares_of(without_source(left, "a")) == shares_of(without_source(left, other))
+
+
+def test_what_a_guard_watches_is_not_dropped() -> None:
+    curriculum = mixed({"a": "20%", "b": "80%"}, guard="a")
+    says = r"'a' is what the guard of group 'english' watches .*mixture\.english\.ratio\.guard"
+    with pytest.raises(ConfigError, match=says):
+        without_source(curriculum, "a")
+    assert shares_of(without_source(curriculum, "b")) == [1.0]
 
 
 def test_a_longer_run_counts_positions_from_its_start(
