@@ -3,7 +3,8 @@
     (shard, record, tokens) -> ShardReader -> DocumentMaker -> tokens -> the text of these tokens
 
 The row record keeps where each stretch of a row came from, not what it said. Reading it back goes
-the way the row went, so that what is shown is what was trained on, or an error that says why not.
+the way the row went. What the record says of lengths and targets is compared, so that a shard that
+was replaced since is an error, unless its documents have the same numbers of tokens.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from linly.config.corpus import Corpus
 from linly.data.encoding import encode_documents
 from linly.data.shards import ShardReader
 from linly.data.templates import DocumentMaker
-from linly.data.types import BadRecord, Document, Filtered, RawRecord, Shard
+from linly.data.types import Document, EncodedDocument, RawRecord, Shard
 from linly.errors import DataError
 from linly.tokenization.tokenizer import Tokenizer
 
@@ -61,13 +62,18 @@ class TracedSource:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Tokens [start, end) of a record's document, as it was made in an epoch."""
+    """Tokens [start, end) of a record's document, as it was made in an epoch.
+
+    Attributes:
+        ends: The document ends with them.
+    """
 
     shard: str
     record: int
     epoch: int
     start: int
     end: int
+    ends: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,10 +83,12 @@ class FoundText:
     Attributes:
         text: Of the tokens; the marks at a document's ends say nothing.
         num_tokens: Of the whole document.
+        num_supervised: Those that carry loss in a row that holds these tokens.
     """
 
     text: str
     num_tokens: int
+    num_supervised: int
 
 
 def read_shard_list(path: Path) -> dict[str, Shard]:
@@ -101,12 +109,12 @@ def find_texts(
 ) -> dict[Wanted, FoundText]:
     """Read the text of pieces, each shard once.
 
-    A piece behind an epoch's end is of the epoch after its row's: the two sides of a parallel pair
-    are then given the other way round.
+    A piece behind an epoch's end is of the epoch after its row's: where the numbers of tokens do
+    not tell, the two sides of a parallel pair are then given the other way round.
 
     Raises:
         DataError: A shard is not in the frozen list, gone, changed or damaged, has no such record,
-            or the record no longer gives a document with these tokens.
+            or the record no longer gives a document with as many tokens.
     """
     maker = DocumentMaker(source.name, source.corpus, source.template)
     found = {}
@@ -116,8 +124,8 @@ def find_texts(
     for shard, pieces in sorted(by_shard.items(), key=lambda item: item[0].path):
         records = _read_records(source, shard, [piece.record for piece in pieces])
         for piece in pieces:
-            document = maker.make(shard.path, records[piece.record], piece.epoch)
-            found[piece] = _text(source.name, document, tokenizer, piece)
+            document = _encoded(source, maker, tokenizer, piece, records[piece.record])
+            found[piece] = _text(document, tokenizer, piece)
     return found
 
 
@@ -145,19 +153,31 @@ def _read_records(
     return records
 
 
-def _text(
-    source: str, document: Document | BadRecord | Filtered, tokenizer: Tokenizer, piece: Wanted
-) -> FoundText:
-    where = f"source {source!r}, shard {piece.shard!r}, record {piece.record}"
-    if not isinstance(document, Document):
-        raise DataError(
-            f"{where}: it was trained on, but gives no document now ({document.reason}): the shard "
-            f"or the corpus file has changed since"
-        )
-    ids = encode_documents(tokenizer, [document])[0].ids
-    if piece.end > len(ids):
-        raise DataError(
-            f"{where}: tokens {piece.start} to {piece.end} were trained on, but its document has "
-            f"{len(ids)} now: the shard, the corpus file or the tokenizer has changed since"
-        )
-    return FoundText(tokenizer.decode(ids[piece.start : piece.end]), len(ids))
+def _encoded(
+    source: TracedSource, maker: DocumentMaker, tokenizer: Tokenizer, piece: Wanted, raw: RawRecord
+) -> EncodedDocument:
+    """The piece's document, as it was made in its epoch, or where only that fits in the next."""
+    where = f"source {source.name!r}, shard {piece.shard!r}, record {piece.record}"
+    turns = source.corpus.kind == "parallel"
+    for epoch in (piece.epoch, piece.epoch + 1)[: 1 + turns]:
+        document = maker.make(piece.shard, raw, epoch)
+        if not isinstance(document, Document):
+            raise DataError(
+                f"{where}: it was trained on, but gives no document now ({document.reason}): the "
+                f"shard or the corpus file has changed since"
+            )
+        (encoded,) = encode_documents(tokenizer, [document])
+        num_tokens = len(encoded.ids)
+        if piece.end == num_tokens or (piece.end < num_tokens and not piece.ends):
+            return encoded
+    raise DataError(
+        f"{where}: tokens {piece.start} to {piece.end}{' (its end)' * piece.ends} were trained on, "
+        f"but its document has {num_tokens} now: the shard, the corpus file or the tokenizer has "
+        f"changed since"
+    )
+
+
+def _text(document: EncodedDocument, tokenizer: Tokenizer, piece: Wanted) -> FoundText:
+    ids = document.ids[piece.start : piece.end]
+    targets = document.supervised[piece.start + 1 : piece.end]  # none predicts the first
+    return FoundText(tokenizer.decode(ids), len(document.ids), int(targets.sum()))

@@ -10,7 +10,7 @@ from linly.config.recipe import load_recipe
 from linly.data.decisions import fold
 from linly.data.lookup import FoundText, TracedSource, Wanted, find_texts, read_shard_list
 from linly.errors import DataError
-from linly.monitor.documents import DocumentSpan, StepRow, rows_of_step
+from linly.monitor.documents import StepRow, rows_of_step
 from linly.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
 
@@ -47,18 +47,18 @@ class Tracer:
         """Rows with their texts, in the order given.
 
         Raises:
-            DataError: A text cannot be read back; says which and why.
+            DataError: A text cannot be read back, or is not what was trained on as far as the row
+                record tells; says which and why.
         """
         wanted: dict[str, list[Wanted]] = {}
         for row in rows:
-            wanted.setdefault(row.source, []).extend(_wanted(row, span) for span in row.documents)
+            wanted.setdefault(row.source, []).extend(_wanted(row))
         found: dict[str, Mapping[Wanted, FoundText]] = {
             name: find_texts(self._source(name), self._tokenizer, pieces)
             for name, pieces in sorted(wanted.items())
         }
         return tuple(
-            TracedRow(row, tuple(found[row.source][_wanted(row, span)] for span in row.documents))
-            for row in rows
+            _traced(row, [found[row.source][piece] for piece in _wanted(row)]) for row in rows
         )
 
     def _source(self, name: str) -> TracedSource:
@@ -128,5 +128,22 @@ def by_loss(rows: Iterable[StepRow]) -> list[StepRow]:
     return sorted(rows, key=badness)
 
 
-def _wanted(row: StepRow, span: DocumentSpan) -> Wanted:
-    return Wanted(span.shard, span.record, row.epoch, span.start, span.end)
+def _wanted(row: StepRow) -> list[Wanted]:
+    """A row's pieces; one that does not reach the end of the row is the end of its document."""
+    last = len(row.documents) - 1
+    return [
+        Wanted(d.shard, d.record, row.epoch, d.start, d.end, index < last or row.padding > 0)
+        for index, d in enumerate(row.documents)
+    ]
+
+
+def _traced(row: StepRow, texts: Sequence[FoundText]) -> TracedRow:
+    num_supervised = sum(text.num_supervised for text in texts)
+    if num_supervised != row.supervised_tokens:
+        shards = sorted({span.shard for span in row.documents})
+        raise DataError(
+            f"source {row.source!r}, row {row.row}: {row.supervised_tokens} of its tokens carried "
+            f"loss, but {num_supervised} of those read back do: the shard ({', '.join(shards)}), "
+            f"the corpus file or the tokenizer has changed since"
+        )
+    return TracedRow(row, tuple(texts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from mixed_run import write_mixed_run
+from vocabularies import english_model
 
 from linly.config.recipe import load_recipe
+from linly.data.encoding import encode_documents
 from linly.data.lookup import TracedSource, Wanted, find_texts, read_shard_list
-from linly.data.types import Shard
+from linly.data.shards import ShardReader
+from linly.data.templates import DocumentMaker
+from linly.data.types import Document, Shard
 from linly.errors import DataError
 from linly.monitor.documents import rows_of_step
 from linly.monitor.trace import Tracer, by_loss, worst_rows
@@ -136,6 +141,59 @@ def test_a_record_that_was_put_in_the_place_of_another_is_an_error(pairs: Path) 
         traced_pairs(pairs)
 
 
+def test_a_shard_of_the_same_size_in_another_order_is_an_error(
+    recipe: Path, tiny_tokenizer_path: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "world"
+    shutil.copytree(recipe.parent, folder)
+    pairs = [json.dumps({"zh": "山" * (1 + n % 9), "en": "the river"}) + "\n" for n in range(40)]
+    shard = folder / "data" / "pairs" / "pairs.jsonl"
+    shard.write_text("".join(pairs), encoding="utf-8")
+    run = tmp_path / "run"
+    write_mixed_run(folder / "recipe.yaml", tiny_tokenizer_path, run, num_steps=2)
+    traced_pairs(run)
+    shard.write_text("".join(pairs[::-1]), encoding="utf-8")
+    with pytest.raises(
+        DataError, match=r"\(its end\) were trained on, but its document has \d+ now"
+    ):
+        traced_pairs(run)
+
+
+def test_a_row_of_which_other_tokens_carry_loss_now_is_an_error(pairs: Path) -> None:
+    (row, *_) = rows_of_step(pairs, 1).rows
+    Tracer(pairs).texts([row])
+    other = replace(row, supervised_tokens=row.supervised_tokens - 1)
+    with pytest.raises(DataError, match=r"row 0: \d+ of its tokens carried loss, but "):
+        Tracer(pairs).texts([other])
+
+
+def test_a_pair_behind_an_epochs_end_is_read_as_it_was_trained_on_where_its_length_tells(
+    tmp_path: Path, make_corpus: Any
+) -> None:
+    corpus = make_corpus("kind: parallel\npaths: ['*.jsonl']\n")
+    text = json.dumps({"zh": "江", "en": "the river"}) + "\n"
+    (tmp_path / "a.jsonl").write_text(text, encoding="utf-8")
+    lists = [(0, {"a.jsonl": Shard("a.jsonl", len(text.encode()))})]
+    source = TracedSource("x", corpus, None, tmp_path, lists)
+    (tmp_path / "english.model").write_bytes(english_model())
+    tokenizer = Tokenizer.load(tmp_path / "english.model")
+    maker = DocumentMaker("x", corpus)
+    (raw,) = ShardReader(corpus, tmp_path).read(lists[0][1]["a.jsonl"])
+    documents = [maker.make("a.jsonl", raw, epoch) for epoch in (0, 1)]
+    encoded = encode_documents(tokenizer, [d for d in documents if isinstance(d, Document)])
+    lengths = [len(document.ids) for document in encoded]
+    assert len(set(lengths)) == 2
+    for length, document in zip(lengths, encoded, strict=True):
+        piece = Wanted("a.jsonl", 0, 0, 0, length, True)  # of a row that began in epoch 0
+        assert find_texts(source, tokenizer, [piece])[piece].text == tokenizer.decode(document.ids)
+    with pytest.raises(DataError, match="has changed since"):
+        find_texts(source, tokenizer, [Wanted("a.jsonl", 0, 0, 0, min(lengths) - 1, True)])
+
+
+def wanted(shard: str, record: int) -> Wanted:
+    return Wanted(shard, record, 0, 0, 1, False)
+
+
 def test_a_record_out_of_range_and_a_shard_that_was_never_listed_are_errors(
     recipe: Path, tiny_tokenizer_path: Path, tmp_path: Path
 ) -> None:
@@ -147,11 +205,13 @@ def test_a_record_out_of_range_and_a_shard_that_was_never_listed_are_errors(
     tokenizer = Tokenizer.load(tiny_tokenizer_path)
     shard = "handful/handful.txt"
     with pytest.raises(DataError, match=r"there is no record 3: reading from record 0 on, it ends"):
-        find_texts(source, tokenizer, [Wanted(shard, 3, 0, 0, 1), Wanted(shard, 0, 0, 0, 1)])
+        find_texts(
+            source, tokenizer, [Wanted(shard, 3, 0, 0, 1, False), Wanted(shard, 0, 0, 0, 1, False)]
+        )
     with pytest.raises(DataError, match="it holds nothing from there on"):
-        find_texts(source, tokenizer, [Wanted(shard, 99, 0, 0, 1)])
+        find_texts(source, tokenizer, [wanted(shard, 99)])
     with pytest.raises(DataError, match="not among the shards that the run froze"):
-        find_texts(source, tokenizer, [Wanted("../secret.txt", 0, 0, 0, 1)])
+        find_texts(source, tokenizer, [wanted("../secret.txt", 0)])
 
 
 def test_a_frozen_list_that_is_gone_is_named(tmp_path: Path) -> None:
