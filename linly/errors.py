@@ -17,6 +17,10 @@ class DamagedShardError(DataError):
     """A shard's own bytes are wrong (cut short, bits flipped); reading them again will not help."""
 
 
+class ExhaustedError(DataError):
+    """A source has no row left that the curriculum plans; all ranks meet it at the same row."""
+
+
 class CheckpointError(LinlyError):
     """A checkpoint is torn, missing, or belongs to another run."""
 

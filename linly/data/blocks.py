@@ -39,7 +39,6 @@ class BlockStart(NamedTuple):
         next_shard: Place in the permutation of the next shard to open.
         records: Records read before the block, over all epochs.
         epoch_records: Records read before the block in its epoch.
-        records_per_epoch: Known once an epoch has been read to its end.
     """
 
     epoch: int = 0
@@ -47,7 +46,6 @@ class BlockStart(NamedTuple):
     next_shard: int = 0
     records: int = 0
     epoch_records: int = 0
-    records_per_epoch: int | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Plain values for a state file."""
@@ -57,20 +55,17 @@ class BlockStart(NamedTuple):
             "next_shard": self.next_shard,
             "records": self.records,
             "epoch_records": self.epoch_records,
-            "records_per_epoch": self.records_per_epoch,
         }
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> BlockStart:
         """Back from `to_json`."""
-        per_epoch = value["records_per_epoch"]
         return cls(
             epoch=int(value["epoch"]),
             open_shards=tuple((int(place), int(next_)) for place, next_ in value["open_shards"]),
             next_shard=int(value["next_shard"]),
             records=int(value["records"]),
             epoch_records=int(value["epoch_records"]),
-            records_per_epoch=None if per_epoch is None else int(per_epoch),
         )
 
 
@@ -147,16 +142,16 @@ class BlockReader:
         return self._start
 
     def read(self) -> Block | None:
-        """The next block, never empty; None when `max_epochs` are read.
+        """The next block, never empty; None when `max_epochs`, rounded up, are read.
 
         Raises:
             DataError: A shard is damaged, a whole epoch holds no record, or there are fewer
                 shards than the start knows.
         """
-        while (allowed := self._records_left()) > 0:
+        while self._start.epoch < self._max_epochs:
             if self._slots is None:
                 self._slots = self._open_slots(self._start)
-            start, taken = self._start, self._take(self._slots, allowed)
+            start, taken = self._start, self._take(self._slots)
             self._reading("")
             after = self._advance(self._slots, len(taken))
             self._start = after
@@ -190,22 +185,10 @@ class BlockReader:
         self._reading(shard.path)
         return _Slot(place, next_record, iter(self._open_shard(shard, next_record)))
 
-    def _records_left(self) -> float:
-        """Records that `max_epochs` still allows in this epoch."""
-        start = self._start
-        whole = math.floor(self._max_epochs) if math.isfinite(self._max_epochs) else math.inf
-        if start.epoch < whole:
-            return math.inf
-        if start.epoch > whole or start.records_per_epoch is None:
-            return 0
-        part = math.ceil((self._max_epochs - whole) * start.records_per_epoch)
-        return part - start.epoch_records
-
-    def _take(self, slots: list[_Slot], allowed: float) -> list[tuple[str, RawRecord]]:
+    def _take(self, slots: list[_Slot]) -> list[tuple[str, RawRecord]]:
         """Records from the open shards in turn; a shard that ends gives its slot to the next."""
         taken: list[tuple[str, RawRecord]] = []
-        most = min(self._limits.num_records, allowed)
-        size_bytes, turn = 0, 0
+        most, size_bytes, turn = self._limits.num_records, 0, 0
         while slots and len(taken) < most and size_bytes < self._limits.size_bytes:
             turn %= len(slots)
             slot = slots[turn]
@@ -242,7 +225,6 @@ class BlockReader:
                 next_shard=self._next_shard,
                 records=records,
                 epoch_records=epoch_records,
-                records_per_epoch=start.records_per_epoch,
             )
         if epoch_records == 0:
             raise DataError(
@@ -250,4 +232,4 @@ class BlockReader:
                 f"(the first is {self._shards[0].path})"
             )
         self._slots = None
-        return BlockStart(epoch=start.epoch + 1, records=records, records_per_epoch=epoch_records)
+        return BlockStart(epoch=start.epoch + 1, records=records)

@@ -28,6 +28,9 @@ class SourceCursor(NamedTuple):
         packed_row: The row within the packed block (best-fit; slot and token are then 0).
         bad: Bad records before the slot, over all epochs.
         filtered: Filtered and held-out records before the slot, over all epochs.
+        epoch_rows: Rows that began in its epoch; None when a version that did not count them
+            made the cursor.
+        rows_per_epoch: That began in the epoch before; None when not known.
     """
 
     block: BlockStart = BlockStart()
@@ -36,6 +39,8 @@ class SourceCursor(NamedTuple):
     packed_row: int = 0
     bad: int = 0
     filtered: int = 0
+    epoch_rows: int | None = 0
+    rows_per_epoch: int | None = None
 
     @property
     def epoch(self) -> int:
@@ -56,6 +61,8 @@ class SourceCursor(NamedTuple):
             "packed_row": self.packed_row,
             "bad": self.bad,
             "filtered": self.filtered,
+            "epoch_rows": self.epoch_rows,
+            "rows_per_epoch": self.rows_per_epoch,
         }
 
     @classmethod
@@ -68,7 +75,13 @@ class SourceCursor(NamedTuple):
             packed_row=int(value["packed_row"]),
             bad=int(value["bad"]),
             filtered=int(value["filtered"]),
+            epoch_rows=_integer(value.get("epoch_rows")),
+            rows_per_epoch=_integer(value.get("rows_per_epoch")),
         )
+
+
+def _integer(value: Any) -> int | None:
+    return None if value is None else int(value)
 
 
 class Place(NamedTuple):

@@ -9,7 +9,7 @@ from linly.data.encoding import Encoder
 from linly.data.mixed_row import MixedRow, row_digest
 from linly.data.sources import Exhausted, SourceSpec, SourceStream
 from linly.data.state import MixerState
-from linly.errors import DataError, LinlyError
+from linly.errors import ExhaustedError, LinlyError
 
 
 class Mixer:
@@ -58,6 +58,7 @@ class Mixer:
 
         Raises:
             DataError: A source cannot give its row; names the source.
+            ExhaustedError: It has read its `max_epochs` and may not end the run.
         """
         if self.exhausted is not None:
             raise StopIteration
@@ -101,7 +102,7 @@ class Mixer:
         self.exhausted = self._streams[name].exhausted
         assert self.exhausted is not None
         if self.exhausted.on_exhausted == "error":
-            raise DataError(
+            raise ExhaustedError(
                 f"{self.exhausted} that the curriculum plans for row {self._index}; lower its "
                 f"share, raise max_epochs, add shards, or end the run there with "
                 f"`on_exhausted: stop`"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -61,7 +62,7 @@ class Exhausted:
 
     Attributes:
         bad: Bad records past the source's last row.
-        tokens_left: Too few for a row.
+        tokens_left: Too few for a row; 0 where a part of an epoch ends.
     """
 
     source: str
@@ -99,7 +100,7 @@ class SourceStream:
         self._spec = spec
         self._documents = _document_stream(spec, encoder, cursor, reading)
         self._tokens_left = 0
-        self._last = cursor
+        self._last = self._cursor = cursor
         chunk = spec.corpus.packing == "chunk"
         self._rows = self._chunked(cursor) if chunk else self._best_fit(cursor)
         self.exhausted: Exhausted | None = None
@@ -115,8 +116,11 @@ class SourceStream:
             DataError: A shard is damaged, too many records are bad, an epoch gives no document.
         """
         row = next(self._rows, None)
+        if row is not None and not self._is_past(row.row.epoch):
+            self._cursor = self._counted(row)
+            return SourcedRow(row.row, self._cursor, row.bad)
         if row is not None:
-            return row
+            self._last, self._tokens_left = self._cursor, 0
         self.exhausted = Exhausted(
             source=self._spec.name,
             on_exhausted=self._spec.on_exhausted,
@@ -126,6 +130,32 @@ class SourceStream:
             bad=self._documents.take_bad(self._last.records),
         )
         raise StopIteration
+
+    def _rows_begun(self, epoch: int) -> tuple[int | None, int | None]:
+        """Rows of `epoch` so far, and of the epoch before; None where not known."""
+        cursor = self._cursor
+        if epoch == cursor.epoch:
+            return cursor.epoch_rows, cursor.rows_per_epoch
+        return 0, cursor.epoch_rows or cursor.rows_per_epoch
+
+    def _is_past(self, epoch: int) -> bool:
+        """Tell if a row that begins in `epoch` is more than `max_epochs` allow.
+
+        The part of an epoch is one of its rows: these are equal amounts of tokens, as a plan
+        counts them, and the records that come first may be the shorter ones.
+        """
+        part = self._spec.max_epochs - epoch
+        begun, per_epoch = self._rows_begun(epoch)
+        if part >= 1 or begun is None or per_epoch is None:
+            return False
+        return begun >= math.ceil(part * per_epoch)
+
+    def _counted(self, row: SourcedRow) -> SourceCursor:
+        begun, per_epoch = self._rows_begun(row.row.epoch)
+        begun = None if begun is None else begun + 1
+        if row.cursor.epoch > row.row.epoch:
+            begun, per_epoch = 0, begun
+        return row.cursor._replace(epoch_rows=begun, rows_per_epoch=per_epoch)
 
     def _chunked(self, cursor: SourceCursor) -> Iterator[SourcedRow]:
         """Concatenate and cut; what is left of a block goes on with the next."""

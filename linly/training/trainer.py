@@ -23,7 +23,7 @@ from linly.config.recipe import Recipe
 from linly.data.loader import Loader, StepBatch
 from linly.data.stream import stream_plan
 from linly.data.types import BadRecord
-from linly.errors import TrainingError
+from linly.errors import ExhaustedError, TrainingError
 from linly.training.bookkeeping import StepFacts
 from linly.training.combined_loss import combined_losses
 from linly.training.curve_guard import guard_decisions
@@ -141,18 +141,23 @@ class Trainer:
             self._check_order(loader)
             saved_step = session.step
             self._step_began = time.monotonic()
-            for batch in loader.steps():
-                is_preempted = self._train_step(batch)
-                is_last = session.step == self._last_step
-                if self._is_evaluation_due() and not is_preempted:
-                    self._evaluate()
-                    if self._guard_curves():
-                        loader.follow(session.course.segments)
-                if is_last or is_preempted or session.step % self._recipe.checkpoint.every == 0:
+            try:
+                for batch in loader.steps():
+                    is_preempted = self._train_step(batch)
+                    is_last = session.step == self._last_step
+                    if self._is_evaluation_due() and not is_preempted:
+                        self._evaluate()
+                        if self._guard_curves():
+                            loader.follow(session.course.segments)
+                    if is_last or is_preempted or session.step % self._recipe.checkpoint.every == 0:
+                        self._save(loader)
+                        saved_step = session.step
+                    if is_last or is_preempted:
+                        return is_preempted
+            except ExhaustedError:  # on all ranks, before the same row
+                if saved_step < session.step:
                     self._save(loader)
-                    saved_step = session.step
-                if is_last or is_preempted:
-                    return is_preempted
+                raise
             if loader.exhausted is None:
                 raise TrainingError(f"the stream of rows ended early, after step {session.step}")
             self._exhausted = str(loader.exhausted)

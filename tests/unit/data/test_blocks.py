@@ -113,8 +113,8 @@ def test_the_order_is_frozen() -> None:
     assert keys(block) == [("s2", 0), ("s3", 0), ("s2", 1), ("s4", 0)]
 
 
-@pytest.mark.parametrize(("max_epochs", "num_records"), [(1, 10), (2, 20), (2.5, 25), (1.01, 11)])
-def test_max_epochs_ends_the_stream_at_that_many_records(
+@pytest.mark.parametrize(("max_epochs", "num_records"), [(1, 10), (2, 20), (2.5, 30), (1.01, 20)])
+def test_max_epochs_ends_the_blocks_with_the_epoch_it_falls_in(
     max_epochs: float, num_records: int
 ) -> None:
     blocks = read_all(reader((3, 7), max_epochs=max_epochs))

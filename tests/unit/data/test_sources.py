@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -14,9 +15,12 @@ import numpy as np
 import pytest
 from tiny_corpora import NUM_BAD_TEXTS, SOURCES, TEXT_SHARD_SIZES, load_plan
 
-from linly.config.corpus import Corpus
+from linly.config.corpus import Corpus, make_corpus
+from linly.config.yaml import Origin, parse_yaml
+from linly.data.blocks import BlockLimits
 from linly.data.documents import SourceCursor
 from linly.data.encoding import InProcessEncoder
+from linly.data.estimate import estimate_tokens
 from linly.data.mixed_row import row_digest
 from linly.data.pool import EncodingPool
 from linly.data.shards import ShardReader, list_shards
@@ -137,6 +141,41 @@ def test_every_token_of_every_document_is_in_a_row_once_an_epoch(
     assert set(tokens.values()) <= {1, 2}
     assert sum(tokens.values()) + ended.exhausted.tokens_left == sum(lengths.values())
     assert {key[:2] for key in tokens} | set() <= set(lengths)
+
+
+@pytest.mark.parametrize("max_epochs", [1.25, 1.5, 2.01, 2.5])
+@pytest.mark.parametrize("packing", ["chunk", "best-fit"])
+def test_a_part_of_an_epoch_is_as_many_tokens_as_a_plan_counts(
+    packing: str, max_epochs: float, tmp_path: Path, tokenizer: Tokenizer
+) -> None:
+    """Of lines by length: in the order of reading the first half of the records is short."""
+    lines = [json.dumps({"text": "word " * (1 + number // 8)}) for number in range(160)]
+    (tmp_path / "sorted.jsonl").write_text("\n".join(lines))
+    text = f'language: en\nkind: text\npaths: ["sorted.jsonl"]\npacking: {packing}\n'
+    corpus = make_corpus("sorted", parse_yaml(text, Origin("sorted.yaml", 1, tmp_path)))
+    spec = SourceSpec(
+        name="sorted",
+        corpus=corpus,
+        template=None,
+        data_root=tmp_path,
+        shards=list_shards(corpus, tmp_path),
+        seed=1,
+        sequence_length=32,
+        padding_id=0,
+        max_epochs=max_epochs,
+        on_exhausted="stop",
+        limits=BlockLimits(num_records=16),
+    )
+    counted = estimate_tokens("sorted", corpus, tmp_path, spec.shards, tokenizer)
+    planned = math.floor(max_epochs * counted.tokens / spec.sequence_length)
+    ended = stream(spec, tokenizer)
+    rows = values(ended)
+    assert ended.exhausted is not None and planned <= len(rows)
+    if packing == "chunk":
+        assert len(rows) <= planned + 2
+    half = len(rows) - 3
+    assert values(stream(spec, tokenizer, saved(rows[half][2]))) == rows[half + 1 :]
+    assert values(stream(replace(spec, max_epochs=3), tokenizer))[: len(rows)] == rows
 
 
 @pytest.mark.parametrize("name", SOURCES)

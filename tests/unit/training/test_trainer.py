@@ -19,7 +19,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from linly.config.recipe import load_recipe
 from linly.curriculum.mixture import Mixture
-from linly.errors import CheckpointError, ConfigError, DataError, TrainingError
+from linly.errors import CheckpointError, ConfigError, DataError, ExhaustedError, TrainingError
 from linly.modeling.load import init_model
 from linly.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
@@ -257,6 +257,30 @@ def test_a_planned_end_of_a_source_completes_the_run(
     assert [line["reason"] for line in lines(copy / "runs" / "ended", "quarantine")] == [
         "field 'output' is missing; fields found: 'instruction'"
     ] * 3
+
+
+def test_what_was_trained_before_a_source_ran_out_is_saved(
+    world: Path, alone: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A plan may let it run out where it has but an estimate of the tokens."""
+    monkeypatch.setattr("linly.training.frozen.check_plan", lambda plan, curriculum: None)
+    copy = tmp_path / "world"
+    shutil.copytree(world, copy, ignore=shutil.ignore_patterns("runs"))
+    tuned = copy / "data" / "tuned" / "0.jsonl"
+    tuned.write_bytes(b"".join(tuned.read_bytes().splitlines(keepends=True)[:20]))
+    curriculum = copy / "curriculum.yaml"
+    text = curriculum.read_text().replace("tuned: 100%", "tuned: {share: 100%, max_epochs: 1}")
+    curriculum.write_text(text)
+    long = ("curriculum.tokens=400K", "evaluation.every=1000", "checkpoint.every=1000")
+    with pytest.raises(ExhaustedError, match="'tuned' has read its max_epochs 1"):
+        start(copy, alone, "ran-out", *long)
+    run = copy / "runs" / "ran-out"
+    num_steps = len(lines(run, "metrics"))
+    assert num_steps > 2
+    assert [path.name for path in (run / "checkpoints").iterdir()] == [f"step-{num_steps:08}"]
+    with pytest.raises(ExhaustedError):
+        start(copy, alone, "ran-out", *long)
+    assert len(lines(run, "metrics")) == num_steps
 
 
 def test_a_source_without_held_out_documents_trains_unevaluated(
