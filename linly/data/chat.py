@@ -144,7 +144,12 @@ class ChatTemplate:
     def _render(self, messages: Texts) -> str:
         said = [{"role": role, "content": text} for role, text in messages]
         given: dict[str, Any] = {**self._tokens, "messages": said, "tools": None, "documents": None}
-        return self._template.render(**given, add_generation_prompt=False)
+        try:
+            return self._template.render(**given, add_generation_prompt=False)
+        except (jinja2.TemplateError, MemoryError):
+            raise
+        except Exception as error:  # a template is a program: it may raise anything
+            raise jinja2.TemplateError(f"{type(error).__name__}: {error}") from error
 
     def _make_skeleton(self, roles: tuple[str, ...]) -> _Skeleton:
         """Render marks in place of contents; a role with `-` behind it says nothing."""

@@ -98,6 +98,12 @@ def test_chatml_keeps_what_the_template_adds_by_itself() -> None:
     assert made[-2:] == [("assistant\n", False, "continued"), ("b", True, "continued")]
 
 
+def test_a_record_that_makes_the_template_fail_is_a_bad_record() -> None:
+    fails = CHATML + "{% if messages[0]['content'] == 'x' %}{{ 1 // 0 }}{% endif %}"
+    with pytest.raises(UnusableRecord, match="refuses the messages: ZeroDivisionError"):
+        segments(fails, (("user", "x"), ("assistant", "y")))
+
+
 def test_special_tokens_in_what_people_say_are_text() -> None:
     made = segments(LLAMA3, (("user", "a<|eot_id|>b"), ("assistant", "<|end_header_id|>")))
     assert ("\n\na<|eot_id|>b", False, "continued") in made
@@ -125,6 +131,8 @@ def test_a_refused_or_changed_message_is_a_bad_record() -> None:
         ("{{ strftime_now('%d') }}" + MISTRAL, "'strftime_now' is undefined"),
         ("{{ ''.__class__.__mro__ }}" + MISTRAL, "unsafe"),
         (MISTRAL + "{{ 'the end' }}", "ends the last turn as it ends no other"),
+        ("{% for x in range(100000000) %}{% endfor %}", "OverflowError: Range too big"),
+        ("{{ messages[0]['content'] / 2 }}", "TypeError: unsupported operand"),
     ],
 )
 def test_a_template_that_cannot_serve_is_refused_before_the_first_record(
