@@ -17,8 +17,9 @@ from typing import Any
 import orjson
 
 from linly.data.json_array import array_elements
+from linly.data.parquet import read_parquet
 from linly.data.shard_files import ShardFiles
-from linly.data.tables import read_arrow, read_parquet
+from linly.data.tables import read_arrow
 from linly.data.tmx import read_tmx
 from linly.data.types import RawRecord
 from linly.errors import DamagedShardError, DataError

@@ -58,11 +58,6 @@ class FieldPath:
             raise ConfigError(f"fields: {written!r} is no path: a part of it is empty")
         return cls(path, parts, written.endswith("?"))
 
-    @property
-    def column(self) -> str:
-        """The top-level field it goes through."""
-        return self.parts[0]
-
     def find(self, record: Mapping[str, Any]) -> Any:
         """Give the value at this path; None when it is optional and missing.
 

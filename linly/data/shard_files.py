@@ -17,7 +17,7 @@ class ShardFiles:
         paths: Its file; Moses pairs: one a language.
         names: tsv, csv: the column names, empty when the first line holds them; Moses: the
             languages of `paths`; else empty.
-        columns: Top-level fields that are asked for (columnar files leave the others unread;
+        columns: Paths of the fields that are asked for (columnar files leave the others unread;
             tmx: languages).
         optional_columns: Those that are read where they are there.
         start_record: First record to give.

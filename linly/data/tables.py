@@ -1,83 +1,67 @@
-"""Columnar shards: parquet and Arrow IPC, only the columns that are asked for."""
+"""Columnar shards: Arrow IPC, and what parquet has in common with it.
+
+Only the columns that are asked for are read, and 16 MiB of values at a time become Python's.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from linly.data.expansion import can_be_measured, parts_of, row_bytes, without_dictionaries
 from linly.data.shard_files import ShardFiles
 from linly.data.types import RawRecord
 from linly.errors import DamagedShardError, DataError
 from linly.storage.files import open_file
 from linly.storage.retries import PATIENT, Retries
 from linly.storage.urls import Location, Url
+from linly.streams import MAX_LINE_BYTES, compression
 
 BATCH_BYTES = 16 << 20
 """About how much of a file is turned into Python objects at a time."""
 
-BUFFER_BYTES = 1 << 20
-"""Of a column chunk that is read at a time."""
+DAMAGE = (OSError, ValueError, OverflowError, pa.ArrowException)
+"""What pyarrow raises of a damaged file; a name that is not UTF-8 is a ValueError."""
 
 _MAX_BATCH_ROWS = 1024
+_NOT_A_VALUE = (ValueError, OverflowError)
+"""What making Python values raises: text that is not UTF-8, a date after the year 9999."""
+
 _ARROW_FILE_MAGIC = b"ARROW1"
 _ARROW_STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
-def read_parquet(shard: ShardFiles) -> Iterator[RawRecord]:
-    """Read the rows of a parquet file, skipping by whole row groups.
-
-    Column chunks are read in pieces: a row group may be larger than memory.
+def check_not_compressed(path: Location) -> None:
+    """Refuse a columnar file within another compression.
 
     Raises:
-        DamagedShardError: The file is cut short or damaged.
-        DataError: It has no such column, or its storage does not answer.
+        DataError: The file's name says so.
     """
-    path = shard.paths[0]
-    try:
-        with (
-            _opened(path, shard.retries) as source,
-            pq.ParquetFile(
-                source, page_checksum_verification=True, pre_buffer=False, buffer_size=BUFFER_BYTES
-            ) as file,
-        ):
-            yield from _parquet_rows(file, shard)
-    except (OSError, pa.ArrowException) as error:
-        raise DamagedShardError(
-            f"{path}: the parquet file is cut short or damaged: {error}"
-        ) from error
+    if codec := compression(path):
+        raise DataError(
+            f"{path}: parquet and Arrow files are not read from {codec}: rows are found by their "
+            f"place in the file, and it has compression of its own; decompress it"
+        )
 
 
 @contextmanager
-def _opened(path: Location, retries: Retries) -> Iterator[pa.NativeFile]:
+def opened(path: Location, retries: Retries) -> Iterator[pa.NativeFile]:
+    """Open a file for Arrow, wherever it is.
+
+    Raises:
+        DataError: It is not there, or its storage does not answer.
+    """
     with open_file(path, retries) as file, pa.PythonFile(file, mode="r") as source:
         yield source
 
 
 def _mapped(path: Location, retries: Retries) -> AbstractContextManager[pa.NativeFile]:
     """A local file as the kernel's pages, for a batch of it may be large; a remote one read."""
-    return _opened(path, retries) if isinstance(path, Url) else pa.memory_map(str(path))
-
-
-def _parquet_rows(file: pq.ParquetFile, shard: ShardFiles) -> Iterator[RawRecord]:
-    columns = _columns_read(shard, file.schema_arrow.names)
-    record = 0
-    for group in range(file.num_row_groups):
-        meta = file.metadata.row_group(group)
-        if record + meta.num_rows <= shard.start_record:
-            record += meta.num_rows
-            continue
-        batches = file.iter_batches(
-            batch_size=_rows_at_a_time(meta.total_byte_size, meta.num_rows),
-            row_groups=[group],
-            columns=columns,
-        )
-        for batch in batches:
-            skip = min(max(0, shard.start_record - record), batch.num_rows)
-            yield from _batch_rows(batch.slice(skip), record + skip)
-            record += batch.num_rows
+    return opened(path, retries) if isinstance(path, Url) else pa.memory_map(str(path))
 
 
 def read_arrow(shard: ShardFiles) -> Iterator[RawRecord]:
@@ -89,13 +73,14 @@ def read_arrow(shard: ShardFiles) -> Iterator[RawRecord]:
         DataError: It has no such column, or its storage does not answer.
     """
     path = shard.paths[0]
+    check_not_compressed(path)
     try:
         with _mapped(path, shard.retries) as source:
             record = 0
             for batch in _arrow_batches(path, source, shard):
                 yield from _arrow_rows(batch, record, shard.start_record)
                 record += batch.num_rows
-    except (OSError, pa.ArrowException) as error:
+    except DAMAGE as error:
         raise DamagedShardError(
             f"{path}: the Arrow file is cut short or damaged: {error}"
         ) from error
@@ -107,6 +92,7 @@ def column_names(path: Location) -> list[str]:
     Raises:
         DataError: It is cut short, damaged or neither.
     """
+    check_not_compressed(path)
     try:
         with _mapped(path, PATIENT) as source:
             if source.read_at(4, 0) == b"PAR1":
@@ -115,7 +101,7 @@ def column_names(path: Location) -> list[str]:
                 names = pa.ipc.open_file(source).schema.names
             else:
                 names = pa.ipc.open_stream(source).schema.names
-    except (OSError, pa.ArrowException) as error:
+    except DAMAGE as error:
         raise DamagedShardError(f"{path}: the file is cut short or damaged: {error}") from error
     return names
 
@@ -133,7 +119,7 @@ def _arrow_batches(
         )
     source.seek(0)
     reader = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
-    columns = _columns_read(shard, reader.schema.names)
+    columns = columns_read(shard, reader.schema)
     fields = [reader.schema.names.index(name) for name in columns]
     options = pa.ipc.IpcReadOptions(included_fields=sorted(fields))
     source.seek(0)
@@ -154,7 +140,7 @@ def _has_stream_end(source: pa.NativeFile) -> bool:
 
 def _arrow_rows(batch: pa.RecordBatch, first: int, start: int) -> Iterator[RawRecord]:
     """Give a batch's rows from record `start` on; offsets that lead astray are found first."""
-    rows = _rows_at_a_time(batch.nbytes, batch.num_rows)
+    rows = rows_at_a_time(batch.nbytes, batch.num_rows)
     for offset in range(max(0, start - first), batch.num_rows, rows):
         part = batch.slice(offset, rows)
         try:
@@ -163,7 +149,7 @@ def _arrow_rows(batch: pa.RecordBatch, first: int, start: int) -> Iterator[RawRe
             for index in range(part.num_rows):
                 yield _checked_row(part.slice(index, 1), first + offset + index)
         else:
-            yield from _batch_rows(part, first + offset)
+            yield from batch_rows(part, first + offset)
 
 
 def _checked_row(row: pa.RecordBatch, record: int) -> RawRecord:
@@ -174,36 +160,83 @@ def _checked_row(row: pa.RecordBatch, record: int) -> RawRecord:
     return _lone_row(row, record)
 
 
-def _columns_read(shard: ShardFiles, found: list[str]) -> list[str]:
-    if missing := [name for name in shard.columns if name not in found]:
-        raise DataError(
-            f"{shard.paths[0]}: no column {', '.join(missing)}; its columns: {', '.join(found)}"
-        )
-    return [*shard.columns, *(name for name in shard.optional_columns if name in found)]
+def columns_read(shard: ShardFiles, schema: pa.Schema) -> list[str]:
+    """Name the columns that hold the fields asked for: `a.b` is a column's name, or within `a`.
+
+    Raises:
+        DataError: There is none, or it is of a type that is not read.
+    """
+    found = set(schema.names)
+    columns: dict[str, None] = {}
+    missing = []
+    for field in (*shard.columns, *shard.optional_columns):
+        column = field if field in found else field.split(".")[0]
+        if column in found:
+            columns[column] = None
+        elif field in shard.columns:
+            missing.append(column)
+    path = shard.paths[0]
+    if missing:
+        names = ", ".join(schema.names)
+        raise DataError(f"{path}: no column {', '.join(missing)}; its columns: {names}")
+    for column in columns:
+        kind = schema.field(schema.names.index(column)).type
+        if not can_be_measured(kind):
+            raise DataError(
+                f"{path}: column {column} is of the type {kind}, which is not read: its values "
+                f"may be stored once and stand in any number of rows; write it as another type"
+            )
+    return list(columns)
 
 
-def _rows_at_a_time(size_bytes: int, num_rows: int) -> int:
+def rows_at_a_time(size_bytes: int, num_rows: int) -> int:
+    """Tell how many of `num_rows` rows, of `size_bytes` as they are stored, to take at a time."""
     bytes_per_row = max(1, size_bytes // max(1, num_rows))
     return max(1, min(_MAX_BATCH_ROWS, BATCH_BYTES // bytes_per_row))
 
 
-def _batch_rows(batch: pa.RecordBatch, first_record: int) -> Iterator[RawRecord]:
+def batch_rows(batch: pa.RecordBatch, first_record: int) -> Iterator[RawRecord]:
+    """Give a batch's rows; one over MAX_LINE_BYTES is a bad record, as a line of JSON is."""
+    for offset, part in parts_of(batch, BATCH_BYTES):
+        yield from _part_rows(part, first_record + offset)
+
+
+def _part_rows(part: pa.RecordBatch, first_record: int) -> Iterator[RawRecord]:
+    if part.num_rows == 1:
+        yield _lone_row(part, first_record)
+        return
     try:
-        rows = batch.to_pylist()
-    except UnicodeDecodeError:
-        for offset in range(batch.num_rows):
-            yield _lone_row(batch.slice(offset, 1), first_record + offset)
+        rows = _values(part)
+    except _NOT_A_VALUE:
+        for offset in range(part.num_rows):
+            yield _lone_row(part.slice(offset, 1), first_record + offset)
         return
     for record, row in enumerate(rows, first_record):
         yield RawRecord(record, row, None, _size_bytes(row))
 
 
 def _lone_row(row: pa.RecordBatch, record: int) -> RawRecord:
+    if (size := row_bytes(row)) > MAX_LINE_BYTES:
+        reason = f"the row of {size:,} bytes is longer than {MAX_LINE_BYTES:,}"
+        return RawRecord(record, None, reason, 0)
     try:
-        value = row.to_pylist()[0]
+        value = _values(row)[0]
     except UnicodeDecodeError as error:
         return RawRecord(record, None, f"bad UTF-8: {error}", 0)
+    except _NOT_A_VALUE as error:
+        return RawRecord(record, None, f"a value cannot be read: {error}", 0)
     return RawRecord(record, value, None, _size_bytes(value))
+
+
+def _values(rows: pa.RecordBatch) -> list[dict[str, Any]]:
+    types = rows.schema.types
+    plain = [without_dictionaries(kind) for kind in types]
+    if plain != types:
+        schema = pa.schema(list(zip(rows.schema.names, plain, strict=True)))
+        # A slice of lists has the values of all, and all of them would be cast.
+        rows = rows.take(pa.array(range(rows.num_rows))).cast(schema)
+    values: list[dict[str, Any]] = rows.to_pylist()
+    return values
 
 
 def _size_bytes(value: object) -> int:

@@ -8,7 +8,6 @@ import pytest
 
 from linly.config.corpus import Where
 from linly.data.records import (
-    FieldPath,
     Form,
     UnusableRecord,
     clean_text,
@@ -171,7 +170,3 @@ def test_which_records_are_held_out_never_changes() -> None:
     texts = [(("zh", f"第{i}"), ("en", f"number {i}")) for i in range(200)]
     held = [i for i, t in enumerate(texts) if is_held_out(t, 0.05)]
     assert held == [64, 72, 89, 90, 98, 106, 107, 179]
-
-
-def test_a_path_knows_its_column() -> None:
-    assert FieldPath.parse("meta.title?").column == "meta"

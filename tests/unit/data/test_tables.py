@@ -2,22 +2,29 @@
 
 from __future__ import annotations
 
+import io
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from linly.data import tables
+from linly.config.corpus import Corpus
+from linly.data import parquet, tables
+from linly.data.expansion import parts_of, row_bytes
 from linly.data.shard_files import ShardFiles
+from linly.data.shards import ShardReader, list_shards
 from linly.data.types import RawRecord
-from linly.errors import DataError
+from linly.errors import DamagedShardError, DataError
 
 TEXTS = ["one", "zwei", "三\n四", "x" * 3000, "五"]
 
 
 def read(path: Path, columns: tuple[str, ...] = ("text",), start: int = 0) -> list[RawRecord]:
-    reader = tables.read_parquet if path.suffix == ".parquet" else tables.read_arrow
+    reader = parquet.read_parquet if path.suffix == ".parquet" else tables.read_arrow
     return list(reader(ShardFiles((path,), (), columns, ("maybe",), start)))
 
 
@@ -123,3 +130,263 @@ def test_compressed_arrow_files_are_read(tmp_path: Path, compression: str) -> No
     with pa.ipc.new_file(tmp_path / "a.feather", table.schema, options=options) as writer:
         writer.write_table(table)
     assert [raw.value for raw in read(tmp_path / "a.feather")] == table.to_pylist()
+
+
+def flat_and_nested() -> bytes:
+    texts = [f"{i} some text" for i in range(30)]
+    sink = io.BytesIO()
+    table = pa.table(
+        {"text": texts, "list": [[text, "x"] * (i % 3) for i, text in enumerate(texts)]}
+    )
+    pq.write_table(table, sink, row_group_size=7)
+    return sink.getvalue()
+
+
+@pytest.mark.parametrize(("shared_bytes", "step"), [(parquet.SHARED_BYTES, 5), (1, 23)])
+def test_no_flipped_bit_makes_rows_fewer_or_more_in_silence(
+    tmp_path: Path, shared_bytes: int, step: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "SHARED_BYTES", shared_bytes)
+    whole = flat_and_nested()
+    path = tmp_path / "a.parquet"
+    num_damaged = 0
+    for position in range(4, len(whole), step):
+        data = bytearray(whole)
+        data[position] ^= 1 << position % 8
+        path.write_bytes(bytes(data))
+        try:
+            rows = read(path, ("text", "list"))
+        except DamagedShardError:
+            num_damaged += 1
+        except DataError as error:
+            assert "no column" in str(error) or "is of the type" in str(error)
+        else:
+            assert [raw.record for raw in rows] == list(range(30)), position
+    assert num_damaged > 10
+
+
+def test_a_row_group_with_fewer_or_more_rows_than_the_file_says_is_named(tmp_path: Path) -> None:
+    table = pa.table({"text": ["a", "b", "c"] * 3})
+    path = write(tmp_path, "parquet", table)
+    with pq.ParquetFile(path) as file:
+        batches = list(file.iter_batches(batch_size=2))
+    for says, words in (
+        (10, r"row group 7 has 9 of the 10 rows"),
+        (8, r"has more than the 8 rows"),
+    ):
+        with pytest.raises(DamagedShardError, match=words):
+            list(parquet._counted(iter(batches), says, "a.parquet: row group 7"))
+
+
+LARGE = "x" * 2_000_000
+READ = """
+import resource, sys
+from pathlib import Path
+from linly.data.formats import READERS
+from linly.data.shard_files import ShardFiles
+path = Path(sys.argv[1])
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+raws = READERS[path.suffix[1:]](ShardFiles((path,), (), ("text",), (), 0))
+print([raw.error for raw in raws if raw.error])
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+"""
+
+
+def views() -> pa.Array:
+    """A thousand views of one text."""
+    _, one, text = pa.array([LARGE], pa.string_view()).buffers()
+    buffers = [None, pa.py_buffer(one.to_pybytes() * 1000), text]
+    return pa.Array.from_buffers(pa.string_view(), 1000, buffers)
+
+
+def repeated() -> pa.Array:
+    return pa.DictionaryArray.from_arrays(pa.array([0] * 1000, pa.int32()), pa.array([LARGE]))
+
+
+def listed() -> pa.Array:
+    return pa.ListArray.from_arrays(pa.array([0, 0, 999, 1000], pa.int32()), repeated())
+
+
+BOMBS: dict[str, tuple[str, Callable[[], pa.Array]]] = {
+    "rows": ("parquet", repeated),
+    "one row's list": ("parquet", listed),
+    "Arrow": ("arrow file", repeated),
+    "views": ("arrow file", views),
+}
+
+
+@pytest.mark.parametrize("name", BOMBS)
+def test_a_text_that_is_stored_once_and_stands_a_thousand_times_takes_little_memory(
+    tmp_path: Path, name: str
+) -> None:
+    """All of it would be 2 GB, and 4 GB with the Python objects."""
+    kind, make = BOMBS[name]
+    table = pa.table({"text": make()})
+    path = write(tmp_path, kind, table)
+    if kind == "parquet":
+        pq.write_table(table, path, store_schema=False)  # else it says to read it as it is stored
+    done = subprocess.run(
+        [sys.executable, "-c", READ, str(path)], capture_output=True, text=True, check=True
+    )
+    errors, kilobytes = done.stdout.splitlines()
+    longer = "['the row of 1,998,000,008 bytes is longer than 67,108,864']"
+    assert errors == (longer if "list" in name else "[]")
+    assert int(kilobytes) < 700 << 10
+
+
+def test_a_row_group_is_read_as_its_dictionary_allows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "SHARED_BYTES", 10_000)
+    texts = ["y" * 999, "z" * 500, "short"] * 200
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": texts, "lists": [[text] for text in texts]}), path)
+    sizes: list[int] = []
+    original = parquet.batch_rows
+
+    def noted(batch: pa.RecordBatch, first: int) -> object:
+        sizes.append(batch.num_rows)
+        return original(batch, first)
+
+    monkeypatch.setattr(parquet, "batch_rows", noted)
+    assert [raw.value["text"] for raw in read(path) if raw.value] == texts
+    assert set(sizes) == {10_000 // 999}
+    assert [raw.value["lists"][0] for raw in read(path, ("lists",)) if raw.value] == texts
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_row_that_is_longer_than_a_line_may_be_is_a_bad_record(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "MAX_LINE_BYTES", 1000)
+    monkeypatch.setattr(tables, "BATCH_BYTES", 1000)
+    path = write(tmp_path, kind, pa.table({"text": ["a" * 1000, "b" * 1001, "c"]}))
+    for start in range(3):
+        rows = read(path, start=start)
+        expected = [None, "the row of 1,001 bytes is longer than 1,000", None]
+        assert [raw.error for raw in rows] == expected[start:]
+        assert [raw.record for raw in rows] == [0, 1, 2][start:]
+
+
+def test_a_parquet_file_that_expands_like_a_bomb_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parquet, "FREE_OUTPUT_BYTES", 1 << 20)
+    path = tmp_path / "a.parquet"
+    pq.write_table(
+        pa.table({"text": ["x" * (8 << 20)]}), path, compression="zstd", write_statistics=False
+    )
+    with pytest.raises(DamagedShardError, match=r"expand to 8,388,\d\d\d, over 1000 times"):
+        read(path)
+
+
+MEASURED: list[pa.Array] = [
+    pa.array(["a", "中", None]),
+    pa.array(["a", None, "bc"], pa.string_view()),
+    pa.array(["a", None, "bc"]).dictionary_encode(),
+    pa.array([1, 2, None]).dictionary_encode(),
+    pa.array([True, False, None]),
+    pa.array([None, None, None]),
+]
+
+
+@pytest.mark.parametrize("array", MEASURED, ids=lambda array: str(array.type))
+def test_rows_are_measured_before_they_are_made(array: pa.Array) -> None:
+    for start in range(3):
+        part = array.slice(start)
+        batch = pa.RecordBatch.from_pydict({"a": part})
+        assert row_bytes(batch) == sum(map(tables._size_bytes, part.to_pylist()))
+
+
+def test_what_is_nested_is_measured_with_all_that_is_in_it() -> None:
+    lists = pa.array([["a", "bcd"], None, [None]], pa.list_(pa.dictionary(pa.int32(), pa.string())))
+    maps = pa.array([[("a", "b")], None, [("cc", None)]], pa.map_(pa.string(), pa.string()))
+    fixed = pa.array([[1, 2], [3, 4], None], pa.list_(pa.int8(), 2))
+    structs = pa.array([{"a": "xy", "b": [1]}, {"a": None, "b": []}, {"a": "", "b": None}])
+    expected = (
+        (lists, [12, 8, 16]),
+        (maps, [10, 8, 18]),
+        (fixed, [24, 24, 8]),
+        (structs, [18, 16, 8]),
+    )
+    for array, sizes in expected:
+        batch = pa.RecordBatch.from_pydict({"a": array})
+        assert [row_bytes(batch.slice(i, 1)) for i in range(3)] == sizes
+        assert row_bytes(batch) == sum(sizes)
+
+
+def test_a_batch_is_cut_into_parts_of_few_bytes() -> None:
+    batch = pa.RecordBatch.from_pydict({"a": ["x" * size for size in (5, 900, 5, 5, 5, 90, 5)]})
+    parts = list(parts_of(batch, 100))
+    assert [offset for offset, _ in parts] == [0, 1, 2, 3, 5]
+    assert pa.Table.from_batches([part for _, part in parts]) == pa.Table.from_batches([batch])
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        pa.RunEndEncodedArray.from_arrays(pa.array([3], pa.int32()), pa.array(["a"])),
+        pa.array([["a"]] * 3, pa.list_view(pa.string())),
+        pa.array([[["a"]]] * 3, pa.list_(pa.list_view(pa.string()))),
+    ],
+    ids=lambda array: str(array.type),
+)
+def test_types_whose_size_cannot_be_told_are_refused_when_they_are_asked_for(
+    tmp_path: Path, array: pa.Array
+) -> None:
+    table = pa.table({"text": array, "other": ["x"] * 3})
+    path = tmp_path / "a.arrow"
+    with pa.ipc.new_file(path, table.schema) as writer:
+        writer.write_table(table)
+    assert len(read(path, ("other",))) == 3
+    with pytest.raises(DataError, match=r"column text is of the type .*, which is not read"):
+        read(path)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_column_with_a_dot_in_its_name_comes_before_a_nested_field(
+    tmp_path: Path, kind: str, make_corpus: Callable[..., Corpus]
+) -> None:
+    table = pa.table(
+        {"meta.x": ["a", "b"], "meta": [{"x": "no", "y": "c"}, {"x": "no", "y": "d"}], "q": [1, 2]}
+    )
+    path = write(tmp_path, kind, table)
+    fields = 'fields: {text: "{meta.x}{meta.y}"}, where: [{field: q, at_least: 2}]'
+    corpus = make_corpus(f'{{language: en, kind: text, paths: ["{path.name}"], {fields}}}')
+    rows = ShardReader(corpus, tmp_path).read(list_shards(corpus, tmp_path)[0])
+    assert [raw.value for raw in rows] == [
+        {"meta.x": x, "meta": {"x": "no", "y": y}, "q": q}
+        for x, y, q in (("a", "c", 1), ("b", "d", 2))
+    ]
+
+
+@pytest.mark.parametrize("name", ["a.parquet.gz", "a.arrow.zst"])
+def test_a_columnar_file_within_another_compression_is_refused(tmp_path: Path, name: str) -> None:
+    """It is no damage: `damaged_shards: quarantine` must not leave it out."""
+    (tmp_path / name).write_bytes(b"any")
+    reader = parquet.read_parquet if "parquet" in name else tables.read_arrow
+    with pytest.raises(DataError, match=r"not read from (gzip|zstd).*decompress it") as caught:
+        list(reader(ShardFiles((tmp_path / name,), (), ("text",), (), 0)))
+    assert not isinstance(caught.value, DamagedShardError)
+    with pytest.raises(DataError, match="decompress it"):
+        tables.column_names(tmp_path / name)
+
+
+def test_a_column_name_that_is_not_utf8_is_damage(tmp_path: Path) -> None:
+    for kind in KINDS[1:]:
+        path = write(tmp_path, kind, pa.table({"text": TEXTS, "other": TEXTS}))
+        path.write_bytes(path.read_bytes().replace(b"other", b"oth\xffr"))
+        with pytest.raises(DamagedShardError, match="cut short or damaged"):
+            read(path)
+        with pytest.raises(DamagedShardError, match="cut short or damaged"):
+            tables.column_names(path)
+
+
+def test_a_value_that_python_has_not_is_a_bad_record(tmp_path: Path) -> None:
+    times = pa.array([0, 2**62, 1], pa.timestamp("s"))
+    for kind in KINDS[1:]:
+        path = write(tmp_path, kind, pa.table({"text": times}))
+        first, bad, last = read(path)
+        assert first.value is not None
+        assert last.value is not None
+        assert "a value cannot be read" in (bad.error or "")

@@ -1,0 +1,120 @@
+"""What columnar rows come to as Python values: measured, and cut small, before they are made.
+
+A value that many rows share is stored once, so a file of a few hundred bytes can hold gigabytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+_LEAF_BYTES = 8
+"""Of a value that is no text, as `RawRecord.size_bytes` counts it."""
+
+
+def parts_of(batch: pa.RecordBatch, most_bytes: int) -> Iterator[tuple[int, pa.RecordBatch]]:
+    """Cut a batch into (offset, rows) of at most `most_bytes` of values, or of a single row."""
+    remaining = [(0, batch)]
+    while remaining:
+        offset, part = remaining.pop()
+        if part.num_rows <= 1 or row_bytes(part) <= most_bytes:
+            yield offset, part
+            continue
+        half = part.num_rows // 2
+        remaining.append((offset + half, part.slice(half)))
+        remaining.append((offset, part.slice(0, half)))
+
+
+def row_bytes(batch: pa.RecordBatch) -> int:
+    """Bytes of all values of a batch: it depends on the values alone, not on how they are stored.
+
+    Args:
+        batch: Of types that `can_be_measured`; valid.
+    """
+    return sum(map(_value_bytes, batch.columns))
+
+
+def can_be_measured(kind: pa.DataType) -> bool:
+    """Tell if values of a type are read: not those of unions, list views, and run-end encoded."""
+    if isinstance(kind, pa.BaseExtensionType):
+        return can_be_measured(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return can_be_measured(kind.value_type) and not pa.types.is_nested(kind.value_type)
+    if pa.types.is_map(kind):
+        return can_be_measured(kind.key_type) and can_be_measured(kind.item_type)
+    if _is_list(kind):
+        return can_be_measured(kind.value_type)
+    if pa.types.is_struct(kind):
+        return all(can_be_measured(kind.field(i).type) for i in range(kind.num_fields))
+    return not pa.types.is_nested(kind) and not pa.types.is_run_end_encoded(kind)
+
+
+def without_dictionaries(kind: pa.DataType) -> pa.DataType:
+    """Give the type of the same values, each stored where it stands."""
+    if pa.types.is_dictionary(kind):
+        return kind.value_type
+    if pa.types.is_list(kind):
+        return pa.list_(_plain_field(kind.value_field))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(_plain_field(kind.value_field))
+    if pa.types.is_struct(kind):
+        return pa.struct([_plain_field(kind.field(i)) for i in range(kind.num_fields)])
+    return kind
+
+
+def _plain_field(field: pa.Field) -> pa.Field:
+    return field.with_type(without_dictionaries(field.type))
+
+
+def _is_list(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind))
+
+
+def _value_bytes(array: pa.Array) -> int:
+    kind = array.type
+    if len(array) == 0:
+        return 0
+    if isinstance(array, pa.ExtensionArray):
+        return _value_bytes(array.storage)
+    if pa.types.is_dictionary(kind):
+        lengths = _lengths(array.dictionary)
+        if lengths is None:
+            return _LEAF_BYTES * len(array)
+        return _total(pc.take(lengths, array.indices))
+    if (lengths := _lengths(array)) is not None:
+        return _total(lengths)
+    if pa.types.is_struct(kind):
+        return sum(map(_value_bytes, array.flatten()))
+    if pa.types.is_fixed_size_list(kind):
+        return _LEAF_BYTES * len(array) + _value_bytes(array.flatten())
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind):
+        first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
+        children = (array.keys, array.items) if pa.types.is_map(kind) else (array.values,)
+        inner = sum(_value_bytes(child.slice(first, last - first)) for child in children)
+        return _LEAF_BYTES * len(array) + inner
+    return _LEAF_BYTES * len(array)
+
+
+def _lengths(array: pa.Array) -> pa.Array | None:
+    """Bytes of each text, null where it is null; None for values that are no text."""
+    kind, types = array.type, pa.types
+    if types.is_string_view(kind) or types.is_binary_view(kind):
+        # A view is 16 bytes, its text's length first.
+        views = np.frombuffer(array.buffers()[1], np.int32)
+        lengths = views[4 * array.offset : 4 * (array.offset + len(array)) : 4]
+        return pa.array(lengths, mask=array.is_null().to_numpy(zero_copy_only=False))
+    if types.is_fixed_size_binary(kind) or types.is_binary(kind) or types.is_large_binary(kind):
+        return pc.binary_length(array)
+    if types.is_string(kind) or types.is_large_string(kind):
+        return pc.binary_length(array)
+    return None
+
+
+def _total(lengths: pa.Array) -> int:
+    text_bytes: int = pc.sum(lengths).as_py() or 0
+    null_bytes: int = _LEAF_BYTES * lengths.null_count
+    return text_bytes + null_bytes
