@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +13,7 @@ import typer
 from linly.config.corpus import Corpus, load_corpora, make_corpus, with_chat
 from linly.config.model import suggestion
 from linly.config.yaml import Origin, parse_yaml, read_yaml, write_yaml
-from linly.errors import ConfigError
+from linly.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from linly.data.guess import Guess
@@ -67,15 +68,24 @@ def new(
 ) -> None:
     """Look at shards, guess what their records mean, and write a corpus file to be checked."""
     from linly.cli.corpora_view import open_view
-    from linly.data.guess import guess_corpus
+    from linly.data.first_records import check_first_records
+    from linly.data.guess import guess_corpus, is_about
     from linly.data.shards import list_shards, locate
 
     chosen = name or name_of(pattern)
     any_text = {"language": "en", "kind": "text", "format": "txt", "paths": [pattern]}
     shards = list_shards(_parsed(chosen, write_yaml(any_text), corpora), data_root)
-    guess = guess_corpus(locate(data_root, shards[0].path))
-    text = corpus_text(pattern, shards[0].path, len(shards), guess)
+    about = [shard.path for shard in shards if is_about(shard.path)]
+    if len(about) == len(shards):
+        about = []
+    first, *others = (shard.path for shard in shards if shard.path not in about)
+    guess = guess_corpus(locate(data_root, first))
+    text = corpus_text(pattern, first, 1 + len(others), guess, exclude=about)
     corpus = _parsed(chosen, text, corpora)
+    try:
+        check_first_records(chosen, corpus, data_root, list_shards(corpus, data_root))
+    except DataError as error:
+        raise DataError(f"no corpus file is written, the guess does not hold: {error}") from error
     path = corpora / f"{chosen}.yaml"
     _write_new(path, text)
     print(f"{text}\nwritten: {path}; it is a guess: check it against these records\n")
@@ -90,8 +100,10 @@ def name_of(pattern: str) -> str:
     return name[:_NAME_LIMIT] or "corpus"
 
 
-def corpus_text(pattern: str, shard: str, num_shards: int, guess: Guess) -> str:
-    """Write a guess as a corpus file."""
+def corpus_text(
+    pattern: str, shard: str, num_shards: int, guess: Guess, *, exclude: Sequence[str] = ()
+) -> str:
+    """Write a guess as a corpus file; `exclude` are files of the pattern that are no shards."""
     form: dict[str, object] = {} if guess.language is None else {"language": guess.language}
     form["kind"] = guess.kind
     if guess.format is not None:
@@ -99,6 +111,8 @@ def corpus_text(pattern: str, shard: str, num_shards: int, guess: Guess) -> str:
     if guess.encoding is not None:
         form["encoding"] = guess.encoding
     form["paths"] = [pattern]
+    if exclude:
+        form["exclude"] = [glob.escape(path) for path in exclude]
     if guess.columns:
         form["columns"] = list(guess.columns)
     form["fields"] = dict(guess.fields)

@@ -8,10 +8,13 @@ and from the script of the text; what the names do not tell is taken by the leng
 
 from __future__ import annotations
 
+import codecs
+import csv
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from posixpath import basename
 from typing import Any
 
 from linly.data.formats import READERS, format_of
@@ -25,7 +28,34 @@ NUM_RECORDS = 200
 _HEAD_BYTES = 256 << 10
 _GB18030 = "gb18030"
 _COLUMNAR = ("parquet", "arrow")
+_BINARY = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
+_MARKS_OF_BYTES = (
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_ARCHIVE = re.compile(
+    r"\.(7z|br|lz|lz4|lzma|lzo|rar|snappy|sz|tar|tbz|tgz|txz|z|zip|zstd)(\.\w{2,3})?$", re.I
+)
+_PACKED = (
+    (b"PK\x03\x04", "zip"),
+    (b"\x28\xb5\x2f\xfd", "zstd"),
+    (b"\x04\x22\x4d\x18", "lz4"),
+    (b"\x1f\x8b", "gzip"),
+    (b"BZh", "bzip2"),
+    (b"\xfd7zXZ", "xz"),
+    (b"7z\xbc\xaf", "7z"),
+)
+_ABOUT = re.compile(
+    r"(readme|licen[cs]e|copying|notice|citation|changelog|metadata|dataset_infos?)"
+    r"([._-](zh|cn|en)[\w-]*)?(\.(md|txt|rst|cff|json|ya?ml))?",
+    re.I,
+)
+"""Names of files that say something of shards."""
+
 _HEADER_CELL = re.compile(r"[^\W\d][\w -]{0,31}")
+_IDENTIFIER = re.compile(r"[A-Za-z_][\w-]{0,31}", re.ASCII)
 
 _MESSAGES = ("messages", "conversations", "conversation", "dialogue", "chat")
 _TURN_KEYS = (("role", "content"), ("from", "value"), ("role", "text"), ("speaker", "text"))
@@ -58,6 +88,13 @@ _SCRIPTS = (
     ("ru", re.compile(r"[\u0400-\u04ff]")),
     ("zh", re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")),
 )
+_COMMON = ("id", "url", "label", "source", "问题", "回答", "答案", "内容", "文本", "中文", "英文")
+_KNOWN_NAMES = frozenset(
+    name
+    for names in (*_ASKED, *_GIVEN.values(), _TEXTS, _TITLES, *_LANGUAGE_NAMES.values(), _COMMON)
+    for name in names
+)
+_CHOICES = "answer_choices"
 _MIN_SCRIPT_SHARE = 0.15
 _MAX_SIDES_RATIO = 6
 _LETTER = re.compile(r"[^\W\d_]")
@@ -84,19 +121,36 @@ class Guess:
     fields: Mapping[str, str]
 
 
+def is_about(path: Location | str) -> bool:
+    """Tell by its name if a file describes others (README, LICENSE, metadata)."""
+    return _ABOUT.fullmatch(basename(str(path))) is not None
+
+
 def guess_corpus(path: Location) -> Guess:
     """Look at one shard.
 
     Raises:
-        DataError: It is damaged, or holds no record with text.
+        DataError: It is damaged, packed in a way that is not read, or holds no record with text;
+            names it.
     """
+    try:
+        return _guess_corpus(path)
+    except DataError as error:
+        if str(path) in str(error):
+            raise
+        raise type(error)(f"{path}: {error}") from error
+
+
+def _guess_corpus(path: Location) -> Guess:
     head = _head(path)
-    found = guess_format(path, head)
-    encoding = _encoding(head) if found not in _COLUMNAR else UTF8
-    columns = _columns(found, head.decode(encoding, "replace"))
+    _refuse_packed(path, head)
+    encoding = UTF8 if head.startswith(_BINARY) else _encoding(head)
+    text = head if encoding == UTF8 else head.decode(encoding, "ignore").encode()
+    found = guess_format(path, text)
+    columns = _columns(found, text.decode(UTF8, "replace"))
     records = _records(path, found, encoding, columns)
     if not records:
-        raise DataError(f"{path}: no record among its first {NUM_RECORDS} can be read as {found}")
+        raise DataError(f"no record among its first {NUM_RECORDS} can be read as {found}")
     guess = guess_fields(records)
     if columns and guess.kind == "parallel":
         # Names that we gave ourselves: the languages serve better.
@@ -111,14 +165,29 @@ def guess_corpus(path: Location) -> Guess:
     )
 
 
+def _refuse_packed(path: Location, head: bytes) -> None:
+    packed = [name for magic, name in _PACKED if head.startswith(magic)]
+    packed += [suffix.lower() for suffix, _ in _ARCHIVE.findall(basename(str(path)))]
+    if packed:
+        raise DataError(
+            f"{path}: found {packed[0]} data, allowed: plain files, or "
+            f"compressed ones that are named .zst, .gz, .bz2 or .xz; unpack or rename it"
+        )
+
+
 def guess_format(path: Location, head: bytes) -> str:
-    """Name the format of a shard: by its suffix, unless its first bytes say another."""
+    """Name the format of a shard: by its suffix, unless its first bytes say another.
+
+    Args:
+        path: Of the shard.
+        head: Its first bytes, decompressed; of text, in UTF-8.
+    """
     if head.startswith(b"PAR1"):
         return "parquet"
     if head.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
         return "arrow"
     named = format_of(path)
-    start = head.removeprefix(b"\xef\xbb\xbf").lstrip()
+    start = head.removeprefix(codecs.BOM_UTF8).lstrip()
     if named in (None, "json", "jsonl") and start[:1] in (b"[", b"{"):
         return "json" if start[:1] == b"[" else "jsonl"
     if named is not None:
@@ -139,7 +208,7 @@ def guess_fields(records: Sequence[Mapping[str, Any]]) -> Guess:
     for guess in (_conversation, _pairs, _instruction, _text):
         if found := guess(records):
             return found
-    names = ", ".join(records[0]) or "none"
+    names = ", ".join(_typical(records)) or "none"
     raise DataError(f"no field of the records holds text; their fields: {names}")
 
 
@@ -159,14 +228,28 @@ def _head(path: Location) -> bytes:
 
 
 def _encoding(head: bytes) -> str:
+    for mark, encoding in _MARKS_OF_BYTES:
+        if head.startswith(mark):
+            return encoding
+    lines = head[: head.rfind(b"\n") + 1] or head
     for encoding in (UTF8, _GB18030):
-        decoder_input = head[: head.rfind(b"\n") + 1] or head
-        try:
-            decoder_input.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        return encoding
-    return UTF8
+        if _is_text(lines, encoding):
+            return encoding
+    # A line here or there may be bad.
+    found = lines.splitlines()
+    if 2 * sum(_is_text(line, UTF8) for line in found) > len(found):
+        return UTF8
+    raise DataError(
+        "its text is neither UTF-8 nor gb18030, nor marked as UTF-16: write its corpus file by "
+        "hand, with its `encoding`"
+    )
+
+
+def _is_text(data: bytes, encoding: str) -> bool:
+    try:
+        return "\0" not in data.decode(encoding)
+    except UnicodeDecodeError:
+        return False
 
 
 def _columns(found: str, head: str) -> tuple[str, ...]:
@@ -174,9 +257,11 @@ def _columns(found: str, head: str) -> tuple[str, ...]:
     if found not in ("tsv", "csv"):
         return ()
     first = head.removeprefix("\ufeff").split("\n", 1)[0].rstrip("\r")
-    cells = first.split("\t" if found == "tsv" else ",")
-    names = [cell.strip().strip('"') for cell in cells]
-    if len(set(names)) == len(names) and all(map(_HEADER_CELL.fullmatch, names)):
+    cells = first.split("\t") if found == "tsv" else next(csv.reader([first]), [])
+    names = [cell.strip() for cell in cells]
+    is_known = any(name.lower() in _KNOWN_NAMES for name in names)
+    cell = _HEADER_CELL if is_known else _IDENTIFIER
+    if len(set(names)) == len(names) and all(map(cell.fullmatch, names)):
         return ()
     return tuple(f"column{number}" for number in range(1, len(cells) + 1))
 
@@ -190,8 +275,18 @@ def _records(
     return [raw.value for raw in raws if raw.value]
 
 
+def _typical(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """All fields of some records, each with the first value that is not empty."""
+    found: dict[str, Any] = {}
+    for record in records:
+        for name, value in record.items():
+            if name not in found or found[name] in (None, "", [], {}):
+                found[name] = value
+    return found
+
+
 def _conversation(records: Sequence[Mapping[str, Any]]) -> Guess | None:
-    first = records[0]
+    first = _typical(records)
     for name in sorted(first, key=lambda name: name not in _MESSAGES):
         turns = first[name]
         if isinstance(turns, list) and turns and isinstance(turns[0], dict):
@@ -210,7 +305,7 @@ def _conversation(records: Sequence[Mapping[str, Any]]) -> Guess | None:
 
 
 def _pairs(records: Sequence[Mapping[str, Any]]) -> Guess | None:
-    first = records[0]
+    first = _typical(records)
     prefix, names = "", first
     if isinstance(first.get("translation"), dict):
         prefix, names = "translation.", first["translation"]
@@ -234,20 +329,22 @@ def _may_be_sides(records: Sequence[Mapping[str, Any]], paths: Sequence[str]) ->
 
 
 def _instruction(records: Sequence[Mapping[str, Any]]) -> Guess | None:
-    first = records[0]
+    first = _typical(records)
     for asked, answer in _ASKED:
         if asked in first and answer in first:
             fields = {"instruction": asked, "output": answer}
             given = [name for name in _GIVEN.get(asked, ()) if name in first]
             if given:
                 fields = {"instruction": asked, "input": f"{given[0]}?", "output": answer}
+            if isinstance(first.get(_CHOICES), list):
+                fields["choices"] = f"{_CHOICES}?"
             return _guess("instruction", fields, records, answer)
     return None
 
 
 def _text(records: Sequence[Mapping[str, Any]]) -> Guess | None:
-    first = records[0]
-    known = [name for name in _TEXTS if name.split(".")[0] in first]
+    first = _typical(records)
+    known = [name for name in _TEXTS if any(map(str.strip, _texts(records, name)))]
     sizes = {
         name: sum(map(len, _texts(records, name))) for name, v in first.items() if type(v) is str
     }

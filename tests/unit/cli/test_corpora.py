@@ -133,6 +133,33 @@ def test_new_writes_a_corpus_file_that_reads_its_shards(
     assert "one of 2 shards" in (here / "corpora/news.yaml").read_text()
 
 
+def test_new_leaves_files_out_that_describe_the_shards(here: Path) -> None:
+    put(here, "data/hub/train.jsonl", {"text": "A page."})
+    (here / "data/hub/README.md").write_text("# About\n")
+    assert not linly("corpora", "new", "hub/*", *DATA)
+    corpus = load_corpora([here / "corpora"])["hub"]
+    assert (corpus.format, corpus.exclude) == (None, ("hub/README.md",))
+
+
+def test_new_reads_text_by_its_byte_order_mark(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "data/old").mkdir()
+    (here / "data/old/a.txt").write_bytes("一行文字\n又一行\n".encode("utf-16"))
+    assert not linly("corpora", "new", "old/*.txt", *DATA)
+    assert load_corpora([here / "corpora"])["old"].encoding == "utf-16"
+    assert "loss    | 一行文字" in capsys.readouterr().out
+
+
+def test_new_writes_no_file_that_cannot_give_a_record(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(here, "data/odd/a.jsonl", {"messages": [{"role": "nobody", "content": "Hi"}]})
+    assert linly("corpora", "new", "odd/*.jsonl", *DATA) == 1
+    assert "no corpus file is written, the guess does not hold" in capsys.readouterr().err
+    assert not (here / "corpora/odd.yaml").exists()
+
+
 def test_new_never_overwrites(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert linly("corpora", "new", "alpaca/*.jsonl", *DATA) == 1
     assert "corpora/alpaca.yaml is there already" in capsys.readouterr().err

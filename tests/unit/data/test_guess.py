@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import re
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from linly.data.guess import Guess, guess_corpus, guess_fields, guess_format
+from linly.data.guess import Guess, guess_corpus, guess_fields, guess_format, is_about
 from linly.errors import DataError
 
 
@@ -60,6 +61,78 @@ def test_the_names_of_fields_tell_what_a_record_is(
 def test_records_without_text_are_an_error() -> None:
     with pytest.raises(DataError, match=r"no field of the records holds text; .* a, b"):
         guess_fields([{"a": 1, "b": None}])
+
+
+def test_a_field_that_is_empty_in_the_first_record_is_found_in_the_next() -> None:
+    turns = {"messages": [{"role": "user", "content": "Hi"}]}
+    assert guess_fields([{"messages": []}, turns]).kind == "conversation"
+    assert guess_fields([{"text": None, "content": "正文"}]).fields == {"text": "content"}
+    asked = {"input": "问", "target": "答"}
+    several = [asked, asked | {"answer_choices": ["答"]}]
+    assert guess_fields(several).fields["choices"] == "answer_choices?"
+
+
+@pytest.mark.parametrize(
+    ("name", "first", "columns"),
+    [
+        ("a.csv", '"你好,世界","hello, world"', ("zh", "en")),
+        ("a.tsv", "hello there\t你好", ("en", "zh")),
+        ("a.csv", "中文,英文", ()),
+        ("a.tsv", "english\tchinese", ()),
+    ],
+)
+def test_short_cells_are_no_header(
+    tmp_path: Path, name: str, first: str, columns: tuple[str, ...]
+) -> None:
+    rows = "一,one\n二,two\n" if name == "a.csv" else "one\t一\ntwo\t二\n"
+    assert guess_corpus(put(tmp_path, name, f"{first}\n{rows}".encode())).columns == columns
+
+
+@pytest.mark.parametrize("name", ["a.jsonl.zstd", "a.jsonl.lz4", "a.zip", "a.tar.gz", "a.7z"])
+def test_what_is_packed_in_another_way_is_refused_by_name(tmp_path: Path, name: str) -> None:
+    data = gzip.compress(b"text") if name.endswith(".gz") else b"text"
+    kind = name.removesuffix(".gz").rpartition(".")[2]
+    with pytest.raises(DataError, match=rf"{re.escape(name)}: found {kind} data, allowed: plain"):
+        guess_corpus(put(tmp_path, name, data))
+    with pytest.raises(DataError, match=r"part-0: found gzip data"):
+        guess_corpus(put(tmp_path, "part-0", gzip.compress(b"text")))
+
+
+@pytest.mark.parametrize(
+    ("name", "data"),
+    [
+        ("a.json", b'[{"a": 1}, ' + b"[" * 9000),
+        ("a.csv", b'text\n"cut'),
+        ("a.jsonl", b'{"a": 1}\n'),
+        ("a.txt", "中文的文本\n".encode("big5") * 3 + b"\xff\n\xff"),
+        ("a.txt", b"\0\0\0"),
+    ],
+)
+def test_an_error_names_the_shard(tmp_path: Path, name: str, data: bytes) -> None:
+    path = put(tmp_path, name, data)
+    with pytest.raises(DataError, match=re.escape(str(path))):
+        guess_corpus(path)
+
+
+@pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
+def test_a_byte_order_mark_tells_the_encoding(tmp_path: Path, encoding: str) -> None:
+    guess = guess_corpus(put(tmp_path, "a.jsonl", '{"text": "汉字"}\n'.encode(encoding)))
+    assert (guess.encoding, guess.format, guess.language) == (encoding, None, "zh")
+    table = put(tmp_path, "a.csv", "text\n汉字\n".encode(encoding))
+    assert guess_corpus(table).fields == {"text": "text"}
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("README.md", True),
+        ("d/LICENSE", True),
+        ("dataset_info.json", True),
+        ("notice.jsonl", False),
+    ],
+)
+def test_files_that_describe_others_are_known(name: str, expected: bool) -> None:
+    assert is_about(name) is expected
 
 
 @pytest.mark.parametrize(
