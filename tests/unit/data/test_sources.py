@@ -178,6 +178,19 @@ def test_a_part_of_an_epoch_is_as_many_tokens_as_a_plan_counts(
     assert values(stream(replace(spec, max_epochs=3), tokenizer))[: len(rows)] == rows
 
 
+def test_a_cursor_that_counts_no_rows_goes_on_all_the_same(
+    specs: dict[str, SourceSpec], tokenizer: Tokenizer
+) -> None:
+    """Checkpoints made before rows were counted hold such cursors."""
+    spec = replace(specs["texts"], max_epochs=3)
+    rows = values(stream(spec, tokenizer))
+    written = rows[5][2].to_json()
+    for key in ("epoch_rows", "rows_per_epoch"):
+        del written[key]
+    again = values(stream(spec, tokenizer, SourceCursor.from_json(written)))
+    assert [row[0] for row in again] == [row[0] for row in rows[6:]]
+
+
 @pytest.mark.parametrize("name", SOURCES)
 def test_the_ids_of_a_piece_are_those_of_its_document(
     name: str, specs: dict[str, SourceSpec], tokenizer: Tokenizer
