@@ -234,7 +234,7 @@ def _values(rows: pa.RecordBatch) -> list[dict[str, Any]]:
     if plain != types:
         schema = pa.schema(list(zip(rows.schema.names, plain, strict=True)))
         # A slice of lists has the values of all, and all of them would be cast.
-        rows = rows.take(pa.array(range(rows.num_rows))).cast(schema)
+        rows = rows.take(pa.array(range(rows.num_rows), pa.int64())).cast(schema)
     values: list[dict[str, Any]] = rows.to_pylist()
     return values
 

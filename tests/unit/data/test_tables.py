@@ -165,6 +165,17 @@ def test_no_flipped_bit_makes_rows_fewer_or_more_in_silence(
     assert num_damaged > 10
 
 
+def test_what_is_read_as_it_is_stored_is_the_same_from_any_record_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.parquet"
+    path.write_bytes(flat_and_nested())
+    whole = read(path, ("text", "list"))
+    monkeypatch.setattr(parquet, "SHARED_BYTES", 1)
+    for start in range(len(whole)):
+        assert read(path, ("text", "list"), start=start) == whole[start:]
+
+
 def test_a_row_group_with_fewer_or_more_rows_than_the_file_says_is_named(tmp_path: Path) -> None:
     table = pa.table({"text": ["a", "b", "c"] * 3})
     path = write(tmp_path, "parquet", table)
