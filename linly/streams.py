@@ -13,6 +13,7 @@ from __future__ import annotations
 import codecs
 import lzma
 import re
+import zlib
 from collections.abc import Iterator
 from posixpath import splitext
 from types import TracebackType
@@ -42,6 +43,7 @@ UTF8 = "utf-8"
 
 _CODECS = {".zst": "zstd", ".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
 _PIECE_BYTES = 4 << 10
+_GZIP_BITS = 16 + zlib.MAX_WBITS
 _UTF8_BOM = b"\xef\xbb\xbf"
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _NOT_TEXT = "\udcff"
@@ -91,7 +93,8 @@ class BoundedStream:
         self.position = 0
         self._codec = compression(path)
         self._retries = retries
-        self._damage: DamagedShardError | None = None
+        self._damage: DataError | None = None
+        self._ended = False
         self._open()
         if self._file.size_bytes == 0:
             self.close()
@@ -121,6 +124,8 @@ class BoundedStream:
         """
         if self._damage is not None:
             raise self._damage
+        if self._ended:
+            return b""
         try:
             data = self._stream.read(size)
         except OSError as error:
@@ -132,7 +137,7 @@ class BoundedStream:
 
     def _before_damage(self, error: OSError, size: int) -> bytes:
         """Read once more what comes before damage, which the decompressor lost as it met it."""
-        fault = self._explain(error)
+        fault = self._explain(error, self.position)
         if not isinstance(fault, DamagedShardError):
             raise fault from error
         data = bytearray()
@@ -145,10 +150,31 @@ class BoundedStream:
                         break
                     data += piece
             except OSError:
-                self._damage = fault
-        if not data:
+                self._damage = fault = self._explain(error, self.position + len(data))
+        if self._damage is not None and self._is_padded():
+            self._damage, self._ended = None, True
+        elif not data:
             raise fault from error
         return bytes(data)
+
+    def _is_padded(self) -> bool:
+        """Tell if zeros alone follow the last gzip member, which gzip itself ignores."""
+        if self._codec != "gzip":
+            return False
+        member, pending = zlib.decompressobj(_GZIP_BITS), b""
+        with open_file(self.path, self._retries, is_stream=True) as file:
+            while pending or (pending := file.read(CHUNK_BYTES)):
+                try:
+                    member.decompress(pending, CHUNK_BYTES)
+                except zlib.error:
+                    return False
+                pending = member.unconsumed_tail
+                if member.eof:
+                    pending = member.unused_data or file.read(CHUNK_BYTES)
+                    if pending.startswith(b"\0"):
+                        return not any(map(_has_more_than_zeros, _chunks(pending, file)))
+                    member = zlib.decompressobj(_GZIP_BITS)
+        return False
 
     def _reopen(self, position: int) -> None:
         self.close()
@@ -165,9 +191,9 @@ class BoundedStream:
                 f"{MAX_EXPANSION} times: no text does that; leave the file out with `exclude`"
             )
 
-    def _explain(self, error: OSError) -> DataError:
+    def _explain(self, error: OSError, text_bytes: int) -> DataError:
         where = (
-            f"after {self.position:,} bytes of text (near byte {self._file.tell():,} of "
+            f"after {text_bytes:,} bytes of text (near byte {self._file.tell():,} of "
             f"{self._file.size_bytes:,} on disk)"
         )
         text = str(error)
@@ -200,6 +226,17 @@ class BoundedStream:
     ) -> None:
         """Close the file."""
         self.close()
+
+
+def _chunks(first: bytes, stream: Readable) -> Iterator[bytes]:
+    chunk = first
+    while chunk:
+        yield chunk
+        chunk = stream.read(CHUNK_BYTES)
+
+
+def _has_more_than_zeros(data: bytes) -> bool:
+    return bool(data.strip(b"\0"))
 
 
 def open_stream(path: Location, retries: Retries = PATIENT) -> BoundedStream:

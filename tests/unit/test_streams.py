@@ -54,6 +54,8 @@ SKIPPABLE = b"\x50\x2a\x4d\x18" + (5).to_bytes(4, "little") + b"hello"
         ("skippable.zst", SKIPPABLE + zstd(TEXT[:70]) + SKIPPABLE + zstd(TEXT[70:]) + SKIPPABLE),
         ("a.gz", gzip.compress(TEXT)),
         ("two-members.gz", gzip.compress(TEXT[:1000]) + gzip.compress(TEXT[1000:])),
+        ("padded.gz", gzip.compress(TEXT) + bytes(512)),
+        ("two-padded.gz", gzip.compress(TEXT[:9]) + gzip.compress(TEXT[9:]) + bytes(1 << 20)),
         ("a.bz2", bz2.compress(TEXT)),
         ("two-streams.bz2", bz2.compress(TEXT[:1000]) + bz2.compress(TEXT[1000:])),
         ("a.xz", lzma.compress(TEXT)),
@@ -105,6 +107,8 @@ def test_a_read_never_gives_more_than_asked(tmp_path: Path, size: int) -> None:
         ("garbage-after.zst", zstd(TEXT) + b"garbage", "damaged"),
         ("zstd-named.bz2", zstd(TEXT), "damaged"),
         ("zstd-named.xz", zstd(TEXT), "damaged"),
+        ("zeros-and-garbage-after.gz", gzip.compress(TEXT) + bytes(512) + b"x", "damaged"),
+        ("zeros-between.gz", gzip.compress(TEXT) + bytes(9) + gzip.compress(TEXT), "damaged"),
         ("garbage-after.bz2", bz2.compress(TEXT) + b"garbage", "damaged"),
         ("garbage-after.xz", lzma.compress(TEXT) + b"garbage garbage", "damaged"),
         ("odd-padding.xz", lzma.compress(TEXT) + bytes(3) + lzma.compress(TEXT), "damaged"),
@@ -245,3 +249,11 @@ def test_half_a_character_spoils_its_own_line_only(encoding: str, bad: bytes) ->
 def test_utf8_is_passed_on_as_it_is() -> None:
     stream = io.BytesIO(b"a")
     assert as_utf8(stream, "utf-8") is stream
+
+
+@pytest.mark.parametrize("name", ["a.gz", "a.bz2", "a.zst", "a.xz"])
+def test_damage_behind_the_text_is_said_to_be_there(tmp_path: Path, name: str) -> None:
+    compress = {"gz": gzip.compress, "bz2": bz2.compress, "zst": zstd, "xz": lzma.compress}
+    data = compress[name.rpartition(".")[2]](b"a short line\n")
+    with pytest.raises(DataError, match="after 13 bytes of text"):
+        read_all(put(tmp_path, name, data + b"garbage"))
