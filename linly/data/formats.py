@@ -9,6 +9,7 @@ they are counted, so that a record's number is its line's.
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice, zip_longest
 from posixpath import splitext
@@ -37,14 +38,24 @@ from linly.streams import (
 
 csv.field_size_limit(MAX_LINE_BYTES)
 
+MAX_NESTED = 4 << 20
+"""Arrays and objects in a line of JSON: each takes some 64 bytes, however short its text."""
+
+UNREAD = "(not kept: neither `fields` nor `where` asks for it)"
+"""Stands in a long record for the value of a field that nothing asks for."""
+
+_LONG_RECORD_BYTES = 4 << 10
+_STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
+
 
 def read_jsonl(shard: ShardFiles) -> Iterator[RawRecord]:
-    """Read one JSON object a line."""
+    """Read one JSON object a line; of a long one, only the fields that are asked for are kept."""
+    kept = _fields_kept(shard)
     for record, size, line in _lines(shard, shard.start_record):
         if line is None:
             yield _over_long(record, size)
         elif line.strip():
-            yield _parse_object(record, line)
+            yield _parse_object(record, line, kept)
 
 
 def read_txt(shard: ShardFiles) -> Iterator[RawRecord]:
@@ -88,7 +99,7 @@ def read_csv(shard: ShardFiles) -> Iterator[RawRecord]:
     with open_stream(shard.paths[0], shard.retries) as stream:
         rows = csv.reader(_text_lines(as_utf8(stream, shard.encoding)), strict=True)
         try:
-            names = shard.names or tuple(next(rows, ()))
+            names = shard.names or _different(shard, tuple(next(rows, ())))
             for record, row in enumerate(rows):
                 if row and record >= shard.start_record:
                     yield _name_columns(record, row, names, sum(map(len, row)))
@@ -107,11 +118,14 @@ def read_json(shard: ShardFiles) -> Iterator[RawRecord]:
     """
     with open_stream(shard.paths[0], shard.retries) as stream:
         elements = array_elements(as_utf8(stream, shard.encoding))
-        for record, (value, size) in enumerate(elements):
+        kept = _fields_kept(shard)
+        for record, (value, size, error) in enumerate(elements):
             if record < shard.start_record:
                 continue
-            if isinstance(value, dict):
-                yield RawRecord(record, value, None, size)
+            if error is not None:
+                yield RawRecord(record, None, error, size)
+            elif isinstance(value, dict):
+                yield RawRecord(record, _without_unread(value, size, kept), None, size)
             else:
                 yield _no_object(record, value, size)
 
@@ -187,7 +201,31 @@ def _no_object(record: int, value: object, size: int) -> RawRecord:
     return RawRecord(record, None, f"not a JSON object but {type(value).__name__}", size)
 
 
-def _parse_object(record: int, line: bytes) -> RawRecord:
+def _fields_kept(shard: ShardFiles) -> frozenset[str]:
+    """Name the top-level fields that are asked for; none: all are."""
+    paths = (*shard.columns, *shard.optional_columns)
+    return frozenset(paths).union(path.split(".")[0] for path in paths)
+
+
+def _without_unread(value: dict[str, Any], size_bytes: int, kept: frozenset[str]) -> dict[str, Any]:
+    """Empty the other fields of a long record: parsed, they can take 30 times their text."""
+    if kept and size_bytes > _LONG_RECORD_BYTES:
+        for name in value.keys() - kept:
+            value[name] = UNREAD
+    return value
+
+
+def _holds_too_much(line: bytes) -> bool:
+    if len(line) < 2 * MAX_NESTED or line.count(b"[") + line.count(b"{") <= MAX_NESTED:
+        return False
+    outside = _STRING.sub(b"", line)
+    return outside.count(b"[") + outside.count(b"{") > MAX_NESTED
+
+
+def _parse_object(record: int, line: bytes, kept: frozenset[str]) -> RawRecord:
+    if _holds_too_much(line):
+        reason = f"more than {MAX_NESTED:,} arrays and objects"
+        return RawRecord(record, None, reason, len(line))
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
@@ -199,7 +237,7 @@ def _parse_object(record: int, line: bytes) -> RawRecord:
         return RawRecord(record, None, f"not JSON: {error}", len(line))
     if type(value) is not dict:
         return _no_object(record, value, len(line))
-    return RawRecord(record, value, None, len(line))
+    return RawRecord(record, _without_unread(value, len(line), kept), None, len(line))
 
 
 def _decoded(line: bytes) -> str:
@@ -220,9 +258,20 @@ def _read_header(shard: ShardFiles) -> tuple[str, ...]:
     if line is None:
         raise DataError(f"{path}: the first line is too long for a header; name the `columns`")
     try:
-        return tuple(_decoded(line).split("\t"))
+        return _different(shard, tuple(_decoded(line).split("\t")))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: the header is not {shard.encoding}: {error}") from error
+
+
+def _different(shard: ShardFiles, header: tuple[str, ...]) -> tuple[str, ...]:
+    """Give a header's names, unless one that is asked for stands there twice: DataError then."""
+    twice = [name for name in _fields_kept(shard) or header if header.count(name) > 1]
+    if twice:
+        raise DataError(
+            f"{shard.paths[0]}: its header names more than one column {sorted(twice)[0]!r}; name "
+            f"the `columns`, each differently"
+        )
+    return header
 
 
 def _parse_columns(

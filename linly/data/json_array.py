@@ -6,18 +6,27 @@ import codecs
 import json
 import re
 from collections.abc import Iterator
+from typing import NoReturn
 
 from linly.errors import DamagedShardError, DataError
 from linly.streams import CHUNK_BYTES, MAX_LINE_BYTES, Readable
 
+MAX_DEPTH = 500
+"""Of arrays and objects within an element; what the json module takes depends on its caller."""
+
 _NUMBER_LOOKAHEAD = 3
 _SPACE = re.compile(r"[ \t\r\n]*")
+_MARK = re.compile(r'[\[{]|([\]}])|"[^"\\]*(?:\\.[^"\\]*)*("?)', re.DOTALL)
+"""An opening bracket, a closing one (1), or a string, with its end (2) if that is at hand."""
+_SCALAR = re.compile(r"[^,\] \t\r\n]*")
 
 
-def array_elements(stream: Readable) -> Iterator[tuple[object, int]]:
-    """Yield (element, size of its text in bytes) of the JSON array in a stream.
+def array_elements(stream: Readable) -> Iterator[tuple[object, int, str | None]]:
+    """Yield (element, size of its text in bytes, None) of the JSON array in a stream.
 
-    What is not UTF-8 in a string ends as lone surrogates: not text, but the array goes on.
+    What is not UTF-8 in a string ends as lone surrogates: not text, but the array goes on. So it
+    does after an element that says what cannot be taken (an integer of more than 4,300 digits,
+    NaN, nesting deeper than 500): it is None, and the reason stands in the place of the last None.
 
     Raises:
         DataError: It is no array.
@@ -36,12 +45,12 @@ class _ArrayText:
     def __init__(self, stream: Readable) -> None:
         self._stream = stream
         self._utf8 = codecs.getincrementaldecoder("utf-8-sig")(errors="surrogateescape")
-        self._scan = json.JSONDecoder(strict=False).raw_decode
+        self._scan = json.JSONDecoder(strict=False, parse_constant=_refuse).raw_decode
         self._text = ""
         self._start = 0
         self._ended = False
 
-    def elements(self) -> Iterator[tuple[object, int]]:
+    def elements(self) -> Iterator[tuple[object, int, str | None]]:
         first = self._skip_space()
         if first != "[":
             raise DataError(
@@ -71,27 +80,58 @@ class _ArrayText:
             f"the JSON array is broken after element {number - 1}: {mark!r} instead of ',' or ']'"
         )
 
-    def _element(self, number: int) -> tuple[object, int]:
+    def _element(self, number: int) -> tuple[object, int, str | None]:
         while True:
             try:
                 value, end = self._scan(self._text, self._start)
+            except json.JSONDecodeError as error:
+                self._check_goes_on(number, str(error))
+            except RecursionError:
+                return None, self._pass_over(number), _TOO_DEEP
+            except _NoJson as error:
+                return None, self._pass_over(number), str(error)
+            except ValueError:
+                return None, self._pass_over(number), "not JSON: an integer of too many digits"
+            else:
                 # A number may go on past the text at hand: 12|34, 1.|5, 1e+|5.
                 if end + _NUMBER_LOOKAHEAD <= len(self._text) or self._ended:
-                    text = self._text[self._start : end]
-                    self._start = end
-                    return value, len(text.encode("utf-8", "surrogateescape"))
-            except RecursionError as error:
-                raise DamagedShardError(
-                    f"element {number} of the JSON array is nested too deep"
-                ) from error
-            except ValueError as error:
-                size = len(self._text) - self._start
-                if self._ended or size > MAX_LINE_BYTES:
-                    what = "is cut short or broken" if self._ended else "is broken or over-long"
-                    raise DamagedShardError(
-                        f"element {number} of the JSON array {what}: {error}"
-                    ) from error
+                    size_bytes, is_too_deep = self._take(end)
+                    return (
+                        (None, size_bytes, _TOO_DEEP) if is_too_deep else (value, size_bytes, None)
+                    )
             self._read_on()
+
+    def _take(self, end: int) -> tuple[int, bool]:
+        """Go behind an element; give the bytes of its text, and if it is nested too deep."""
+        text = self._text[self._start : end]
+        self._start = end
+        may_be_deep = text.count("[") + text.count("{") > MAX_DEPTH
+        is_too_deep = may_be_deep and _extent(text, 0)[1] > MAX_DEPTH
+        return len(text.encode("utf-8", "surrogateescape")), is_too_deep
+
+    def _pass_over(self, number: int) -> int:
+        """Go behind an element that cannot be taken; give the bytes of its text.
+
+        Raises:
+            DamagedShardError: It has no end.
+        """
+        while (end := self._end()) is None:
+            self._check_goes_on(number, "it has no end")
+            self._read_on()
+        return self._take(end)[0]
+
+    def _end(self) -> int | None:
+        """Where the element at hand ends, by its brackets and strings alone."""
+        if self._text[self._start] in "[{":
+            return _extent(self._text, self._start)[0]
+        scalar = _SCALAR.match(self._text, self._start)
+        assert scalar is not None
+        return scalar.end() if scalar.end() < len(self._text) or self._ended else None
+
+    def _check_goes_on(self, number: int, problem: str) -> None:
+        if self._ended or len(self._text) - self._start > MAX_LINE_BYTES:
+            what = "is cut short or broken" if self._ended else "is broken or over-long"
+            raise DamagedShardError(f"element {number} of the JSON array {what}: {problem}")
 
     def _read_on(self) -> None:
         chunk = self._stream.read(max(CHUNK_BYTES, len(self._text) - self._start))
@@ -110,3 +150,30 @@ class _ArrayText:
             if self._ended:
                 return ""
             self._read_on()
+
+
+class _NoJson(ValueError):
+    """A constant that Python's own writer knows, and JSON does not."""
+
+
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH}"
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise _NoJson(f"not JSON: {constant}")
+
+
+def _extent(text: str, start: int) -> tuple[int | None, int]:
+    """Give (end, depth) of the array or object at `start`, None for an end that is not at hand."""
+    depth = deepest = 0
+    for mark in _MARK.finditer(text, start):
+        if mark[1]:
+            depth -= 1
+            if depth == 0:
+                return mark.end(), deepest
+        elif mark[2] is None:
+            depth += 1
+            deepest = max(deepest, depth)
+        elif not mark[2]:
+            break
+    return None, deepest

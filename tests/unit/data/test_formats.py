@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import lzma
+from dataclasses import replace
 from pathlib import Path
 from xml.sax.saxutils import escape
 
@@ -225,7 +226,7 @@ def test_broken_quoting_in_csv_is_an_error(tmp_path: Path) -> None:
         (b'[{"text": "a"}, ', "element 1 of the JSON array is cut short"),
         (b'[{"text": "a"}] more', "text after the end"),
         (b"   ", "not a JSON array"),
-        (b"[" * 100_000, "nested too deep"),
+        (b"[" * 100_000, "element 0 of the JSON array is cut short or broken: it has no end"),
     ],
 )
 def test_a_broken_array_is_an_error(tmp_path: Path, text: bytes, message: str) -> None:
@@ -241,12 +242,107 @@ def test_an_array_does_not_depend_on_the_size_of_reads(
     values = [{"a": "三\n四 ]}"}, {}, [1, 2], 1234567, "x", {"b": {"c": ["\"'"]}}, 1.5e10, None]
     for text in (json.dumps(values, ensure_ascii=False), json.dumps(values, indent=2), "[]"):
         found = list(json_array.array_elements(io.BytesIO(text.encode())))
-        assert [value for value, _ in found] == json.loads(text)
+        assert [value for value, _, _ in found] == json.loads(text)
 
 
 def test_elements_that_are_no_objects_are_bad_records(tmp_path: Path) -> None:
     found = read(put(tmp_path, "a.json", b'[{"text": "a"}, 3, {"text": "b"}]'))
     assert [raw.error for raw in found] == [None, "not a JSON object but int", None]
+
+
+def nested(depth: int) -> bytes:
+    return b'{"text": "]\\"", "x": ' + b"[" * (depth - 1) + b"]" * (depth - 1) + b"}"
+
+
+REFUSED = {
+    "deep": (nested(501), "nested deeper than 500"),
+    "very deep": (nested(100_000), "nested deeper than 500"),
+    "integer": (
+        b'{"x": {"y": ' + b"1" * 5000 + b'}, "z": "}"}',
+        "not JSON: an integer of too many",
+    ),
+    "NaN": (b'{"x": [NaN], "z": "]}"}', "not JSON: NaN"),
+    "infinity": (b'{"x": -Infinity}', "not JSON: -Infinity"),
+    "alone": (b"NaN", "not JSON: NaN"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+@pytest.mark.parametrize("chunk", [3, json_array.CHUNK_BYTES])
+def test_an_element_that_cannot_be_taken_is_one_bad_record(
+    tmp_path: Path, name: str, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(json_array, "CHUNK_BYTES", chunk)
+    element, reason = REFUSED[name]
+    path = put(tmp_path, "a.json", b'[{"text": "a"},\n' + element + b' , {"text": "b"}]')
+    first, bad, last = read(path)
+    assert (first.value, last.value) == ({"text": "a"}, {"text": "b"})
+    assert bad.value is None
+    assert (bad.error or "").startswith(reason)
+    assert bad.size_bytes == len(element)
+    assert read(path, start=2) == [last]
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+def test_what_is_no_json_is_a_bad_record_in_lines_and_in_arrays(
+    tmp_path: Path, constant: str
+) -> None:
+    text = f'{{"text": "a", "x": {constant}}}'
+    for name, content in (("a.jsonl", text), ("a.json", f"[{text}]")):
+        (found,) = read(put(tmp_path, name, content.encode()))
+        assert (found.error or "").startswith("not JSON")
+
+
+def test_an_element_as_deep_as_allowed_is_taken(tmp_path: Path) -> None:
+    (found,) = read(put(tmp_path, "a.json", b"[" + nested(500) + b"]"))
+    assert found.error is None
+
+
+def test_of_a_long_record_only_what_is_asked_for_is_kept(tmp_path: Path) -> None:
+    """Parsed, the rest could take 30 times its text."""
+    long: dict[str, object] = {"text": "t", "meta": {"a": 1}, "x.y": "z", "rest": [[]] * 3000}
+    short: dict[str, object] = {"text": "u", "meta": {"a": 2}, "x.y": "w", "rest": [[]]}
+    kept = long | {"rest": formats.UNREAD}
+    asked = {"columns": ("text", "meta.a"), "optional_columns": ("x.y",)}
+    for name, content in (
+        ("a.jsonl", orjson.dumps(long) + b"\n" + orjson.dumps(short)),
+        ("a.json", orjson.dumps([long, short])),
+    ):
+        path = put(tmp_path, name, content)
+        files = replace(shard(path), **asked)
+        found = list(READERS[name.rpartition(".")[2]](files))
+        assert [raw.value for raw in found] == [kept, short]
+        assert [raw.size_bytes for raw in found] == [len(orjson.dumps(v)) for v in (long, short)]
+        everything = list(
+            READERS[name.rpartition(".")[2]](replace(files, columns=(), optional_columns=()))
+        )
+        assert [raw.value for raw in everything] == [long, short]
+
+
+def test_a_line_of_too_many_arrays_is_a_bad_record(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(formats, "MAX_NESTED", 100)
+    values = [
+        {"text": "ok", "x": [[]] * 98},
+        {"text": "ok", "x": [[]] * 99},
+        {"text": "[{" * 500 + '"\\'},
+    ]
+    good, bad, text = read(put(tmp_path, "a.jsonl", jsonl(values)))
+    assert (good.error, text.error) == (None, None)
+    assert bad.error == "more than 100 arrays and objects"
+
+
+@pytest.mark.parametrize(("name", "comma"), [("a.csv", b","), ("a.tsv", b"\t")])
+def test_a_header_that_names_a_field_twice_is_an_error(
+    tmp_path: Path, name: str, comma: bytes
+) -> None:
+    path = put(tmp_path, name, comma.join([b"text", b"x", b"x"]) + b"\n" + comma.join([b"a"] * 3))
+    read_table = READERS[name.rpartition(".")[2]]
+    (found,) = read_table(replace(shard(path), columns=("text",)))
+    assert (found.value or {})["text"] == "a"
+    with pytest.raises(DataError, match="more than one column 'x'; name the `columns`"):
+        list(read_table(replace(shard(path), columns=("x",))))
 
 
 def test_an_array_is_read_an_element_at_a_time(tmp_path: Path) -> None:
