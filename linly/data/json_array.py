@@ -105,8 +105,7 @@ class _ArrayText:
         """Go behind an element; give the bytes of its text, and if it is nested too deep."""
         text = self._text[self._start : end]
         self._start = end
-        may_be_deep = text.count("[") + text.count("{") > MAX_DEPTH
-        is_too_deep = may_be_deep and _extent(text, 0)[1] > MAX_DEPTH
+        is_too_deep = _may_be_too_deep(text) and _extent(text, 0)[1] > MAX_DEPTH
         return len(text.encode("utf-8", "surrogateescape")), is_too_deep
 
     def _pass_over(self, number: int) -> int:
@@ -177,3 +176,14 @@ def _extent(text: str, start: int) -> tuple[int | None, int]:
         elif not mark[2]:
             break
     return None, deepest
+
+
+def _may_be_too_deep(text: str) -> bool:
+    """Tell if there are so many opening brackets; most texts have few, and `find` is quick."""
+    count = 0
+    for bracket in "[{":
+        place = text.find(bracket)
+        while place >= 0 and count <= MAX_DEPTH:
+            count += 1
+            place = text.find(bracket, place + 1)
+    return count > MAX_DEPTH
