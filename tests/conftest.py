@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import os
+import signal
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
+import hypothesis
 import pytest
 from tiny_corpora import train_tokenizer, write_corpora
 
 from linly.config.corpus import Corpus, load_corpora
 
 REPOSITORY = Path(__file__).resolve().parent.parent
+
+hypothesis.settings.register_profile("no deadline", deadline=None)
+hypothesis.settings.load_profile("no deadline")  # a slow machine is no failure
+
+# A shell has what it puts into the background ignore SIGINT, and so would what tests start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
