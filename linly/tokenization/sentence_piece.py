@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Sequence
-from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +22,7 @@ from linly.tokenization.model_file import (
     read_model_bytes,
 )
 from linly.tokenization.tokenizer import Tokenizer, not_unicode
-from linly.tokenization.word_cache import (
-    WordCache,
-    begins_word,
-    has_words,
-    is_long,
-    why_not_by_words,
-)
+from linly.tokenization.word_cache import WordCache, cuttable, why_not_by_words
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -66,7 +59,6 @@ class SentencePieceTokenizer(Tokenizer):
         self.why_no_cache = why_not_by_words(model)
         self._types = [int(piece.type) for piece in model.pieces]
         self._bare: Any = None
-        self._prefix = " " if model.normalizer_spec.add_dummy_prefix else ""
         self._cache = _word_cache(model, origin) if by_words and not self.why_no_cache else None
 
     @classmethod
@@ -87,21 +79,12 @@ class SentencePieceTokenizer(Tokenizer):
         return self.encode_batch([text])[0]
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
-        """See `Tokenizer`; the texts written in words share a call."""
-        by_words = [
-            self._cache is not None and SPACE not in t and (is_long(t) or has_words(t))
-            for t in texts
-        ]
-        worded = [self._prefix + text for text in compress(texts, by_words)]
+        """See `Tokenizer`."""
         try:
-            cached = iter(self._cache.encode(worded) if self._cache is not None else ())
-            return [
-                np.frombuffer(next(cached), np.int32)
-                if is_worded
-                else self._processor.encode_as_numpy(text)
-                for text, is_worded in zip(texts, by_words, strict=True)
-            ]
-        except (RuntimeError, TypeError) as error:
+            if self._cache is not None:
+                return self._cache.encode(texts)
+            return [self._processor.encode_as_numpy(text) for text in texts]
+        except (RuntimeError, TypeError, UnicodeEncodeError) as error:
             bad = next(filter(_SURROGATE.search, texts), "")
             raise not_unicode(bad) from error
 
@@ -146,9 +129,10 @@ def load_processor(model_bytes: bytes, origin: str) -> Any:
 
 
 def _word_cache(model: Any, origin: str) -> WordCache:
-    """A cache over the same vocabulary without the dummy prefix (the caller adds it once)."""
+    """A cache over the same vocabulary; the dummy prefix is its own business, once a text."""
     bare = type(model)()
     bare.CopyFrom(model)
     bare.normalizer_spec.add_dummy_prefix = False
     processor = load_processor(bare.SerializeToString(), origin)
-    return WordCache(processor.encode_as_numpy, begins_word(model))
+    prefix = b" " if model.normalizer_spec.add_dummy_prefix else b""
+    return WordCache(processor.encode_as_numpy, cuttable(model), prefix=prefix)

@@ -1,69 +1,53 @@
 r"""Encoding word by word through a cache, where a vocabulary allows it: same ids, but faster.
 
-sentencepiece's BPE merges over the whole text, which is slow on long English documents. Where no
-piece spans the start of a word or a newline, no merge crosses a cut at ` *[^ \n]+|\n| +`, so
-each stretch may be encoded by itself and its ids kept.
+sentencepiece's BPE merges over the whole text, which is slow on long documents. A merge makes a
+piece of the vocabulary, so none crosses a place between two bytes that no piece has side by side.
+A text is cut at all such places; each *word* between two cuts may be encoded by itself, and its
+ids kept. With LLaMA's pieces a word is a space and the letters behind it, the letters behind a
+sign, signs, one digit, or one character of a script that it has only single characters of.
 
-A text is cut by `str.split`, several times quicker than that expression, so what is kept is not
-quite a stretch. A *word* here is what follows a space up to the next one, and stands for both; or
-it begins with a newline and stands for itself. Of several spaces one makes the cut, the others
-begin the next word as U+2581, which is what sentencepiece makes of them.
+All words of a batch are cut, looked up and joined in a few array operations (`word_table`); those
+that are met for the first time go to sentencepiece, many as one text.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from itertools import compress, pairwise, repeat
-from operator import is_
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from linly.tokenization.model_file import BPE, BYTE, NORMAL, SPACE, UNUSED, USER_DEFINED
+from linly.tokenization.model_file import BPE, NORMAL, SPACE, UNUSED, USER_DEFINED
+from linly.tokenization.word_table import KEY_BYTES, WordTable, distinct, keys_at
 
-GENERATION_WORDS = 1 << 18
-"""Words of a generation, about 55 MB. Two are kept: when the young one is full it becomes the old
-one, whose words come back as they are met again; so frequent words stay and rare ones leave."""
+MAX_WORDS = 900_000
+"""A table that holds more is emptied before the next batch; it takes about 80 MB then. Frequent
+words are back at once, the others hardly ever come back."""
 
-MAX_WORD_CHARACTERS = 48
-"""Longer words (URLs, base64) hardly ever come back."""
-
-GROUP_WORDS = 64
+GROUP_WORDS = 128
 """New words that go to sentencepiece as one text: a call costs more than a word."""
 
-# Scripts written without spaces: a word is a clause there, which never comes back, and
-# sentencepiece itself is fast on these.
-_UNSPACED = re.compile(
-    "[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u2e80-\ua4cf\uf900-\ufaff\uff00-\uffef"
-    "\U00020000-\U0003ffff]"
-)
+WORDS_AT_ONCE = 1 << 16
+"""Words of a batch that are looked up in one go, some 150 bytes of memory each."""
 
-CHARACTERS_PER_SPACE = 16
-MAX_UNSPACED_SHARE = 0.25
-"""A text with fewer spaces, or more characters of scripts without them, has few words to gain
-from; sentencepiece takes it whole."""
+CUT_AT_ONCE = 1 << 20
+"""Bytes of a batch that are cut in one go, some 15 bytes of memory each."""
 
-SAMPLED_CHARACTERS = 256
-"""Looked at to know a text's scripts."""
+MAX_BYTES_PER_WORD = 8
+"""A text whose words are longer than this on average goes to sentencepiece whole: they hardly ever
+come back. Such are texts without spaces under a vocabulary that has words of their script."""
 
-LONG_CHARACTERS = 1 << 20
-"""A longer text is encoded in parts of about so many: the words of 50 MB at once take 2 GB."""
-
-_CUT = re.compile(r"\n|(?<=[^ \n]) ")
-"""Where a stretch begins."""
-
-_SPANS_WORD_START = re.compile(f"[^{SPACE}]{SPACE}")
+_BETWEEN = b"\n"
 
 
 def why_not_by_words(model: Any) -> str | None:
     """Why a `ModelProto` cannot be encoded word by word; None when it can.
 
-    The condition is checked on the vocabulary itself: BPE with byte fallback (unknown characters
-    would be fused over cuts without it), a normalizer that leaves the text alone, and no piece
-    that holds a newline or a word start inside; and it has a piece for a space, so that a word's
-    first piece, and no other, begins with one.
+    It has to be BPE with byte fallback (unknown characters would be fused over cuts without it)
+    and a normalizer that leaves the text alone. A word with a newline inside could not be told from
+    several new words, which newlines part.
     """
     normalizer = model.normalizer_spec
     if model.trainer_spec.model_type != BPE:
@@ -77,142 +61,155 @@ def why_not_by_words(model: Any) -> str | None:
         or model.trainer_spec.treat_whitespace_as_suffix
     ):
         return f"its normalizer ({normalizer.name or 'unnamed'}) changes text"
-    for piece in model.pieces:
-        if piece.type not in (NORMAL, USER_DEFINED, UNUSED):
-            continue
-        text = piece.piece
-        if _SPANS_WORD_START.search(text) or ("\n" in text and text != "\n"):
-            return f"its piece {text!r} spans a word start or a newline"
-    if not any(piece.piece == SPACE and piece.type == NORMAL for piece in model.pieces):
-        return "it has no piece for a space"
+    for text in _texts_of_pieces(model):
+        if "\n" in text and text != "\n":
+            return f"its piece {text!r} holds a newline"
     return None
 
 
-def begins_word(model: Any) -> NDArray[np.bool_]:
-    """Which pieces begin a word or are a newline: bool [vocabulary]."""
-    return np.array(
-        [
-            (piece.type == BYTE and piece.piece == "<0x0A>")
-            or (piece.type in (NORMAL, USER_DEFINED) and piece.piece.startswith((SPACE, "\n")))
-            for piece in model.pieces
-        ]
-    )
+def cuttable(model: Any) -> NDArray[np.bool_]:
+    """Between which bytes a text may be cut: bool [65536], at 256 * the first + the second.
+
+    Between any two that are side by side in no piece, and not within a character.
+    """
+    cuts = np.ones((256, 256), np.bool_)
+    cuts[:, 0x80:0xC0] = False
+    for text in _texts_of_pieces(model):
+        data = np.frombuffer(text.replace(SPACE, " ").encode(), np.uint8)
+        cuts[data[:-1], data[1:]] = False
+    return cuts.reshape(-1)
 
 
-def has_words(text: str) -> bool:
-    """Whether a text is written in words, so that encoding it by words gains time."""
-    if text.count(" ") * CHARACTERS_PER_SPACE <= len(text):
-        return False
-    if text.isascii():
-        return True
-    sample = text[:: len(text) // SAMPLED_CHARACTERS + 1]
-    return len(_UNSPACED.findall(sample)) <= MAX_UNSPACED_SHARE * len(sample)
-
-
-def words_of(text: str) -> list[str]:
-    """What comes before the first space or newline of a text without U+2581, and its words."""
-    if "  " in text:
-        text = text.replace("  ", f" {SPACE}").replace(f"{SPACE} ", SPACE + SPACE)
-    return text.replace("\n", " \n").split(" ")
-
-
-def is_long(text: str) -> bool:
-    """Whether a text is encoded in parts, to bound the memory it takes."""
-    return len(text) > LONG_CHARACTERS
-
-
-def parts_of(text: str) -> list[str]:
-    """Cut a long text where stretches begin; the parts' ids one after another are the text's."""
-    parts, start = [], 0
-    while (cut := _CUT.search(text, start + LONG_CHARACTERS // 2)) is not None:
-        parts.append(text[start : cut.start()])
-        start = cut.start()
-    return [*parts, text[start:]]
-
-
-class _Gaps(NamedTuple):
-    """A text with words that are not known yet: its words, their ids or None, where None is."""
-
-    words: list[str]
-    ids: list[Any]
-    missing: list[int]
+def _texts_of_pieces(model: Any) -> Iterator[str]:
+    """Pieces that stand for text, or that such are merged of."""
+    for piece in model.pieces:
+        if piece.type in (NORMAL, USER_DEFINED, UNUSED):
+            yield piece.piece
 
 
 class WordCache:
     """Encodes texts word by word and remembers the words' ids."""
 
     def __init__(
-        self, encode: Callable[[str], NDArray[np.int32]], begins_word: NDArray[np.bool_]
+        self,
+        encode: Callable[[bytes], NDArray[np.int32]],
+        cuts: NDArray[np.bool_],
+        *,
+        prefix: bytes,
     ) -> None:
         """Of a vocabulary that `why_not_by_words` has nothing against.
 
         Args:
-            encode: Gives the ids of a text, without a dummy prefix: int32 [n].
-            begins_word: See `begins_word`.
+            encode: Gives the ids of a text in UTF-8, without a dummy prefix: int32 [n].
+            cuts: See `cuttable`.
+            prefix: What the vocabulary puts before a text.
         """
         self._encode = encode
-        self._begins_word = begins_word
-        self._words: dict[str, bytes] = {}
-        self._old: dict[str, bytes] = {}
+        self._cuts = cuts
+        self._prefix = prefix
+        (self._between,) = encode(_BETWEEN)
+        self._table = WordTable()
+        self._forget()
 
-    def encode(self, texts: Sequence[str]) -> list[bytes]:
-        """Ids of texts that hold no visible space character (U+2581): int32 [n] each, as bytes."""
-        found: list[Any] = []
-        gaps: list[_Gaps] = []
-        for text in texts:
-            if is_long(text):
-                found.append(self._encode_long(text))
-                continue
-            words = words_of(text)
-            ids: list[Any] = list(map(self._words.get, words))
-            ids[0] = self._encode(words[0]).tobytes() if words[0] else b""  # no space before it
-            try:
-                found.append(b"".join(ids))
-            except TypeError:  # a word that is not known yet
-                missing = list(compress(range(len(ids)), map(is_, ids, repeat(None))))
-                gaps.append(_Gaps(words, ids, missing))
-                found.append(ids)
-        if gaps:
-            learned = self._learn({words[place] for words, _, places in gaps for place in places})
-            for words, ids, missing in gaps:
-                for place in missing:
-                    ids[place] = learned[words[place]]
-        return [ids if type(ids) is bytes else b"".join(ids) for ids in found]
+    def __len__(self) -> int:
+        """Words that are remembered."""
+        return len(self._table)
 
-    def _encode_long(self, text: str) -> bytes:
-        """Ids of a text in the memory of a part of it; parts without words go whole."""
-        return b"".join(
-            self.encode([part])[0]
-            if not is_long(part) and has_words(part)
-            else self._encode(part).tobytes()
-            for part in parts_of(text)
-        )
+    def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        """Ids of texts: int32 [n] each.
 
-    def _learn(self, missing: set[str]) -> dict[str, bytes]:
-        """Ids of words; those that are worth it are remembered from now on."""
-        learned = {word: self._old[word] for word in self._old.keys() & missing}
-        learned.update(self._encode_words(missing - learned.keys()))
-        if len(self._words) + len(learned) > GENERATION_WORDS:
-            self._old, self._words = self._words, {}
-        self._words.update((word, learned[word]) for word in learned if _is_worth_keeping(word))
-        return learned
+        Raises:
+            UnicodeEncodeError: A text holds a lone surrogate.
+        """
+        if len(self._table) > MAX_WORDS:
+            self._forget()
+        encoded = [self._spelled(text) for text in texts]
+        sizes = np.array([len(one) for one in encoded], np.int64)
+        ends = sizes.cumsum()
+        data = b"".join([*encoded, bytes(KEY_BYTES)])
+        starts = self._starts(data, ends)
+        lengths = np.diff(starts, append=len(data) - KEY_BYTES)
+        num_words = np.diff(np.searchsorted(starts, ends), prepend=0)
+        whole = sizes > MAX_BYTES_PER_WORD * num_words
+        if whole.any():
+            by_words = np.repeat(~whole, num_words)
+            starts, lengths = starts[by_words], lengths[by_words]
+            num_words[whole] = 0
+        ids, counts = self._encode_all(data, starts, lengths)
+        token_ends = np.concatenate([[0], counts.cumsum()])[num_words.cumsum()].tolist()
+        return [
+            self._encode(one) if is_whole else ids[start:end]
+            for one, is_whole, (start, end) in zip(
+                encoded, whole.tolist(), pairwise([0, *token_ends]), strict=True
+            )
+        ]
 
-    def _encode_words(self, words: Iterable[str]) -> Iterator[tuple[str, bytes]]:
-        """Words with their ids; groups of them go to sentencepiece as one text."""
-        single = []
-        for word in words:
-            if not word or SPACE in word:  # may be several pieces that begin with a space
-                yield word, self._encode(" " + word).tobytes()
-            else:
-                single.append(word)
-        for first in range(0, len(single), GROUP_WORDS):
-            group = single[first : first + GROUP_WORDS]
-            ids = self._encode((" " + " ".join(group)).replace(" \n", "\n"))
-            starts = np.flatnonzero(self._begins_word[ids]) * ids.itemsize
-            data = ids.tobytes()
-            ends = [*starts.tolist(), len(data)]
-            yield from zip(group, (data[a:b] for a, b in pairwise(ends)), strict=True)
+    def _spelled(self, text: str) -> bytes:
+        """What sentencepiece encodes for a text; a visible space (U+2581) is one to it."""
+        return self._prefix + text.replace(SPACE, " ").encode() if text else b""
 
+    def _starts(self, data: bytes, ends: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Where words begin in the bytes of texts, each of which ends at one of `ends`."""
+        size = len(data) - KEY_BYTES
+        text = np.frombuffer(data, np.uint8)
+        parts = [np.zeros(min(size, 1), np.int64)]
+        for first in range(0, size - 1, CUT_AT_ONCE):
+            last = min(first + CUT_AT_ONCE, size - 1)
+            pairs = text[first:last].astype(np.uint16)
+            pairs <<= 8
+            pairs |= text[first + 1 : last + 1]
+            cuts = self._cuts.take(pairs)
+            within = slice(*np.searchsorted(ends, [first, last], "right"))
+            cuts[ends[within] - 1 - first] = True
+            parts.append(np.flatnonzero(cuts) + (first + 1))
+        return np.concatenate(parts)
 
-def _is_worth_keeping(word: str) -> bool:
-    return len(word) <= MAX_WORD_CHARACTERS and (word.isascii() or not _UNSPACED.search(word))
+    def _encode_all(
+        self, data: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """As `_encode_words`, of any number of words."""
+        ids, counts = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
+        for first in range(0, len(starts), WORDS_AT_ONCE):
+            some = slice(first, first + WORDS_AT_ONCE)
+            found = self._encode_words(data, starts[some], lengths[some])
+            ids.append(found[0])
+            counts.append(found[1])
+        return np.concatenate(ids), np.concatenate(counts)
+
+    def _encode_words(
+        self, data: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """Ids of words one after another, and how many each has."""
+        keys = keys_at(data, starts, np.minimum(lengths, KEY_BYTES))
+        places = self._table.find(keys)
+        (new,) = np.nonzero((places == 0) & (lengths <= KEY_BYTES))
+        if len(new):
+            once = new[distinct(keys[new])]
+            self._table.add(keys[once], *self._new_ids(data, starts[once], lengths[once]))
+            places[new] = self._table.find(keys[new])
+        (too_long,) = np.nonzero(lengths > KEY_BYTES)
+        if len(too_long):
+            ids = self._new_ids(data, starts[too_long], lengths[too_long])
+            places[too_long] = self._table.hold(*ids)
+        return self._table.ids_at(places)
+
+    def _new_ids(
+        self, data: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+        """As `_encode_words`, by sentencepiece."""
+        bounds = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
+        words = [data[start:end] for start, end in bounds]
+        ids, counts = [], []
+        for first in range(0, len(words), GROUP_WORDS):
+            found = self._encode(_BETWEEN.join(words[first : first + GROUP_WORDS]))
+            between = found == self._between
+            (borders,) = np.nonzero(between)
+            ids.append(found[~between])
+            counts.append(np.diff(borders, prepend=-1, append=len(found)) - 1)
+        return np.concatenate(ids), np.concatenate(counts)
+
+    def _forget(self) -> None:
+        """Begin anew, but with what parts new words: it is a word itself, and none of a group."""
+        self._table.clear()
+        key = keys_at(_BETWEEN.ljust(KEY_BYTES, b"\0"), np.zeros(1, np.int64), np.ones(1, np.int64))
+        self._table.add(key, np.array([self._between], np.int32), np.ones(1, np.int64))

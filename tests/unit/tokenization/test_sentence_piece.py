@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -12,11 +11,9 @@ import pytest
 import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 from vocabularies import ENGLISH, HARD_TEXTS, english_model, hand_made
 
 from linly.errors import ConfigError, DataError
-from linly.tokenization import word_cache
 from linly.tokenization.model_file import SPACE, UNIGRAM
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from linly.tokenization.tokenizer import Tokenizer
@@ -57,51 +54,6 @@ def test_ids_equal_sentencepiece_where_words_share_prefixes(text: str) -> None:
     assert ENGLISH_TOKENIZER.encode(text).tolist() == BARE.encode(text)
 
 
-@settings(max_examples=500, deadline=None)
-@given(st.lists(st.sampled_from([" ", "\n", "the", "a", "山水", ".", SPACE, "  x"]), max_size=60))
-def test_a_long_text_encoded_in_parts_has_the_same_ids(parts: list[str]) -> None:
-    text = "".join(parts)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(word_cache, "LONG_CHARACTERS", 8)
-        assert ENGLISH_TOKENIZER.encode(text).tolist() == BARE.encode(text)
-
-
-def test_parts_begin_where_words_and_lines_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(word_cache, "LONG_CHARACTERS", 8)
-    text = "the old  bridge\nunder山水rain   \nwalks"
-    parts = word_cache.parts_of(text)
-    assert parts == ["the old", "  bridge", "\nunder山水rain", "   \nwalks"]
-    assert "".join(parts) == text
-
-
-def test_the_cache_is_in_use_for_english() -> None:
-    tokenizer = SentencePieceTokenizer(ENGLISH_MODEL)
-    tokenizer.encode("the river walks")
-    assert tokenizer._cache is not None
-    assert set(tokenizer._cache._words) == {"the", "river", "walks"}
-
-
-@pytest.mark.parametrize(
-    ("pieces", "text"),
-    [
-        ([("a", -3.0), (SPACE, -4.0), (f"a{SPACE}", -1.0), (f"a{SPACE}a", -2.0)], "a a a"),
-        ([("a", -3.0), (SPACE, -4.0), ("\n", -5.0), ("a\n", -1.0), ("\n\n", -2.0)], "a\n\n a\n"),
-    ],
-)
-def test_a_piece_over_a_cut_falls_back_to_sentencepiece(
-    pieces: list[tuple[str, float]], text: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    model = hand_made(pieces)
-    tokenizer = SentencePieceTokenizer(model)
-    assert tokenizer.why_no_cache is not None
-    assert "spans a word start or a newline" in tokenizer.why_no_cache
-    assert tokenizer.encode(text).tolist() == bare(model).encode(text)
-    # The check is what keeps it right: by words, the ids are others or no word has its own.
-    monkeypatch.setattr("linly.tokenization.sentence_piece.why_not_by_words", lambda _: None)
-    with pytest.raises((AssertionError, ValueError)):
-        assert SentencePieceTokenizer(model).encode(text).tolist() == bare(model).encode(text)
-
-
 def test_vocabularies_that_change_text_or_are_not_bpe_are_not_cached() -> None:
     assert (
         SentencePieceTokenizer(hand_made([("a", -1.0)], kind=UNIGRAM)).why_no_cache
@@ -119,28 +71,6 @@ def test_without_a_dummy_prefix_none_is_added() -> None:
     model = hand_made([("a", -2.0), (SPACE, -3.0), (f"{SPACE}a", -1.0)], add_dummy_prefix=False)
     for text in ("a", " a", "a a", "a  a\n a"):
         assert SentencePieceTokenizer(model).encode(text).tolist() == bare(model).encode(text)
-
-
-def test_the_cache_is_bounded_and_forgets_rare_words_first(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(word_cache, "GENERATION_WORDS", 20)
-    tokenizer = SentencePieceTokenizer(ENGLISH_MODEL)
-    cache = tokenizer._cache
-    assert cache is not None
-    for number in range(500):
-        text = f"the number {number} is here"
-        assert tokenizer.encode(text).tolist() == BARE.encode(text)
-        assert len(cache._words) + len(cache._old) <= 40
-    assert "the" in cache._words or "the" in cache._old
-
-
-def test_long_and_unspaced_words_are_not_kept() -> None:
-    tokenizer = SentencePieceTokenizer(ENGLISH_MODEL)
-    text = "the 山水日月 river 山 " + "x" * 100 + " walks the the the the the the 水"
-    assert tokenizer.encode(text).tolist() == BARE.encode(text)
-    assert tokenizer._cache is not None
-    assert set(tokenizer._cache._words) == {"the", "river", "walks"}
 
 
 def test_a_batch_is_each_text_in_order() -> None:
@@ -173,63 +103,6 @@ def test_without_words_the_ids_are_the_same_and_nothing_is_kept() -> None:
     found = [ids.tolist() for ids in tokenizer.encode_batch(MIXED_BATCH)]
     assert found == [BARE.encode(text) for text in MIXED_BATCH]
     assert tokenizer._cache is None
-
-
-def test_a_new_word_of_a_batch_is_encoded_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    tokenizer = SentencePieceTokenizer(ENGLISH_MODEL)
-    cache = tokenizer._cache
-    assert cache is not None
-    asked: list[str] = []
-    encode = cache._encode
-
-    def asking(text: str) -> NDArray[np.int32]:
-        asked.append(text)
-        return encode(text)
-
-    monkeypatch.setattr(cache, "_encode", asking)
-    tokenizer.encode_batch(["the river the", "the river", "river the"])
-    assert sorted("".join(asked).split()) == ["river", "the"]
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        (" the river", ["", "the", "river"]),
-        ("the river", ["the", "river"]),
-        (" the\nriver", ["", "the", "\nriver"]),
-        (" a  b   c", ["", "a", f"{SPACE}b", f"{SPACE}{SPACE}c"]),
-        (" a \n\n   b ", ["", "a", "", "\n", "\n", f"{SPACE}{SPACE}b", ""]),
-        ("    a", ["", f"{SPACE}{SPACE}{SPACE}a"]),
-        ("\n", ["", "\n"]),
-        ("", [""]),
-    ],
-)
-def test_a_word_stands_for_the_space_before_it_or_begins_with_a_newline(
-    text: str, words: list[str]
-) -> None:
-    assert word_cache.words_of(text) == words
-    spelled = [word if word.startswith("\n") else " " + word for word in words[1:]]
-    assert (words[0] + "".join(spelled)).replace(SPACE, " ") == text
-
-
-@settings(max_examples=500, deadline=None)
-@given(st.text(st.sampled_from(" \nab"), max_size=40))
-def test_words_are_the_stretches_that_may_be_encoded_by_themselves(text: str) -> None:
-    words = word_cache.words_of(text)
-    spelled = [word if word.startswith("\n") else " " + word for word in words[1:]]
-    found = [
-        stretch
-        for word in [words[0], *spelled]
-        for stretch in re.findall(r" *[^ \n]+|\n| +", word.replace(SPACE, " "))
-    ]
-    assert found == re.findall(r" *[^ \n]+|\n| +", text)
-
-
-def test_a_vocabulary_without_a_piece_for_a_space_is_not_cut_into_words() -> None:
-    model = hand_made([("a", -1.0), ("b", -2.0)])
-    tokenizer = SentencePieceTokenizer(model)
-    assert tokenizer.why_no_cache == "it has no piece for a space"
-    assert tokenizer.encode("a b  a").tolist() == bare(model).encode("a b  a")
 
 
 def test_decode_gives_the_text_back() -> None:
