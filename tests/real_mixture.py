@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import orjson
 import zstandard
+from numpy.typing import NDArray
 
 from linly.config.recipe import load_recipe
-from linly.data.encoding import InProcessEncoder
 from linly.data.mixer import Mixer
 from linly.data.shards import list_shards
 from linly.data.spec import StreamPlan, stream_plan
 from linly.data.state import MixerState
-from linly.data.types import Document, EncodedDocument
 from linly.tokenization.characters import DEFAULT_STANDARDS, choose_characters, standard_characters
 from linly.tokenization.extend import extend_vocabulary
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
@@ -93,13 +93,19 @@ def make_rows(
     plan: StreamPlan, tokenizer: Tokenizer, num_rows: int, state: MixerState | None = None
 ) -> MixerState:
     """Make rows in this process and consume them, as training does; gives the state behind."""
-    return _consume(plan, InProcessEncoder(tokenizer), num_rows, state)
+    state = state.copy() if state is not None else plan.new_state()
+    end = state.row + num_rows
+    mixer = Mixer(segments=plan.segments, sources=plan.sources, tokenizer=tokenizer, state=state)
+    for mixed in islice(mixer, num_rows):
+        state.advance(mixed)
+    assert state.row == end
+    return state
 
 
 def texts_of(plan: StreamPlan, tokenizer: Tokenizer, num_rows: int) -> list[str]:
     """The texts that the first rows are made of, segment by segment, in order."""
-    recorder = _Recorder(tokenizer)
-    _consume(plan, recorder, num_rows)
+    recorder = _Recorder(tokenizer.model_bytes)
+    make_rows(plan, recorder, num_rows)
     return recorder.texts
 
 
@@ -119,25 +125,13 @@ def write_corpus(corpora: Path, name: str, pattern: str) -> None:
     (corpora / f"{name}.yaml").write_bytes(orjson.dumps(form))
 
 
-def _consume(
-    plan: StreamPlan, encoder: InProcessEncoder, num_rows: int, start: MixerState | None = None
-) -> MixerState:
-    state = start.copy() if start is not None else plan.new_state()
-    end = state.row + num_rows
-    mixer = Mixer(segments=plan.segments, sources=plan.sources, encoder=encoder, state=state)
-    for mixed in islice(mixer, num_rows):
-        state.advance(mixed)
-    assert state.row == end
-    return state
-
-
-class _Recorder(InProcessEncoder):
+class _Recorder(SentencePieceTokenizer):
     """Keeps the texts it is given."""
 
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        super().__init__(tokenizer)
+    def __init__(self, model_bytes: bytes) -> None:
+        super().__init__(model_bytes)
         self.texts: list[str] = []
 
-    def submit(self, documents: Sequence[Document]) -> Callable[[], list[EncodedDocument]]:
-        self.texts += [segment.text for document in documents for segment in document.segments]
-        return super().submit(documents)
+    def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
+        self.texts += texts
+        return super().encode_batch(texts)

@@ -52,8 +52,9 @@ class DataSettings(Model):
         global_batch: Rows of a step, over all ranks.
         seed: Of every shuffle.
         attention: Within each document, or over the full row.
-        producers: Processes that tokenize; 0 does it in the process that mixes.
-        prefetch_rows: Made ahead of training, at most.
+        producers: Processes that make rows, each of some sources; 0 makes them in the process
+            that trains.
+        prefetch_rows: Made ahead of training, at most, by all producers together.
         timeout_s: Without a row for so long, training stops and names the source.
     """
 

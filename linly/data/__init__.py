@@ -8,20 +8,21 @@ Each stage is a module that takes the type before it and gives the one after it 
       |
     Document ---- templates         segments of text, supervised or not; or bad, or filtered
       |
-    EncodedDocument  documents,     BOS, the segments' tokens, EOS; encoded in batches, here or
-      |              encoding, pool   in tokenizing processes
+    EncodedDocument  documents,     BOS, the segments' tokens, EOS; encoded in batches
+      |              encoding
     Row --------- packing, sources  `sequence_length` positions of one source
       |
     MixedRow ---- mixer             the rows of all sources, in the order of the curriculum
       |
-    StepBatch --- producer, loader  made beside the training; this rank's slice, as tensors
+    StepBatch --- producer,         made beside the training, by one process or by several that
+                  dealing, loader     share the sources; this rank's slice, as tensors
 
 One source alone, without a model or a curriculum::
 
-    spec = SourceSpec(name="wiki", corpus=corpus, ...)
-    for sourced in SourceStream(spec, InProcessEncoder(Tokenizer.load(path))):
+    spec, tokenizer = SourceSpec(name="wiki", corpus=corpus, ...), Tokenizer.load(path)
+    for sourced in SourceStream(spec, tokenizer):
         sourced.row       # ids, labels, where each piece comes from
-        sourced.cursor    # SourceStream(spec, encoder, sourced.cursor) goes on behind this row
+        sourced.cursor    # SourceStream(spec, tokenizer, sourced.cursor) goes on behind this row
 
 The whole stream of a recipe::
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from linly.data.blocks import Block, BlockReader, BlockStart
-from linly.data.encoding import Encoder
+from linly.data.encoding import encode_documents
 from linly.data.quarantine import GRACE_RECORDS, BadRecordRule
 from linly.data.types import BadRecord, Document, EncodedDocument, Filtered, RawRecord
-from linly.errors import DataError, LinlyError
+from linly.errors import DataError
+from linly.tokenization.tokenizer import Tokenizer
 
 BATCH_DOCUMENTS = 64
 BATCH_CHARACTERS = 1 << 18
@@ -133,7 +134,6 @@ class _Batch:
     places: list[Place] = field(default_factory=list)
     num_characters: int = 0
     end: BlockEnd | None = None
-    encoded: Callable[[], list[EncodedDocument]] | None = None
 
     @property
     def full(self) -> bool:
@@ -146,12 +146,7 @@ class _Batch:
 
 
 class DocumentStream:
-    """Encoded documents of a source from a cursor on, over blocks and epochs.
-
-    Batches are handed to the encoder ahead of their use where it has room. A failure met while
-    working ahead is kept until the documents before it have been given, so that the rows before
-    it are the same however far ahead the work is.
-    """
+    """Encoded documents of a source from a cursor on, over blocks and epochs."""
 
     def __init__(
         self,
@@ -159,7 +154,7 @@ class DocumentStream:
         source: str,
         blocks: BlockReader,
         maker: Maker,
-        encoder: Encoder,
+        tokenizer: Tokenizer,
         cursor: SourceCursor,
         max_bad_fraction: float,
     ) -> None:
@@ -167,19 +162,17 @@ class DocumentStream:
         self._source = source
         self._blocks = blocks
         self._maker = maker
-        self._encoder = encoder
+        self._tokenizer = tokenizer
         self._rule = BadRecordRule(source, max_bad_fraction)
         self._batches = self._make(cursor)
-        self._ahead: deque[_Batch] = deque()
-        self._failure: LinlyError | None = None
-        self._ended = False
         self._bad: deque[tuple[int, BadRecord]] = deque()
 
     def __iter__(self) -> Iterator[tuple[Place, EncodedDocument] | BlockEnd]:
         """Documents in order, and the end of each block after its last document."""
-        while (batch := self._next_batch()) is not None:
-            if batch.encoded is not None:
-                yield from zip(batch.places, batch.encoded(), strict=True)
+        for batch in self._batches:
+            if batch.documents:
+                encoded = encode_documents(self._tokenizer, batch.documents)
+                yield from zip(batch.places, encoded, strict=True)
             if batch.end is not None:
                 yield batch.end
 
@@ -189,28 +182,6 @@ class DocumentStream:
         while self._bad and self._bad[0][0] < before:
             taken.append(self._bad.popleft()[1])
         return tuple(taken)
-
-    def _next_batch(self) -> _Batch | None:
-        while not self._ended and (not self._ahead or self._may_go_ahead()):
-            try:
-                batch = next(self._batches, None)
-            except LinlyError as error:
-                self._failure, self._ended = error, True
-                break
-            if batch is None:
-                self._ended = True
-                break
-            if batch.documents:
-                batch.encoded = self._encoder.submit(batch.documents)
-            self._ahead.append(batch)
-        if self._ahead:
-            return self._ahead.popleft()
-        if self._failure is not None:
-            raise self._failure
-        return None
-
-    def _may_go_ahead(self) -> bool:
-        return len(self._ahead) < self._encoder.lookahead and self._encoder.has_room()
 
     def _make(self, cursor: SourceCursor) -> Iterator[_Batch]:
         """Batches that never span blocks; the last of each block carries its end."""

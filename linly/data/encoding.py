@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,31 +12,8 @@ from linly.tokenization.continuation import continued_prefix, special_id
 from linly.tokenization.tokenizer import Tokenizer
 
 
-class FlatTokens(NamedTuple):
-    """Tokens of a batch of documents, one after another: few arrays, quick to make and to send.
-
-    Attributes:
-        ids: int32 [tokens].
-        supervised: bool [tokens].
-        ends: Where each document ends, int64 [documents].
-    """
-
-    ids: NDArray[np.int32]
-    supervised: NDArray[np.bool_]
-    ends: NDArray[np.int64]
-
-    def split(self, documents: Sequence[Document]) -> list[EncodedDocument]:
-        """Views of the documents that these are the tokens of."""
-        encoded, start = [], 0
-        for document, end in zip(documents, self.ends.tolist(), strict=True):
-            ids, supervised = self.ids[start:end], self.supervised[start:end]
-            encoded.append(EncodedDocument(document.shard, document.record, ids, supervised))
-            start = end
-        return encoded
-
-
-def encode_flat(tokenizer: Tokenizer, documents: Sequence[Document]) -> FlatTokens:
-    """Encode documents, in order.
+def encode_documents(tokenizer: Tokenizer, documents: Sequence[Document]) -> list[EncodedDocument]:
+    """Encode at least one document, in order; what comes back are views of two common arrays.
 
     A segment is encoded with the tokenizer's dummy prefix and without its neighbours, so a
     prompt's tokens do not depend on the answer that follows.
@@ -67,10 +43,14 @@ def encode_flat(tokenizer: Tokenizer, documents: Sequence[Document]) -> FlatToke
             masked.append((position, position + 1))
         position += 1
         ends.append(position)
+    ids = np.concatenate(parts)
     supervised = np.ones(position, np.bool_)
     for start, end in masked:
         supervised[start:end] = False
-    return FlatTokens(np.concatenate(parts), supervised, np.array(ends, np.int64))
+    return [
+        EncodedDocument(document.shard, document.record, ids[start:end], supervised[start:end])
+        for document, start, end in zip(documents, [0, *ends[:-1]], ends, strict=True)
+    ]
 
 
 def encode_segments(tokenizer: Tokenizer, segments: Sequence[Segment]) -> list[NDArray[np.int32]]:
@@ -98,46 +78,3 @@ def encode_segments(tokenizer: Tokenizer, segments: Sequence[Segment]) -> list[N
         else:
             found.append(next(encoded))
     return found
-
-
-def encode_documents(tokenizer: Tokenizer, documents: Sequence[Document]) -> list[EncodedDocument]:
-    """Encode at least one document, in order; see `encode_flat`."""
-    return encode_flat(tokenizer, documents).split(documents)
-
-
-class Encoder(Protocol):
-    """Encodes batches of documents, perhaps in other processes, perhaps ahead of their use."""
-
-    @property
-    def lookahead(self) -> int:
-        """Batches of one source worth having under way."""
-
-    def has_room(self) -> bool:
-        """Whether another batch may be submitted before it is needed."""
-
-    def submit(self, documents: Sequence[Document]) -> Callable[[], list[EncodedDocument]]:
-        """Begin a batch; calling what comes back waits for it."""
-
-    def close(self) -> None:
-        """Give back processes."""
-
-
-class InProcessEncoder:
-    """Encodes where it is called, when the batch is needed."""
-
-    lookahead = 1
-
-    def __init__(self, tokenizer: Tokenizer) -> None:
-        """Use this tokenizer."""
-        self._tokenizer = tokenizer
-
-    def has_room(self) -> bool:
-        """Never: work done early would only come earlier, not sooner."""
-        return False
-
-    def submit(self, documents: Sequence[Document]) -> Callable[[], list[EncodedDocument]]:
-        """Put the batch off until it is asked for."""
-        return lambda: encode_documents(self._tokenizer, documents)
-
-    def close(self) -> None:
-        """Nothing to give back."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 from linly.curriculum.apportion import Apportioner, Segment
-from linly.data.encoding import Encoder
 from linly.data.mixed_row import MixedRow, row_digest
 from linly.data.sources import Exhausted, SourceSpec, SourceStream
 from linly.data.state import MixerState
 from linly.errors import ExhaustedError, LinlyError
+from linly.tokenization.tokenizer import Tokenizer
 
 
 class Mixer:
@@ -24,8 +24,9 @@ class Mixer:
         *,
         segments: tuple[Segment, ...],
         sources: tuple[SourceSpec, ...],
-        encoder: Encoder,
+        tokenizer: Tokenizer,
         state: MixerState,
+        only: frozenset[str] | None = None,
         working_on: Callable[[str, str], None] = lambda source, shard: None,
     ) -> None:
         """Go on at `state`, which is left as it is.
@@ -33,20 +34,19 @@ class Mixer:
         Args:
             segments: The run's curricula, each from its first row.
             sources: All sources that the segments name.
-            encoder: Shared by all sources; closed with the mixer.
+            tokenizer: Of the run.
             state: Where to go on.
+            only: Sources whose rows to make; the rows of others are passed over. None makes all.
             working_on: Told the source, and the shard or "", before each piece of work.
         """
         self._specs = {spec.name: spec for spec in sources}
-        self._encoder = encoder
+        self._tokenizer = tokenizer
         self._cursors = dict(state.cursors)
         self._streams: dict[str, SourceStream] = {}
+        self._only = frozenset(self._specs) if only is None else only
         self._working_on = working_on
-        self._index = state.row
         self._starts = [segment.from_row for segment in segments]
-        current = self._segment_of(state.row)
-        counts = state.counts if state.segment_from == current else {}
-        self._apportioner = Apportioner(segments, counts, state.row)
+        self._apportioner = resumed_apportioner(segments, state)
         self.exhausted: Exhausted | None = None
 
     def __iter__(self) -> Iterator[MixedRow]:
@@ -62,19 +62,20 @@ class Mixer:
         """
         if self.exhausted is not None:
             raise StopIteration
-        name = next(self._apportioner)
+        index = self._apportioner.next_row
+        while (name := next(self._apportioner)) not in self._only:
+            index = self._apportioner.next_row
         self._working_on(name, "")
         try:
             sourced = next(self._stream(name), None)
         except LinlyError as error:
             raise _naming(name, error) from error
         if sourced is None:
-            self._end(name)
+            self._end(name, index)
             raise StopIteration
-        index, self._index = self._index, self._index + 1
         return MixedRow(
             index=index,
-            segment_from=self._segment_of(index),
+            segment_from=_segment_of(self._starts, index),
             row=sourced.row,
             cursor=sourced.cursor,
             bad=sourced.bad,
@@ -82,31 +83,39 @@ class Mixer:
         )
 
     def close(self) -> None:
-        """Give back the encoder's processes."""
-        self._encoder.close()
-
-    def _segment_of(self, row: int) -> int:
-        return max(start for start in self._starts if start <= row)
+        """Nothing is open between rows."""
 
     def _stream(self, name: str) -> SourceStream:
         if name not in self._streams:
             self._streams[name] = SourceStream(
                 self._specs[name],
-                self._encoder,
+                self._tokenizer,
                 self._cursors.get(name),
                 reading=lambda shard: self._working_on(name, shard),
             )
         return self._streams[name]
 
-    def _end(self, name: str) -> None:
+    def _end(self, name: str, row: int) -> None:
         self.exhausted = self._streams[name].exhausted
         assert self.exhausted is not None
         if self.exhausted.on_exhausted == "error":
             raise ExhaustedError(
-                f"{self.exhausted} that the curriculum plans for row {self._index}; lower its "
+                f"{self.exhausted} that the curriculum plans for row {row}; lower its "
                 f"share, raise max_epochs, add shards, or end the run there with "
                 f"`on_exhausted: stop`"
             )
+
+
+def resumed_apportioner(segments: Sequence[Segment], state: MixerState) -> Apportioner:
+    """The schedule from a state on."""
+    begun = _segment_of([segment.from_row for segment in segments], state.row)
+    counts = state.counts if state.segment_from == begun else {}
+    return Apportioner(segments, counts, state.row)
+
+
+def _segment_of(starts: Sequence[int], row: int) -> int:
+    """First row of the segment that a row lies in."""
+    return max(start for start in starts if start <= row)
 
 
 def _naming(source: str, error: LinlyError) -> LinlyError:

@@ -1,6 +1,6 @@
-"""The producer: a process that makes the rows beside the training, a bounded number ahead.
+"""Producers: processes that make the rows beside the training, a bounded number ahead.
 
-The process that trains reads rows from a socket and never waits longer than `timeout_s`: a
+The process that trains reads rows from their sockets and never waits longer than `timeout_s`: a
 producer that died, hangs in a read or was stopped is an error that names the source it was working
 on, which the producer writes into a small shared page before each piece of work.
 """
@@ -19,7 +19,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from linly import errors
+from linly.data.dealing import deal_sources
 from linly.data.mixed_row import MixedRow
+from linly.data.mixer import resumed_apportioner
 from linly.data.processes import STARTUP_S, Channel, ChannelClosed, exit_when_closed, start_child
 from linly.data.sources import Exhausted
 from linly.data.spec import StreamPlan, make_mixer
@@ -50,11 +52,90 @@ class RowStream(Protocol):
         """End the processes behind it."""
 
 
+class ProducedRows:
+    """A `RowStream` made by producer processes, each of which makes the rows of some sources.
+
+    The schedule tells whose row comes next, so it is known which producer to read; what another
+    one has met on its way further ahead waits until its row is due.
+    """
+
+    def __init__(
+        self,
+        plan: StreamPlan,
+        state: MixerState,
+        *,
+        num_producers: int,
+        prefetch_rows: int,
+        timeout_s: float,
+        prefetch_bytes: int = PREFETCH_BYTES,
+    ) -> None:
+        """Start the producers at a state.
+
+        Args:
+            plan: Of the stream.
+            state: Where to go on.
+            num_producers: At most; see `deal_sources`.
+            prefetch_rows: Rows made ahead, at most (or one a producer).
+            timeout_s: Longest wait for a row.
+            prefetch_bytes: That the rows made ahead hold, at most (or one row a producer).
+        """
+        self._schedule = resumed_apportioner(plan.segments, state)
+        self._producers: list[_Producer] = []
+        self._producer_of: dict[str, _Producer] = {}
+        self.exhausted: Exhausted | None = None
+        dealt = deal_sources(plan.segments, state.row, num_producers)
+        for names in dealt:
+            producer = _Producer(
+                plan,
+                state,
+                names,
+                prefetch_rows=max(prefetch_rows // len(dealt), 1),
+                prefetch_bytes=prefetch_bytes // len(dealt),
+                timeout_s=timeout_s,
+            )
+            self._producers.append(producer)
+            self._producer_of |= dict.fromkeys(names, producer)
+
+    @property
+    def process_ids(self) -> list[int]:
+        """Of the producers."""
+        return [producer.process_id for producer in self._producers]
+
+    def __iter__(self) -> Iterator[MixedRow]:
+        """The stream itself."""
+        return self
+
+    def __next__(self) -> MixedRow:
+        """The next row, as soon as it is there.
+
+        Raises:
+            DataError: As `Mixer`; or the producer is gone or gives no row for `timeout_s`.
+        """
+        if not self._producers:
+            raise StopIteration
+        try:
+            message = self._producer_of[next(self._schedule)].receive()
+        except (StopIteration, LinlyError):
+            self.close()
+            raise
+        if isinstance(message, MixedRow):
+            return message
+        self.close()
+        self.exhausted = message.exhausted
+        raise StopIteration
+
+    def close(self) -> None:
+        """End the producers."""
+        for producer in self._producers:
+            producer.kill()
+        self._producers = []
+
+
 @dataclass(frozen=True, slots=True)
 class _Request:
     plan: StreamPlan
     state: MixerState
-    num_tokenizers: int
+    sources: frozenset[str]
     prefetch_rows: int
     prefetch_bytes: int
     activity: int
@@ -76,79 +157,54 @@ class _Failure:
     text: str
 
 
-class ProducedRows:
-    """A `RowStream` made by a producer process."""
+class _Producer:
+    """One producer process as its reader sees it."""
 
     def __init__(
         self,
         plan: StreamPlan,
         state: MixerState,
+        sources: frozenset[str],
         *,
-        num_tokenizers: int,
         prefetch_rows: int,
+        prefetch_bytes: int,
         timeout_s: float,
-        prefetch_bytes: int = PREFETCH_BYTES,
     ) -> None:
-        """Start the producer at a state.
-
-        Args:
-            plan: Of the stream.
-            state: Where to go on.
-            num_tokenizers: Further processes that tokenize; 0 tokenizes in the producer.
-            prefetch_rows: Rows made ahead, at most.
-            timeout_s: Longest wait for a row.
-            prefetch_bytes: That the rows made ahead hold, at most (or one row).
-        """
         self._timeout_s = timeout_s
         self._patience_s = timeout_s + STARTUP_S
         self._activity = _Activity.create()
-        self._child = start_child(run_producer, pass_fds=(self._activity.descriptor,))
-        self._ended = False
         self._received: deque[object] = deque()
-        self.exhausted: Exhausted | None = None
-        request = _Request(
-            plan, state, num_tokenizers, prefetch_rows, prefetch_bytes, self._activity.descriptor
+        self._child = start_child(run_producer, pass_fds=(self._activity.descriptor,))
+        self._child.channel.send(
+            _Request(plan, state, sources, prefetch_rows, prefetch_bytes, self._activity.descriptor)
         )
-        self._child.channel.send(request)
 
     @property
     def process_id(self) -> int:
-        """Of the producer."""
         return self._child.process.pid
 
-    def __iter__(self) -> Iterator[MixedRow]:
-        """The stream itself."""
-        return self
-
-    def __next__(self) -> MixedRow:
-        """The next row, as soon as it is there.
+    def receive(self) -> MixedRow | _End:
+        """The next row, or what comes after the last one.
 
         Raises:
-            DataError: As `Mixer`; or the producer is gone or gives no row for `timeout_s`.
+            DataError: The process is gone or gives no row in time.
+            LinlyError: What it failed with.
         """
-        if self._ended:
-            raise StopIteration
-        message = self._receive()
+        message = self._next()
         if isinstance(message, _Ready):
             self._patience_s = self._timeout_s
-            message = self._receive()
-        if isinstance(message, MixedRow):
-            return message
-        self.close()
+            message = self._next()
         if isinstance(message, _Failure):
             kind: type[LinlyError] = getattr(errors, message.kind)
             raise kind(message.text)
-        assert isinstance(message, _End)
-        self.exhausted = message.exhausted
-        raise StopIteration
+        assert isinstance(message, MixedRow | _End)
+        return message
 
-    def close(self) -> None:
-        """End the producer and the processes it started."""
-        self._ended = True
+    def kill(self) -> None:
         self._child.kill()
         self._activity.close()
 
-    def _receive(self) -> object:
+    def _next(self) -> object:
         if not self._received:
             self._received.extend(self._next_messages())
         return self._received.popleft()
@@ -158,18 +214,16 @@ class ProducedRows:
             messages: list[object] = self._child.channel.receive(self._patience_s)
             return messages
         except TimeoutError:
-            text = (
+            raise DataError(
                 f"no row came for {self._patience_s:g} s (data.timeout_s): the producer, process "
                 f"{self.process_id}, hangs {self._activity.read()}; see whether its storage "
                 f"answers, or raise data.timeout_s"
-            )
+            ) from None
         except ChannelClosed:
-            text = (
+            raise DataError(
                 f"the producer, process {self.process_id}, ended ({self._child.ending()}) "
                 f"{self._activity.read()}; see whether memory ran out (dmesg), then start again"
-            )
-        self.close()
-        raise DataError(text)
+            ) from None
 
 
 def run_producer(channel: Channel) -> None:
@@ -184,7 +238,7 @@ def run_producer(channel: Channel) -> None:
         mixer = make_mixer(
             request.plan,
             request.state,
-            num_tokenizers=request.num_tokenizers,
+            only=request.sources,
             working_on=activity.write,
         )
         buffer.put(_Ready(), 0)

@@ -12,13 +12,13 @@ from typing import Literal
 from linly.config.corpus import Corpus
 from linly.data.blocks import BlockLimits, BlockReader
 from linly.data.documents import BlockEnd, DocumentStream, Place, SourceCursor
-from linly.data.encoding import Encoder
 from linly.data.order import permutation
 from linly.data.packing import Stretch, make_row, pack_best_fit
 from linly.data.shards import ShardReader
 from linly.data.templates import DocumentMaker
 from linly.data.types import BadRecord, EncodedDocument, Row, Shard, ShardList
 from linly.errors import DataError
+from linly.tokenization.tokenizer import Tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +86,7 @@ class SourceStream:
     def __init__(
         self,
         spec: SourceSpec,
-        encoder: Encoder,
+        tokenizer: Tokenizer,
         cursor: SourceCursor | None = None,
         *,
         reading: Callable[[str], None] = lambda shard: None,
@@ -98,7 +98,7 @@ class SourceStream:
         """
         cursor = cursor if cursor is not None else SourceCursor()
         self._spec = spec
-        self._documents = _document_stream(spec, encoder, cursor, reading)
+        self._documents = _document_stream(spec, tokenizer, cursor, reading)
         self._tokens_left = 0
         self._last = self._cursor = cursor
         chunk = spec.corpus.packing == "chunk"
@@ -232,7 +232,7 @@ class SourceStream:
 
 
 def _document_stream(
-    spec: SourceSpec, encoder: Encoder, cursor: SourceCursor, reading: Callable[[str], None]
+    spec: SourceSpec, tokenizer: Tokenizer, cursor: SourceCursor, reading: Callable[[str], None]
 ) -> DocumentStream:
     blocks = BlockReader(
         source=spec.name,
@@ -249,7 +249,7 @@ def _document_stream(
         source=spec.name,
         blocks=blocks,
         maker=DocumentMaker(spec.name, spec.corpus, spec.template),
-        encoder=encoder,
+        tokenizer=tokenizer,
         cursor=cursor,
         max_bad_fraction=spec.corpus.max_bad_fraction,
     )

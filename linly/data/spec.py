@@ -13,10 +13,8 @@ from linly.config.corpus import Corpus
 from linly.config.recipe import Recipe
 from linly.curriculum.apportion import Segment
 from linly.data.decisions import Course, fold, start_decision
-from linly.data.encoding import Encoder, InProcessEncoder
 from linly.data.mixer import Mixer
 from linly.data.order import ORDER_VERSION
-from linly.data.pool import EncodingPool
 from linly.data.sources import SourceSpec
 from linly.data.state import Identity, MixerState
 from linly.data.types import Shard, ShardList
@@ -149,10 +147,10 @@ def make_mixer(
     plan: StreamPlan,
     state: MixerState,
     *,
-    num_tokenizers: int = 0,
+    only: frozenset[str] | None = None,
     working_on: Callable[[str, str], None] = lambda source, shard: None,
 ) -> Mixer:
-    """A mixer in this process, tokenizing here (0) or in processes of their own.
+    """A mixer in this process, of all sources or of some (see `Mixer`).
 
     Raises:
         ConfigError: The tokenizer is no longer the one of the plan.
@@ -163,13 +161,11 @@ def make_mixer(
             f"tokenizer {plan.tokenizer_path}: its sha256 is {tokenizer.fingerprint}, not "
             f"{plan.identity.tokenizer} as at the start; restore the file"
         )
-    encoder: Encoder = (
-        EncodingPool(tokenizer, num_tokenizers) if num_tokenizers else InProcessEncoder(tokenizer)
-    )
     return Mixer(
         segments=plan.segments,
         sources=plan.sources,
-        encoder=encoder,
+        tokenizer=tokenizer,
         state=state,
+        only=only,
         working_on=working_on,
     )

@@ -1,4 +1,4 @@
-"""Opens the global stream of rows: here, in a producer process, or with tokenizing processes."""
+"""Opens the global stream of rows: here, or in producer processes."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def data_stream(
     Args:
         plan: Of the stream.
         state: Where to go on; left as it is.
-        producers: 0 makes rows in this process, 1 in a process of its own, more add as many
-            processes that tokenize for it.
-        prefetch_rows: Rows made ahead, at most.
+        producers: Processes that make rows, each of some sources, so at most one a source; 0
+            makes them in this process.
+        prefetch_rows: Rows made ahead, at most, by all producers together.
         timeout_s: Longest wait for a row of another process.
     """
     if producers == 0:
@@ -32,7 +32,7 @@ def data_stream(
     return ProducedRows(
         plan,
         state,
-        num_tokenizers=producers if producers > 1 else 0,
+        num_producers=producers,
         prefetch_rows=prefetch_rows,
         timeout_s=timeout_s,
     )

@@ -20,7 +20,6 @@ import pytest
 from vocabularies import ENGLISH, english_model
 
 from linly.config.corpus import load_corpora
-from linly.data.encoding import InProcessEncoder
 from linly.data.shards import list_shards
 from linly.data.sources import SourceSpec, SourceStream
 from linly.tokenization.tokenizer import Tokenizer
@@ -125,7 +124,7 @@ def test_a_hundred_thousand_shards_are_listed_and_opened(tmp_path: Path) -> None
         max_epochs=1,
         on_exhausted="stop",
     )
-    next(SourceStream(spec, InProcessEncoder(tokenizer)))
+    next(SourceStream(spec, tokenizer))
     print(
         f"\n{len(shards):,} shards: listed in {listed - began:.2f} s, the first row "
         f"{time.perf_counter() - listed:.2f} s later"

@@ -1,4 +1,4 @@
-"""What a second tokenizing process gives: the consumer here only counts rows."""
+"""What a second producer gives: the consumer here only counts rows."""
 
 from __future__ import annotations
 

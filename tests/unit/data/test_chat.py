@@ -270,7 +270,7 @@ def test_rows_of_inscp_documents_are_the_same_from_any_process(recipe: Path) -> 
     text = "".join(tokenizer.piece(int(token)) for row in rows for token in row.ids)
     assert "<|start_header_id|>user<|end_header_id|>ĊĊ<|eot_id|><|start_header_id|>" in text
     with closing(
-        ProducedRows(plan, plan.new_state(), num_tokenizers=2, prefetch_rows=4, timeout_s=60)
+        ProducedRows(plan, plan.new_state(), num_producers=2, prefetch_rows=4, timeout_s=60)
     ) as there:
         assert [mixed.row.ids.tolist() for mixed in islice(there, 20)] == [
             row.ids.tolist() for row in rows

@@ -17,7 +17,6 @@ import zstandard
 from linly.config.corpus import Corpus
 from linly.data.blocks import Block, BlockLimits, BlockReader, BlockStart
 from linly.data.documents import SourceCursor
-from linly.data.encoding import InProcessEncoder
 from linly.data.mixed_row import row_digest
 from linly.data.shards import ShardReader, list_shards
 from linly.data.sources import SourcedRow, SourceSpec, SourceStream
@@ -110,7 +109,7 @@ def rows_of(
     spec: SourceSpec, tokenizer: Tokenizer, cursor: SourceCursor | None = None
 ) -> tuple[list[SourcedRow], tuple[BadRecord, ...]]:
     """All rows, and the bad records of the stream in order."""
-    stream = SourceStream(spec, InProcessEncoder(tokenizer), cursor)
+    stream = SourceStream(spec, tokenizer, cursor)
     rows = list(stream)
     assert stream.exhausted is not None
     return rows, (*(bad for row in rows for bad in row.bad), *stream.exhausted.bad)
@@ -227,7 +226,7 @@ def test_rows_before_the_damage_are_the_same_whatever_the_policy(
     stopped = []
     spec = spec_of(corpus_of(make_corpus, "error"), tmp_path)
     with pytest.raises(DamagedShardError):
-        stopped.extend(SourceStream(spec, InProcessEncoder(tokenizer)))
+        stopped.extend(SourceStream(spec, tokenizer))
     assert len(stopped) > 5
     assert [value(row) for row in stopped] == [value(row) for row in going_on[: len(stopped)]]
 

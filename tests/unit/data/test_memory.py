@@ -159,20 +159,22 @@ def wait_until_at_rest(process_id: int) -> None:
         num_rests = num_rests + 1 if rests else 0
 
 
-@pytest.mark.parametrize("tokenizers", [0, 2])
+@pytest.mark.parametrize("producers", [1, 2])
 def test_a_consumer_that_does_not_read_stops_the_producer(
-    tokenizers: int, server: FileServer, tmp_path: Path, tiny_tokenizer_path: Path
+    producers: int, server: FileServer, tmp_path: Path, tiny_tokenizer_path: Path
 ) -> None:
-    """What the producer has fetched tells how far it has gone."""
+    """What the producers have fetched tells how far they have gone."""
     words = ("the river under the old mountain walks slowly " * 20).encode()
-    server.files["/large.jsonl"] = (b'{"text": "' + words + b'"}\n') * 20_000
     (tmp_path / "corpora").mkdir()
-    (tmp_path / "corpora" / "books.yaml").write_text(
-        f"language: en\nkind: text\npaths: ['{server.url}/large.jsonl']\n"
-    )
+    for name in ("books", "plays"):
+        server.files[f"/{name}.jsonl"] = (b'{"text": "' + words + b'"}\n') * 10_000
+        (tmp_path / "corpora" / f"{name}.yaml").write_text(
+            f"language: en\nkind: text\npaths: ['{server.url}/{name}.jsonl']\n"
+        )
+    share = "{share: 50%, max_epochs: 1, on_exhausted: stop}"
     (tmp_path / "curriculum.yaml").write_text(
-        "tokens: 100M\nmixture: {all: {ratio: 100%, sources: {books: {share: 100%, "
-        "max_epochs: 1, on_exhausted: stop}}}}\n"
+        "tokens: 100M\nmixture: {all: {ratio: 100%, sources: "
+        f"{{books: {share}, plays: {share}}}}}}}\n"
     )
     (tmp_path / "recipe.yaml").write_text(textwrap.dedent(RECIPE))
     plan = load_plan(tmp_path / "recipe.yaml", tiny_tokenizer_path)
@@ -180,16 +182,18 @@ def test_a_consumer_that_does_not_read_stops_the_producer(
     rows = ProducedRows(
         plan,
         plan.new_state(),
-        num_tokenizers=tokenizers,
+        num_producers=producers,
         prefetch_rows=10**9,
         timeout_s=60,
         prefetch_bytes=1 << 20,
     )
     try:
         next(rows)
-        wait_until_at_rest(rows.process_id)
+        assert len(rows.process_ids) == producers
+        for process_id in rows.process_ids:
+            wait_until_at_rest(process_id)
         # 1 MiB of rows is as much text here; a socket's buffers and blocks come on top.
-        assert server.asked_bytes() <= len(server.files["/large.jsonl"]) / 2
+        assert server.asked_bytes() <= sum(map(len, server.files.values())) / 2
         assert next(rows).index == 1
     finally:
         rows.close()

@@ -10,12 +10,17 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
 import pytest
-from tiny_corpora import load_plan, write_corpora
+from tiny_corpora import SOURCES, load_plan, write_corpora
 
+from linly.config.recipe import load_recipe
+from linly.curriculum.apportion import Segment
+from linly.curriculum.mixture import Mixture
+from linly.data.dealing import deal_sources
 from linly.data.mixed_row import MixedRow
 from linly.data.producer import ProducedRows, RowStream, _Buffer
 from linly.data.spec import StreamPlan
@@ -27,6 +32,14 @@ from linly.errors import DataError
 @pytest.fixture(scope="module")
 def plan(tiny_recipe: Path, tiny_tokenizer_path: Path) -> StreamPlan:
     return load_plan(tiny_recipe, tiny_tokenizer_path)
+
+
+@pytest.fixture(scope="module")
+def long_plan(plan: StreamPlan, tiny_recipe: Path) -> StreamPlan:
+    """More rows than fit between two processes."""
+    mixture = Mixture.from_curriculum(load_recipe(tiny_recipe).curriculum, num_rows=20_000)
+    sources = tuple(replace(spec, max_epochs=1e6) for spec in plan.sources)
+    return replace(plan, segments=(Segment(0, mixture),), sources=sources)
 
 
 @contextmanager
@@ -56,13 +69,6 @@ def value(mixed: MixedRow) -> tuple[object, ...]:
     return (mixed.index, mixed.digest, row.source, row.epoch, row.pieces, mixed.bad, mixed.cursor)
 
 
-def descendants(pid: int) -> list[int]:
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(child) for child in children] + [
-        below for child in children for below in descendants(int(child))
-    ]
-
-
 def is_running(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
@@ -84,8 +90,10 @@ def test_rows_are_identical_for_any_number_of_producers(plan: StreamPlan) -> Non
     with opened(plan, 0) as here:
         rows = [value(mixed) for mixed in here]
     assert len(rows) == 200
-    for producers in (1, 2):
+    for producers in (1, 2, 3, 9):
         with opened(plan, producers) as stream:
+            assert isinstance(stream, ProducedRows)
+            assert len(stream.process_ids) == min(producers, len(SOURCES))
             assert [value(mixed) for mixed in stream] == rows
 
 
@@ -93,7 +101,7 @@ def test_a_change_of_producers_at_any_row_changes_nothing(plan: StreamPlan) -> N
     with opened(plan, 0) as here:
         undisturbed = [value(mixed) for mixed in here]
     rows, state = [], plan.new_state()
-    for producers, num_rows in ((0, 13), (2, 29), (1, 41), (3, 50), (0, 200)):
+    for producers, num_rows in ((0, 13), (2, 29), (1, 41), (3, 50), (9, 30), (0, 200)):
         with opened(plan, producers, state=state) as stream:
             for mixed in islice(stream, num_rows):
                 state.advance(mixed)
@@ -101,58 +109,54 @@ def test_a_change_of_producers_at_any_row_changes_nothing(plan: StreamPlan) -> N
     assert rows == undisturbed
 
 
-@pytest.mark.parametrize("producers", [1, 2])
-def test_a_killed_producer_is_found_at_once_and_its_source_named(
-    producers: int, plan: StreamPlan
-) -> None:
-    with opened(plan, producers, prefetch_rows=4) as stream:
-        assert isinstance(stream, ProducedRows)
-        next(stream)
-        helpers = descendants(stream.process_id)
-        os.kill(stream.process_id, signal.SIGKILL)
-        with pytest.raises(DataError, match=r"killed by SIGKILL\).*source '\w+'"):
-            list(stream)
-    assert wait_for(lambda: not any(map(is_running, helpers)))
-
-
-def test_a_stopped_producer_is_found_within_the_timeout_and_its_source_named(
+def test_an_exhausted_source_ends_the_stream_at_the_same_row_and_for_the_same_reason(
     plan: StreamPlan,
 ) -> None:
-    with opened(plan, 2, prefetch_rows=4, timeout_s=4.0) as stream:
+    sources = tuple(
+        replace(spec, max_epochs=2, on_exhausted="stop") if spec.name == "texts" else spec
+        for spec in plan.sources
+    )
+    short = replace(plan, sources=sources)
+    seen = []
+    for producers in (0, 1, 2, 3):
+        with opened(short, producers) as stream:
+            seen.append(([value(mixed) for mixed in stream], stream.exhausted))
+            assert next(stream, None) is None
+    assert 0 < len(seen[0][0]) < 200
+    assert seen[0][1] is not None
+    assert seen[0][1].source == "texts"
+    assert all(other == seen[0] for other in seen)
+
+
+@pytest.mark.parametrize("producers", [1, 2])
+@pytest.mark.parametrize("which", [0, -1])
+def test_a_killed_producer_is_found_at_once_and_its_source_named(
+    which: int, producers: int, long_plan: StreamPlan
+) -> None:
+    with opened(long_plan, producers, prefetch_rows=4) as stream:
         assert isinstance(stream, ProducedRows)
-        next(stream)
-        producer = stream.process_id
-        helpers = descendants(producer)
-        assert len(helpers) == 2
-        os.kill(producer, signal.SIGSTOP)
+        list(islice(stream, 10))
+        os.kill(stream.process_ids[which], signal.SIGKILL)
+        names = "|".join(deal_sources(long_plan.segments, 0, producers)[which])
+        with pytest.raises(DataError, match=rf"killed by SIGKILL\).*source '({names})'"):
+            list(stream)
+
+
+@pytest.mark.parametrize("which", [0, 1])
+def test_a_stopped_producer_is_found_within_the_timeout_and_its_source_named(
+    which: int, long_plan: StreamPlan
+) -> None:
+    with opened(long_plan, 2, prefetch_rows=4, timeout_s=4.0) as stream:
+        assert isinstance(stream, ProducedRows)
+        list(islice(stream, 10))
+        process_ids = stream.process_ids
+        os.kill(process_ids[which], signal.SIGSTOP)
+        names = "|".join(deal_sources(long_plan.segments, 0, 2)[which])
         began = time.monotonic()
-        with pytest.raises(DataError, match=r"no row came for 4 s .* source '"):
+        with pytest.raises(DataError, match=rf"no row came for 4 s .* source '({names})'"):
             list(stream)
         assert time.monotonic() - began < 10
-    assert wait_for(lambda: not any(map(is_running, [producer, *helpers])))
-
-
-def test_a_stopped_tokenizing_process_is_found_within_the_timeout(plan: StreamPlan) -> None:
-    with opened(plan, 2, prefetch_rows=4, timeout_s=4.0) as stream:
-        assert isinstance(stream, ProducedRows)
-        next(stream)
-        producer = stream.process_id
-        helpers = descendants(producer)
-        for helper in helpers:
-            os.kill(helper, signal.SIGSTOP)
-        with pytest.raises(DataError, match=r"no row came for 4 s .* source '"):
-            list(stream)
-    assert wait_for(lambda: not any(map(is_running, [producer, *helpers])))
-
-
-def test_a_killed_tokenizing_process_is_an_error_that_names_the_source(plan: StreamPlan) -> None:
-    with opened(plan, 2, prefetch_rows=4) as stream:
-        assert isinstance(stream, ProducedRows)
-        next(stream)
-        for helper in descendants(stream.process_id):
-            os.kill(helper, signal.SIGKILL)
-        with pytest.raises(DataError, match=r"source '\w+': a tokenizing process ended"):
-            list(stream)
+    assert wait_for(lambda: not any(map(is_running, process_ids)))
 
 
 def test_a_shard_that_never_answers_is_found_within_the_timeout_and_named(
@@ -187,7 +191,8 @@ def test_closing_leaves_no_process(plan: StreamPlan) -> None:
     with opened(plan, 2) as stream:
         assert isinstance(stream, ProducedRows)
         next(stream)
-        pids = [stream.process_id, *descendants(stream.process_id)]
+        pids = stream.process_ids
+        assert len(pids) == 2
     assert wait_for(lambda: not any(map(is_running, pids)))
     assert next(stream, None) is None
 
@@ -200,7 +205,7 @@ from linly.data.stream import data_stream
 plan = load_plan(Path(sys.argv[1]), Path(sys.argv[2]))
 stream = data_stream(plan, plan.new_state(), producers=2, prefetch_rows=4, timeout_s=60)
 next(stream)
-print(stream.process_id, flush=True)
+print(*stream.process_ids, flush=True)
 sys.stdin.read()
 """
 
@@ -218,12 +223,11 @@ def test_no_process_outlives_a_killed_parent(
         env=os.environ | {"PYTHONPATH": path},
     ) as parent:
         assert parent.stdout is not None
-        producer = int(parent.stdout.readline())
-        pids = [producer, *descendants(producer)]
-        assert len(pids) == 3
+        pids = list(map(int, parent.stdout.readline().split()))
+        assert len(pids) == 2
         assert all(map(is_running, pids))
         if stopped:
-            os.kill(producer, signal.SIGSTOP)
+            os.kill(pids[0], signal.SIGSTOP)
         parent.kill()
         parent.wait()
     assert wait_for(lambda: not any(map(is_running, pids)))
@@ -242,7 +246,7 @@ def start():
     global stream
     stream = data_stream(plan, plan.new_state(), **options)
     next(stream)
-    print(stream.process_id, flush=True)
+    print(*stream.process_ids, flush=True)
 thread = threading.Thread(target=start)
 thread.start()
 thread.join()
@@ -277,24 +281,24 @@ def test_a_producer_that_hangs_in_a_read_does_not_outlive_a_killed_parent(
     assert wait_for(lambda: not is_running(producer))
 
 
-def test_signals_to_the_whole_group_leave_the_producer_to_its_parent(plan: StreamPlan) -> None:
+def test_signals_to_the_whole_group_leave_producers_to_their_parent(plan: StreamPlan) -> None:
     """A step that is under way when SIGTERM comes must end in peace."""
     with opened(plan, 2, prefetch_rows=4) as stream:
         assert isinstance(stream, ProducedRows)
         next(stream)
-        for pid in (stream.process_id, *descendants(stream.process_id)):
+        for pid in stream.process_ids:
             os.kill(pid, signal.SIGTERM)
             os.kill(pid, signal.SIGINT)
         assert len(list(stream)) == 199
 
 
-def test_producer_and_tokenizing_processes_import_no_torch(plan: StreamPlan) -> None:
+def test_producers_import_no_torch(plan: StreamPlan) -> None:
     import torch  # noqa: F401 (here it is loaded, there it must not be)
 
     with opened(plan, 2, prefetch_rows=4) as stream:
         assert isinstance(stream, ProducedRows)
         next(stream)
-        for pid in (stream.process_id, *descendants(stream.process_id)):
+        for pid in stream.process_ids:
             assert "libtorch" not in Path(f"/proc/{pid}/maps").read_text()
 
 

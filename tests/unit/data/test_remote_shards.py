@@ -25,7 +25,6 @@ from tiny_corpora import SOURCES, load_plan, write_corpora
 
 from linly.cli.main import main
 from linly.config.corpus import Corpus
-from linly.data.encoding import InProcessEncoder
 from linly.data.held_out import held_out_documents
 from linly.data.mixed_row import MixedRow
 from linly.data.shards import ShardReader, list_held_out_shards, list_shards
@@ -271,7 +270,7 @@ def test_storage_that_stays_away_stops_the_source_and_quarantines_nothing(
     server.files["/a.jsonl"] = lines()
     corpus = corpus_of(make_corpus, f"{server.url}/a.jsonl", more=", damaged_shards: quarantine")
     spec = spec_of(corpus)
-    rows = SourceStream(spec, InProcessEncoder(Tokenizer.load(tiny_tokenizer_path)))
+    rows = SourceStream(spec, Tokenizer.load(tiny_tokenizer_path))
     bad = [*next(rows).bad]
     server.faults.always = 503
     with pytest.raises(DataError) as caught:

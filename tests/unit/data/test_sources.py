@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -19,10 +18,8 @@ from linly.config.corpus import Corpus, make_corpus
 from linly.config.yaml import Origin, parse_yaml
 from linly.data.blocks import BlockLimits
 from linly.data.documents import SourceCursor
-from linly.data.encoding import InProcessEncoder
 from linly.data.estimate import estimate_tokens
 from linly.data.mixed_row import row_digest
-from linly.data.pool import EncodingPool
 from linly.data.shards import ShardReader, list_shards
 from linly.data.sources import SourcedRow, SourceSpec, SourceStream
 from linly.data.templates import DocumentMaker
@@ -46,7 +43,7 @@ def specs(tiny_recipe: Path, tiny_tokenizer_path: Path) -> dict[str, SourceSpec]
 def stream(
     spec: SourceSpec, tokenizer: Tokenizer, cursor: SourceCursor | None = None
 ) -> SourceStream:
-    return SourceStream(spec, InProcessEncoder(tokenizer), cursor)
+    return SourceStream(spec, tokenizer, cursor)
 
 
 def values(rows: Iterator[SourcedRow]) -> Rows:
@@ -267,44 +264,6 @@ def test_the_cursor_counts_records_bad_and_filtered_ones(
     assert 3.5 * size < last.records <= 4 * size
     assert sum(len(sourced.bad) for sourced in rows) == last.bad
     assert abs(last.filtered - last.records / 10) <= 4
-
-
-def test_rows_are_the_same_with_tokenizing_processes(
-    specs: dict[str, SourceSpec], tokenizer: Tokenizer
-) -> None:
-    pool = EncodingPool(tokenizer, 2)
-    try:
-        for name in SOURCES:
-            spec = replace(specs[name], max_epochs=2)
-            assert values(SourceStream(spec, pool)) == values(stream(spec, tokenizer))
-    finally:
-        pool.close()
-
-
-def test_rows_before_a_missing_shard_are_the_same_however_far_ahead_the_work_is(
-    specs: dict[str, SourceSpec], tokenizer: Tokenizer, tmp_path: Path
-) -> None:
-    spec = specs["texts"]
-    shutil.copytree(spec.data_root, tmp_path, dirs_exist_ok=True)
-    num_rows = set()
-    pool = EncodingPool(tokenizer, 2)
-    try:
-        for shard in spec.shards:
-            (tmp_path / shard.path).unlink()
-            broken = replace(spec, data_root=tmp_path)
-            ends = []
-            for opened in (stream(broken, tokenizer), SourceStream(broken, pool)):
-                rows = []
-                with pytest.raises(DataError, match=shard.path):
-                    for sourced in opened:
-                        rows.append(row_digest(sourced.row))
-                ends.append(rows)
-            assert ends[0] == ends[1]
-            num_rows.add(len(ends[0]))
-            shutil.copy(spec.data_root / shard.path, tmp_path / shard.path)
-    finally:
-        pool.close()
-    assert max(num_rows) > 0, "one shard at least must be met late"
 
 
 def write_source(folder: Path, corpus: Corpus, lines: list[str]) -> SourceSpec:
