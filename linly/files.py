@@ -6,7 +6,8 @@ import hashlib
 import os
 import secrets
 import stat
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterable
+from pathlib import Path
 
 from linly.errors import ConfigError, LinlyError
 
@@ -27,14 +28,14 @@ def inside(root: Path, relative: str) -> Path:
     """
     if not relative or "\0" in relative:
         raise ConfigError(f"found path {relative!r}: allowed is a path inside {root} without NUL")
-    pure = PurePosixPath(relative)
-    if pure.is_absolute() or ".." in pure.parts or not pure.parts:
+    parts = [part for part in relative.split("/") if part not in ("", ".")]
+    if relative.startswith("/") or ".." in parts or not parts:
         raise ConfigError(
             f"found path {relative!r}: allowed is a path inside {root}, "
             "not absolute and without '..'"
         )
     path = root / relative
-    if not _has_link(root, pure.parts):
+    if not _has_link(root, parts):
         return path
     try:
         real = path.resolve(strict=False)
@@ -48,11 +49,11 @@ def inside(root: Path, relative: str) -> Path:
     return path
 
 
-def _has_link(root: Path, parts: tuple[str, ...]) -> bool:
+def _has_link(root: Path, parts: Iterable[str]) -> bool:
     """Tell if a part below `root` is a link: without one nothing leads out of it."""
     below = str(root)
     for part in parts:
-        below = os.path.join(below, part)
+        below = f"{below}/{part}"
         if os.path.islink(below):
             return True
     return False

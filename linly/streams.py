@@ -41,7 +41,7 @@ XZ_MEMORY_BYTES = 132 << 20
 
 UTF8 = "utf-8"
 
-_CODECS = {".zst": "zstd", ".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
+CODECS = {".zst": "zstd", ".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
 _PIECE_BYTES = 4 << 10
 _GZIP_BITS = 16 + zlib.MAX_WBITS
 _UTF8_BOM = b"\xef\xbb\xbf"
@@ -68,7 +68,7 @@ class Readable(Protocol):
 
 def compression(path: Location | str) -> str | None:
     """Give the codec that the file's name stands for: zstd, gzip, bz2, xz; None for plain."""
-    return _CODECS.get(splitext(str(path))[1].lower())
+    return CODECS.get(splitext(str(path))[1].lower())
 
 
 class BoundedStream:

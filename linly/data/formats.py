@@ -26,11 +26,11 @@ from linly.data.types import RawRecord
 from linly.errors import DamagedShardError, DataError
 from linly.storage.urls import Location
 from linly.streams import (
+    CODECS,
     MAX_LINE_BYTES,
     UTF8,
     Readable,
     as_utf8,
-    compression,
     count_lines,
     iter_lines,
     open_stream,
@@ -179,7 +179,7 @@ _SUFFIXES = {
 def format_of(path: Location | str) -> str | None:
     """Give the format that a file's name stands for (`a.jsonl.zst`: "jsonl"), None if none."""
     stem, suffix = splitext(str(path))
-    if compression(path) is not None:
+    if suffix.lower() in CODECS:
         suffix = splitext(stem)[1]
     return _SUFFIXES.get(suffix.lower())
 

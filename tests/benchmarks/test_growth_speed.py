@@ -24,10 +24,15 @@ from linly.tokenization.sentence_piece import SentencePieceTokenizer
 pytestmark = pytest.mark.benchmark
 
 NUM_ROWS = 4000
+"""Of all the text, once."""
+
 NUM_SOURCES = (1, 3, 12)
 NUM_SHARDS = (10, 1000, 10_000)
-REPEATS = 8
-"""Of the text, so that a shard of 10,000 still holds some 20 kB."""
+PASSES = 3
+"""Over the sources: each has a batch of documents more encoded at the end than it has used."""
+
+REPEATS = 16
+"""Of the text in the shards, so that one of 10,000 still holds some 40 kB."""
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +58,8 @@ def test_from_1_to_12_sources(texts: list[str], tokenizer_path: Path, tmp_path: 
         for number, name in enumerate(names):
             write_shards(folder / "data" / name, texts[number::num_sources], 48 // num_sources)
             write_corpus(folder / "corpora", name, f"{name}/*.jsonl.zst")
-        plans[num_sources] = plan(folder, names, tokenizer_path, NUM_ROWS)
-    compare("sources", plans, tokenizer_path, NUM_ROWS, rounds=5)
+        plans[num_sources] = plan(folder, names, tokenizer_path, NUM_ROWS * PASSES)
+    compare("sources", plans, tokenizer_path, NUM_ROWS * PASSES, rounds=5)
 
 
 def test_from_10_to_10_000_shards(texts: list[str], tokenizer_path: Path, tmp_path: Path) -> None:
