@@ -74,9 +74,13 @@ def cuttable(model: Any) -> NDArray[np.bool_]:
     """
     cuts = np.ones((256, 256), np.bool_)
     cuts[:, 0x80:0xC0] = False
-    for text in _texts_of_pieces(model):
-        data = np.frombuffer(text.replace(SPACE, " ").encode(), np.uint8)
-        cuts[data[:-1], data[1:]] = False
+    pieces = [text.replace(SPACE, " ").encode() for text in _texts_of_pieces(model)]
+    data = np.frombuffer(b"".join(pieces), np.uint8)
+    ends = np.array([len(piece) for piece in pieces], np.int64).cumsum()
+    is_inner = np.ones(len(data), np.bool_)
+    is_inner[ends - 1] = False
+    (inner,) = is_inner.nonzero()
+    cuts[data[inner], data[inner + 1]] = False
     return cuts.reshape(-1)
 
 
