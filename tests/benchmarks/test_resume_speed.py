@@ -94,7 +94,7 @@ def test_the_first_row_of_the_whole_command(
         ]
         return wall_seconds(lambda: subprocess.run(command, check=True, capture_output=True))
 
-    report("First row of `linly mix --state`, start to end", first_row)
+    report("First row of `linly mix --state`, start to end", first_row, rounds=11)
 
 
 def test_the_first_rows_of_all_sources(world: tuple[Path, Path, dict[int, Path]]) -> None:
@@ -103,12 +103,12 @@ def test_the_first_rows_of_all_sources(world: tuple[Path, Path, dict[int, Path]]
     names = ("first row", f"first {ALL_SOURCES_ROWS} rows, of all sources")
     for name, num_rows in zip(names, (1, ALL_SOURCES_ROWS), strict=True):
         take = partial(first_rows, plan, states, num_rows)
-        report(f"The {name}, tokenizer's loading included", take)
+        report(f"The {name}, tokenizer's loading included", take, rounds=41)
 
 
-def report(what: str, seconds_from: Callable[[int], float]) -> None:
+def report(what: str, seconds_from: Callable[[int], float], *, rounds: int) -> None:
     found = side_by_side(
-        {"early": lambda: seconds_from(EARLY), "late": lambda: seconds_from(LATE)}, rounds=7
+        {"early": lambda: seconds_from(EARLY), "late": lambda: seconds_from(LATE)}, rounds=rounds
     )
     early, late = found["early"], found["late"]
     figures = f"{early.median:.2f} s at row {EARLY:,}, {late.median:.2f} s at row {LATE:,}"
