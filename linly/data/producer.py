@@ -121,6 +121,7 @@ class ProducedRows:
         if isinstance(message, MixedRow):
             return message
         self.close()
+        assert message.exhausted is not None, "a producer ended before the schedule"
         self.exhausted = message.exhausted
         raise StopIteration
 

@@ -241,8 +241,9 @@ def test_a_planned_end_of_a_source_completes_the_run(
     """Also when it is started again, and the bad records past the last row are in the ledger."""
     copy = tmp_path / "world"
     shutil.copytree(world, copy, ignore=shutil.ignore_patterns("runs"))
-    with (copy / "data" / "tuned" / "0.jsonl").open("ab") as shard:
-        shard.write(b'{"instruction": "no output"}\n' * 3)
+    tuned = copy / "data" / "tuned" / "0.jsonl"
+    records = tuned.read_bytes().splitlines(keepends=True)[:100]
+    tuned.write_bytes(b"".join(records) + b'{"instruction": "no output"}\n' * 3)
     share = "{share: 100%, max_epochs: 1, on_exhausted: stop}"
     curriculum = copy / "curriculum.yaml"
     text = curriculum.read_text().replace("tuned: 100%", f"tuned: {share}")
