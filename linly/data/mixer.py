@@ -47,6 +47,7 @@ class Mixer:
         self._working_on = working_on
         self._starts = [segment.from_row for segment in segments]
         self._apportioner = resumed_apportioner(segments, state)
+        self._ended = False
         self.exhausted: Exhausted | None = None
 
     def __iter__(self) -> Iterator[MixedRow]:
@@ -60,7 +61,7 @@ class Mixer:
             DataError: A source cannot give its row; names the source.
             ExhaustedError: It has read its `max_epochs` and may not end the run.
         """
-        if self.exhausted is not None:
+        if self._ended:
             raise StopIteration
         index = self._apportioner.next_row
         while (name := next(self._apportioner)) not in self._only:
@@ -83,7 +84,9 @@ class Mixer:
         )
 
     def close(self) -> None:
-        """Nothing is open between rows."""
+        """End the stream here; shards are closed as what reads them is collected."""
+        self._ended = True
+        self._streams.clear()
 
     def _stream(self, name: str) -> SourceStream:
         if name not in self._streams:
@@ -98,6 +101,7 @@ class Mixer:
     def _end(self, name: str, row: int) -> None:
         self.exhausted = self._streams[name].exhausted
         assert self.exhausted is not None
+        self._ended = True
         if self.exhausted.on_exhausted == "error":
             raise ExhaustedError(
                 f"{self.exhausted} that the curriculum plans for row {row}; lower its "

@@ -237,6 +237,14 @@ def test_an_exhausted_source_that_may_not_stop_is_an_error_with_two_ways_out(
         list(mixer)
 
 
+def test_closing_ends_the_stream(plan: StreamPlan) -> None:
+    mixer = make_mixer(plan, plan.new_state())
+    assert len(list(islice(mixer, 20))) == 20
+    mixer.close()
+    assert next(mixer, None) is None
+    assert mixer.exhausted is None
+
+
 def test_a_damaged_shard_is_an_error_that_names_the_source(
     tmp_path: Path, tiny_tokenizer_path: Path
 ) -> None:
