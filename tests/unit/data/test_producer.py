@@ -69,12 +69,16 @@ def value(mixed: MixedRow) -> tuple[object, ...]:
     return (mixed.index, mixed.digest, row.source, row.epoch, row.pieces, mixed.bad, mixed.cursor)
 
 
-def is_running(pid: int) -> bool:
+def state_of(pid: int) -> str:
+    """As the kernel tells it: `T` stopped, `Z` ended and not yet asked for."""
     try:
-        state = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
     except (FileNotFoundError, ProcessLookupError):
-        return False
-    return state != "Z"
+        return "Z"
+
+
+def is_running(pid: int) -> bool:
+    return state_of(pid) != "Z"
 
 
 def wait_for(condition: Callable[[], bool], timeout_s: float = 20.0) -> bool:
@@ -228,6 +232,7 @@ def test_no_process_outlives_a_killed_parent(
         assert all(map(is_running, pids))
         if stopped:
             os.kill(pids[0], signal.SIGSTOP)
+            assert wait_for(lambda: state_of(pids[0]) == "T")
         parent.kill()
         parent.wait()
     assert wait_for(lambda: not any(map(is_running, pids)))
