@@ -32,7 +32,7 @@ LIMIT_BYTES = 3 << 30
 RECORD_BYTES = 50 << 20
 
 CORPORA = {
-    "blobs": 'paths: ["blobs.jsonl.zst"]',
+    "blobs": 'paths: ["blobs.jsonl.zst"]\nwhere: [{field: blob, not_in: [""]}]',
     "books": 'paths: ["books.jsonl.zst"]',
     "lines": 'paths: ["lines.jsonl"]',
 }
@@ -58,7 +58,7 @@ RECIPE = """
 
 @pytest.fixture(scope="module")
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A recipe over records of 50 MB: 30 that carry little text, one that is all text."""
+    """A recipe over records of 50 MB: 30 of little text and a field to filter by, one all text."""
     folder = tmp_path_factory.mktemp("large")
     (folder / "english.model").write_bytes(english_model())
     (folder / "corpora").mkdir()
