@@ -132,10 +132,9 @@ def test_an_exhausted_source_ends_the_stream_at_the_same_row_and_for_the_same_re
     assert all(other == seen[0] for other in seen)
 
 
-@pytest.mark.parametrize("producers", [1, 2])
-@pytest.mark.parametrize("which", [0, -1])
+@pytest.mark.parametrize(("producers", "which"), [(1, 0), (2, 0), (2, 1)])
 def test_a_killed_producer_is_found_at_once_and_its_source_named(
-    which: int, producers: int, long_plan: StreamPlan
+    producers: int, which: int, long_plan: StreamPlan
 ) -> None:
     with opened(long_plan, producers, prefetch_rows=4) as stream:
         assert isinstance(stream, ProducedRows)
