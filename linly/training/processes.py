@@ -1,7 +1,8 @@
 """The processes of one run: who is which rank, and how they agree on values and on failures.
 
 Started by `deepspeed` or `torchrun` the ranks are in the environment already; under a bare `srun`
-they are taken from Slurm's variables; a plain `python` is a run of one process.
+they are taken from Slurm's variables; a plain `python` is a run of one process, which opens no
+port. The port where ranks meet is one that other runs on the same machine do not use.
 """
 
 from __future__ import annotations
@@ -30,6 +31,13 @@ APART_TIMEOUT = timedelta(hours=6)
 """For threads beside training: one rank may write for long before another; the step finds hangs."""
 
 _PORTS = range(15_000, 25_000)
+"""Below the ports that systems give to outgoing connections."""
+
+_DEEPSPEED_PORT = "29500"
+"""Port that the `deepspeed` launcher names unless it is told another."""
+
+_STEPS_APART = 97
+"""Distance of the ports of two Slurm jobs; the steps of a job lie between them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +149,8 @@ def start_processes(timeout_s: float = COLLECTIVE_TIMEOUT_S) -> Processes:
         timeout_s: A rank that does not come to a collective for so long ends the job.
 
     Raises:
-        ConfigError: The environment names a rank but not all that belongs to it.
+        ConfigError: If the environment names a rank but not all that belongs to it, or another
+            program uses the port where the ranks meet.
     """
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     choose_accelerator()
@@ -152,13 +161,34 @@ def start_processes(timeout_s: float = COLLECTIVE_TIMEOUT_S) -> Processes:
         device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
         torch.cuda.set_device(device)
     if not torch.distributed.is_initialized():
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        torch.distributed.init_process_group(backend, timeout=_patience(timeout_s))
+        _meet(rank, world_size, device, timeout_s)
     if world_size == 1:
         return Processes(rank, world_size, device)
     watchdog = Watchdog(rank, world_size, timeout_s=timeout_s)
     watchdog.start()
     return Processes(rank, world_size, device, watchdog=watchdog)
+
+
+def _meet(rank: int, world_size: int, device: torch.device, timeout_s: float) -> None:
+    """Join the process group."""
+    backend = "nccl" if device.type == "cuda" else "gloo"
+    patience = _patience(timeout_s)
+    if world_size == 1:
+        store = torch.distributed.HashStore()
+        torch.distributed.init_process_group(
+            backend, store=store, rank=rank, world_size=1, timeout=patience
+        )
+        return
+    try:
+        torch.distributed.init_process_group(backend, timeout=patience)
+    except torch.distributed.DistNetworkError as error:
+        if "EADDRINUSE" not in str(error):
+            raise
+        raise ConfigError(
+            f"port {os.environ['MASTER_PORT']} of host {socket.gethostname()} is in use, perhaps by "
+            "another run, and the ranks cannot meet there: give the launcher another port "
+            "(deepspeed --master_port N, torchrun --master-port N), or export MASTER_PORT for srun"
+        ) from error
 
 
 def be_patient(group: torch.distributed.ProcessGroup, timeout_s: float) -> None:
@@ -191,14 +221,16 @@ def _complete_environment() -> None:
                 f"the environment sets RANK but not {', '.join(missing)}: start with `deepspeed`, "
                 "`torchrun` or `srun`, or unset RANK to train in one process"
             )
+        if environment.get("CROSS_SIZE") == "1" and environment["MASTER_PORT"] == _DEEPSPEED_PORT:
+            environment["MASTER_PORT"] = _port(os.getppid())
     elif "SLURM_STEP_NUM_TASKS" in environment and "SLURM_PROCID" in environment:
         environment["RANK"] = environment["SLURM_PROCID"]
         environment["WORLD_SIZE"] = environment["SLURM_STEP_NUM_TASKS"]
         environment["LOCAL_RANK"] = environment.get("SLURM_LOCALID", "0")
         nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
         environment.setdefault("MASTER_ADDR", first_host(nodes))
-        job = int(environment.get("SLURM_JOB_ID", "0"))
-        environment.setdefault("MASTER_PORT", str(_PORTS[job % len(_PORTS)]))
+        job, step = (int(environment.get(f"SLURM_{name}_ID", "0")) for name in ("JOB", "STEP"))
+        environment.setdefault("MASTER_PORT", _port(job * _STEPS_APART + step))
     else:
         environment["RANK"] = environment["LOCAL_RANK"] = "0"
         environment["WORLD_SIZE"] = "1"
@@ -218,6 +250,14 @@ def first_host(nodes: str) -> str:
             f"no host in Slurm's node list {nodes!r}: set MASTER_ADDR to the host of rank 0"
         )
     return "".join(part or "" for part in match.groups())
+
+
+def _port(launch: int) -> str:
+    """The port of a launch by a number that its ranks share and other launches do not.
+
+    Ranks of one machine share their launcher's process id, ranks of a Slurm step its number.
+    """
+    return str(_PORTS[launch % len(_PORTS)])
 
 
 def _free_port() -> int:

@@ -29,6 +29,37 @@ def test_a_launchers_ranks_are_kept() -> None:
     assert [os.environ[name] for name in NAMES] == ["3", "8", "1", "node0", "29500"]
 
 
+def launched(**variables: str) -> str:
+    """The port that a rank takes under these variables."""
+    os.environ.clear()
+    os.environ.update(variables)
+    _complete_environment()
+    return os.environ["MASTER_PORT"]
+
+
+DEEPSPEED = dict(zip(NAMES, ("0", "2", "0", "127.0.0.1", "29500"), strict=True))
+SLURM = {"SLURM_PROCID": "0", "SLURM_STEP_NUM_TASKS": "2", "SLURM_STEP_NODELIST": "a"}
+
+
+def test_two_launches_on_one_machine_take_two_ports(monkeypatch: pytest.MonkeyPatch) -> None:
+    """DeepSpeed's launcher names the same port for every job unless it is told another."""
+    ports = set()
+    for parent in (4711, 4712, 31337):
+        monkeypatch.setattr(os, "getppid", lambda parent=parent: parent)
+        ranks = {launched(**DEEPSPEED | {"RANK": rank, "CROSS_SIZE": "1"}) for rank in "01"}
+        assert len(ranks) == 1
+        ports |= ranks
+    assert len(ports) == 3
+    assert launched(**DEEPSPEED | {"CROSS_SIZE": "1", "MASTER_PORT": "29501"}) == "29501"
+    assert launched(**DEEPSPEED | {"CROSS_SIZE": "2"}) == "29500"  # nodes have no parent in common
+
+
+def test_two_steps_of_a_slurm_job_take_two_ports() -> None:
+    steps = [("1234", "0"), ("1234", "1"), ("1235", "0"), ("1235", "1")]
+    ports = {launched(**SLURM, SLURM_JOB_ID=job, SLURM_STEP_ID=step) for job, step in steps}
+    assert len(ports) == len(steps)
+
+
 def test_half_a_launcher_is_refused_and_says_what_is_missing() -> None:
     os.environ.update({"RANK": "0", "WORLD_SIZE": "2"})
     with pytest.raises(ConfigError, match="LOCAL_RANK, MASTER_ADDR, MASTER_PORT"):
