@@ -185,8 +185,8 @@ def _meet(rank: int, world_size: int, device: torch.device, timeout_s: float) ->
         if "EADDRINUSE" not in str(error):
             raise
         raise ConfigError(
-            f"port {os.environ['MASTER_PORT']} of host {socket.gethostname()} is in use, perhaps by "
-            "another run, and the ranks cannot meet there: give the launcher another port "
+            f"port {os.environ['MASTER_PORT']} of host {socket.gethostname()} is in use, perhaps "
+            "by another run, and the ranks cannot meet there: give the launcher another port "
             "(deepspeed --master_port N, torchrun --master-port N), or export MASTER_PORT for srun"
         ) from error
 

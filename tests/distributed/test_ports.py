@@ -41,10 +41,10 @@ def test_runs_started_together_both_end_well(recipe: Path) -> None:
     """By the launchers' own defaults, while the port that both name by default is taken."""
     log = recipe.parent / "beside.log"
     with taken(29500):
-        started = [
-            start([*launcher, TRAIN, str(recipe), f"run={recipe.parent}/runs/{number}"], log, **PATH)
-            for number, launcher in enumerate((*LAUNCHERS, LAUNCHERS[0]))
-        ]
+        started = []
+        for number, launcher in enumerate((*LAUNCHERS, LAUNCHERS[0])):
+            run = f"run={recipe.parent}/runs/{number}"
+            started.append(start([*launcher, TRAIN, str(recipe), run], log, **PATH))
         assert wait_all(started, timeout_s=300) == [0, 0, 0], logs(log)
 
 
