@@ -21,6 +21,7 @@ from typing import Any
 import orjson
 import torch
 import torch.distributed
+from torch.distributed import HashStore  # type: ignore[attr-defined]
 
 from linly.errors import ConfigError, LinlyError, TrainingError
 from linly.modeling.accelerator import choose_accelerator
@@ -174,7 +175,7 @@ def _meet(rank: int, world_size: int, device: torch.device, timeout_s: float) ->
     backend = "nccl" if device.type == "cuda" else "gloo"
     patience = _patience(timeout_s)
     if world_size == 1:
-        store = torch.distributed.HashStore()
+        store = HashStore()
         torch.distributed.init_process_group(
             backend, store=store, rank=rank, world_size=1, timeout=patience
         )
