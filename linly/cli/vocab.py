@@ -73,6 +73,7 @@ def characters(
         frequent_characters,
         standard_characters,
     )
+    from linly.tokenization.reachable import dead_characters
     from linly.tokenization.tokenizer import Tokenizer
 
     if standard and from_corpus:
@@ -84,13 +85,20 @@ def characters(
         _warn(texts)
     else:
         candidates = standard_characters(standard or DEFAULT_STANDARDS)
-    known = map(tokenizer.readable, range(tokenizer.vocab_size))
-    chosen = choose_characters(candidates, known, count=count)
+    known = {*map(tokenizer.readable, range(tokenizer.vocab_size))}
+    listed = choose_characters(candidates, known, count=None)
+    dead = dead_characters(tokenizer, listed)
+    chosen = choose_characters(listed, dead, count=count)
     publish_text(output, "".join(f"{character}\n" for character in chosen))
     print(
         f"{len(chosen):,} characters that {base} lacks -> {output} "
         f"({tokenizer.vocab_size:,} + {len(chosen):,} = {tokenizer.vocab_size + len(chosen):,})"
     )
+    if dead:
+        first, reason = next(iter(dead.items()))
+        print(
+            f"left out, as no text would give them: {len(dead):,}; the first is {first!r}: {reason}"
+        )
 
 
 def extend(

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import orjson
 
+from linly.errors import ConfigError
 from linly.files import publish
 from linly.modeling.folder import new_folder
 from linly.tokenization.byte_level import ByteLevelTokenizer
 from linly.tokenization.byte_merges import ByteLevelExtension, extend_byte_level
 from linly.tokenization.extend import add_pad_piece, extend_vocabulary
+from linly.tokenization.reachable import dead_characters
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from linly.tokenization.tokenizer import Tokenizer
 
 _MAX_SHOWN = 20
 
@@ -28,6 +31,7 @@ def extend_file(
     as_json: bool,
 ) -> None:
     """Extend a sentencepiece model and write the file."""
+    characters, dead = _without_dead(old, characters)
     new = SentencePieceTokenizer(extend_vocabulary(old, characters), origin=str(output))
     if pad:
         new = SentencePieceTokenizer(add_pad_piece(new), origin=str(output))
@@ -35,9 +39,10 @@ def extend_file(
     if as_json:
         added = range(old.vocab_size, new.vocab_size)
         pieces = [{"id": token, "piece": new.piece(token)} for token in added]
-        _print_json({"vocab_size": new.vocab_size, "pieces": pieces})
+        _print_json({"vocab_size": new.vocab_size, "pieces": pieces, "unreachable": dead})
         return
     print(f"{old.vocab_size:,} -> {new.vocab_size:,} pieces: {output}")
+    _show_dead(dead)
 
 
 def extend_folder(
@@ -50,6 +55,7 @@ def extend_folder(
     as_json: bool,
 ) -> None:
     """Extend a byte-level vocabulary and write its folder."""
+    characters, dead = _without_dead(old, characters)
     done = extend_byte_level(old, characters, exact=exact)
     with new_folder(output) as folder:
         done.tokenizer.write(folder)
@@ -58,9 +64,40 @@ def extend_folder(
             if kept.is_file():
                 shutil.copyfile(kept, folder / kept.name)
     if as_json:
-        _print_json(done.describe())
+        _print_json({**done.describe(), "unreachable": dead})
     else:
         _show(old, done, output)
+        _show_dead(dead)
+
+
+def _without_dead(base: Tokenizer, characters: Sequence[str]) -> tuple[list[str], dict[str, str]]:
+    """The characters that some text gives, and the others with the reason.
+
+    Raises:
+        ConfigError: No text gives any of them.
+    """
+    known = set(map(base.readable, range(base.vocab_size)))
+    new = [character for character in characters if character not in known]
+    dead = dead_characters(base, new)
+    kept = [character for character in characters if character not in dead]
+    if dead and not kept:
+        first, reason = next(iter(dead.items()))
+        raise ConfigError(
+            f"no text would give any of the {len(dead):,} characters; the first is {first!r}: "
+            f"{reason}. Choose characters that the vocabulary's normalizer keeps, or another "
+            f"vocabulary"
+        )
+    return kept, dead
+
+
+def _show_dead(dead: Mapping[str, str]) -> None:
+    if not dead:
+        return
+    print(f"left out, as no text would give them: {len(dead):,}")
+    for character, reason in list(dead.items())[:_MAX_SHOWN]:
+        print(f"  {_some(character)} (U+{ord(character):04X}): {reason}")
+    if len(dead) > _MAX_SHOWN:
+        print(f"  and {len(dead) - _MAX_SHOWN:,} more (--json)")
 
 
 def _show(old: ByteLevelTokenizer, done: ByteLevelExtension, output: Path) -> None:

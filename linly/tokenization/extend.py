@@ -9,11 +9,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-
 from linly.errors import ConfigError
 from linly.tokenization.characters import why_not_a_piece
-from linly.tokenization.model_file import CONTROL, NORMAL, parse_model
+from linly.tokenization.model_file import CONTROL, parse_model
+from linly.tokenization.reachable import dead_characters, with_characters
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
 _MAX_SHOWN = 5
@@ -26,21 +25,19 @@ def extend_vocabulary(base: SentencePieceTokenizer, characters: Sequence[str]) -
         The new model, serialized; ids from `base.vocab_size` on, in the order given.
 
     Raises:
-        ConfigError: A string is in the base already, is given twice, or is no single printable
-            character; the first of them are listed with reasons. Where the base has them all,
-            nothing is left to do, and the base is given back.
+        ConfigError: A string is in the base already, is given twice, is not a single printable
+            character, or would be a piece that no text gives (see `dead_characters`); the first
+            of them are listed with reasons. Where the base has them all, nothing is left to do,
+            and the base is returned.
     """
-    model = parse_model(base.model_bytes, origin="base")
-    known = {piece.piece for piece in model.pieces}
+    known = set(base.pieces())
     if all_known(characters, known):
         return base.model_bytes
     refuse_characters(characters, known)
-    lowest = min(piece.score for piece in model.pieces if piece.type == NORMAL)
-    score = float(np.nextafter(np.float32(lowest), np.float32(-np.inf)))
-    for character in characters:
-        model.pieces.add(piece=character, score=score, type=NORMAL)
-    model.trainer_spec.vocab_size = len(model.pieces)
-    return bytes(model.SerializeToString())
+    dead = dead_characters(base, characters)
+    if dead:
+        raise ConfigError(_cannot_be_added([f"{c!r}: {reason}" for c, reason in dead.items()]))
+    return with_characters(base, characters)
 
 
 def add_pad_piece(base: SentencePieceTokenizer, *, piece: str = "<pad>") -> bytes:
@@ -87,6 +84,10 @@ def refuse_characters(characters: Sequence[str], known: set[str]) -> None:
             refused.append(f"{character[:20]!r}: {reason}")
         given.add(character)
     if refused:
-        more = len(refused) - _MAX_SHOWN
-        listed = "; ".join(refused[:_MAX_SHOWN]) + (f"; and {more:,} more" if more > 0 else "")
-        raise ConfigError(f"{len(refused):,} characters cannot be added: {listed}")
+        raise ConfigError(_cannot_be_added(refused))
+
+
+def _cannot_be_added(refused: Sequence[str]) -> str:
+    more = len(refused) - _MAX_SHOWN
+    listed = "; ".join(refused[:_MAX_SHOWN]) + (f"; and {more:,} more" if more > 0 else "")
+    return f"{len(refused):,} characters cannot be added: {listed}"

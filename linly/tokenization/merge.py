@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any
 
 from linly.errors import ConfigError
-from linly.tokenization.model_file import BPE, NORMAL, SPACE, parse_model
-from linly.tokenization.sentence_piece import SentencePieceTokenizer, load_processor
+from linly.tokenization.model_file import BPE, NORMAL, parse_model
+from linly.tokenization.reachable import unreachable_pieces
+from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
 RANK_STEP = 2e-5
 """Between the scores of neighbours: all stay above -1, where LLaMA's own merges begin."""
@@ -69,23 +69,4 @@ def merge_vocabularies(
         num_added=len(added),
         num_shared=sum(piece.piece in known for piece in theirs),
         unreachable=unreachable_pieces(model, first=num_old),
-    )
-
-
-def unreachable_pieces(model: Any, *, first: int = 0) -> tuple[str, ...]:
-    """Ordinary pieces from id `first` on that their own text is not encoded to.
-
-    A BPE piece that any text gives is given by its own text alone too: the merges that make it
-    lie within it.
-    """
-    bare = type(model)()
-    bare.CopyFrom(model)
-    bare.normalizer_spec.add_dummy_prefix = False
-    processor = load_processor(bare.SerializeToString(), "merged vocabulary")
-    return tuple(
-        piece.piece
-        for token, piece in enumerate(model.pieces)
-        if token >= first
-        and piece.type == NORMAL
-        and processor.encode(piece.piece.replace(SPACE, " ")) != [token]
     )

@@ -15,7 +15,7 @@ from linly.files import read_limited
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """`ModelProto.SentencePiece.Type`."""
 
-UNIGRAM, BPE = 1, 2
+UNIGRAM, BPE, WORD = 1, 2, 3
 """`TrainerSpec.ModelType`."""
 
 SPACE = "\u2581"

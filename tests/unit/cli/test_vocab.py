@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import sentencepiece
 from transformers import AutoTokenizer
 from vocabularies import ENGLISH, english_model, hand_made
 
@@ -157,3 +158,36 @@ def test_bad_records_are_left_out_and_said(here: Path, capsys: pytest.CaptureFix
     assert not linly("vocab", "characters", "--base", "base.model", "--output", "c.txt",
                      "--from-corpus", "zh", *DATA)  # fmt: skip
     assert "bad records left out: 1, the last: zh.jsonl, record 2" in capsys.readouterr().err
+
+
+def test_characters_that_no_text_gives_are_left_out_by_name(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for kind, rule in (("bpe", "nmt_nfkc"), ("word", "identity")):
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(["the river walks under the old bridge"] * 9),
+            model_prefix=kind,
+            model_type=kind,
+            vocab_size=290,
+            byte_fallback=True,
+            hard_vocab_limit=False,
+            normalization_rule_name=rule,
+            minloglevel=2,
+        )
+    Path("c.txt").write_text("山\n，\n水\n", encoding="utf-8")
+    asked = "vocab extend --base bpe.model --characters c.txt --output"
+    assert linly(*asked.split(), "new.model") == 0
+    printed = capsys.readouterr().out
+    assert "left out, as no text would give them: 1" in printed
+    assert "， (U+FF0C): the normalizer makes it ','" in printed
+    new, old = (SentencePieceTokenizer.load(Path(f)) for f in ("new.model", "bpe.model"))
+    assert new.pieces()[old.vocab_size :] == ["山", "水"]
+    assert linly(*asked.replace("bpe.model", "new.model").split(), "again.model") == 0
+    assert Path("again.model").read_bytes() == Path("new.model").read_bytes()
+    assert linly(*asked.replace("bpe.model", "word.model").split(), "dead.model") == 1
+    assert "no text would give any of the 3 characters" in capsys.readouterr().err
+    assert not Path("dead.model").exists()
+    asked = "vocab characters --base bpe.model --output listed.txt"
+    assert linly(*asked.split()) == 0
+    assert "，" not in Path("listed.txt").read_text(encoding="utf-8").split()
+    assert "left out, as no text would give them" in capsys.readouterr().out

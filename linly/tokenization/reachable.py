@@ -1,0 +1,105 @@
+"""Pieces that no text gives, and so would be dead tokens: found before a vocabulary is extended.
+
+A vocabulary may rewrite a text before it looks anything up (NFKC makes "，" a ","), and a `word`
+model looks up whole words only. A piece is reachable if some text has it among its tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from linly.tokenization.byte_level import ByteLevelTokenizer
+from linly.tokenization.model_file import NORMAL, SPACE, WORD, parse_model
+from linly.tokenization.sentence_piece import SentencePieceTokenizer, load_processor
+from linly.tokenization.tokenizer import Tokenizer
+
+_AROUND = ("", "a", "1", "\n", ".", "一")
+"""Neighbours to try a character between: a piece that joins it to one leaves it alone by others."""
+
+_CODE_POINTS = (*range(1, 0xD800), *range(0xE000, 0x110000))
+
+
+def dead_characters(base: Tokenizer, characters: Sequence[str]) -> dict[str, str]:
+    """Characters that no text would give if `base` had a piece for each, with the reasons.
+
+    Args:
+        base: The vocabulary that is to be extended.
+        characters: Single characters that it has no piece for.
+    """
+    if isinstance(base, ByteLevelTokenizer):
+        return _changed_by(base, characters)
+    assert isinstance(base, SentencePieceTokenizer)
+    model = parse_model(base.model_bytes, origin="base")
+    trial = load_processor(with_characters(base, characters), "base with the new characters")
+    first = len(model.pieces)
+    missing = {token: c for token, c in enumerate(characters, start=first)}
+    for texts in _trials(characters):
+        if not missing:
+            return {}
+        for ids in trial.encode(texts):
+            for token in ids:
+                missing.pop(token, None)
+    normalize = load_processor(base.model_bytes, "base").normalize
+    is_by_words = model.trainer_spec.model_type == WORD
+    return {c: _reason(c, normalize, is_by_words=is_by_words) for c in missing.values()}
+
+
+def _trials(characters: Sequence[str]) -> Iterator[list[str]]:
+    """Texts that may give the characters; all of Unicode last, as rules may rewrite to them."""
+    for around in _AROUND:
+        yield [f"{around}{character}{around}" for character in characters]
+    yield [chr(code) for code in _CODE_POINTS]
+
+
+def _reason(character: str, normalize: Any, *, is_by_words: bool) -> str:
+    normal = normalize(f"a{character}").replace(SPACE, " ").strip().removeprefix("a")
+    if normal != character:
+        return f"the normalizer makes it {normal!r}" if normal else "the normalizer removes it"
+    if is_by_words:
+        return "a word model looks up whole words only"
+    return "it is always part of another piece"
+
+
+def _changed_by(base: ByteLevelTokenizer, characters: Sequence[str]) -> dict[str, str]:
+    normalizer = base.hugging_face.normalizer
+    if normalizer is None:
+        return {}
+    normal = {character: normalizer.normalize_str(character) for character in characters}
+    return {c: f"the normalizer makes it {n!r}" for c, n in normal.items() if n != c}
+
+
+def with_characters(base: SentencePieceTokenizer, characters: Sequence[str]) -> bytes:
+    """The model with a piece for each character: type NORMAL, a score below that of all others."""
+    model = parse_model(base.model_bytes, origin="base")
+    lowest = min(piece.score for piece in model.pieces if piece.type == NORMAL)
+    score = float(np.nextafter(np.float32(lowest), np.float32(-np.inf)))
+    for character in characters:
+        model.pieces.add(piece=character, score=score, type=NORMAL)
+    model.trainer_spec.vocab_size = len(model.pieces)
+    return bytes(model.SerializeToString())
+
+
+def unreachable_pieces(model: Any, *, first: int = 0) -> tuple[str, ...]:
+    """Ordinary pieces of a BPE model from id `first` on that no text gives.
+
+    A BPE piece that any text gives is given by its own text alone too: the merges that make it
+    lie within it. What the normalizer changes is never looked up.
+    """
+    bare = type(model)()
+    bare.CopyFrom(model)
+    bare.normalizer_spec.add_dummy_prefix = False
+    bare.normalizer_spec.remove_extra_whitespaces = False
+    by_merges = load_processor(bare.SerializeToString(), "merged vocabulary")
+    normalize = load_processor(model.SerializeToString(), "merged vocabulary").normalize
+    found = []
+    for token, piece in enumerate(model.pieces):
+        if token < first or piece.type != NORMAL:
+            continue
+        text = piece.piece.replace(SPACE, " ")
+        is_kept = piece.piece in normalize(f".{text}.")
+        if not is_kept or by_merges.encode(text) != [token]:
+            found.append(piece.piece)
+    return tuple(found)
