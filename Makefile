@@ -1,7 +1,7 @@
 # Every target makes .venv by itself when it is missing or older than what it is made from.
 #
 #   make install      the environment alone
-#   make demo         the main job on an embedded sample: `make help` lists the rest
+#   make demo         the main job on a small synthetic world: `make help` lists the rest
 #
 # PYTHON       the interpreter that makes .venv (3.10 or newer)
 # TORCH_INDEX  a package index to take torch from beside the usual one; for a machine without a
@@ -43,11 +43,11 @@ install: $(STAMP)  ## make .venv with the versions of constraints.txt
 wheelhouse: $(STAMP)  ## all wheels of an installation, for a machine of this kind without network
 	python -m pip wheel $(PIP_INDEX) -c constraints.txt -w wheelhouse pip 'setuptools>=77' '.[$(EXTRAS)]'
 
-demo: $(STAMP)  ## English base, vocabulary, curriculum training and report on the embedded sample
-	bash launch/demo.sh mixture
+demo: $(STAMP)  ## English base, vocabulary, curriculum training and report on a synthetic world
+	bash demo/run.sh mixture
 
 demo-chinese-only: $(STAMP)  ## after `make demo`: the same number of steps on Chinese alone, to compare
-	bash launch/demo.sh chinese-only
+	bash demo/run.sh chinese-only
 
 test: $(STAMP)  ## all tests but the many-kill ones, the benchmarks and the real data
 	python -m pytest -q -n 2 --dist loadfile -m 'not faults and not benchmark and not exhaustive' tests
@@ -67,4 +67,4 @@ bench: $(STAMP)  ## speed and memory, each beside its alternative (leave the mac
 	python -m pytest -q -s -m benchmark tests/benchmarks
 
 clean:  ## remove the demo's folder and caches (not .venv, not runs/)
-	rm -rf demo .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf demo/output .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from demo.write import write_sample
 from linly.config.recipe import Recipe
 from linly.data.loader import Loader, MicroBatch
 from linly.data.shards import list_shards
@@ -41,7 +42,7 @@ def make_speed_world(
     The recipe's model is the caller's to make.
     """
     data = folder / "data"
-    linly("sample", "--output", str(data), "--size", size)
+    write_sample(data, seed=2023, size=size)
     linly(
         *("vocab", "train", "--corpus", "slimpajama", "--size", "2000", "--coverage", "1"),
         *("--corpora", str(REPOSITORY / "corpora/demo"), "--data-root", str(data)),

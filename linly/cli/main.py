@@ -31,7 +31,6 @@ COMMAND_MODULES = (
     "monitor",
     "trace",
     "compare",
-    "sample",
 )
 """Modules of `linly.cli`, in the order of the help text; each has `register(app)`."""
 

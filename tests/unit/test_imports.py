@@ -19,7 +19,7 @@ LAYERS = (
     {"config"},
     {"curriculum", "alarms"},
     {"tokenization"},
-    {"data", "sample"},
+    {"data"},
     {"modeling"},
     {"training", "monitor"},
     {"cli"},
@@ -105,7 +105,6 @@ def test_imports_point_down_the_layers_only() -> None:
         ("curriculum", "data", True),
         ("monitor", "training", True),
         ("training", "monitor", True),
-        ("sample", "data", True),
     ],
 )
 def test_the_order_knows_up_and_sideways(importer: str, imported: str, wrong: bool) -> None:

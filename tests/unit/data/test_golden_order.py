@@ -12,11 +12,11 @@ import orjson
 import pytest
 from vocabularies import hand_made
 
+from demo.write import write_sample
 from linly.config.recipe import load_recipe
 from linly.data.shards import list_shards
 from linly.data.spec import make_mixer
 from linly.data.stream import StreamPlan, stream_plan
-from linly.sample.write import write_sample
 
 GOLDEN = Path(__file__).resolve().parents[2] / "golden"
 PIECES = ["▁t", "▁a", "he", "▁the", "in", "er", "an", "▁of", "中", "的", "是", "国", "▁###", "。"]

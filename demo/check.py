@@ -1,6 +1,6 @@
 """Whether the demo showed what it promises; leaves with exit code 1 where it did not.
 
-python launch/demo_check.py mixture | chinese-only
+python demo/check.py mixture | chinese-only
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from linly.monitor.history import read_history
 
-RUNS = Path("demo/runs")
+RUNS = Path("demo/output/runs")
 MAX_LAST_QUARTER_GAIN = 0.02
 MIN_CHINESE_GAIN = 0.25
 MAX_ENGLISH_CHANGE = 0.05
@@ -65,7 +65,7 @@ def main() -> int:
     """Print one line a promise."""
     which = sys.argv[1] if len(sys.argv) > 1 else ""
     if which not in ("mixture", "chinese-only"):
-        print("usage: demo_check.py mixture|chinese-only", file=sys.stderr)
+        print("usage: python -m demo.check mixture|chinese-only", file=sys.stderr)
         return 2
     results = checks(which)
     for holds, text in results:

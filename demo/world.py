@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from linly.sample import lexicon
-from linly.sample.lexicon import HE, SHE, Term
+from demo import lexicon
+from demo.lexicon import HE, SHE, Term
 
 NUM_TOWNS = 12
 NUM_NEIGHBOURS = 4

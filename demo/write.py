@@ -14,23 +14,25 @@ from __future__ import annotations
 
 import datetime
 import io
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
+import typer
 import zstandard
 
+from demo import chinese, english
+from demo.grammar import Grammar
+from demo.topics import ENCYCLOPEDIA, EVENTS, Topic
+from demo.world import Dice, World, make_world
 from linly.errors import ConfigError
 from linly.files import publish
-from linly.sample import chinese, english
-from linly.sample.grammar import Grammar
-from linly.sample.topics import ENCYCLOPEDIA, EVENTS, Topic
-from linly.sample.world import Dice, World, make_world
 
 Json = dict[str, Any]
 
@@ -270,3 +272,25 @@ def _parquet(records: Sequence[Json]) -> bytes:
         row_group_size=500,
     )
     return sink.getvalue()
+
+
+def main(
+    output: Annotated[Path, typer.Option(help="Output folder; created if missing.")],
+    seed: Annotated[int, typer.Option(help="Seed of every byte that is written.")] = 2023,
+    size: Annotated[str, typer.Option(help="tiny, small (20 MB of text) or large.")] = "small",
+) -> None:
+    """Write a small synthetic English and Chinese world in the file forms of real corpora."""
+    files = write_sample(output, seed=seed, size=size)
+    records: Counter[str] = Counter()
+    sizes: Counter[str] = Counter()
+    for file in files:
+        corpus = file.path.split("/", 1)[0]
+        records[corpus] += file.num_records
+        sizes[corpus] += file.size_bytes
+    for corpus, count in records.items():
+        print(f"{corpus:18} {count:7,} records  {sizes[corpus] / 1e6:6.1f} MB")
+    print(f"{sum(sizes.values()) / 1e6:.1f} MB in {len(files)} files under {output}")
+
+
+if __name__ == "__main__":
+    typer.run(main)

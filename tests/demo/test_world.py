@@ -11,12 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from linly.errors import ConfigError
-from linly.sample import chinese, english
-from linly.sample.grammar import Grammar
-from linly.sample.lexicon import number
-from linly.sample.topics import ENCYCLOPEDIA, EVENTS, Fact, Topic
-from linly.sample.world import (
+from demo import chinese, english
+from demo.grammar import Grammar
+from demo.lexicon import number
+from demo.topics import ENCYCLOPEDIA, EVENTS, Fact, Topic
+from demo.world import (
     Dice,
     World,
     direction,
@@ -25,7 +24,8 @@ from linly.sample.world import (
     make_person,
     make_world,
 )
-from linly.sample.write import write_sample
+from demo.write import write_sample
+from linly.errors import ConfigError
 
 CJK = re.compile(r"[\u4e00-\u9fff]")
 

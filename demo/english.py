@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from linly.sample.grammar import Grammar
+from demo.grammar import Grammar
 
 FORMS: dict[str, tuple[str, ...]] = {
     "town_is": (

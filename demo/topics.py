@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from linly.sample import lexicon
-from linly.sample.lexicon import FINDER, HE, IT, OWNER, Term, number, year
-from linly.sample.world import (
+from demo import lexicon
+from demo.lexicon import FINDER, HE, IT, OWNER, Term, number, year
+from demo.world import (
     LAST_YEAR,
     Animal,
     Dice,

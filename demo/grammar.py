@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from linly.sample.lexicon import Term
-from linly.sample.topics import Fact, Topic
-from linly.sample.world import Dice
+from demo.lexicon import Term
+from demo.topics import Fact, Topic
+from demo.world import Dice
 
 PRONOUN_CHANCE = 0.9
 
