@@ -58,7 +58,7 @@ def write_recipe(
     *,
     num_rows: int,
     data_root: Path,
-    corpora: Path = REPOSITORY / "corpora",
+    corpora: Path = REPOSITORY / "tests/real/corpora",
     sequence_length: int = SEQUENCE_LENGTH,
 ) -> Path:
     """Write a recipe of constant shares (percent, together 100)."""

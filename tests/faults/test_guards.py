@@ -21,7 +21,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A copy of what the tests need."""
     copy = tmp_path_factory.mktemp("project") / "linly"
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
-    for name in ("linly", "tests", "corpora", "curricula", "launch"):
+    for name in ("linly", "tests", "corpora", "curricula", "demo", "launch"):
         shutil.copytree(ROOT / name, copy / name, ignore=ignored)
     for name in ("pyproject.toml", "README.md"):
         shutil.copy(ROOT / name, copy / name)

@@ -10,8 +10,14 @@ from linly.config.recipe import load_recipe
 from linly.config.yaml import Origin, parse_yaml
 
 ROOT = Path(__file__).parents[3]
-RECIPES = sorted(path for path in (ROOT / "launch/recipes").glob("*.yaml") if path.stem != "base")
-CURRICULA = sorted((ROOT / "curricula").glob("*.yaml"))
+REAL = ROOT / "tests/real"
+RECIPES = sorted(
+    path
+    for folder in (ROOT / "launch/recipes", REAL / "recipes")
+    for path in folder.glob("*.yaml")
+    if path.stem != "base"
+)
+CURRICULA = sorted((*(ROOT / "curricula").glob("*.yaml"), *(REAL / "curricula").glob("*.yaml")))
 
 
 def stems(paths: list[Path]) -> list[str]:
@@ -91,9 +97,7 @@ def test_every_value_of_the_shared_recipe_is_commented_as_published_or_chosen() 
 
 
 def test_the_shards_and_held_out_files_of_the_real_corpora_exist(real_data: Path) -> None:
-    for name, corpus in load_corpora([ROOT / "corpora"]).items():
-        if not name.startswith("real-"):
-            continue
+    for name, corpus in load_corpora([REAL / "corpora"]).items():
         held_out = () if isinstance(corpus.held_out, float) else corpus.held_out
         for patterns in (corpus.paths, held_out):
             for pattern in patterns.values() if isinstance(patterns, dict) else patterns:
