@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from linly.cli.numbers import finite
 from linly.errors import ConfigError, DataError, LinlyError
 
 if TYPE_CHECKING:
@@ -49,11 +50,18 @@ def check(
     ] = None,
     world_size: Annotated[
         int | None,
-        typer.Option(min=1, help="Ranks to train with; default: the GPUs of this machine."),
+        typer.Option(
+            min=1, max=1 << 20, help="Ranks to train with; default: the GPUs of this machine."
+        ),
     ] = None,
     gpu_gib: Annotated[
         float | None,
-        typer.Option(min=0.1, help="Memory of a GPU in GiB; default: that of this machine's."),
+        typer.Option(
+            min=0.1,
+            max=1e6,
+            callback=finite,
+            help="Memory of a GPU in GiB; default: that of this machine's.",
+        ),
     ] = None,
 ) -> None:
     """Look at recipe, data, model, memory and disk; train nothing, write nothing.
@@ -190,6 +198,7 @@ def _model(recipe: Recipe) -> str:
     from linly.modeling.load import check_model_folder, check_vocabulary
     from linly.modeling.parameters import count_model
     from linly.tokenization.tokenizer import Tokenizer
+    from linly.training.evaluation import check_prompts
 
     if recipe.model is None:
         raise ConfigError("missing, but training needs one: add model=PATH")
@@ -199,6 +208,7 @@ def _model(recipe: Recipe) -> str:
         str(recipe.model.resolve()), local_files_only=True, trust_remote_code=False
     )
     check_vocabulary(config, tokenizer)
+    check_prompts(config, tokenizer, recipe.evaluation)
     return (
         f"{config.model_type}, {config.vocab_size:,} rows for {tokenizer.vocab_size:,} pieces; "
         f"training {count_model(recipe.model, recipe.training.trainable)}"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from linly.cli.numbers import MAX_COUNT
 from linly.config.corpus import Corpus, load_corpora, make_corpus, with_chat
 from linly.config.model import suggestion
 from linly.config.yaml import Origin, parse_yaml, read_yaml, write_yaml
@@ -35,7 +36,9 @@ def register(app: typer.Typer) -> None:
 
 def show(
     corpus: Annotated[str, typer.Argument(help="Name of a corpus, or its file.")],
-    num: Annotated[int, typer.Option("-n", "--num", min=1, help="Documents to show.")] = 2,
+    num: Annotated[
+        int, typer.Option("-n", "--num", min=1, max=MAX_COUNT, help="Documents to show.")
+    ] = 2,
     tokenizer: Annotated[
         Path | None, typer.Option(help="A vocabulary, to show tokens: a file or a model folder.")
     ] = None,

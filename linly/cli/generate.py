@@ -6,6 +6,8 @@ from typing import Annotated
 
 import typer
 
+from linly.cli.numbers import MAX_SEED, finite
+
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
@@ -20,12 +22,16 @@ def generate(
     template: Annotated[
         str, typer.Option(help="Around the prompt: text, alpaca, alpaca-no-input or linly.")
     ] = "text",
-    max_new_tokens: Annotated[int, typer.Option(min=1)] = 256,
-    temperature: Annotated[float, typer.Option(min=0, help="0 takes the likeliest token.")] = 1.0,
-    top_k: Annotated[int, typer.Option(min=0, help="0 keeps all.")] = 10,
-    top_p: Annotated[float, typer.Option(min=0, max=1)] = 0.85,
-    repetition_penalty: Annotated[float, typer.Option(min=0.1)] = 1.15,
-    seed: Annotated[int, typer.Option(help="The same seed gives the same text.")] = 0,
+    max_new_tokens: Annotated[int, typer.Option(min=1, max=1 << 20)] = 256,
+    temperature: Annotated[
+        float, typer.Option(min=0, max=1e3, callback=finite, help="0 takes the likeliest token.")
+    ] = 1.0,
+    top_k: Annotated[int, typer.Option(min=0, max=1 << 31, help="0 keeps all.")] = 10,
+    top_p: Annotated[float, typer.Option(min=0, max=1, callback=finite)] = 0.85,
+    repetition_penalty: Annotated[float, typer.Option(min=0.1, max=1e3, callback=finite)] = 1.15,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same text.")
+    ] = 0,
 ) -> None:
     """Print what a model writes after each prompt; the defaults are Linly's own settings."""
     from transformers.utils.logging import disable_progress_bar

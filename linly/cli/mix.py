@@ -15,6 +15,7 @@ import numpy as np
 import orjson
 import typer
 
+from linly.cli.numbers import MAX_COUNT
 from linly.config.recipe import Recipe, load_recipe
 from linly.curriculum.apportion import Segment
 from linly.curriculum.plan import Batch
@@ -38,16 +39,20 @@ def register(app: typer.Typer) -> None:
 
 def mix(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file.")],
-    rows: Annotated[int, typer.Option(min=1, help="Rows of the global stream to make.")],
+    rows: Annotated[
+        int, typer.Option(min=1, max=MAX_COUNT, help="Rows of the global stream to make.")
+    ],
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Over the recipe's own.")
     ] = None,
-    world_size: Annotated[int, typer.Option(min=1, help="Ranks to deal each step to.")] = 1,
+    world_size: Annotated[
+        int, typer.Option(min=1, max=1 << 20, help="Ranks to deal each step to.")
+    ] = 1,
     rank: Annotated[
-        int | None, typer.Option(min=0, help="Print this rank's rows only; else all.")
+        int | None, typer.Option(min=0, max=1 << 20, help="Print this rank's rows only; else all.")
     ] = None,
     producers: Annotated[
-        int | None, typer.Option(min=0, help="Instead of the recipe's data.producers.")
+        int | None, typer.Option(min=0, max=1024, help="Instead of the recipe's data.producers.")
     ] = None,
     state: Annotated[
         Path | None, typer.Option(help="Go on behind the rows of a saved state.")

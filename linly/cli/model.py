@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from linly.cli.numbers import MAX_SEED, finite
+
 if TYPE_CHECKING:
     from linly.modeling.embeddings import ExtendReport
     from linly.tokenization.tokenizer import Tokenizer
@@ -37,7 +39,7 @@ def init(
     ],
     tokenizer: Annotated[Path, typer.Option(help="A .model file or a model folder.")],
     output: Output,
-    seed: Annotated[int, typer.Option(help="Of the random weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the random weights.")] = 0,
 ) -> None:
     """Make a new Llama with random weights."""
     from transformers.utils.logging import disable_progress_bar
@@ -70,13 +72,18 @@ def extend(
         InitName, typer.Option(help="Where new rows come from.")
     ] = InitName.mean_of_subtokens,
     multiple: Annotated[
-        int, typer.Option(min=1, help="Pad the vocabulary to a multiple of this.")
+        int, typer.Option(min=1, max=1 << 20, help="Pad the vocabulary to a multiple of this.")
     ] = 1,
     noise: Annotated[
         float,
-        typer.Option(min=0, help="Tell equal rows apart by noise: part of a row's deviation."),
+        typer.Option(
+            min=0,
+            max=1,
+            callback=finite,
+            help="Tell equal rows apart by noise: part of a row's deviation.",
+        ),
     ] = 0.0,
-    seed: Annotated[int, typer.Option(help="Of noise and normal rows.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of noise and normal rows.")] = 0,
 ) -> None:
     """Give a model rows for the pieces that its vocabulary gained."""
     from linly.modeling.embeddings import Init, extend_model

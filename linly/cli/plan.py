@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from linly.cli.numbers import finite
 from linly.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -42,7 +43,10 @@ def plan(
         Path | None, typer.Option(help="Also draw the plan: FILE.png or FILE.html.")
     ] = None,
     tokens_per_second: Annotated[
-        float | None, typer.Option(min=1e-9, help="Speed of all ranks together; tells the time.")
+        float | None,
+        typer.Option(
+            min=1e-9, max=1e15, callback=finite, help="Speed of all ranks together; tells the time."
+        ),
     ] = None,
     at: Annotated[
         list[str] | None, typer.Option(help="Also show shares here: 40% or 500M; repeatable.")

@@ -46,12 +46,17 @@ def slurm(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Over the recipe's own.")
     ] = None,
-    nodes: Annotated[int, typer.Option(min=1, help="Nodes of the job.")] = 1,
-    gpus_per_node: Annotated[int, typer.Option(min=1, help="GPUs, and so ranks, a node.")] = 8,
-    cpus_per_gpu: Annotated[int, typer.Option(min=1, help="Cores for each rank.")] = 8,
+    nodes: Annotated[int, typer.Option(min=1, max=1 << 20, help="Nodes of the job.")] = 1,
+    gpus_per_node: Annotated[
+        int, typer.Option(min=1, max=1024, help="GPUs, and so ranks, a node.")
+    ] = 8,
+    cpus_per_gpu: Annotated[int, typer.Option(min=1, max=1024, help="Cores for each rank.")] = 8,
     time: Annotated[str, typer.Option(help="Time limit: [DAYS-]HH:MM[:SS].")] = "24:00:00",
     grace_s: Annotated[
-        int, typer.Option(min=1, help="Seconds before the limit at which the run is told to save.")
+        int,
+        typer.Option(
+            min=1, max=86400, help="Seconds before the limit at which the run is told to save."
+        ),
     ] = 120,
     partition: Annotated[str | None, typer.Option(help="Slurm partition.")] = None,
     account: Annotated[str | None, typer.Option(help="Slurm account.")] = None,

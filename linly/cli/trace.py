@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from linly.cli.numbers import MAX_COUNT, finite
 from linly.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,18 +32,30 @@ def register(app: typer.Typer) -> None:
 
 def trace(
     run: Annotated[Path, typer.Argument(help="Run folder, such as runs/NAME.")],
-    step: Annotated[int | None, typer.Option(min=1, help="The step to look into.")] = None,
+    step: Annotated[
+        int | None, typer.Option(min=1, max=MAX_COUNT, help="The step to look into.")
+    ] = None,
     spikes: Annotated[
         bool,
         typer.Option("--spikes", help="All steps that a guard skipped or whose loss jumped."),
     ] = False,
-    rank: Annotated[int | None, typer.Option(min=0, help="Only rows of this rank.")] = None,
+    rank: Annotated[
+        int | None, typer.Option(min=0, max=1 << 20, help="Only rows of this rank.")
+    ] = None,
     top: Annotated[
-        int | None, typer.Option(min=1, help="Rows to show (default: 10 of a step, 3 of a spike).")
+        int | None,
+        typer.Option(
+            min=1, max=MAX_COUNT, help="Rows to show (default: 10 of a step, 3 of a spike)."
+        ),
     ] = None,
     factor: Annotated[
         float | None,
-        typer.Option(min=1.0, help="With --spikes: instead of the recipe's guards.spike."),
+        typer.Option(
+            min=1.0,
+            max=1e6,
+            callback=finite,
+            help="With --spikes: instead of the recipe's guards.spike.",
+        ),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Do not shorten texts.")] = False,
     data_root: Annotated[

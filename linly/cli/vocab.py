@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from linly.cli.numbers import MAX_COUNT, MAX_SEED, finite
 from linly.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -51,7 +52,9 @@ def register(app: typer.Typer) -> None:
 def characters(
     base: Base,
     output: Output,
-    count: Annotated[int | None, typer.Option(min=1, help="How many; all when left out.")] = None,
+    count: Annotated[
+        int | None, typer.Option(min=1, max=MAX_COUNT, help="How many; all when left out.")
+    ] = None,
     standard: Annotated[
         list[str] | None,
         typer.Option(
@@ -141,19 +144,24 @@ def extend(
 
 def train(
     corpus: Annotated[list[str], typer.Option(help="Name of a corpus; repeat for more.")],
-    size: Annotated[int, typer.Option(min=300, help="Pieces, special ones and bytes included.")],
+    size: Annotated[
+        int, typer.Option(min=300, max=1 << 24, help="Pieces, special ones and bytes included.")
+    ],
     output: Output,
     corpora: Corpora = DEFAULT_CORPORA,
     data_root: DataRoot = Path("."),
     kind: Annotated[Kind, typer.Option(help="How pieces are found.")] = Kind.bpe,
     coverage: Annotated[
-        float, typer.Option(min=0.5, max=1, help="Share of characters that get a piece.")
+        float,
+        typer.Option(min=0.5, max=1, callback=finite, help="Share of characters that get a piece."),
     ] = 0.9995,
     byte_fallback: Annotated[
         bool, typer.Option(help="Unknown characters become bytes, not <unk>.")
     ] = True,
-    sample_mb: Annotated[int, typer.Option(min=1, help="Text held in memory, in MB.")] = 64,
-    seed: Annotated[int, typer.Option(help="Of the sample.")] = 2023,
+    sample_mb: Annotated[
+        int, typer.Option(min=1, max=1 << 20, help="Text held in memory, in MB.")
+    ] = 64,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the sample.")] = 2023,
 ) -> None:
     """Train a sentencepiece vocabulary on a seeded sample of corpora."""
     from linly.files import publish
@@ -256,7 +264,7 @@ def report(
     corpora: Corpora = DEFAULT_CORPORA,
     data_root: DataRoot = Path("."),
     max_documents: Annotated[
-        int | None, typer.Option(min=1, help="Of each corpus; all when left out.")
+        int | None, typer.Option(min=1, max=MAX_COUNT, help="Of each corpus; all when left out.")
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Chart to write: .png or .svg.")] = None,
     as_json: Annotated[

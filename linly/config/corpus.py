@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, PlainValidator, Strict, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Strict, model_validator
 
 from linly.config.chat import CHAT_TEMPLATES, ChatFormat, read_chat_format
 from linly.config.encodings import text_encoding
@@ -17,8 +17,9 @@ from linly.config.patterns import LANGUAGE, LANGUAGE_FORM, Pattern, parse_patter
 from linly.config.quantities import (
     Count,
     Fraction,
-    Positive,
+    Seconds,
     Text,
+    at_most,
     format_fraction,
     parse_fraction,
 )
@@ -28,12 +29,21 @@ from linly.errors import ConfigError
 Kind = Literal["text", "parallel", "instruction", "conversation"]
 Format = Literal["jsonl", "json", "parquet", "tsv", "csv", "txt", "arrow", "tmx"]
 Packing = Literal["chunk", "best-fit"]
-Scalar = (
+
+
+def _check_scalar(value: Any) -> Any:
+    if type(value) is int and not -(2**63) <= value < 2**64:
+        raise problem(found(value, "a whole number of 64 bits, as a run's records hold"))
+    return value
+
+
+Scalar = Annotated[
     Annotated[bool, Strict()]
     | Annotated[int, Strict()]
     | Annotated[float, Strict()]
-    | Annotated[str, Strict()]
-)
+    | Annotated[str, Strict()],
+    BeforeValidator(_check_scalar),
+]
 
 TEMPLATES: dict[Kind, tuple[str, ...]] = {
     "text": ("text", "inscp"),
@@ -166,8 +176,8 @@ class Corpus(Model):
     ] = 0.0
     max_bad_fraction: Fraction = 0.01
     damaged_shards: Literal["error", "quarantine"] = "error"
-    read_attempts: Count = 5
-    read_delay_s: Positive = 0.5
+    read_attempts: Annotated[Count, at_most(1000, "the pauses before them are up to 30 s each")] = 5
+    read_delay_s: Seconds = 0.5
 
     @classmethod
     def shown_keys(cls) -> tuple[str, ...]:

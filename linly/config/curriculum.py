@@ -7,14 +7,16 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, Strict, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from linly.config.curve import REST, Curve, RatioGuard, format_position, parse_at, parse_ratio
 from linly.config.model import Model, check_name, found, problem, unknown, validate
 from linly.config.quantities import (
     Fraction,
+    Number,
     Text,
     Tokens,
+    at_most,
     format_fraction,
     format_tokens,
     parse_fraction,
@@ -31,7 +33,9 @@ class SourceShare(Model):
     corpus: Text
     template: Text | None = None
     share: Fraction
-    max_epochs: Annotated[float, Strict(), Field(ge=1)] = 4.0
+    max_epochs: Annotated[Number, Field(ge=1), at_most(1e9, "no run has time for more epochs")] = (
+        4.0
+    )
     on_exhausted: Literal["error", "stop"] = "error"
 
     def file_form(self, name: str) -> Any:

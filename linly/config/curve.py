@@ -12,8 +12,9 @@ from linly.config.model import Model, check_keys, found, problem, suggestion
 from linly.config.quantities import (
     Count,
     Fraction,
-    Positive,
+    Number,
     Text,
+    at_least,
     format_fraction,
     format_tokens,
     parse_fraction,
@@ -88,7 +89,11 @@ class Curve(Model):
     kind: CurveKind
     points: tuple[tuple[Position, Fraction], ...] = Field(min_length=1)
     midpoint: Annotated[Fraction, Field(gt=0, lt=1)] = 0.5
-    steepness: Annotated[Positive, Field(le=100)] = 10.0
+    steepness: Annotated[
+        Number,
+        at_least(0.001, "a flatter curve is a straight line, which is curve: linear"),
+        Field(le=100),
+    ] = 10.0
     guard: RatioGuard | None = None
 
     @classmethod
@@ -184,6 +189,8 @@ def _parse_curve(form: dict[str, Any]) -> Curve:
     except ValidationError as error:
         details = error.errors(include_url=False)[0]
         key = str(details["loc"][0])
+        if details["type"] == "linly":
+            raise problem(details["ctx"]["text"], key) from None
         allowed = "more than 0% and less than 100%" if key == "midpoint" else "above 0, at most 100"
         raise problem(found(form.get(key), allowed), key) from None
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from linly.config.model import describe, error_at, found, unknown
 from linly.config.overrides import relative_to_origin
-from linly.config.settings import TrainingSettings
+from linly.config.settings import MAX_BUFFER, TrainingSettings
 from linly.config.yaml import Located, Origin, shown
 from linly.errors import ConfigError
 from linly.files import read_limited
@@ -29,7 +29,11 @@ _AUTO = "auto"
 
 def _is_size(value: Any) -> bool:
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_number and value >= 1 and value == int(value)
+    return is_number and 1 <= value <= MAX_BUFFER and value == int(value)
+
+
+def _is_even_size(value: Any) -> bool:
+    return _is_size(value) and value % 2 == 0
 
 
 def _is_switch(value: Any) -> bool:
@@ -41,14 +45,15 @@ def _is_names(value: Any) -> bool:
 
 
 _KINDS: Mapping[str, Callable[[Any], bool]] = {
-    "a whole number, 1 or more": _is_size,
+    f"a whole number from 1 to {MAX_BUFFER:,}": _is_size,
+    f"an even number from 2 to {MAX_BUFFER:,}": _is_even_size,
     "true or false": _is_switch,
     "a list of names": _is_names,
 }
-_SIZE, _SWITCH, _NAMES = _KINDS
+_SIZE, _EVEN_SIZE, _SWITCH, _NAMES = _KINDS
 TAKEN = {
     f"{_ZERO}.reduce_bucket_size": _SIZE,
-    f"{_ZERO}.allgather_bucket_size": _SIZE,
+    f"{_ZERO}.allgather_bucket_size": _EVEN_SIZE,
     f"{_ZERO}.allgather_partitions": _SWITCH,
     f"{_ZERO}.overlap_comm": _SWITCH,
     f"{_ZERO}.reduce_scatter": _SWITCH,
@@ -137,7 +142,7 @@ def deepspeed_config(
         raise ConfigError(f"training.deepspeed: not to be had in this run:\n{lines}")
     for key, value in own.items():
         if key in TAKEN:
-            _set(made, key, int(value) if TAKEN[key] == _SIZE else value)
+            _set(made, key, int(value) if TAKEN[key] in (_SIZE, _EVEN_SIZE) else value)
     return made
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field, Strict
+from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
 from linly.config.model import found, problem
 
@@ -40,7 +41,7 @@ def parse_tokens(value: Any) -> int:
     amount = Decimal(0)
     if isinstance(value, str) and (match := _AMOUNT.fullmatch(value)):
         amount = Decimal(match[1]) * _UNITS[match[2]]
-    elif isinstance(value, int | float) and not isinstance(value, bool):
+    elif isinstance(value, int | float) and math.isfinite(value) and not isinstance(value, bool):
         amount = Decimal(value)
     if not 1 <= amount <= _MAX_TOKENS or amount != int(amount):
         raise problem(found(value, TOKENS_FORM))
@@ -61,11 +62,44 @@ def format_tokens(tokens: int) -> str | int:
     return tokens
 
 
+def at_least(bound: float, reason: str) -> AfterValidator:
+    """A lower bound of a number, and the reason for it, which an error gives."""
+
+    def check(value: float) -> float:
+        if value < bound:
+            raise problem(found(value, f"{_shown(bound)} or more: {reason}"))
+        return value
+
+    return AfterValidator(check)
+
+
+def at_most(bound: float, reason: str) -> AfterValidator:
+    """An upper bound of a number, and the reason for it, which an error gives."""
+
+    def check(value: float) -> float:
+        if value > bound:
+            raise problem(found(value, f"{_shown(bound)} or less: {reason}"))
+        return value
+
+    return AfterValidator(check)
+
+
+def _shown(bound: float) -> str:
+    return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
+
+
 Fraction = Annotated[float, BeforeValidator(parse_fraction)]
 Tokens = Annotated[int, BeforeValidator(parse_tokens)]
 Text = Annotated[str, Strict(), Field(min_length=1)]
 Switch = Annotated[bool, Strict()]
-Count = Annotated[int, Strict(), Field(ge=1)]
-CountOrZero = Annotated[int, Strict(), Field(ge=0)]
 Number = Annotated[float, Strict()]
-Positive = Annotated[float, Strict(), Field(gt=0)]
+Count = Annotated[
+    int, Strict(), Field(ge=1), at_most(10**12, "no run has more steps, documents or rows")
+]
+Seed = Annotated[int, Strict(), Field(ge=0), at_most(2**63 - 1, "generators take seeds of 63 bits")]
+Seconds = Annotated[
+    float,
+    Strict(),
+    at_least(0.001, "the system's timers count milliseconds"),
+    at_most(1_000_000, "the system's timers end at about 24 days; this is 11"),
+]

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, Strict, field_validator, model_validator
+from pydantic import AfterValidator, Field, Strict, field_validator, model_validator
 
 from linly.config.model import Model, describe, found, problem, suggestion, unknown
 from linly.config.overrides import escape_variables
 from linly.config.prompts import DEFAULT_PROMPTS
 from linly.config.quantities import (
     Count,
-    CountOrZero,
     Fraction,
     Number,
-    Positive,
+    Seconds,
+    Seed,
     Switch,
     Text,
+    at_least,
+    at_most,
     format_fraction,
 )
 from linly.storage.urls import is_url, url_problem
@@ -41,7 +43,26 @@ def settings_form(settings: Model) -> dict[str, Any]:
 
 
 _MIN_SEQUENCE_LENGTH = 8
-_Beta = Annotated[float, Strict(), Field(ge=0, lt=1)]
+MAX_BUFFER = (1 << 31) - 1
+"""Numbers of the largest buffer for communication."""
+
+_MAX_WINDOW = at_most(1_000_000, "each value of a window is held in memory and in checkpoints")
+_Beta = Annotated[
+    Number, Field(ge=0), at_most(0.999999, "a moment nearer to 1 never leaves 0 within a run")
+]
+_Rows = Annotated[Count, at_most(1 << 20, "the rows of a step are held in memory")]
+_Buffer = Annotated[Count, at_most(MAX_BUFFER, "a buffer of this many numbers is allocated")]
+_Window = Annotated[int, Strict(), Field(ge=2), _MAX_WINDOW]
+
+
+def _even(value: int) -> int:
+    if value % 2:
+        allowed = "an even number: each rank's part begins at a multiple of four bytes"
+        raise problem(found(value, allowed))
+    return value
+
+
+_EvenBuffer = Annotated[_Buffer, AfterValidator(_even)]
 
 
 class DataSettings(Model):
@@ -59,12 +80,14 @@ class DataSettings(Model):
     """
 
     sequence_length: Annotated[int, Strict(), Field(ge=_MIN_SEQUENCE_LENGTH, le=1 << 20)] = 2048
-    global_batch: Count = 512
-    seed: CountOrZero = 2023
+    global_batch: _Rows = 512
+    seed: Seed = 2023
     attention: Literal["document", "full"] = "document"
-    producers: CountOrZero = 1
-    prefetch_rows: Count = 256
-    timeout_s: Positive = 300.0
+    producers: Annotated[
+        int, Strict(), Field(ge=0), at_most(1024, "each producer is a process of every rank")
+    ] = 1
+    prefetch_rows: _Rows = 256
+    timeout_s: Seconds = 300.0
 
 
 class Lora(Model):
@@ -78,8 +101,12 @@ class Lora(Model):
         also: What trains whole beside them.
     """
 
-    rank: Count = 8
-    alpha: Positive = 32.0
+    rank: Annotated[Count, at_most(1 << 16, "no layer is wider")] = 8
+    alpha: Annotated[
+        Number,
+        at_least(1e-6, "a smaller factor leaves nothing of an addition in BF16"),
+        at_most(1e6, "a larger factor overflows"),
+    ] = 32.0
     dropout: Annotated[Fraction, Field(lt=1)] = 0.05
     targets: Annotated[tuple[Text, ...], Field(min_length=1)] = (
         "q_proj",
@@ -155,23 +182,39 @@ class TrainingSettings(Model):
             read from it.
     """
 
-    lr: Positive = 5e-5
+    lr: Annotated[
+        Number,
+        at_least(1e-12, "fp32 weights do not move by less"),
+        at_most(10, "AdamW moves every weight by about this much in a step"),
+    ] = 5e-5
     schedule: Literal["cosine", "constant"] = "cosine"
     warmup: Fraction = 0.01
     final_lr: Fraction = 0.1
-    weight_decay: Annotated[float, Strict(), Field(ge=0)] = 0.01
+    weight_decay: Annotated[
+        Number, Field(ge=0), at_most(10, "a step would take away whole weights")
+    ] = 0.01
     betas: tuple[_Beta, _Beta] = (0.9, 0.95)
-    eps: Positive = 1e-8
-    clip: Positive = 1.0
+    eps: Annotated[
+        Number,
+        at_least(1e-20, "a smaller one is lost in fp32, and a gradient of 0 is divided by 0"),
+        at_most(1, "it would outweigh every gradient, and nothing would be learned"),
+    ] = 1e-8
+    clip: Annotated[
+        Number,
+        at_least(1e-4, "gradients clipped to less vanish beside training.eps"),
+        at_most(1e30, "gradients are fp32; leave it at this value to clip none"),
+    ] = 1.0
     micro_batch: Count = 4
     trainable: Trainable = Trainable()
     activation_checkpointing: Literal["full", "selective", "none"] = "full"
     attention_backend: Literal["auto", "sdpa", "flex", "varlen", "eager"] = "auto"
     loss: Literal["auto", "plain", "chunked", "liger"] = "auto"
     compile: Switch = False
-    reduce_bucket_size: Count = 200_000_000
-    allgather_bucket_size: Count = 200_000_000
-    collective_timeout_s: Positive = 1800.0
+    reduce_bucket_size: _Buffer = 200_000_000
+    allgather_bucket_size: _EvenBuffer = 200_000_000
+    collective_timeout_s: Annotated[
+        Seconds, at_least(1, "a shorter wait ends runs in which every rank comes")
+    ] = 1800.0
     deepspeed: dict[str, Any] | None = None
 
     @classmethod
@@ -222,7 +265,7 @@ class EvaluationSettings(Model):
     every: Count = 250
     max_documents: Count = 200
     prompts: tuple[Text, ...] = DEFAULT_PROMPTS
-    max_new_tokens: Count = 64
+    max_new_tokens: Annotated[Count, at_most(1 << 20, "no model has more positions")] = 64
 
 
 class GuardSettings(Model):
@@ -234,8 +277,8 @@ class GuardSettings(Model):
         max_consecutive_skips: More of them end the run.
     """
 
-    spike: Annotated[Number, Field(gt=1)] = 10.0
-    spike_window: Annotated[int, Strict(), Field(ge=2)] = 50
+    spike: Annotated[Number, Field(gt=1), at_most(1e6, "no loss rises so far")] = 10.0
+    spike_window: _Window = 50
     max_consecutive_skips: Count = 5
 
 
@@ -253,8 +296,12 @@ class AlarmSettings(Model):
             JSON on its standard input.
     """
 
-    drift: Positive = 1.0
-    window: Annotated[int, Strict(), Field(ge=2)] = 50
+    drift: Annotated[
+        Number,
+        at_least(1e-6, "shares are integrated to about 2^-20 row"),
+        at_most(1e12, "no run has more rows"),
+    ] = 1.0
+    window: _Window = 50
     loss_rise: Fraction = 0.1
     forgetting: Fraction = 0.1
     data_wait: Fraction = 0.05

@@ -166,13 +166,14 @@ class _SegmentSchedule:
         self._end = segment.mixture.num_rows
         self.sources = segment.mixture.sources
         self._base = segment.mixture.integral([segment.from_row])
-        totals = self._units(np.array([self._end]))[0]
-        self._active = np.flatnonzero(totals > 0)
+        planned = (segment.mixture.integral([self._end]) - self._base)[0]
+        self._active = np.flatnonzero(np.rint(planned * UNITS) > 0)
         self._per_row = 2 * len(self._active) - 2
-        if 2 * (self._end + 1) * UNITS * max(self._per_row, 1) >= 1 << 62:
+        most = (1 << 62) // (2 * UNITS * max(self._per_row, 1)) - 2
+        if self._end > most:
             raise ConfigError(
-                f"{self._end} rows of {len(self._active)} sources are more than the schedule "
-                "can count: use fewer sources or fewer tokens"
+                f"tokens: found {self._end:,} rows of {len(self._active)} sources, allowed: "
+                f"{most:,} rows: use fewer tokens or fewer sources"
             )
 
     def counts_at(self, row: int, given: Mapping[str, int]) -> list[int]:

@@ -154,7 +154,9 @@ def _repeats(mixture: Mixture, plan: Plan, name: str, epochs: float | None) -> t
 
 def kept_checkpoints(settings: CheckpointSettings, num_steps: int) -> int:
     """Checkpoints that lie in the run folder at its end, and one more while it is written."""
-    steps = {*range(settings.every, num_steps + 1, settings.every), num_steps}
-    newest = set(sorted(steps)[-settings.keep_last :])
-    kept = {step for step in steps if settings.keep_every and step % settings.keep_every == 0}
-    return len(newest | kept) + 1
+    whole, rest = divmod(num_steps, settings.every)
+    total = whole + bool(rest)
+    newest = min(settings.keep_last, total)
+    oldest_of_newest = (whole - newest + bool(rest) + 1) * settings.every
+    kept = (oldest_of_newest - 1) // settings.keep_every if settings.keep_every else 0
+    return newest + min(kept, total - newest) + 1

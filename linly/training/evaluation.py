@@ -15,11 +15,13 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
 
 from linly.config.recipe import Recipe
+from linly.config.settings import EvaluationSettings
 from linly.data.encoding import encode_documents
 from linly.data.types import IGNORE_LABEL, Document, EncodedDocument
+from linly.errors import ConfigError
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.losses import target_nll
 from linly.training.processes import Processes
@@ -185,6 +187,26 @@ def windows(
         window[0] = IGNORE_LABEL
         if (window != IGNORE_LABEL).any():
             yield document.ids[start : start + length], window
+
+
+def check_prompts(
+    config: PretrainedConfig, tokenizer: Tokenizer, settings: EvaluationSettings
+) -> None:
+    """Make sure that the completion of each prompt fits into the model's positions.
+
+    Raises:
+        ConfigError: One does not.
+    """
+    positions = getattr(config, "max_position_embeddings", None)
+    if positions is None or not settings.prompts:
+        return
+    longest = max(1 + len(tokenizer.encode(prompt)) for prompt in settings.prompts)
+    if longest + settings.max_new_tokens > positions:
+        raise ConfigError(
+            f"evaluation.max_new_tokens: found {settings.max_new_tokens:,}, allowed: "
+            f"{positions - longest:,} or less: the longest of evaluation.prompts has {longest:,} "
+            f"tokens and the model {positions:,} positions; lower it, or shorten the prompt"
+        )
 
 
 def generate_samples(

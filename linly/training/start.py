@@ -32,7 +32,7 @@ from linly.training.checkpoints import Checkpoints
 from linly.training.curve_guard import raised_groups
 from linly.training.engine import Engine
 from linly.training.environment import describe_machine, describe_versions
-from linly.training.evaluation import Evaluator, prepare_held_out
+from linly.training.evaluation import Evaluator, check_prompts, prepare_held_out
 from linly.training.flops import flops_per_token, peak_flops
 from linly.training.frozen import (
     freeze,
@@ -282,6 +282,7 @@ def _make_engine(recipe: Recipe, path: Path, processes: Processes, tokenizer: To
     with processes.together(f"loading model {path}"):
         model = load_model(path)
         check_vocabulary(model.config, tokenizer)
+        check_prompts(model.config, tokenizer, recipe.evaluation)
         make_trainable(model, recipe.training.trainable, seed=recipe.data.seed)
     rows_at_once = processes.world_size * recipe.training.micro_batch
     accumulation = recipe.data.global_batch // rows_at_once

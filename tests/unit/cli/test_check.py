@@ -36,6 +36,14 @@ def test_a_sound_recipe_is_found_sound(recipe: Path, capsys: pytest.CaptureFixtu
     assert not (recipe.parent / "runs" / "tiny").exists()
 
 
+def test_completions_longer_than_the_model_are_found(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, out, _ = checked(capsys, str(recipe), "evaluation.max_new_tokens=2048")
+    assert code == 1
+    assert re.search(r"BAD +model: evaluation\.max_new_tokens: found 2,048, allowed: 2,0\d\d", out)
+
+
 def test_everything_wrong_is_named_at_once(
     recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

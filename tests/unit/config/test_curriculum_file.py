@@ -347,7 +347,8 @@ def test_a_guard_s_source_is_never_ambiguous() -> None:
         (
             "curve: cosine",
             "curve: sigmoid, steepness: -1",
-            "c.yaml:4: mixture.english.ratio.steepness: found -1, allowed: above 0, at most 100",
+            "c.yaml:4: mixture.english.ratio.steepness: found -1.0, allowed: 0.001 or more: "
+            "a flatter curve is a straight line, which is curve: linear",
         ),
         (
             "until: 80%",

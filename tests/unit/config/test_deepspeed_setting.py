@@ -142,7 +142,8 @@ def test_what_says_the_same_as_the_recipe_is_no_conflict() -> None:
         ),
         (
             {"zero_optimization": {"reduce_bucket_size": 0}},
-            "zero_optimization.reduce_bucket_size: found 0, allowed: a whole number, 1 or more",
+            "zero_optimization.reduce_bucket_size: found 0, allowed: a whole number from 1 to "
+            "2,147,483,647",
         ),
         (
             {"comms_logger": {"enabled": 1}},

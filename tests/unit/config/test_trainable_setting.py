@@ -70,7 +70,11 @@ def test_the_defaults_are_those_of_chinese_llama() -> None:
             "trainable.lora: found 8, allowed: a mapping such as {rank: 8, also: [embed_tokens]}",
         ),
         ("{lora: {rank: 0}}", "trainable.lora.rank: found 0, allowed: 1 or more"),
-        ("{lora: {alpha: 0}}", "trainable.lora.alpha: found 0, allowed: more than 0.0"),
+        (
+            "{lora: {alpha: 0}}",
+            "trainable.lora.alpha: found 0.0, allowed: 1e-06 or more: a smaller factor leaves "
+            "nothing of an addition in BF16",
+        ),
         ("{lora: {dropout: 100%}}", "trainable.lora.dropout: found '100%', allowed: less than 1"),
         (
             "{lora: {targets: []}}",
