@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 _LEAF_BYTES = 8
 """Of a value that is no text, as `RawRecord.size_bytes` counts it."""
@@ -35,6 +36,21 @@ def row_bytes(batch: pa.RecordBatch) -> int:
         batch: Of types that `can_be_measured`; valid.
     """
     return sum(map(_value_bytes, batch.columns))
+
+
+def text_sizes(batch: pa.RecordBatch) -> NDArray[np.int64]:
+    """Return the bytes of the text in each row: int64 [num_rows], whatever batch it was read in.
+
+    Sizes end blocks, so one that depended on where reading began would break resuming. A value
+    that is no text counts 8.
+
+    Args:
+        batch: Of types that `can_be_measured`; valid.
+    """
+    sizes = np.zeros(batch.num_rows, np.int64)
+    for column in batch.columns:
+        sizes += _text_sizes(column)
+    return sizes
 
 
 def can_be_measured(kind: pa.DataType) -> bool:
@@ -97,6 +113,47 @@ def _value_bytes(array: pa.Array) -> int:
         inner = sum(_value_bytes(child.slice(first, last - first)) for child in children)
         return _LEAF_BYTES * len(array) + inner
     return _LEAF_BYTES * len(array)
+
+
+def _text_sizes(array: pa.Array) -> NDArray[np.int64]:
+    kind, types = array.type, pa.types
+    if isinstance(array, pa.ExtensionArray):
+        return _text_sizes(array.storage)
+    sizes = np.full(len(array), _LEAF_BYTES, np.int64)
+    if array.null_count == len(array):
+        return sizes
+    if types.is_dictionary(kind) and _is_text(kind.value_type):
+        sizes = _integers(pc.take(_lengths(array.dictionary), array.indices))
+    elif _is_text(kind):
+        sizes = _integers(_lengths(array))
+    elif types.is_struct(kind):
+        sizes = np.zeros_like(sizes)
+        for child in array.flatten():
+            sizes += _text_sizes(child)
+    elif types.is_fixed_size_list(kind) and kind.list_size:
+        flat = array.values.slice(array.offset * kind.list_size, len(array) * kind.list_size)
+        sizes = _text_sizes(flat).reshape(len(array), kind.list_size).sum(axis=1)
+    elif types.is_map(kind):
+        sizes = sizes * np.diff(_integers(array.offsets))
+    elif _is_list(kind):
+        offsets = _integers(array.offsets)
+        child = array.values.slice(offsets[0], offsets[-1] - offsets[0])
+        ends = np.concatenate([[0], np.cumsum(_text_sizes(child))])
+        sizes = np.diff(ends[offsets - offsets[0]])
+    if array.null_count:
+        sizes[_integers(array.is_null().cast(pa.int8())) > 0] = _LEAF_BYTES
+    return sizes
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    types = pa.types
+    return bool(types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind))
+
+
+def _integers(array: pa.Array) -> NDArray[np.int64]:
+    """Return an array of integers, anything for nulls; Arrow's own `to_numpy` imports pandas."""
+    values = np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype())
+    return values[array.offset : array.offset + len(array)].astype(np.int64)
 
 
 def _lengths(array: pa.Array) -> pa.Array | None:

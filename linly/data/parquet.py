@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -10,6 +9,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from linly.data.expansion import row_bytes
+from linly.data.reading.parquet_pages import dictionary_of, pages_of
 from linly.data.shard_files import ShardFiles
 from linly.data.tables import (
     DAMAGE,
@@ -33,9 +34,6 @@ _FEW_BATCHES = 64
 """Reading a row group in as many takes about as long as finding out how large its values are."""
 
 _TEXT = "BYTE_ARRAY"
-_PAGE_HEADER_BYTES = 16
-_DICTIONARY_PAGE = re.compile(rb"\x15\x04\x15([\x80-\xff]{0,4}[\x00-\x7f])", re.DOTALL)
-"""How a page's header begins: its type (2), then its size uncompressed (Thrift, compact)."""
 
 
 def read_parquet(shard: ShardFiles) -> Iterator[RawRecord]:
@@ -130,7 +128,12 @@ class _GroupReader:
             for index in self._leaves
             if file.schema.column(index).physical_type in (_TEXT, "FIXED_LEN_BYTE_ARRAY")
         ]
-        self._in_lists = [i for i in self._texts if file.schema.column(i).max_repetition_level > 0]
+        self._in_lists = [
+            index
+            for index in self._texts
+            if file.schema.column(index).max_repetition_level > 0
+            and file.schema.column(index).physical_type == _TEXT
+        ]
 
     def batches(self, index: int) -> Iterator[pa.RecordBatch]:
         """Read a row group."""
@@ -144,23 +147,30 @@ class _GroupReader:
         stored = [i for i in self._texts if self._file.schema.column(i).physical_type == _TEXT]
         first = next(self._read(self._file_with(stored), index, 1), None)
         chunks = {leaf: group.column(leaf) for leaf in self._texts}
-        shared = [leaf for leaf in self._in_lists if _may_repeat(chunks[leaf], group.num_rows)]
-        largest = sum(
-            self._largest(chunk, first)
-            for leaf, chunk in chunks.items()
-            if chunk.has_dictionary_page and leaf not in shared
-        )
+        outside = [chunk for leaf, chunk in chunks.items() if leaf not in self._in_lists]
+        largest = sum(self._largest(chunk, first) for chunk in outside)
         rows = max(1, min(rows, SHARED_BYTES // max(1, largest)))
+        shared = []
+        free_bytes = SHARED_BYTES
+        for leaf in self._in_lists:
+            most = self._most_bytes(index, leaf, chunks[leaf], rows, free_bytes)
+            if most > free_bytes:
+                shared.append(leaf)
+            else:
+                free_bytes -= most
         return self._read(self._file_with(shared), index, rows)
 
     def _largest(self, chunk: pq.ColumnChunkMetaData, first: pa.RecordBatch | None) -> int:
-        """Give at least the size of the largest value in a column chunk's dictionary.
+        """Return at least the size of the largest value in a column chunk's dictionary.
 
-        Of `first`, a row read as it is stored, it is known exactly if it has all the dictionary:
-        there, each value's length takes four bytes.
+        Args:
+            chunk: Column chunk of texts, not in lists.
+            first: A row as it is stored. If it has all the dictionary, the size is exact: in the
+                dictionary's page each value's length takes four bytes.
         """
-        size = _dictionary_bytes(self._source, chunk)
-        if first is not None and chunk.path_in_schema in first.schema.names:
+        page = dictionary_of(self._source, chunk)
+        size = 0 if page is None else page.size_bytes
+        if size and first is not None and chunk.path_in_schema in first.schema.names:
             column = first.column(chunk.path_in_schema)
             if isinstance(column, pa.DictionaryArray) and chunk.physical_type == _TEXT:
                 lengths = pc.binary_length(column.dictionary)
@@ -168,9 +178,40 @@ class _GroupReader:
                     size = pc.max(lengths).as_py()
         return size
 
-    def _read(self, file: pq.ParquetFile, index: int, rows: int) -> Iterator[pa.RecordBatch]:
+    def _most_bytes(
+        self, index: int, leaf: int, chunk: pq.ColumnChunkMetaData, rows: int, enough: int
+    ) -> int:
+        """Return the most bytes of a text in lists that a batch of `rows` rows takes.
+
+        Only values of a dictionary are measured, as numbers of the dictionary: any other value
+        takes as many bytes in the file. Measuring ends when a batch takes more than `enough`.
+        """
+        if (bound := _at_most_bytes(chunk)) <= enough // len(self._in_lists):
+            return bound
+        num_values = end = num_named = dictionary_bytes = 0
+        for page in pages_of(self._source, chunk):
+            num_values += page.num_values
+            if page.is_dictionary:
+                dictionary_bytes = max(dictionary_bytes, page.size_bytes)
+            if page.names_values:
+                num_named, end = num_named + page.num_values, num_values
+        if (bound := num_named * dictionary_bytes) <= enough // len(self._in_lists):
+            return bound
+        most = num_values = 0
+        for batch in self._read(self._file_with([leaf]), index, rows, [chunk.path_in_schema]):
+            if not batch.columns:
+                raise ValueError(f"column {chunk.path_in_schema!r} cannot be found by its name")
+            most = max(most, row_bytes(batch))
+            num_values += _num_values(batch.column(0))
+            if num_values >= end or most > enough:
+                break
+        return most
+
+    def _read(
+        self, file: pq.ParquetFile, index: int, rows: int, columns: Sequence[str] | None = None
+    ) -> Iterator[pa.RecordBatch]:
         batches: Iterator[pa.RecordBatch] = file.iter_batches(
-            batch_size=rows, row_groups=[index], columns=self._columns
+            batch_size=rows, row_groups=[index], columns=columns or self._columns
         )
         return batches
 
@@ -182,27 +223,13 @@ class _GroupReader:
         return _open(self._source, metadata=self._file.metadata, read_dictionary=paths)
 
 
-def _may_repeat(chunk: pq.ColumnChunkMetaData, num_rows: int) -> bool:
-    """Tell if one row's list may hold a dictionary's value so often that it takes too much."""
-    most_values = max(1, chunk.num_values - num_rows + 1)
-    most_bytes = most_values * chunk.total_uncompressed_size
-    return (
-        chunk.physical_type == _TEXT
-        and bool(chunk.has_dictionary_page)
-        and most_bytes > SHARED_BYTES
-    )
+def _at_most_bytes(chunk: pq.ColumnChunkMetaData) -> int:
+    """Return a bound on a chunk's texts by its footer: each value is as large as the chunk."""
+    return int(chunk.num_values * chunk.total_uncompressed_size)
 
 
-def _dictionary_bytes(source: pa.NativeFile, chunk: pq.ColumnChunkMetaData) -> int:
-    """Give the size of a column chunk's dictionary: no value of it can be larger.
-
-    pyarrow does not tell it, so the page's header is looked at; where that is in another order,
-    the size of the whole chunk serves.
-    """
-    start = chunk.dictionary_page_offset or chunk.data_page_offset
-    header = _DICTIONARY_PAGE.match(source.read_at(_PAGE_HEADER_BYTES, start))
-    if header is None:
-        return int(chunk.total_uncompressed_size)
-    zigzag = sum((byte & 0x7F) << 7 * place for place, byte in enumerate(header[1]))
-    size_bytes: int = zigzag >> 1
-    return size_bytes
+def _num_values(array: pa.Array) -> int:
+    """Count the values of an array within lists and structs of one field each."""
+    while pa.types.is_nested(array.type):
+        array = array.field(0) if pa.types.is_struct(array.type) else array.flatten()
+    return len(array)

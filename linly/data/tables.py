@@ -5,14 +5,20 @@ Only the columns that are asked for are read, and 16 MiB of values at a time bec
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from linly.data.expansion import can_be_measured, parts_of, row_bytes, without_dictionaries
+from linly.data.expansion import (
+    can_be_measured,
+    parts_of,
+    row_bytes,
+    text_sizes,
+    without_dictionaries,
+)
 from linly.data.shard_files import ShardFiles
 from linly.data.types import RawRecord
 from linly.errors import DamagedShardError, DataError
@@ -211,8 +217,9 @@ def _part_rows(part: pa.RecordBatch, first_record: int) -> Iterator[RawRecord]:
         for offset in range(part.num_rows):
             yield _lone_row(part.slice(offset, 1), first_record + offset)
         return
-    for record, row in enumerate(rows, first_record):
-        yield RawRecord(record, row, None, _size_bytes(row))
+    sizes = text_sizes(part).tolist()
+    for record, (row, size) in enumerate(zip(rows, sizes, strict=True), first_record):
+        yield RawRecord(record, row, None, size)
 
 
 def _lone_row(row: pa.RecordBatch, record: int) -> RawRecord:
@@ -225,7 +232,7 @@ def _lone_row(row: pa.RecordBatch, record: int) -> RawRecord:
         return RawRecord(record, None, f"bad UTF-8: {error}", 0)
     except _NOT_A_VALUE as error:
         return RawRecord(record, None, f"a value cannot be read: {error}", 0)
-    return RawRecord(record, value, None, _size_bytes(value))
+    return RawRecord(record, value, None, int(text_sizes(row)[0]))
 
 
 def _values(rows: pa.RecordBatch) -> list[dict[str, Any]]:
@@ -237,17 +244,3 @@ def _values(rows: pa.RecordBatch) -> list[dict[str, Any]]:
         rows = rows.take(pa.array(range(rows.num_rows), pa.int64())).cast(schema)
     values: list[dict[str, Any]] = rows.to_pylist()
     return values
-
-
-def _size_bytes(value: object) -> int:
-    """Give the bytes of the text in a value: its own, whatever batch it was read in.
-
-    Sizes end blocks, so one that depended on where reading began would break resuming.
-    """
-    if isinstance(value, str):
-        return len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass"))
-    if isinstance(value, Mapping):
-        return sum(map(_size_bytes, value.values()))
-    if isinstance(value, list):
-        return sum(map(_size_bytes, value))
-    return 8

@@ -1,0 +1,1 @@
+"""Files in, records out: the parts that readers of one format are made of."""
