@@ -1,27 +1,22 @@
 """Bounded reading of plain, zstd, gzip, bzip2 and xz files: cut short, damaged, a bomb = an error.
 
-pyarrow's compressed streams do the work: they read files of several frames or members, skip
-zstd's skippable frames, refuse windows above 128 MiB, and say when the last frame did not end
-(zstandard's own stream reader takes a frame cut short for a whole one). It has no xz: the
-standard library's decompressor serves there, with a limit on its memory.
-
 Text in another encoding becomes UTF-8 on the way, so that whoever reads sees one encoding only.
 """
 
 from __future__ import annotations
 
 import codecs
-import lzma
+import io
 import re
 import zlib
 from collections.abc import Iterator
-from posixpath import splitext
+from contextlib import suppress
 from types import TracebackType
-from typing import Protocol
 
 import pyarrow as pa
 
 from linly.errors import DamagedShardError, DataError
+from linly.storage.decompression import DECOMPRESSOR_ERRORS, Readable, compression, decompressed
 from linly.storage.files import open_file
 from linly.storage.retries import PATIENT, Retries
 from linly.storage.urls import Location
@@ -36,13 +31,10 @@ MAX_EXPANSION = 1000
 FREE_OUTPUT_BYTES = 256 << 20
 """Output below this is never called a bomb, whatever the expansion."""
 
-XZ_MEMORY_BYTES = 132 << 20
-"""For a dictionary of 128 MiB, as for zstd; `xz -9` needs 65 MiB."""
-
 UTF8 = "utf-8"
 
-CODECS = {".zst": "zstd", ".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
 _PIECE_BYTES = 4 << 10
+_HEAD_BYTES = 64 << 10
 _GZIP_BITS = 16 + zlib.MAX_WBITS
 _UTF8_BOM = b"\xef\xbb\xbf"
 _SURROGATES = re.compile("[\ud800-\udfff]")
@@ -56,19 +48,6 @@ def _mark(error: UnicodeError) -> tuple[str, int]:
 
 
 codecs.register_error("linly.mark", _mark)
-
-
-class Readable(Protocol):
-    """What the readers of lines and arrays need of a stream."""
-
-    def read(self, size: int, /) -> bytes:
-        """Give up to `size` bytes; b"" only at the end."""
-        ...
-
-
-def compression(path: Location | str) -> str | None:
-    """Give the codec that the file's name stands for: zstd, gzip, bz2, xz; None for plain."""
-    return CODECS.get(splitext(str(path))[1].lower())
 
 
 class BoundedStream:
@@ -105,14 +84,7 @@ class BoundedStream:
 
     def _open(self) -> None:
         self._file = open_file(self.path, self._retries, is_stream=True)
-        self._stream: Readable
-        if self._codec is None:
-            self._stream = self._file
-        elif self._codec == "xz":
-            self._stream = _XzStream(self._file)
-        else:
-            source = pa.PythonFile(self._file, mode="r")
-            self._stream = pa.CompressedInputStream(source, self._codec)
+        self._stream = decompressed(self._file, self._codec)
 
     def read(self, size: int, /) -> bytes:
         """Give up to `size` bytes, b"" at the end.
@@ -128,14 +100,14 @@ class BoundedStream:
             return b""
         try:
             data = self._stream.read(size)
-        except OSError as error:
+        except DECOMPRESSOR_ERRORS as error:
             data = self._before_damage(error, size)
         self.position += len(data)
         if self._codec is not None and self.position > FREE_OUTPUT_BYTES:
             self._check_expansion()
         return data
 
-    def _before_damage(self, error: OSError, size: int) -> bytes:
+    def _before_damage(self, error: Exception, size: int) -> bytes:
         """Read once more what comes before damage, which the decompressor lost as it met it."""
         fault = self._explain(error, self.position)
         if not isinstance(fault, DamagedShardError):
@@ -149,7 +121,7 @@ class BoundedStream:
                     if not piece:
                         break
                     data += piece
-            except OSError:
+            except DECOMPRESSOR_ERRORS:
                 self._damage = fault = self._explain(error, self.position + len(data))
         if self._damage is not None and self._is_padded():
             self._damage, self._ended = None, True
@@ -191,7 +163,7 @@ class BoundedStream:
                 f"{MAX_EXPANSION} times: no text does that; leave the file out with `exclude`"
             )
 
-    def _explain(self, error: OSError, text_bytes: int) -> DataError:
+    def _explain(self, error: Exception, text_bytes: int) -> DataError:
         where = (
             f"after {text_bytes:,} bytes of text (near byte {self._file.tell():,} of "
             f"{self._file.size_bytes:,} on disk)"
@@ -202,6 +174,13 @@ class BoundedStream:
                 f"{self.path}: its {self._codec} window is larger than 128 MiB; compress it "
                 f"without --long, or with xz -9 or less"
             )
+        if "Dictionary mismatch" in text:
+            return DataError(
+                f"{self.path}: the zstd data needs the dictionary that it was compressed with; "
+                f"decompress it with `zstd -d -D DICTIONARY`, and compress it without one"
+            )
+        if "not enough memory" in text:
+            return DataError(f"{self.path}: not enough memory to decompress it: {text}")
         if "Truncated" in text:
             return DamagedShardError(
                 f"{self.path}: the {self._codec} data is cut short: it ends {where}; copy it again"
@@ -244,57 +223,27 @@ def open_stream(path: Location, retries: Retries = PATIENT) -> BoundedStream:
     return BoundedStream(path, retries)
 
 
-class _XzStream:
-    """An xz file's bytes, of one stream or several, padded or not.
+def read_heads(path: Location, size: int, retries: Retries = PATIENT) -> tuple[bytes, bytes]:
+    """Read the first bytes of a file: as stored, and decompressed by its suffix.
 
-    Its errors are OSErrors whose text is what pyarrow's streams say of the same fault.
+    Args:
+        path: File to look at.
+        size: Bytes of each; fewer where the file is shorter. Data that cannot be decompressed
+            gives what comes before the damage.
+        retries: Patience with the storage.
+
+    Raises:
+        DataError: If the file is missing or cannot be read.
     """
-
-    def __init__(self, source: Readable) -> None:
-        self._source = source
-        self._decompressor = self._new()
-        self._between = False
-        self._padding = 0
-
-    def read(self, size: int, /) -> bytes:
-        data = b""
-        try:
-            while not data:
-                pending = b""
-                if self._decompressor.eof:
-                    pending = self._decompressor.unused_data
-                    self._decompressor, self._between = self._new(), True
-                if not pending and self._decompressor.needs_input:
-                    pending = self._source.read(CHUNK_BYTES)
-                    if not pending:
-                        self._check_end()
-                        return b""
-                if self._between:
-                    pending = self._skip_padding(pending)
-                data = self._decompressor.decompress(pending, max_length=size)
-        except lzma.LZMAError as error:
-            if "Memory usage limit" in str(error):
-                raise OSError("too much memory needed") from error
-            raise OSError(str(error)) from error
-        return data
-
-    def _skip_padding(self, pending: bytes) -> bytes:
-        """Take off the zeros that may stand between and behind streams, in fours."""
-        rest = pending.lstrip(b"\0")
-        self._padding += len(pending) - len(rest)
-        if rest:
-            if self._padding % 4:
-                raise OSError(f"padding of {self._padding} bytes between streams")
-            self._between, self._padding = False, 0
-        return rest
-
-    def _check_end(self) -> None:
-        if not self._between or self._padding % 4:
-            raise OSError("Truncated xz stream")
-
-    @staticmethod
-    def _new() -> lzma.LZMADecompressor:
-        return lzma.LZMADecompressor(lzma.FORMAT_XZ, memlimit=XZ_MEMORY_BYTES)
+    with open_file(path, retries) as file:
+        stored = file.read_at(0, max(size, _HEAD_BYTES))
+    head, codec = bytearray(), compression(path)
+    if codec is not None:
+        with suppress(*DECOMPRESSOR_ERRORS):
+            stream = decompressed(io.BytesIO(stored), codec)
+            while len(head) < size and (piece := stream.read(min(_PIECE_BYTES, size - len(head)))):
+                head += piece
+    return stored[:size], bytes(head) if codec is not None else stored[:size]
 
 
 class Utf8Stream:

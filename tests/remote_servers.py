@@ -29,6 +29,7 @@ class Faults:
         statuses: Answers in place of the next requests.
         always: An answer in place of every request.
         hangs_up: Every connection is closed without an answer.
+        is_silent: No request is answered, and its connection stays open.
     """
 
     drops: list[int] = field(default_factory=list)
@@ -36,6 +37,7 @@ class Faults:
     statuses: list[int] = field(default_factory=list)
     always: int | None = None
     hangs_up: bool = False
+    is_silent: bool = False
 
 
 @dataclass(frozen=True)
@@ -81,6 +83,7 @@ class FileServer:
         self.pages: dict[str, str] = {}
         self.redirects: dict[str, str] = {}
         self.lock = threading.Lock()
+        self._closed = threading.Event()
         server = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -112,6 +115,7 @@ class FileServer:
         return sum(r.end - r.start for r in self.requests if r.end - r.start > 1)
 
     def close(self) -> None:
+        self._closed.set()
         self._http.shutdown()
         self._http.server_close()
 
@@ -121,6 +125,8 @@ class FileServer:
             status = self.faults.always
             if status is None and self.faults.statuses:
                 status = self.faults.statuses.pop(0)
+        if self.faults.is_silent:
+            self._closed.wait()
         if self.faults.hangs_up:
             http.close_connection = True
             return

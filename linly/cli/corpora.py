@@ -71,7 +71,7 @@ def new(
 ) -> None:
     """Look at shards, guess what their records mean, and write a corpus file to be checked."""
     from linly.cli.corpora_view import open_view
-    from linly.data.first_records import check_first_records
+    from linly.data.first_records import fault_of_first_records
     from linly.data.guess import guess_corpus, is_about
     from linly.data.shards import list_shards, locate
 
@@ -86,9 +86,14 @@ def new(
     text = corpus_text(pattern, first, 1 + len(others), guess, exclude=about)
     corpus = _parsed(chosen, text, corpora)
     try:
-        check_first_records(chosen, corpus, data_root, list_shards(corpus, data_root))
+        fault = fault_of_first_records(chosen, corpus, data_root, list_shards(corpus, data_root))
     except DataError as error:
-        raise DataError(f"no corpus file is written, the guess does not hold: {error}") from error
+        raise DataError(f"no corpus file is written: {error}") from error
+    if fault:
+        raise DataError(
+            f"no corpus file is written, the guess does not hold: {fault}; write {chosen}.yaml by "
+            f"hand, from this guess:\n\n{text}"
+        )
     path = corpora / f"{chosen}.yaml"
     _write_new(path, text)
     print(f"{text}\nwritten: {path}; it is a guess: check it against these records\n")

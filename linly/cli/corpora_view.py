@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
 from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
@@ -21,6 +22,9 @@ from linly.tokenization.tokenizer import Tokenizer
 
 MAX_CHARACTERS = 2_000
 """Of a record and of a segment: more is cut in the middle and said."""
+
+MAX_DEPTH = 50
+"""Levels of lists and objects of a record to show; deeper ones become "..."."""
 
 MAX_TOKENS = 400
 MAX_RECORDS = 1_000
@@ -90,10 +94,8 @@ class CorpusView:
             self.console.print(Text(f"{title}: {what}: {printable(made.reason)}", "yellow"))
             return
         self.console.print(Rule(Text(title, "bold"), align="left"))
-        option = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
-        record = orjson.dumps(raw.value, default=repr, option=option).decode()
         self.console.print(Text("record", "bold"))
-        self.console.print(Text(_cut(printable(record))))
+        self.console.print(Text(_cut(printable(_as_json(raw.value)))))
 
     def _show_document(self, document: Document) -> None:
         self.console.print(Text("document", "bold"))
@@ -120,6 +122,21 @@ class CorpusView:
             line.append(f"{piece}", "" if with_loss else _MASKED)
             line.append(" ")
         self.console.print(line)
+
+
+def _as_json(value: object) -> str:
+    """Write any value that a reader makes, also what is not JSON: bytes, dates, bad UTF-8."""
+    return json.dumps(_pruned(value), ensure_ascii=False, indent=2, default=repr)
+
+
+def _pruned(value: object, depth: int = MAX_DEPTH) -> object:
+    if not isinstance(value, Mapping | list | tuple):
+        return value
+    if depth == 0:
+        return "..."
+    if isinstance(value, Mapping):
+        return {str(name): _pruned(inner, depth - 1) for name, inner in value.items()}
+    return [_pruned(inner, depth - 1) for inner in value]
 
 
 def printable(text: str) -> str:

@@ -54,7 +54,11 @@ def text_sizes(batch: pa.RecordBatch) -> NDArray[np.int64]:
 
 
 def can_be_measured(kind: pa.DataType) -> bool:
-    """Tell if values of a type are read: not those of unions, list views, and run-end encoded."""
+    """Tell if values of a type are read.
+
+    Not read are unions, list views, run-end encoded values, and types without a class in pyarrow
+    (intervals of months, of days and times).
+    """
     if isinstance(kind, pa.BaseExtensionType):
         return can_be_measured(kind.storage_type)
     if pa.types.is_dictionary(kind):
@@ -65,7 +69,13 @@ def can_be_measured(kind: pa.DataType) -> bool:
         return can_be_measured(kind.value_type)
     if pa.types.is_struct(kind):
         return all(can_be_measured(kind.field(i).type) for i in range(kind.num_fields))
-    return not pa.types.is_nested(kind) and not pa.types.is_run_end_encoded(kind)
+    if pa.types.is_nested(kind) or pa.types.is_run_end_encoded(kind):
+        return False
+    try:
+        pa.nulls(0, kind)
+    except KeyError:
+        return False
+    return True
 
 
 def without_dictionaries(kind: pa.DataType) -> pa.DataType:

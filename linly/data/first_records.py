@@ -26,9 +26,28 @@ def check_first_records(
     """Make documents of the first records; error if not one of them can be used.
 
     Raises:
-        DataError: All are bad: names source, shard, record, the field asked for and the fields
-            found. Or there is no record at all, or the first shard is damaged.
-        ConfigError: The corpus file's fields or template cannot be read.
+        DataError: If all are bad: names source, shard, record, the field asked for, the fields
+            found and the corpus file to correct. If there is no record, or the first shard is
+            damaged.
+        ConfigError: If the corpus file's fields or template cannot be read.
+    """
+    if fault := fault_of_first_records(source, corpus, data_root, shards, template=template):
+        raise DataError(f"{fault}; correct the corpus file {corpus.name}.yaml")
+
+
+def fault_of_first_records(
+    source: str,
+    corpus: Corpus,
+    data_root: Path,
+    shards: Sequence[Shard],
+    *,
+    template: str | None = None,
+) -> str | None:
+    """Say why none of the first records gives a document; None if one does.
+
+    Raises:
+        DataError: If there is no record, or the first shard is damaged.
+        ConfigError: If the corpus's fields or template cannot be read.
     """
     maker = DocumentMaker(source, corpus, template)
     first_bad: BadRecord | None = None
@@ -36,15 +55,14 @@ def check_first_records(
     for shard, raw in islice(_records(corpus, data_root, shards), NUM_CHECKED):
         made = maker.make(shard.path, raw, epoch=0)
         if not isinstance(made, BadRecord):
-            return
+            return None
         first_bad = first_bad or made
         count += 1
     if first_bad is None:
         raise DataError(f"source {source!r}: its {len(shards)} shard(s) hold no record")
-    raise DataError(
+    return (
         f"source {source!r}: none of its first {count} records can be used; record "
-        f"{first_bad.record} of {first_bad.shard!r}: {first_bad.reason}; correct the corpus "
-        f"file {corpus.name}.yaml"
+        f"{first_bad.record} of {first_bad.shard!r}: {first_bad.reason}"
     )
 
 

@@ -19,17 +19,18 @@ import orjson
 
 from linly.data.json_array import array_elements
 from linly.data.parquet import read_parquet
+from linly.data.reading.errors import errors_of
+from linly.data.reading.first_look import check_first_bytes
 from linly.data.shard_files import ShardFiles
 from linly.data.tables import read_arrow
 from linly.data.tmx import read_tmx
 from linly.data.types import RawRecord
 from linly.errors import DamagedShardError, DataError
+from linly.storage.decompression import CODECS, Readable
 from linly.storage.urls import Location
 from linly.streams import (
-    CODECS,
     MAX_LINE_BYTES,
     UTF8,
-    Readable,
     as_utf8,
     count_lines,
     iter_lines,
@@ -98,15 +99,28 @@ def read_csv(shard: ShardFiles) -> Iterator[RawRecord]:
     """
     with open_stream(shard.paths[0], shard.retries) as stream:
         rows = csv.reader(_text_lines(as_utf8(stream, shard.encoding)), strict=True)
+        first_line = 1
         try:
             names = shard.names or _different(shard, tuple(next(rows, ())))
+            first_line = rows.line_num + 1
             for record, row in enumerate(rows):
                 if row and record >= shard.start_record:
                     yield _name_columns(record, row, names, sum(map(len, row)))
+                first_line = rows.line_num + 1
         except csv.Error as error:
-            raise DamagedShardError(
-                f"broken quoting up to line {rows.line_num}: {error}"
-            ) from error
+            raise DamagedShardError(_broken_row(first_line, rows.line_num, error)) from error
+
+
+def _broken_row(first_line: int, last_line: int, error: csv.Error) -> str:
+    reason = str(error)
+    if reason.startswith("new-line character seen"):
+        reason = "a carriage return that ends no line; put the field in quotes"
+    elif last_line > first_line or reason == "unexpected end of data":
+        reason += "; a quotation mark in that row is not closed"
+    return (
+        f"broken quoting up to line {last_line}, in the row that begins on line {first_line}: "
+        f"{reason}"
+    )
 
 
 def read_json(shard: ShardFiles) -> Iterator[RawRecord]:
@@ -117,17 +131,10 @@ def read_json(shard: ShardFiles) -> Iterator[RawRecord]:
         DamagedShardError: It is broken somewhere: what follows cannot be found then.
     """
     with open_stream(shard.paths[0], shard.retries) as stream:
-        elements = array_elements(as_utf8(stream, shard.encoding))
         kept = _fields_kept(shard)
-        for record, (value, size, error) in enumerate(elements):
-            if record < shard.start_record:
-                continue
-            if error is not None:
-                yield RawRecord(record, None, error, size)
-            elif isinstance(value, dict):
-                yield RawRecord(record, _without_unread(value, size, kept), None, size)
-            else:
-                yield _no_object(record, value, size)
+        elements = enumerate(array_elements(as_utf8(stream, shard.encoding)))
+        for record, element in islice(elements, shard.start_record, None):
+            yield _parse_object(record, element, kept)
 
 
 def read_moses(shard: ShardFiles) -> Iterator[RawRecord]:
@@ -148,6 +155,22 @@ def read_moses(shard: ShardFiles) -> Iterator[RawRecord]:
     for sides in zip_longest(*sides_of):
         if any(line is None or line.strip() for _, _, line in sides):
             yield _parse_sides(shard, sides)
+
+
+def read_records(kind: str, shard: ShardFiles) -> Iterator[RawRecord]:
+    """Read a shard's records; the only way in, so that no other error than ours comes out.
+
+    Args:
+        kind: Name of the format, a key of READERS.
+        shard: Files of the shard, and what is wanted of them.
+
+    Raises:
+        DamagedShardError: If the shard is damaged.
+        DataError: If the shard cannot be read, or is not of its format.
+    """
+    with errors_of(shard.paths, kind):
+        check_first_bytes(kind, shard)
+        yield from READERS[kind](shard)
 
 
 READERS: dict[str, Callable[[ShardFiles], Iterator[RawRecord]]] = {

@@ -17,9 +17,12 @@ from itertools import islice
 from posixpath import basename
 from typing import Any
 
-from linly.data.formats import READERS, format_of
+from linly.data.formats import format_of, read_records
+from linly.data.reading.errors import errors_of
+from linly.data.reading.first_look import check_is_data
 from linly.data.shard_files import ShardFiles
 from linly.data.tables import column_names
+from linly.data.types import RawRecord
 from linly.errors import DataError
 from linly.storage.urls import Location
 from linly.streams import UTF8, open_stream
@@ -134,7 +137,8 @@ def guess_corpus(path: Location) -> Guess:
             names it.
     """
     try:
-        return _guess_corpus(path)
+        with errors_of((path,), format_of(path) or "text"):
+            return _guess_corpus(path)
     except DataError as error:
         if str(path) in str(error):
             raise
@@ -142,15 +146,18 @@ def guess_corpus(path: Location) -> Guess:
 
 
 def _guess_corpus(path: Location) -> Guess:
+    check_is_data(path)
     head = _head(path)
     _refuse_packed(path, head)
     encoding = UTF8 if head.startswith(_BINARY) else _encoding(head)
     text = head if encoding == UTF8 else head.decode(encoding, "ignore").encode()
     found = guess_format(path, text)
     columns = _columns(found, text.decode(UTF8, "replace"))
-    records = _records(path, found, encoding, columns)
+    raws = _records(path, found, encoding, columns)
+    records = [raw.value for raw in raws if raw.value]
     if not records:
-        raise DataError(f"no record among its first {NUM_RECORDS} can be read as {found}")
+        reason = next((f": record {raw.record}: {raw.error}" for raw in raws if raw.error), "")
+        raise DataError(f"no record among its first {NUM_RECORDS} can be read as {found}{reason}")
     guess = guess_fields(records)
     if columns and guess.kind == "parallel":
         # Names that we gave ourselves: the languages serve better.
@@ -257,7 +264,10 @@ def _columns(found: str, head: str) -> tuple[str, ...]:
     if found not in ("tsv", "csv"):
         return ()
     first = head.removeprefix("\ufeff").split("\n", 1)[0].rstrip("\r")
-    cells = first.split("\t") if found == "tsv" else next(csv.reader([first]), [])
+    try:
+        cells = first.split("\t") if found == "tsv" else next(csv.reader([first]), [])
+    except csv.Error:
+        return ()  # reading says what is wrong
     names = [cell.strip() for cell in cells]
     is_known = any(name.lower() in _KNOWN_NAMES for name in names)
     cell = _HEADER_CELL if is_known else _IDENTIFIER
@@ -268,11 +278,10 @@ def _columns(found: str, head: str) -> tuple[str, ...]:
 
 def _records(
     path: Location, found: str, encoding: str, columns: tuple[str, ...]
-) -> list[Mapping[str, Any]]:
+) -> list[RawRecord]:
     wanted = tuple(column_names(path)) if found in _COLUMNAR else ()
     files = ShardFiles((path,), columns, wanted, (), 0, encoding)
-    raws = islice(READERS[found](files), NUM_RECORDS)
-    return [raw.value for raw in raws if raw.value]
+    return list(islice(read_records(found, files), NUM_RECORDS))
 
 
 def _typical(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

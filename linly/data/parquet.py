@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from linly.data.expansion import row_bytes
+from linly.data.reading.errors import columnar_error
 from linly.data.reading.parquet_pages import dictionary_of, pages_of
 from linly.data.shard_files import ShardFiles
 from linly.data.tables import (
@@ -52,9 +53,7 @@ def read_parquet(shard: ShardFiles) -> Iterator[RawRecord]:
         with opened(path, shard.retries) as source, _open(source) as file:
             yield from _rows(source, file, shard)
     except DAMAGE as error:
-        raise DamagedShardError(
-            f"{path}: the parquet file is cut short or damaged: {error}"
-        ) from error
+        raise columnar_error(path, "parquet file", error) from error
 
 
 def _open(source: pa.NativeFile, **options: Any) -> pq.ParquetFile:

@@ -20,6 +20,9 @@ from linly.errors import ConfigError
 Texts = tuple[tuple[str, str], ...]
 """What a record says: (role, text) pairs in an order that the record's form does not change."""
 
+MAX_LISTS = 100
+"""Levels of lists at a path; JSON may nest 1,024, more than Python's stack takes."""
+
 _MAX_FIELDS_SHOWN = 20
 _HASH_BYTES = 8
 
@@ -272,21 +275,30 @@ def _number(value: Any) -> Any:
     return value
 
 
-def _descend(value: Any, parts: tuple[str, ...]) -> Any:
+def _descend(value: Any, parts: tuple[str, ...], depth: int = 0) -> Any:
     for index, part in enumerate(parts):
         if isinstance(value, list):
-            return [_descend(element, parts[index:]) for element in value]
+            _check_depth(depth, parts[index])
+            return [_descend(element, parts[index:], depth + 1) for element in value]
         if not isinstance(value, dict) or part not in value:
             return _ABSENT
         value = value[part]
     return value
 
 
-def _join(elements: list[Any], name: str) -> str:
+def _check_depth(depth: int, name: str) -> None:
+    if depth >= MAX_LISTS:
+        raise UnusableRecord(f"field {name!r} is in lists nested deeper than {MAX_LISTS}")
+
+
+def _join(elements: list[Any], name: str, depth: int = 0) -> str:
     """Join the texts of a list (of lists) by newlines."""
+    _check_depth(depth, name)
     if any(element is _ABSENT for element in elements):
         raise UnusableRecord(f"field {name!r} is missing in some elements of its list")
-    texts = (_join(e, name) if isinstance(e, list) else e for e in elements if e is not None)
+    texts = (
+        _join(e, name, depth + 1) if isinstance(e, list) else e for e in elements if e is not None
+    )
     return "\n".join(clean_text(text, name) for text in texts)
 
 

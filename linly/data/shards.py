@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from linly.config.corpus import Corpus
-from linly.data.formats import READERS, format_of
+from linly.data.formats import READERS, format_of, read_records
 from linly.data.records import FieldPath, parse_field, paths_of
 from linly.data.shard_files import ShardFiles
 from linly.data.types import RawRecord, Shard
@@ -110,7 +110,7 @@ class ShardReader:
         files = self._files(shard, start_record)
         try:
             _check_unchanged(shard, files)
-            for last in READERS[_format(self._corpus, shard)](files):
+            for last in read_records(_format(self._corpus, shard), files):
                 yield last
             return
         except DataError as error:
@@ -157,7 +157,7 @@ def _check_unchanged(shard: Shard, files: ShardFiles) -> None:
     """Refuse a shard that is not the one that was listed: other rows would come out of it."""
     found = [state_of(path, files.retries) for path in files.paths]
     if not all(state.is_regular for state in found):
-        return  # a pipe has no size; reading it tells
+        return  # opening it says so
     size_bytes, version = sum(state.size_bytes for state in found), _version(found)
     if size_bytes != shard.size_bytes:
         raise DataError(

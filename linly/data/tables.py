@@ -19,13 +19,15 @@ from linly.data.expansion import (
     text_sizes,
     without_dictionaries,
 )
+from linly.data.reading.errors import columnar_error
 from linly.data.shard_files import ShardFiles
 from linly.data.types import RawRecord
 from linly.errors import DamagedShardError, DataError
+from linly.storage.decompression import compression
 from linly.storage.files import open_file
 from linly.storage.retries import PATIENT, Retries
 from linly.storage.urls import Location, Url
-from linly.streams import MAX_LINE_BYTES, compression
+from linly.streams import MAX_LINE_BYTES
 
 BATCH_BYTES = 16 << 20
 """About how much of a file is turned into Python objects at a time."""
@@ -87,9 +89,7 @@ def read_arrow(shard: ShardFiles) -> Iterator[RawRecord]:
                 yield from _arrow_rows(batch, record, shard.start_record)
                 record += batch.num_rows
     except DAMAGE as error:
-        raise DamagedShardError(
-            f"{path}: the Arrow file is cut short or damaged: {error}"
-        ) from error
+        raise columnar_error(path, "Arrow file", error) from error
 
 
 def column_names(path: Location) -> list[str]:
@@ -108,7 +108,7 @@ def column_names(path: Location) -> list[str]:
             else:
                 names = pa.ipc.open_stream(source).schema.names
     except DAMAGE as error:
-        raise DamagedShardError(f"{path}: the file is cut short or damaged: {error}") from error
+        raise columnar_error(path, "file", error) from error
     return names
 
 
@@ -189,8 +189,9 @@ def columns_read(shard: ShardFiles, schema: pa.Schema) -> list[str]:
         kind = schema.field(schema.names.index(column)).type
         if not can_be_measured(kind):
             raise DataError(
-                f"{path}: column {column} is of the type {kind}, which is not read: its values "
-                f"may be stored once and stand in any number of rows; write it as another type"
+                f"{path}: column {column} is of the type {kind}, which is not read: pyarrow makes "
+                f"no values of it, or they may be stored once and stand in any number of rows; "
+                f"write it as another type"
             )
     return list(columns)
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import codecs
 import re
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
@@ -18,6 +19,7 @@ from linly.config.encodings import text_encoding
 from linly.data.shard_files import ShardFiles
 from linly.data.types import RawRecord
 from linly.errors import DamagedShardError, DataError
+from linly.storage.decompression import Readable
 from linly.streams import CHUNK_BYTES, MAX_LINE_BYTES, UTF8, as_utf8, open_stream
 
 _CODE = frozenset({"bpt", "ept", "it", "ph", "ut"})
@@ -34,25 +36,18 @@ def read_tmx(shard: ShardFiles) -> Iterator[RawRecord]:
     begins with it (`zh`: `zh-CN`). With no language asked for, all are given.
 
     Raises:
-        DamagedShardError: The file is cut short or no XML, or a unit begins within another.
-        DataError: It is no TMX, declares entities, or declares an encoding that is not known.
+        DamagedShardError: If the file is cut short or not XML, or a unit begins within another;
+            after the units that were complete before.
+        DataError: If it is not TMX, declares entities, or declares an encoding that is not known.
     """
     path = shard.paths[0]
     encoding = shard.encoding if shard.encoding != UTF8 else _declared_encoding(shard)
     units = _Units(shard, encoding)
     with open_stream(path, shard.retries) as stream:
         text = as_utf8(stream, encoding or UTF8)
-        try:
-            while chunk := text.read(CHUNK_BYTES):
-                units.parser.Parse(chunk, False)
-                units.check_size(len(chunk))
-                yield from units.take()
-            units.parser.Parse(b"", True)
-        except expat.ExpatError as error:
-            raise DamagedShardError(f"{path}: the XML is cut short or broken: {error}") from error
-    yield from units.take()
-    if not units.is_tmx:
-        raise DataError(f"{path}: its root element is not <tmx>: not a translation memory")
+        while not units.has_ended:
+            units.feed(text)
+            yield from units.take()
 
 
 def _declared_encoding(shard: ShardFiles) -> str | None:
@@ -96,8 +91,8 @@ class _Units:
     """Turns the parser's events into records.
 
     Attributes:
-        parser: To feed.
-        is_tmx: The root element was.
+        parser: Parser of the file.
+        has_ended: Whether the file was read to its end.
     """
 
     def __init__(self, shard: ShardFiles, encoding: str | None) -> None:
@@ -109,7 +104,8 @@ class _Units:
         self.parser.CharacterDataHandler = self._characters
         self.parser.EntityDeclHandler = self._refuse_entity
         self.parser.SkippedEntityHandler = self._skipped_entity
-        self.is_tmx = False
+        self.has_ended = False
+        self._error: DataError | None = None
         self._shard = shard
         self._records: list[RawRecord] = []
         self._num_units = 0
@@ -121,12 +117,34 @@ class _Units:
         self._code_depth = 0
         self._depth = 0
 
+    def feed(self, text: Readable) -> None:
+        """Parse the next part of the file; a fault in it is raised after its units were taken."""
+        if self._error is not None:
+            raise self._error
+        try:
+            chunk = text.read(CHUNK_BYTES)
+            self._parse(chunk)
+        except DataError as error:
+            self._error = error
+            with suppress(expat.ExpatError, DataError):
+                self.parser.Parse(b"", True)  # what the parser still holds of the units before
+
+    def _parse(self, chunk: bytes) -> None:
+        try:
+            self.parser.Parse(chunk, not chunk)
+        except expat.ExpatError as error:
+            raise DamagedShardError(
+                f"{self._shard.paths[0]}: the XML is cut short or broken: {error}"
+            ) from error
+        self.has_ended = not chunk
+        self._check_size(len(chunk))
+
     def take(self) -> list[RawRecord]:
-        """Give the records that are complete."""
+        """Return the records that are complete."""
         taken, self._records = self._records, []
         return taken
 
-    def check_size(self, fed_bytes: int) -> None:
+    def _check_size(self, fed_bytes: int) -> None:
         """Refuse a tag so long that the parser would hold it all."""
         self._fed_bytes += fed_bytes
         if self._fed_bytes - self.parser.CurrentByteIndex > MAX_LINE_BYTES + CHUNK_BYTES:
@@ -135,8 +153,11 @@ class _Units:
             )
 
     def _start(self, name: str, attributes: Mapping[str, str]) -> None:
-        if self._depth == 0:
-            self.is_tmx = name == "tmx"
+        if self._depth == 0 and name != "tmx":
+            raise DataError(
+                f"{self._shard.paths[0]}: its root element is not <tmx> but <{name}>: not a "
+                f"translation memory"
+            )
         self._depth += 1
         if name == "tu":
             if self._unit is not None:

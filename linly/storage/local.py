@@ -9,6 +9,7 @@ from itertools import accumulate
 from pathlib import Path
 from stat import S_ISDIR, S_ISLNK, S_ISREG
 
+from linly.errors import DataError
 from linly.storage.patterns import Pattern
 from linly.storage.retries import Retries
 
@@ -21,14 +22,26 @@ class LocalRanges:
     """
 
     def __init__(self, path: Path) -> None:
-        """Open; waits for a writer when it is a pipe.
+        """Open a regular file; opening never waits for a pipe's writer or starts a device.
 
         Raises:
-            OSError: It cannot be opened.
+            OSError: If the file cannot be opened.
+            DataError: If it is not a regular file.
         """
         self._path = path
-        self._descriptor: int | None = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self._descriptor: int | None = None
+        self._descriptor = self._open()
         self.size_bytes = os.fstat(self._descriptor).st_size
+
+    def _open(self) -> int:
+        descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        if not S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise DataError(
+                f"{self._path}: is not a regular file (a folder, a pipe or a device); only "
+                f"regular files are read"
+            )
+        return descriptor
 
     def fetch(self, start: int, size: int) -> bytes:
         """Up to `size` bytes from `start`.
@@ -37,7 +50,7 @@ class LocalRanges:
             OSError: It cannot be read.
         """
         if self._descriptor is None:
-            self._descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            self._descriptor = self._open()
         try:
             return os.pread(self._descriptor, size, start)
         except OSError:

@@ -1,1 +1,1 @@
-"""Files in, records out: the parts that readers of one format are made of."""
+"""Files in, records out: what readers of several formats, or of one, are made of."""

@@ -225,6 +225,8 @@ def test_broken_quoting_in_csv_is_an_error(tmp_path: Path) -> None:
         (b'[{"text": "a"}', "ends after element 0"),
         (b'[{"text": "a"}, ', "element 1 of the JSON array is cut short"),
         (b'[{"text": "a"}] more', "text after the end"),
+        (b'[{"text": "a"},]', "',' before ']'"),
+        (b'[,{"text": "a"}]', "element 0 of the JSON array is cut short or broken"),
         (b"   ", "not a JSON array"),
         (b"[" * 100_000, "element 0 of the JSON array is cut short or broken: it has no end"),
     ],
@@ -242,7 +244,7 @@ def test_an_array_does_not_depend_on_the_size_of_reads(
     values = [{"a": "三\n四 ]}"}, {}, [1, 2], 1234567, "x", {"b": {"c": ["\"'"]}}, 1.5e10, None]
     for text in (json.dumps(values, ensure_ascii=False), json.dumps(values, indent=2), "[]"):
         found = list(json_array.array_elements(io.BytesIO(text.encode())))
-        assert [value for value, _, _ in found] == json.loads(text)
+        assert [orjson.loads(element) for element in found] == json.loads(text)
 
 
 def test_elements_that_are_no_objects_are_bad_records(tmp_path: Path) -> None:
@@ -255,15 +257,18 @@ def nested(depth: int) -> bytes:
 
 
 REFUSED = {
-    "deep": (nested(501), "nested deeper than 500"),
-    "very deep": (nested(100_000), "nested deeper than 500"),
-    "integer": (
-        b'{"x": {"y": ' + b"1" * 5000 + b'}, "z": "}"}',
-        "not JSON: an integer of too many",
-    ),
-    "NaN": (b'{"x": [NaN], "z": "]}"}', "not JSON: NaN"),
-    "infinity": (b'{"x": -Infinity}', "not JSON: -Infinity"),
-    "alone": (b"NaN", "not JSON: NaN"),
+    "deep": (nested(1025), "not JSON: depth limit"),
+    "very deep": (nested(100_000), "not JSON: depth limit"),
+    "integer": (b'{"x": {"y": ' + b"1" * 5000 + b'}, "z": "}"}', "not JSON: number is infinity"),
+    "exponent": (b'{"x": [1e999], "z": "]}"}', "not JSON: number is infinity"),
+    "NaN": (b'{"x": [NaN], "z": "]}"}', "not JSON: unexpected character"),
+    "infinity": (b'{"x": -Infinity}', "not JSON"),
+    "alone": (b"NaN", "not JSON: unexpected character"),
+    "control character": (b'{"x": "a\x1fb", "z": "]}"}', "not JSON: unexpected control"),
+    "raw newline": (b'{"x": "a\nb", "z": "]}"}', "not JSON: unexpected control"),
+    "NUL": (b'{"x": "a\0b", "z": "]}"}', "not JSON: unexpected control"),
+    "bad UTF-8": (b'{"x": "\xff]}"}', "not JSON: str is not valid UTF-8"),
+    "lone surrogate": (b'{"x": "\\ud83d]}"}', "not JSON: no low surrogate"),
 }
 
 
@@ -294,8 +299,12 @@ def test_what_is_no_json_is_a_bad_record_in_lines_and_in_arrays(
 
 
 def test_an_element_as_deep_as_allowed_is_taken(tmp_path: Path) -> None:
-    (found,) = read(put(tmp_path, "a.json", b"[" + nested(500) + b"]"))
-    assert found.error is None
+    for name in ("a.json", "a.jsonl"):
+        brackets = (b"[", b"]") if name == "a.json" else (b"", b"")
+        (taken,) = read(put(tmp_path, name, brackets[0] + nested(1024) + brackets[1]))
+        assert taken.error is None
+        (refused,) = read(put(tmp_path, name, brackets[0] + nested(1025) + brackets[1]))
+        assert (refused.error or "").startswith("not JSON: depth limit")
 
 
 def test_of_a_long_record_only_what_is_asked_for_is_kept(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
+from remote_servers import FileServer, serving
 from tiny_corpora import SOURCES, load_plan, write_corpora
 
 from linly.config.recipe import load_recipe
@@ -162,17 +163,25 @@ def test_a_stopped_producer_is_found_within_the_timeout_and_its_source_named(
     assert wait_for(lambda: not any(map(is_running, process_ids)))
 
 
+def write_remote_pairs(folder: Path, server: FileServer) -> Path:
+    """The tiny corpora, the shard of pairs on a server."""
+    recipe = write_corpora(folder)
+    server.files["/pairs.jsonl"] = (folder / "data/pairs/pairs.jsonl").read_bytes()
+    corpus = folder / "corpora/pairs.yaml"
+    corpus.write_text(corpus.read_text().replace("pairs/*.jsonl", f"{server.url}/pairs.jsonl"))
+    return recipe
+
+
 def test_a_shard_that_never_answers_is_found_within_the_timeout_and_named(
     tmp_path: Path, tiny_tokenizer_path: Path
 ) -> None:
-    plan = load_plan(write_corpora(tmp_path), tiny_tokenizer_path)
-    shard = tmp_path / "data/pairs/pairs.jsonl"
-    shard.unlink()
-    os.mkfifo(shard)  # opening it waits for a writer, for ever
-    with opened(plan, 1, timeout_s=4.0) as stream:
-        match = r"hangs while it read pairs/pairs.jsonl of source 'pairs'"
-        with pytest.raises(DataError, match=match):
-            list(stream)
+    with serving({}) as server:
+        plan = load_plan(write_remote_pairs(tmp_path, server), tiny_tokenizer_path)
+        server.faults.is_silent = True
+        with opened(plan, 1, timeout_s=4.0) as stream:
+            match = r"hangs while it read http://127.0.0.1:\d+/pairs.jsonl of source 'pairs'"
+            with pytest.raises(DataError, match=match):
+                list(stream)
 
 
 def test_an_error_of_the_producer_comes_after_the_rows_before_it_and_is_the_same_text(
@@ -262,10 +271,16 @@ def test_a_producer_that_hangs_in_a_read_does_not_outlive_a_killed_parent(
     tmp_path: Path, tiny_tokenizer_path: Path
 ) -> None:
     """Started by a thread that has ended, so that the kernel's signal at its end cannot help."""
-    recipe = write_corpora(tmp_path)
-    shard = tmp_path / "data/pairs/pairs.jsonl"
+    with serving({}) as server:
+        recipe = write_remote_pairs(tmp_path, server)
+        producer = start_and_kill_parent(recipe, tiny_tokenizer_path, server)
+        assert wait_for(lambda: not is_running(producer))
+
+
+def start_and_kill_parent(recipe: Path, tokenizer: Path, server: FileServer) -> int:
+    """Kill the parent of a producer that hangs in a read; return the producer's process id."""
     with subprocess.Popen(
-        [sys.executable, "-c", STUCK_PARENT, str(recipe), str(tiny_tokenizer_path)],
+        [sys.executable, "-c", STUCK_PARENT, str(recipe), str(tokenizer)],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)},
@@ -273,8 +288,7 @@ def test_a_producer_that_hangs_in_a_read_does_not_outlive_a_killed_parent(
         assert parent.stdout is not None
         assert parent.stdin is not None
         assert parent.stdout.readline() == b"listed\n"
-        shard.unlink()
-        os.mkfifo(shard)
+        server.faults.is_silent = True
         parent.stdin.write(b"\n")
         parent.stdin.flush()
         producer = int(parent.stdout.readline())
@@ -282,7 +296,7 @@ def test_a_producer_that_hangs_in_a_read_does_not_outlive_a_killed_parent(
         assert is_running(producer)
         parent.kill()
         parent.wait()
-    assert wait_for(lambda: not is_running(producer))
+    return producer
 
 
 def test_signals_to_the_whole_group_leave_producers_to_their_parent(plan: StreamPlan) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import re
+import zlib
 from pathlib import Path
 
 import pytest
@@ -169,3 +171,86 @@ def test_units_come_while_the_file_is_read(tmp_path: Path) -> None:
     assert next(records).record == 0
     with pytest.raises(DataError, match="cut short or broken"):
         list(records)
+
+
+NUM_UNITS = 4000
+UNITS = [unit(en=f"{i} the old bridge", zh=f"{i} 老桥") + "\n" for i in range(NUM_UNITS)]
+BAD_UNIT = 3000
+
+
+def memory(*, bad_unit: str = "", after: str = "", before: str = "") -> bytes:
+    """A translation memory, with a bad unit in place of unit 3,000."""
+    units = list(UNITS)
+    if bad_unit:
+        units[BAD_UNIT] = bad_unit
+    return f'{before}<?xml version="1.0"?><tmx><body>{"".join(units)}</body></tmx>{after}'.encode()
+
+
+def segment(text: str) -> str:
+    return f'<tu><tuv xml:lang="en"><seg>{text}</seg></tuv></tu>'
+
+
+DAMAGE = {
+    "raw ampersand": (memory(bad_unit=segment("salt & pepper")), BAD_UNIT),
+    "raw less-than": (memory(bad_unit=segment("a < b")), BAD_UNIT),
+    "control character": (memory(bad_unit=segment("a\x01b")), BAD_UNIT),
+    "NUL": (memory(bad_unit=segment("a\0b")), BAD_UNIT),
+    "reference to a surrogate": (memory(bad_unit=segment("&#xD83D;&#xDE00;")), BAD_UNIT),
+    "reference to a control character": (memory(bad_unit=segment("&#1;")), BAD_UNIT),
+    "reference beyond Unicode": (memory(bad_unit=segment("&#x110000;")), BAD_UNIT),
+    "reference without an end": (memory(bad_unit=segment("&amp b")), BAD_UNIT),
+    "unknown tag left open": (memory(bad_unit=segment("<b>bold")), BAD_UNIT),
+    "unit in a unit": (memory(bad_unit="<tu>" + UNITS[0]), BAD_UNIT),
+    "bad UTF-8": (memory(bad_unit=segment("@@")).replace(b"@@", b"\xff\xfe"), BAD_UNIT),
+    "encoded surrogate": (memory(bad_unit=segment("@@")).replace(b"@@", b"\xed\xa0\xbd"), BAD_UNIT),
+    "cut short": (memory()[: memory().index(b"3000 the")], BAD_UNIT),
+    "junk at the end": (memory(after="junk"), NUM_UNITS),
+    "NULs at the end": (memory(after="\0\0\0"), NUM_UNITS),
+    "two files joined": (memory() + memory(), NUM_UNITS),
+    "two files joined with a mark": (memory() + "\ufeff".encode() + memory(), NUM_UNITS),
+    "two roots": (memory(after="<tmx><body/></tmx>"), NUM_UNITS),
+    "no end of the root": (memory()[: -len("</tmx>")], NUM_UNITS),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("chunk", [1 << 10, 256 << 10])
+@pytest.mark.parametrize("name", DAMAGE)
+def test_units_before_damage_are_given_whatever_the_size_of_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, chunk: int
+) -> None:
+    monkeypatch.setattr(tmx, "CHUNK_BYTES", chunk)
+    data, num_good = DAMAGE[name]
+    (tmp_path / "a.tmx").write_bytes(data)
+    found: list[RawRecord] = []
+    with pytest.raises(DamagedShardError, match=r"a\.tmx: "):
+        found.extend(  # as many as come before the error
+            iter(tmx.read_tmx(ShardFiles((tmp_path / "a.tmx",), (), ("en", "zh"), (), 0)))
+        )
+    good = [raw for raw in found if raw.error is None]
+    assert [raw.record for raw in good] == list(range(num_good))
+    assert good[-1].value == {
+        "en": f"{num_good - 1} the old bridge", "zh": f"{num_good - 1} 老桥"
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("keep", [0.5, 0.97])
+def test_units_before_the_end_of_a_gzip_file_cut_short_are_given(
+    tmp_path: Path, keep: float
+) -> None:
+    """The parser may hold units back that it was fed last."""
+    packed = gzip.compress(memory())
+    (tmp_path / "a.tmx.gz").write_bytes(packed[: int(len(packed) * keep)])
+    fed = zlib.decompressobj(31).decompress(packed[: int(len(packed) * keep)])
+    found: list[RawRecord] = []
+    with pytest.raises(DamagedShardError, match="cut short"):
+        found.extend(
+            iter(tmx.read_tmx(ShardFiles((tmp_path / "a.tmx.gz",), (), ("en", "zh"), (), 0)))
+        )
+    assert len(found) == fed.count(b"</tu>")
+
+
+def test_xml_of_another_kind_is_an_error_before_its_first_unit(tmp_path: Path) -> None:
+    (tmp_path / "a.tmx").write_bytes(f"<xliff>{''.join(UNITS)}</xliff>".encode())
+    records = tmx.read_tmx(ShardFiles((tmp_path / "a.tmx",), (), ("en", "zh"), (), 0))
+    with pytest.raises(DataError, match="root element is not <tmx> but <xliff>"):
+        next(records)
