@@ -89,7 +89,8 @@ class Where(Model):
     """A condition that a record must meet; others are left out, not quarantined.
 
     Where the field is a list, or its path goes through one, every element must meet it. A record
-    without the field is a bad one, unless a `?` ends the path: the value is null then.
+    without the field is a bad one, unless a `?` ends the path: the value is null then. Null meets
+    `not_in` and no other condition. In CSV and TSV a number in text compares as the number.
     """
 
     field: Text

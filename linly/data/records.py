@@ -24,6 +24,8 @@ MAX_LISTS = 100
 """Levels of lists at a path; JSON may nest 1,024, more than Python's stack takes."""
 
 _MAX_FIELDS_SHOWN = 20
+_MAX_VALUE_SHOWN = 80
+_NUMBER = re.compile(r"[-+]?(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?", re.ASCII)
 _HASH_BYTES = 8
 
 
@@ -206,26 +208,69 @@ def is_held_out(texts: Texts, fraction: float) -> bool:
     return int.from_bytes(digest.digest(), "little") < threshold
 
 
-def compile_where(conditions: Iterable[Where]) -> Callable[[Mapping[str, Any]], str | None]:
-    """Give a function that says why a record is left out by `where`, None when it is not.
+def compile_where(
+    conditions: Iterable[Where], *, is_table: bool = False
+) -> Callable[[Mapping[str, Any]], str | None]:
+    """Return a function that says why a record is left out by `where`, None when it is not.
 
-    Every element of a list has to meet a condition. The function raises UnusableRecord where a
-    field is missing, of the record or of an element, or cannot be compared.
+    Every element of a list has to meet a condition. Null meets `not_in` only. The function raises
+    UnusableRecord where a field of the record or of an element is missing, or cannot be compared.
+
+    Args:
+        conditions: Conditions, all of which a record must meet.
+        is_table: The records are of CSV or TSV, where all is text: a number in text compares as
+            the number, and an empty cell is null.
     """
-    tests = [(FieldPath.parse(where.field), _condition(where)) for where in conditions]
+    tests = [(where, FieldPath.parse(where.field), _condition(where)) for where in conditions]
 
     def left_out(record: Mapping[str, Any]) -> str | None:
-        for path, holds in tests:
+        for where, path, holds in tests:
             for value in _values(path, record):
                 try:
-                    kept = holds(value)
+                    kept = holds(_cell(value, where) if is_table else value)
                 except TypeError as error:
-                    raise UnusableRecord(f"where: field {path.path!r}: {error}") from error
+                    raise UnusableRecord(_cannot_compare(where, path, value)) from error
                 if not kept:
-                    return f"where: {path.path} is {str(value)[:80]!r}"
+                    return f"where: {path.path} is {str(value)[:_MAX_VALUE_SHOWN]!r}"
         return None
 
     return left_out
+
+
+def _cell(value: Any, where: Where) -> Any:
+    """Return the value of a table's cell as a condition compares it."""
+    if not isinstance(value, str):
+        return value
+    if where.at_least is not None or where.at_most is not None:
+        number = _number_in(value)
+        return number if number is not None else value if value.strip() else None
+    wanted = (where.equal, *(where.in_ or ()), *(where.not_in or ()))
+    if value in wanted or not any(type(other) in (int, float) for other in wanted):
+        return value
+    number = _number_in(value)
+    return value if number is None else number
+
+
+def _number_in(text: str) -> int | float | None:
+    """Return the number that a text spells, None if it spells none."""
+    if _NUMBER.fullmatch(text.strip()) is None:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        return float(text)
+
+
+def _cannot_compare(where: Where, path: FieldPath, value: Any) -> str:
+    ((condition, wanted),) = ((k, v) for k, v in where.file_form().items() if k != "field")
+    expected = "text" if condition == "matches" else "a number"
+    kind = "text" if isinstance(value, str) else type(value).__name__
+    shown = repr(value)[:_MAX_VALUE_SHOWN]
+    return (
+        f"where: field {path.path!r} is {kind} {shown}, but `{condition}: {wanted}` "
+        f"compares {expected}; correct the condition, or put one before it that leaves such "
+        f"records out"
+    )
 
 
 def _values(path: FieldPath, record: Mapping[str, Any]) -> Iterator[Any]:
@@ -254,12 +299,12 @@ def _condition(where: Where) -> Callable[[Any], bool]:
     if not_among is not None:
         return lambda value: not _is_one_of(value, not_among)
     if at_least is not None:
-        return lambda value: bool(_number(value) >= at_least)
+        return lambda value: value is not None and bool(_number(value) >= at_least)
     if at_most is not None:
-        return lambda value: bool(_number(value) <= at_most)
+        return lambda value: value is not None and bool(_number(value) <= at_most)
     assert where.matches is not None, "a corpus file's `where` sets one condition"
     pattern = re.compile(where.matches)
-    return lambda value: pattern.search(value) is not None
+    return lambda value: value is not None and pattern.search(value) is not None
 
 
 def _is_one_of(value: Any, wanted: Iterable[Any]) -> bool:
@@ -269,9 +314,9 @@ def _is_one_of(value: Any, wanted: Iterable[Any]) -> bool:
 
 
 def _number(value: Any) -> Any:
-    """Give a value to compare: TypeError for true and false, as for what is no number at all."""
+    """Return a value to compare: TypeError for true and false, as for any other but a number."""
     if isinstance(value, bool):
-        raise TypeError(f"{value} is no number")
+        raise TypeError
     return value
 
 

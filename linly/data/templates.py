@@ -21,6 +21,7 @@ from linly.config.chat import CHAT_TEMPLATES
 from linly.config.corpus import TEMPLATES as TEMPLATE_NAMES
 from linly.config.corpus import Corpus, Kind
 from linly.data.chat import ANSWERS, TEXT_ALONE, WHOLE, ChatTemplate, Part
+from linly.data.formats import format_of
 from linly.data.records import Texts, UnusableRecord, compile_where, is_held_out
 from linly.data.texts import text_reader
 from linly.data.types import BadRecord, Document, Filtered, RawRecord, Segment
@@ -202,7 +203,10 @@ class DocumentMaker:
         self._source = source
         self._template, self._evaluated = _templates_of(source, corpus, template or corpus.template)
         self._read_texts = text_reader(corpus)
-        self._left_out = compile_where(corpus.where)
+        self._left_out = {
+            is_table: compile_where(corpus.where, is_table=is_table) for is_table in (False, True)
+        }
+        self._format = corpus.format
         # Held-out files are shards of their own: all their records count as held out.
         self._fraction = corpus.held_out if isinstance(corpus.held_out, float | int) else None
 
@@ -215,7 +219,7 @@ class DocumentMaker:
             epoch: Of the source, from 0; parallel pairs turn around with it.
         """
         try:
-            texts = self._texts(raw)
+            texts = self._texts(shard, raw)
             if isinstance(texts, str):
                 return Filtered(shard, raw.record, texts)
             if self._fraction is not None and is_held_out(texts, self._fraction):
@@ -228,7 +232,7 @@ class DocumentMaker:
     def make_held_out(self, shard: str, raw: RawRecord) -> Document | BadRecord | Filtered:
         """Make the document of a record to evaluate on; of held-out files every record is."""
         try:
-            texts = self._texts(raw)
+            texts = self._texts(shard, raw)
             if isinstance(texts, str):
                 return Filtered(shard, raw.record, texts)
             if self._fraction is not None and not is_held_out(texts, self._fraction):
@@ -237,9 +241,10 @@ class DocumentMaker:
         except UnusableRecord as error:
             return BadRecord(self._source, shard, raw.record, str(error), raw.ends_shard)
 
-    def _texts(self, raw: RawRecord) -> Texts | str:
+    def _texts(self, shard: str, raw: RawRecord) -> Texts | str:
         """Give a record's texts, or why `where` leaves it out."""
         if raw.value is None:
             raise UnusableRecord(raw.error or "the record could not be parsed")
-        left_out = self._left_out(raw.value)
+        is_table = (self._format or format_of(shard)) in ("csv", "tsv")
+        left_out = self._left_out[is_table](raw.value)
         return left_out if left_out is not None else self._read_texts(raw.value)

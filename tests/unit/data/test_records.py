@@ -127,14 +127,65 @@ def test_all_conditions_of_where_must_hold() -> None:
     assert [reason({"meta": {"value": v}}) is None for v in (0, 2, 4)] == [False, True, False]
 
 
-@pytest.mark.parametrize("condition", [{"at_least": 1}, {"matches": "a"}, {"at_most": 2}])
-@pytest.mark.parametrize("value", [None, True, ["a", True]])
-def test_a_value_that_cannot_be_compared_is_a_bad_record(
+CONDITIONS: list[dict[str, object]] = [
+    {"at_least": 1}, {"at_most": 2}, {"matches": "a"}, {"equal": "a"}, {"equal": 0}, {"in": ["a"]}
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("is_table", [False, True])
+@pytest.mark.parametrize("condition", CONDITIONS)
+def test_null_compares_as_an_absent_optional_field(
+    condition: dict[str, object], is_table: bool
+) -> None:
+    null = compile_where([where(condition)], is_table=is_table)({"meta": {"value": None}})
+    optional = Where.model_validate({"field": "meta.value?", **condition})
+    assert null == "where: meta.value is 'None'"
+    assert compile_where([optional], is_table=is_table)({"meta": {}}) == null
+
+
+def test_null_is_none_of_what_a_condition_names() -> None:
+    assert compile_where([where({"not_in": ["a"]})])({"meta": {"value": None}}) is None
+
+
+@pytest.mark.parametrize("condition", [{"at_least": 1}, {"at_most": 2}])
+@pytest.mark.parametrize("value", [True, ["a", 1], "4", "high", "", {"a": 1}, b"4"])
+def test_a_value_that_cannot_be_compared_is_named_with_its_condition(
     condition: dict[str, object], value: object
 ) -> None:
-    reason = compile_where([where(condition)])
-    with pytest.raises(UnusableRecord, match=r"where: field 'meta\.value'"):
-        reason({"meta": {"value": value}})
+    with pytest.raises(UnusableRecord, match=r"where: field 'meta\.value' is .* compares a number"):
+        compile_where([where(condition)])({"meta": {"value": value}})
+
+
+@pytest.mark.parametrize("value", [True, 4, 1.5, {"a": 1}, b"a"])
+def test_only_text_matches_a_pattern(value: object) -> None:
+    with pytest.raises(UnusableRecord, match=r"`matches: a` compares text; correct the condition"):
+        compile_where([where({"matches": "a"})])({"meta": {"value": value}})
+
+
+@pytest.mark.parametrize(
+    ("condition", "kept", "left_out"),
+    [
+        ({"at_least": 2}, ["4", " 2 ", "2.0", "1e3", "+3"], ["1.5", "-4", "", " "]),
+        ({"at_most": 2}, ["-4", ".5", "2."], ["4", ""]),
+        ({"equal": 4}, ["4", "4.0", " 4"], ["5", "x", ""]),
+        ({"equal": "4"}, ["4"], ["4.0"]),
+        ({"in": [1, "x"]}, ["1", "1.0", "x"], ["2", "y"]),
+        ({"not_in": [0]}, ["1", "x", ""], ["0", "0.0"]),
+        ({"matches": "^4$"}, ["4"], ["4.0"]),
+    ],
+)
+def test_numbers_in_the_text_of_a_table_compare_as_numbers(
+    condition: dict[str, object], kept: list[str], left_out: list[str]
+) -> None:
+    reason = compile_where([where(condition)], is_table=True)
+    assert [reason({"meta": {"value": value}}) for value in kept] == [None] * len(kept)
+    assert None not in [reason({"meta": {"value": value}}) for value in left_out]
+
+
+@pytest.mark.parametrize("value", ["high", "1_000", "４", "nan", "1,5"])
+def test_text_of_a_table_that_is_no_number_is_named(value: str) -> None:
+    with pytest.raises(UnusableRecord, match=r"where: field 'meta\.value' is text .* a number"):
+        compile_where([where({"at_least": 1})], is_table=True)({"meta": {"value": value}})
 
 
 def test_where_through_a_list_looks_at_every_element() -> None:

@@ -328,3 +328,24 @@ def test_no_record_whatever_it_holds_breaks_the_maker(make_corpus: MakeCorpus) -
         value = {key: anything(0) for key in chance.sample(keys, 6)}
         for maker in makers:
             assert isinstance(maker.make("a", raw(value), 0), Document | BadRecord)
+
+
+@pytest.mark.parametrize(
+    ("format", "shard", "is_made"),
+    [
+        ("", "a.csv", True),
+        ("", "a.tsv.gz", True),
+        ("format: csv, ", "part-0", True),
+        ("", "a.jsonl", False),
+        ("format: jsonl, ", "a.csv", False),
+    ],
+)
+def test_where_compares_numbers_in_the_text_of_tables(
+    make_corpus: Callable[..., Corpus], format: str, shard: str, is_made: bool
+) -> None:
+    where = "where: [{field: score, at_least: 2}]"
+    maker = DocumentMaker(
+        "s", make_corpus(f"{{language: en, kind: text, {format}paths: [a], {where}}}")
+    )
+    made = maker.make(shard, raw({"text": "a text", "score": "4"}, 0), 0)
+    assert isinstance(made, Document if is_made else BadRecord)
