@@ -82,7 +82,7 @@ def check(
 
 
 def _findings(recipe: Recipe, world_size: int | None, gpu_gib: float | None) -> Iterator[Finding]:
-    from linly.modeling.parameters import count_model
+    from linly.modeling.trainable import count_model
 
     devices = _devices()
     world_size = world_size or max(1, len(devices))
@@ -195,8 +195,8 @@ def _deepspeed(recipe: Recipe, world_size: int, has_gpu: bool) -> str:
 def _model(recipe: Recipe) -> str:
     from transformers import AutoConfig
 
-    from linly.modeling.load import check_model_folder, check_vocabulary
-    from linly.modeling.parameters import count_model
+    from linly.modeling.configuration import check_model_folder, check_vocabulary
+    from linly.modeling.trainable import count_model
     from linly.tokenization.tokenizer import Tokenizer
     from linly.training.evaluation import check_prompts
 

@@ -313,7 +313,7 @@ def _data_cells(source: SourcePlan) -> tuple[str, str, str, str]:
 
 def _costs(made: Plan, recipe: Recipe | None, tokens_per_second: float | None) -> Costs:
     """Disk and time of the run, as far as the model and the speed are known."""
-    from linly.modeling.parameters import count_model
+    from linly.modeling.trainable import count_model
     from linly.monitor.plan_facts import BYTES_PER_PARAMETER, Costs, kept_checkpoints
 
     checkpoint_bytes = kept = parameters = None

@@ -2,8 +2,9 @@
 
 A new row is the mean of the rows of the old tokens its piece was split into, computed in fp32 and
 cast once (Linly; Chinese-LLaMA's global mean and plain noise are there to compare with). Embedding
-rows come from embedding rows, output rows from output rows. Old rows keep every bit. Files are
-read and written tensor by tensor, so no model object is needed and memory stays bounded.
+rows come from embedding rows, output rows from output rows, a bias from the bias. Old rows keep
+every bit. Files are read and written tensor by tensor, so memory stays bounded. `vocabulary.py`
+says which tensors have a row a token.
 """
 
 from __future__ import annotations
@@ -16,14 +17,13 @@ from enum import Enum
 from pathlib import Path
 from typing import Any
 
-import orjson
 import torch
 
 from linly.errors import ConfigError
 from linly.files import inside
+from linly.modeling.configuration import is_in_documents, padding_id
 from linly.modeling.folder import new_folder
-from linly.modeling.load import WEIGHTS_INDEX, check_model_folder, read_json_object, weight_files
-from linly.modeling.parameters import EMBEDDINGS, OUTPUTS
+from linly.modeling.stored_model import StoredModel, open_stored_model
 from linly.modeling.tensor_files import (
     CHUNK_BYTES,
     DTYPES,
@@ -32,6 +32,14 @@ from linly.modeling.tensor_files import (
     TensorFile,
     tensor_bytes,
     write_tensor_file,
+)
+from linly.modeling.vocabulary import Role, VocabularyTensors, vocabulary_tensors
+from linly.modeling.weight_files import (
+    WEIGHTS,
+    WEIGHTS_INDEX,
+    read_json_object,
+    weight_files,
+    write_json_object,
 )
 from linly.tokenization.export import TokenizerExport, export_tokenizer
 from linly.tokenization.subtokens import SubTokens, added_subtokens
@@ -97,6 +105,7 @@ class ExtendReport:
         subtoken_counts: Number of sub-tokens -> how many new pieces have it.
         identical: Groups of new ids whose rows are equal.
         matrices: Names of the tensors that grew.
+        notes: What the folder's files decided against its config.json.
         tokenizer: What was exported beside the weights.
     """
 
@@ -107,6 +116,7 @@ class ExtendReport:
     subtoken_counts: dict[int, int]
     identical: tuple[tuple[int, ...], ...]
     matrices: tuple[str, ...]
+    notes: tuple[str, ...]
     tokenizer: TokenizerExport
 
 
@@ -138,7 +148,7 @@ def extend_model(
     Raises:
         ConfigError: The folder, its tokenizer or the new one does not fit; says what to do.
     """
-    config = check_model_folder(model)
+    stored = open_stored_model(model)
     base = base or Tokenizer.load(model)
     plan = ExtendPlan(
         old_vocab=base.vocab_size,
@@ -147,13 +157,21 @@ def extend_model(
         multiple=multiple,
         noise=noise,
         seed=seed,
-        std=float(config.get("initializer_range", 0.02)),
+        std=float(getattr(stored.config, "initializer_range", None) or 0.02),
     )
-    old_rows = _old_rows(model, config, plan)
+    old_rows = stored.config.vocab_size
+    if old_rows < plan.old_vocab:
+        raise ConfigError(
+            f"model {model}: its embedding has {old_rows:,} rows, its tokenizer "
+            f"{plan.old_vocab:,} pieces; name the tokenizer it was trained with by "
+            f"--base-tokenizer"
+        )
+    vocabulary = vocabulary_tensors(stored)
+    new_rows = plan.num_rows(old_rows)
     with new_folder(output) as folder:
-        matrices = _write_weights(model, folder, plan, old_rows)
-        new_rows = plan.num_rows(old_rows)
-        _write_configuration(model, folder, _with_base(config, plan), tokenizer, new_rows)
+        _write_weights(stored, folder, plan, vocabulary)
+        _write_configuration(stored, folder, plan, vocabulary, tokenizer)
+        open_stored_model(folder)  # the files fit the configuration
         exported = export_tokenizer(tokenizer, folder)
     return ExtendReport(
         old_rows=old_rows,
@@ -162,7 +180,8 @@ def extend_model(
         num_padding=new_rows - plan.new_vocab,
         subtoken_counts=dict(sorted(Counter(map(len, plan.subtokens)).items())),
         identical=identical_rows(plan),
-        matrices=matrices,
+        matrices=tuple(sorted(vocabulary.roles)),
+        notes=stored.notes,
         tokenizer=exported,
     )
 
@@ -175,74 +194,56 @@ def identical_rows(plan: ExtendPlan) -> tuple[tuple[int, ...], ...]:
     return tuple(tuple(group) for group in groups.values() if len(group) > 1)
 
 
-def _old_rows(model: Path, config: Mapping[str, Any], plan: ExtendPlan) -> int:
-    rows = config.get("vocab_size")
-    if not isinstance(rows, int):
-        raise ConfigError(f"model {model}: config.json has no vocab_size")
-    if rows < plan.old_vocab:
-        raise ConfigError(
-            f"model {model}: its embedding has {rows:,} rows, its tokenizer {plan.old_vocab:,} "
-            f"pieces; name the tokenizer it was trained with by --base-tokenizer"
-        )
-    return rows
-
-
-def _write_weights(model: Path, folder: Path, plan: ExtendPlan, old_rows: int) -> tuple[str, ...]:
-    grown: list[str] = []
+def _write_weights(
+    stored: StoredModel, folder: Path, plan: ExtendPlan, vocabulary: VocabularyTensors
+) -> None:
     total_bytes = 0
-    files = weight_files(model)
-    for name in sorted(files):
-        with TensorFile(inside(model, name)) as source:
+    for name in weight_files(stored.path):
+        with TensorFile(inside(stored.path, name)) as source:
             outgoing = {
-                tensor: _outgoing(source, tensor, plan, old_rows) for tensor in source.entries
+                tensor: _outgoing(source, tensor, plan, vocabulary) for tensor in source.entries
             }
-            grown += [tensor for tensor in outgoing if tensor in (*EMBEDDINGS, *OUTPUTS)]
             total_bytes += sum(tensor.num_bytes for tensor in outgoing.values())
-            target = inside(folder, name)
-            write_tensor_file(target, outgoing, source.metadata)
-    if not set(grown) & set(EMBEDDINGS):
-        raise ConfigError(
-            f"model {model}: no tensor is named {', '.join(EMBEDDINGS)}; this architecture is "
-            f"not known"
-        )
-    if (model / WEIGHTS_INDEX).is_file():
-        index = read_json_object(model / WEIGHTS_INDEX)
+            write_tensor_file(inside(folder, name), outgoing, source.metadata)
+    if name != WEIGHTS:
+        index = read_json_object(stored.path / WEIGHTS_INDEX)
         index["metadata"] = {**(index.get("metadata") or {}), "total_size": total_bytes}
-        _write_json(folder / WEIGHTS_INDEX, index)
-    return tuple(sorted(grown))
+        write_json_object(folder / WEIGHTS_INDEX, index)
 
 
-def _outgoing(source: TensorFile, name: str, plan: ExtendPlan, old_rows: int) -> Outgoing:
+def _outgoing(
+    source: TensorFile, name: str, plan: ExtendPlan, vocabulary: VocabularyTensors
+) -> Outgoing:
     entry = source.entries[name]
-    if name not in (*EMBEDDINGS, *OUTPUTS):
-        if old_rows in entry.shape[:1] and name.startswith(("lm_head.", "embed_out.")):
-            raise ConfigError(f"{source.path}: {name} has a row a piece and is not understood")
+    role = vocabulary.roles.get(name)
+    if role is None:
         pieces = source.chunks(entry.start, entry.num_bytes)
         return Outgoing(entry.dtype, entry.shape, entry.num_bytes, pieces)
-    if len(entry.shape) != 2 or entry.shape[0] != old_rows or entry.dtype not in DTYPES:
+    old_rows = entry.shape[0]
+    if old_rows < plan.old_vocab or entry.dtype not in DTYPES:
         raise ConfigError(
-            f"{source.path}: {name} is {entry.dtype} {list(entry.shape)}, expected {old_rows:,} "
-            f"rows of {', '.join(DTYPES)}"
+            f"{source.path}: {name} is {entry.dtype} {list(entry.shape)}, expected at least "
+            f"{plan.old_vocab:,} rows of {', '.join(DTYPES)}"
         )
     rows = plan.num_rows(old_rows)
     return Outgoing(
         entry.dtype,
-        (rows, entry.shape[1]),
+        (rows, *entry.shape[1:]),
         entry.num_bytes // old_rows * rows,
-        _grown_rows(source, name, entry, plan),
+        _grown_rows(source, name, entry, plan, role),
     )
 
 
 def _grown_rows(
-    source: TensorFile, name: str, entry: TensorEntry, plan: ExtendPlan
+    source: TensorFile, name: str, entry: TensorEntry, plan: ExtendPlan, role: Role
 ) -> Iterator[bytes]:
-    """The matrix in pieces: old rows, new rows, the old padding that is left, new padding."""
+    """The tensor in pieces: old rows, new rows, the old padding that is left, new padding."""
     old_rows = entry.shape[0]
     row_bytes = entry.num_bytes // old_rows
     yield from source.chunks(entry.start, plan.old_vocab * row_bytes)
     for start in range(0, len(plan.subtokens), _ROWS_AT_A_TIME):
         tokens = range(start, min(start + _ROWS_AT_A_TIME, len(plan.subtokens)))
-        yield tensor_bytes(_new_rows(source, name, plan, tokens).to(DTYPES[entry.dtype]))
+        yield tensor_bytes(_new_rows(source, name, plan, tokens, role).to(DTYPES[entry.dtype]))
     if plan.new_vocab < old_rows:
         left = old_rows - plan.new_vocab
         yield from source.chunks(entry.start + plan.new_vocab * row_bytes, left * row_bytes)
@@ -253,15 +254,21 @@ def _grown_rows(
         yield tensor_bytes(mean) * padding
 
 
-def _new_rows(source: TensorFile, name: str, plan: ExtendPlan, tokens: range) -> torch.Tensor:
-    """Rows of some new pieces (counted from the first new one): fp32 [len(tokens), columns]."""
-    columns = source.entries[name].shape[1]
-    if plan.init is Init.normal:
-        return torch.stack([_draw(plan, name, token, columns) * plan.std for token in tokens])
+def _new_rows(
+    source: TensorFile, name: str, plan: ExtendPlan, tokens: range, role: Role
+) -> torch.Tensor:
+    """Rows of some new pieces (counted from the first new one): fp32 [len(tokens), columns].
+
+    A bias is a matrix of one column. It is not drawn or given noise: its mean is neutral.
+    """
+    columns = source.entries[name].num_columns
+    if plan.init is Init.normal and role is not Role.bias:
+        return torch.stack([_draw(plan, role, token, columns) * plan.std for token in tokens])
     mean = None
-    if plan.init is Init.global_mean or any(not plan.subtokens[token] for token in tokens):
+    is_mean_of_all = plan.init is not Init.mean_of_subtokens
+    if is_mean_of_all or any(not plan.subtokens[token] for token in tokens):
         mean = _global_mean(source, name, plan.old_vocab)
-    if plan.init is Init.global_mean:
+    if is_mean_of_all:
         assert mean is not None
         return mean.expand(len(tokens), columns).clone()
     needed = sorted({part for token in tokens for part in plan.subtokens[token]})
@@ -272,30 +279,30 @@ def _new_rows(source: TensorFile, name: str, plan: ExtendPlan, tokens: range) ->
         row = torch.stack([old[part] for part in parts]).mean(dim=0) if parts else mean
         assert row is not None
         rows.append(row)
-    return _with_noise(torch.stack(rows), name, plan, tokens)
+    return _with_noise(torch.stack(rows), plan, tokens, role)
 
 
-def _with_noise(rows: torch.Tensor, name: str, plan: ExtendPlan, tokens: range) -> torch.Tensor:
-    if not plan.noise:
+def _with_noise(rows: torch.Tensor, plan: ExtendPlan, tokens: range, role: Role) -> torch.Tensor:
+    if not plan.noise or role is Role.bias:
         return rows
     shared = Counter(plan.subtokens)
     for place, token in enumerate(tokens):
         if shared[plan.subtokens[token]] > 1:
             scale = plan.noise * rows[place].std()
-            rows[place] += scale * _draw(plan, name, token, rows.shape[1])
+            rows[place] += scale * _draw(plan, role, token, rows.shape[1])
     return rows
 
 
-def _draw(plan: ExtendPlan, name: str, token: int, columns: int) -> torch.Tensor:
-    """Standard normal numbers that depend on the seed, the matrix and the piece alone."""
-    matrix = name in OUTPUTS
-    generator = torch.Generator().manual_seed((plan.seed * 2 + matrix) * (1 << 24) + token)
+def _draw(plan: ExtendPlan, role: Role, token: int, columns: int) -> torch.Tensor:
+    """Standard normal numbers that depend on the seed, the matrix's role and the piece alone."""
+    seed = (plan.seed * 2 + (role is Role.output)) * (1 << 24) + token
+    generator = torch.Generator().manual_seed(seed + (1 << 23) * (role is Role.layer_input))
     return torch.randn(columns, generator=generator)
 
 
 def _global_mean(source: TensorFile, name: str, num_rows: int) -> torch.Tensor:
     """The mean of the first rows, in fp32 after summing in fp64: [columns]."""
-    columns = source.entries[name].shape[1]
+    columns = source.entries[name].num_columns
     total = torch.zeros(columns, dtype=torch.float64)
     step = max(1, CHUNK_BYTES // (8 * columns))
     for start in range(0, num_rows, step):
@@ -303,36 +310,54 @@ def _global_mean(source: TensorFile, name: str, num_rows: int) -> torch.Tensor:
     return (total / num_rows).float()
 
 
-def _with_base(config: dict[str, Any], plan: ExtendPlan) -> dict[str, Any]:
-    """The configuration with the first vocabulary's size, which a second extension keeps."""
-    if not plan.subtokens:
-        return config
-    return {**config, BASE_VOCABULARY_KEY: config.get(BASE_VOCABULARY_KEY, plan.old_vocab)}
-
-
 def _write_configuration(
-    model: Path, folder: Path, config: dict[str, Any], tokenizer: Tokenizer, new_rows: int
+    stored: StoredModel,
+    folder: Path,
+    plan: ExtendPlan,
+    vocabulary: VocabularyTensors,
+    tokenizer: Tokenizer,
 ) -> None:
-    """config.json and generation_config.json; padding rows are never generated."""
-    ids = {"bos_token_id": tokenizer.bos_id, "eos_token_id": tokenizer.eos_id}
-    if tokenizer.pad_id is not None:
-        ids["pad_token_id"] = tokenizer.pad_id
-    grown = {**ids, **{k: v for k, v in config.items() if v is not None}, "vocab_size": new_rows}
-    if tokenizer.pad_id is not None:
-        grown["pad_token_id"] = tokenizer.pad_id
-    _write_json(folder / "config.json", grown)
-    generation: dict[str, Any] = ids
-    if (model / "generation_config.json").is_file():
-        generation = {**ids, **read_json_object(model / "generation_config.json")}
-    padding = list(range(tokenizer.vocab_size, new_rows))
-    generation.pop("suppress_tokens", None)
-    if padding:
-        generation["suppress_tokens"] = padding
-    _write_json(folder / "generation_config.json", generation)
-    for kept in sorted((*model.glob("LICENSE*"), *model.glob("NOTICE*"))):
+    """config.json and generation_config.json; padding rows are never generated.
+
+    The files' own keys keep their place and value, nulls included, but for those that change.
+    """
+    file = read_json_object(stored.path / "config.json")
+    new_rows = plan.num_rows(stored.config.vocab_size)
+    changes = _changes(stored, file, plan, vocabulary, tokenizer)
+    write_json_object(folder / "config.json", file | changes)
+    generation: dict[str, Any] = {}
+    if (stored.path / "generation_config.json").is_file():
+        generation = read_json_object(stored.path / "generation_config.json")
+    ids = {
+        "bos_token_id": tokenizer.bos_id,
+        "eos_token_id": tokenizer.eos_id,
+        "pad_token_id": padding_id(tokenizer),
+    }
+    missing = {k: token for k, token in ids.items() if token is not None and k not in generation}
+    suppressed = [t for t in generation.pop("suppress_tokens", None) or [] if t < plan.old_vocab]
+    suppressed += range(tokenizer.vocab_size, new_rows)
+    generation |= missing | ({"suppress_tokens": suppressed} if suppressed else {})
+    write_json_object(folder / "generation_config.json", generation)
+    for kept in sorted((*stored.path.glob("LICENSE*"), *stored.path.glob("NOTICE*"))):
         if kept.is_file():
             shutil.copyfile(kept, folder / kept.name)
 
 
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    path.write_bytes(orjson.dumps(value, option=orjson.OPT_INDENT_2))
+def _changes(
+    stored: StoredModel,
+    file: Mapping[str, Any],
+    plan: ExtendPlan,
+    vocabulary: VocabularyTensors,
+    tokenizer: Tokenizer,
+) -> dict[str, Any]:
+    """The keys of config.json that an extension changes or adds."""
+    changes: dict[str, Any] = {key: plan.num_rows(rows) for key, rows in vocabulary.sizes.items()}
+    if plan.subtokens:
+        changes[BASE_VOCABULARY_KEY] = file.get(BASE_VOCABULARY_KEY, plan.old_vocab)
+    pad = file.get("pad_token_id", getattr(stored.config, "pad_token_id", None))
+    is_real = pad is not None and is_in_documents(tokenizer, pad)
+    if is_real or (tokenizer.pad_id or 0) >= plan.old_vocab:
+        changes["pad_token_id"] = padding_id(tokenizer)
+    if stored.is_untied:
+        changes["tie_word_embeddings"] = False
+    return changes

@@ -42,6 +42,11 @@ class TensorEntry:
     start: int
     num_bytes: int
 
+    @property
+    def num_columns(self) -> int:
+        """Values of a row; a vector has rows of one."""
+        return math.prod(self.shape[1:])
+
 
 class TensorFile:
     """An open safetensors file; reads only what is asked for."""
@@ -79,13 +84,14 @@ class TensorFile:
             start += len(data)
 
     def rows(self, name: str, start: int, stop: int) -> torch.Tensor:
-        """Rows [start, stop) of a matrix as stored: [stop - start, columns]."""
+        """Rows [start, stop) of a tensor as stored: [stop - start, columns]."""
         entry = self.entries[name]
         row_bytes = entry.num_bytes // entry.shape[0]
         data = b"".join(self.chunks(entry.start + start * row_bytes, (stop - start) * row_bytes))
         if not data:
-            return torch.empty((0, entry.shape[1]), dtype=DTYPES[entry.dtype])
-        return torch.frombuffer(bytearray(data), dtype=DTYPES[entry.dtype]).view(-1, entry.shape[1])
+            return torch.empty((0, entry.num_columns), dtype=DTYPES[entry.dtype])
+        values = torch.frombuffer(bytearray(data), dtype=DTYPES[entry.dtype])
+        return values.view(-1, entry.num_columns)
 
 
 def _parse_header(path: Path, descriptor: int) -> tuple[dict[str, str], dict[str, TensorEntry]]:

@@ -7,25 +7,31 @@ the run's model folder, whose files are compared with those of the run's start.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+from linly.config.model import unknown
 from linly.config.settings import Lora, Trainable
 from linly.errors import ConfigError
-from linly.modeling.parameters import ParameterCount, check_targets
+from linly.modeling.parameters import ParameterCount
+from linly.modeling.stored_model import open_stored_model
 
 
 def make_trainable(model: PreTrainedModel, trainable: Trainable, *, seed: int) -> None:
     """Freeze what does not train, and put LoRA's matrices in; in place.
 
     Args:
-        model: As it was loaded.
-        trainable: What the recipe chooses.
-        seed: Of LoRA's first matrices; the second are zero, so that the model is the same at first.
+        model: Model as it was loaded; the meta device is enough to look at it.
+        trainable: Choice of the recipe.
+        seed: Seed of LoRA's first matrices; the second are zero, so that the model is the same at
+            first.
 
     Raises:
-        ConfigError: The model has no layer of a target's name, or peft is not installed.
+        ConfigError: If the model has no layer of a target's name, LoRA does not go into one, or
+            peft is not installed.
     """
     if trainable.kind == "full":
         return
@@ -41,11 +47,11 @@ def trained_names(model: PreTrainedModel, trainable: Trainable) -> set[str]:
     """Names of the parameters that `make_trainable` makes train.
 
     Args:
-        model: As it was loaded; the meta device is enough.
-        trainable: What the recipe chooses.
+        model: Model as it was loaded; the meta device is enough.
+        trainable: Choice of the recipe.
 
     Raises:
-        ConfigError: The model has no layer of a target's name.
+        ConfigError: If the model has no linear layer of a target's name.
     """
     if trainable.kind == "full":
         return {name for name, _ in model.named_parameters()}
@@ -76,15 +82,41 @@ def count_trained(model: PreTrainedModel) -> ParameterCount:
     return ParameterCount(trained, sum(p.numel() for p in model.parameters()))
 
 
+def count_model(model: Path, trainable: Trainable) -> ParameterCount:
+    """Count what trains of a model folder, without its weights.
+
+    Raises:
+        ConfigError: As `open_stored_model` and `make_trainable`.
+    """
+    stored = open_stored_model(model).model
+    make_trainable(stored, trainable, seed=0)
+    return count_trained(stored)
+
+
 def _targeted(model: PreTrainedModel, lora: Lora) -> list[str]:
-    """Names of the linear layers that get LoRA's matrices."""
+    """Names of the linear layers that get LoRA's matrices.
+
+    Raises:
+        ConfigError: If a target is the name of no linear layer; with the nearest name and all that
+            there are.
+    """
     output = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    kinds = {name: type(module).__name__ for name, module in model.named_modules() if name}
     layers = [
         name
         for name, module in model.named_modules()
         if isinstance(module, nn.Linear) and module is not output
     ]
-    check_targets(lora.targets, layers)
+    names = {layer.rpartition(".")[2] for layer in layers}
+    for target in lora.targets:
+        if target not in names:
+            text = unknown("linear layer of the model", target, names)
+            others = {kind for name, kind in kinds.items() if name.rpartition(".")[2] == target}
+            if others:
+                text += f"; {target} is of type {', '.join(sorted(others))} here"
+            if not names:
+                text += "; this model has none: take training.trainable: full or embeddings"
+            raise ConfigError(f"training.trainable.lora.targets: {text}")
     return [layer for layer in layers if layer.rpartition(".")[2] in lora.targets]
 
 
@@ -102,6 +134,11 @@ def _add_lora(model: PreTrainedModel, lora: Lora, seed: int) -> None:
         lora_dropout=lora.dropout,
         target_modules=_targeted(model, lora),
     )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        inject_adapter_in_model(config, model)
+    try:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            inject_adapter_in_model(config, model)
+    except ValueError as error:  # peft knows layers that a model's fast path reads by itself
+        raise ConfigError(
+            f"training.trainable.lora.targets: {', '.join(lora.targets)}: {error}; leave it out"
+        ) from error

@@ -29,7 +29,7 @@ from linly.data.shards import list_shards
 from linly.data.types import Document, Segment, Shard, ShardList
 from linly.errors import CheckpointError, LinlyError
 from linly.files import inside, publish, publish_text, sha256_file
-from linly.modeling.load import hash_weights
+from linly.modeling.weight_files import hash_weights
 from linly.runs import RunFolder
 from linly.tokenization.byte_level import COMPANIONS, TOKENIZER_JSON
 from linly.tokenization.tokenizer import Tokenizer

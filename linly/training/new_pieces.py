@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from linly.data.mixed_row import MixedRow
 from linly.errors import ConfigError
 from linly.modeling.embeddings import BASE_VOCABULARY_KEY
-from linly.modeling.load import read_json_object
+from linly.modeling.weight_files import read_json_object
 from linly.tokenization.tokenizer import Tokenizer
 
 _ROWS_AT_A_TIME = 4096

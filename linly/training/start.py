@@ -23,7 +23,8 @@ from linly.data.decisions import (
 )
 from linly.data.ranks import check_world_size
 from linly.errors import CheckpointError, ConfigError
-from linly.modeling.load import check_vocabulary, load_model
+from linly.modeling.configuration import check_vocabulary
+from linly.modeling.load import load_model
 from linly.modeling.trainable import make_trainable
 from linly.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer

@@ -10,7 +10,7 @@ from rank_processes import TRAIN, lines_of, logs, start_ranks, wait_all
 from safetensors.torch import load_file
 from tiny_world import make_tiny_world
 
-from linly.modeling.load import WEIGHTS
+from linly.modeling.weight_files import WEIGHTS
 from linly.training.export import export_run
 
 pytestmark = pytest.mark.distributed

@@ -108,13 +108,17 @@ def test_every_empty_shard_is_named(
 def test_the_limit_of_zero_2_is_told_apart_from_too_few_gpus(
     recipe: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from linly.modeling import parameters
+    from linly.modeling import trainable
+    from linly.modeling.parameters import ParameterCount
 
-    monkeypatch.setattr(parameters, "read_shapes", lambda model: {"weight": (70_000_000_000,)})
+    def count(size: int) -> None:
+        monkeypatch.setattr(trainable, "count_model", lambda *_: ParameterCount(size, size))
+
+    count(70_000_000_000)
     code, out, _ = checked(capsys, str(recipe), "--world-size", "4", "--gpu-gib", "80")
     assert code == 1
     assert "no number of GPUs helps" in out
-    monkeypatch.setattr(parameters, "read_shapes", lambda model: {"weight": (7_000_000_000,)})
+    count(7_000_000_000)
     code, out, _ = checked(capsys, str(recipe), "--world-size", "1", "--gpu-gib", "80")
     assert code == 1
     assert "take more ranks" in out

@@ -10,16 +10,15 @@ import torch
 from vocabularies import english_model
 
 from linly.errors import ConfigError
+from linly.modeling.configuration import check_vocabulary
 from linly.modeling.load import (
     SIZES,
-    WEIGHTS,
-    WEIGHTS_INDEX,
-    check_vocabulary,
     init_model,
     llama_config,
     load_model,
     save_model,
 )
+from linly.modeling.weight_files import WEIGHTS, WEIGHTS_INDEX
 from linly.tokenization.extend import extend_vocabulary
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
@@ -124,6 +123,7 @@ def test_a_missing_weight_is_an_error_and_not_random(folder: Path) -> None:
 )
 def test_an_index_cannot_lead_elsewhere(folder: Path, file: str, message: str) -> None:
     index = {"metadata": {}, "weight_map": {"lm_head.weight": file}}
+    (folder / WEIGHTS).unlink()
     (folder / WEIGHTS_INDEX).write_text(json.dumps(index))
     with pytest.raises(ConfigError, match=message):
         load_model(folder)

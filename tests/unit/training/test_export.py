@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from linly.config.recipe import load_recipe
 from linly.errors import CheckpointError, ConfigError
-from linly.modeling.load import WEIGHTS, WEIGHTS_INDEX, load_model, save_weights
+from linly.modeling.load import load_model, save_weights
+from linly.modeling.weight_files import WEIGHTS, WEIGHTS_INDEX
 from linly.runs import RunFolder
 from linly.training import export as module
 from linly.training.export import export_run, open_checkpoints, parse_run

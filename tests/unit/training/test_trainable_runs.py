@@ -14,8 +14,9 @@ from transformers import AutoModelForCausalLM
 
 from linly.config.recipe import load_recipe
 from linly.errors import CheckpointError, ConfigError
-from linly.modeling.load import WEIGHTS, load_model
+from linly.modeling.load import load_model
 from linly.modeling.trainable import make_trainable
+from linly.modeling.weight_files import WEIGHTS
 from linly.runs import RunFolder
 from linly.training.export import export_run, open_checkpoints
 from linly.training.generate import Sampling, generate_texts, open_model
