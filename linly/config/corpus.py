@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import string
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +11,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Str
 
 from linly.config.chat import CHAT_TEMPLATES, ChatFormat, read_chat_format
 from linly.config.encodings import text_encoding
+from linly.config.fields import is_form, parse_form, parse_path
 from linly.config.model import Model, check_name, describe, found, problem, suggestion, validate
 from linly.config.patterns import LANGUAGE, LANGUAGE_FORM, Pattern, parse_patterns
 from linly.config.quantities import (
@@ -74,6 +74,12 @@ def _check_encoding(name: str) -> str:
 
 
 Encoding = Annotated[Text, AfterValidator(_check_encoding)]
+
+
+def _check_delimiter(written: str) -> str:
+    if len(written) != 1 or written in '"\r\n\\':
+        raise problem(found(written, "one character, such as ';' or '|'"))
+    return written
 
 
 def _parse_held_out(value: Any) -> float | tuple[str, ...] | dict[str, str]:
@@ -139,14 +145,16 @@ class Corpus(Model):
         paths: Patterns below the data root, or URLs (s3, hf, https); line-aligned files: one
             pattern a language.
         exclude: Patterns of shards to leave out.
-        fields: Role -> dotted path in the record (a `?` at its end: records may lack it), or a
-            form such as `{title}\n\n{text}`.
+        fields: Role -> dotted path in the record (a `?` at its end: records may lack it; a name
+            with other characters between backquotes), or a form such as `{title}\n\n{text}`.
             text: {text}; parallel: two language codes; instruction: {instruction, output} and
             maybe {input} and {choices} (a list that the prompt names, one separator between them:
             of more than 8, 4 to 8 drawn ones and the output stay); conversation: {messages, role,
             content} (a list of turns), {messages, user, assistant} (a list of pairs of turns), or
             {text, user_mark, assistant_mark} (one text; the marks are literal and begin the turns).
         columns: Names of a table's columns when the file has no header.
+        delimiter: Character between the cells of CSV; a first line `sep=;` comes before it.
+        escape: In CSV, a backslash if it takes the meaning of the character after it (`\"`).
         where: Conditions, all of which a record must meet.
         template: How documents are made; must fit the kind.
         chat: For the templates chat and inscp; filled in from the recipe's model.
@@ -168,6 +176,8 @@ class Corpus(Model):
     exclude: tuple[Pattern, ...] = ()
     fields: dict[str, Text]
     columns: tuple[Text, ...] = ()
+    delimiter: Annotated[Text, AfterValidator(_check_delimiter)] = ","
+    escape: Literal["\\"] | None = None
     where: tuple[Where, ...] = ()
     template: Text
     chat: ChatFormat | None = None
@@ -216,6 +226,12 @@ class Corpus(Model):
             raise problem("found the same name twice", "columns")
         if self.columns and self.format not in (None, "tsv", "csv"):
             raise problem(f"found columns, allowed: none for format {self.format}", "columns")
+        for key in ("delimiter", "escape"):
+            if getattr(self, key) != type(self).model_fields[key].default and self.format not in (
+                None,
+                "csv",
+            ):
+                raise problem(f"found {key}, allowed: none for format {self.format}", key)
         if self.encoding != "utf-8" and self.format in ("parquet", "arrow"):
             text = f"found {self.encoding}, allowed: none for format {self.format} (it has its own)"
             raise problem(text, "encoding")
@@ -249,7 +265,7 @@ class Corpus(Model):
         asked = roles - {"input", "choices"}
         if self.kind == "instruction" and asked != {"instruction", "output"}:
             raise problem(text + "{instruction, output}, and maybe input and choices", "fields")
-        if "{" in (choices := self.fields.get("choices", "")):
+        if is_form(choices := self.fields.get("choices", "")):
             raise problem(found(choices, "the path of a list of texts"), "fields", "choices")
         if self.kind == "conversation" and not any(roles == set(r) for r in _CONVERSATION_ROLES):
             forms = " or ".join("{" + ", ".join(form) + "}" for form in _CONVERSATION_ROLES)
@@ -257,6 +273,10 @@ class Corpus(Model):
         for role, form in self.fields.items():
             if role not in _LITERAL_ROLES:
                 check_form(form, "fields", role)
+        for index, condition in enumerate(self.where):
+            if is_form(condition.field):
+                raise problem(found(condition.field, "a path"), "where", index, "field")
+            check_form(condition.field, "where", index, "field")
 
     def _check_language(self) -> None:
         if self.kind == "parallel":
@@ -279,6 +299,10 @@ class Corpus(Model):
         form["fields"] = dict(self.fields)
         if self.columns:
             form["columns"] = list(self.columns)
+        if self.delimiter != ",":
+            form["delimiter"] = self.delimiter
+        if self.escape is not None:
+            form["escape"] = self.escape
         form["where"] = [condition.file_form() for condition in self.where]
         form["template"] = self.template
         if self.chat is not None:
@@ -308,23 +332,16 @@ def misfit(template: str, kind: Kind) -> str:
 
 
 def check_form(written: str, *path: str | int) -> None:
-    """Refuse a field that is no dotted path and no form of paths in braces.
-
-    A `?` ends a path that a record may lack; `{{` and `}}` stand for braces themselves.
-    """
-    paths: list[str] = [written]
+    """Refuse a field that is neither a path nor a form (`linly.config.fields`)."""
     try:
-        if "{" in written or "}" in written:
-            parsed = list(string.Formatter().parse(written))
-            paths = [name for _, name, spec, _ in parsed if name is not None and not spec]
-            plain = all(spec in ("", None) and not how for _, _, spec, how in parsed)
-            paths = paths if plain and paths else [""]
+        if not is_form(written):
+            parse_path(written)
+        elif len(parse_form(written)) == 1:
+            raise ValueError
     except ValueError:
-        paths = [""]
-    if not all(all(name.removesuffix("?").split(".")) for name in paths):
-        raise problem(
-            found(written, "a dotted path, or a form such as '{title}\\n\\n{text}'"), *path
-        )
+        allowed = "a dotted path, or a form such as '{title}\\n\\n{text}'; a name with other "
+        allowed += "characters stands between backquotes, such as `Question?`"
+        raise problem(found(written, allowed), *path) from None
 
 
 def with_chat(corpus: Corpus, template: str | None, folder: Path) -> Corpus:

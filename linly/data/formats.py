@@ -11,16 +11,18 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice, zip_longest
+from itertools import chain, islice, zip_longest
 from posixpath import splitext
 from typing import Any
 
 import orjson
 
+from linly.config.fields import top_names
 from linly.data.json_array import array_elements
 from linly.data.parquet import read_parquet
 from linly.data.reading.errors import errors_of
 from linly.data.reading.first_look import check_first_bytes
+from linly.data.reading.names_twice import name_twice
 from linly.data.shard_files import ShardFiles
 from linly.data.tables import read_arrow
 from linly.data.tmx import read_tmx
@@ -44,6 +46,9 @@ MAX_NESTED = 4 << 20
 
 UNREAD = "(not kept: neither `fields` nor `where` asks for it)"
 """Stands in a long record for the value of a field that nothing asks for."""
+
+_DELIMITER_LINE = re.compile(r'"?sep=([^"\n])"?\r?\n', re.IGNORECASE)
+"""First line by which spreadsheets say what separates the cells."""
 
 _LONG_RECORD_BYTES = 4 << 10
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
@@ -92,23 +97,34 @@ def read_tsv(shard: ShardFiles) -> Iterator[RawRecord]:
 
 
 def read_csv(shard: ShardFiles) -> Iterator[RawRecord]:
-    """Read comma-separated rows, quoted as spreadsheets do (a quoted field may hold newlines).
+    """Read rows of a table, quoted as spreadsheets do (a quoted field may hold newlines).
+
+    A first line `sep=;` names the delimiter, as spreadsheets write it.
 
     Raises:
         DamagedShardError: Quoting is broken: the rows after cannot be found.
     """
     with open_stream(shard.paths[0], shard.retries) as stream:
-        rows = csv.reader(_text_lines(as_utf8(stream, shard.encoding)), strict=True)
+        lines = _text_lines(as_utf8(stream, shard.encoding))
+        first = next(lines, "")
+        delimiter = shard.delimiter
         first_line = 1
+        if mark := _DELIMITER_LINE.fullmatch(first):
+            delimiter, first_line = mark[1], 2
+        else:
+            lines = chain([first], lines)
+        rows = csv.reader(lines, delimiter=delimiter, escapechar=shard.escape, strict=True)
+        before = first_line
         try:
             names = shard.names or _different(shard, tuple(next(rows, ())))
-            first_line = rows.line_num + 1
+            first_line = before + rows.line_num
             for record, row in enumerate(rows):
                 if row and record >= shard.start_record:
                     yield _name_columns(record, row, names, sum(map(len, row)))
-                first_line = rows.line_num + 1
+                first_line = before + rows.line_num
         except csv.Error as error:
-            raise DamagedShardError(_broken_row(first_line, rows.line_num, error)) from error
+            last_line = before - 1 + rows.line_num
+            raise DamagedShardError(_broken_row(first_line, last_line, error)) from error
 
 
 def _broken_row(first_line: int, last_line: int, error: csv.Error) -> str:
@@ -124,10 +140,10 @@ def _broken_row(first_line: int, last_line: int, error: csv.Error) -> str:
 
 
 def read_json(shard: ShardFiles) -> Iterator[RawRecord]:
-    """Read a JSON array of objects, an element at a time: memory is one element's.
+    """Read a JSON array of objects, or objects one after another, one at a time.
 
     Raises:
-        DataError: The file is no array.
+        DataError: The file is neither.
         DamagedShardError: It is broken somewhere: what follows cannot be found then.
     """
     with open_stream(shard.paths[0], shard.retries) as stream:
@@ -227,7 +243,7 @@ def _no_object(record: int, value: object, size: int) -> RawRecord:
 def _fields_kept(shard: ShardFiles) -> frozenset[str]:
     """Name the top-level fields that are asked for; none: all are."""
     paths = (*shard.columns, *shard.optional_columns)
-    return frozenset(paths).union(path.split(".")[0] for path in paths)
+    return frozenset(name for path in paths for name in top_names(path))
 
 
 def _without_unread(value: dict[str, Any], size_bytes: int, kept: frozenset[str]) -> dict[str, Any]:
@@ -260,6 +276,8 @@ def _parse_object(record: int, line: bytes, kept: frozenset[str]) -> RawRecord:
         return RawRecord(record, None, f"not JSON: {error}", len(line))
     if type(value) is not dict:
         return _no_object(record, value, len(line))
+    if twice := name_twice(line, kept & value.keys() if kept else value.keys()):
+        return RawRecord(record, None, f"more than one field is named {twice!r}", len(line))
     return RawRecord(record, _without_unread(value, len(line), kept), None, len(line))
 
 
@@ -291,8 +309,8 @@ def _different(shard: ShardFiles, header: tuple[str, ...]) -> tuple[str, ...]:
     twice = [name for name in _fields_kept(shard) or header if header.count(name) > 1]
     if twice:
         raise DataError(
-            f"{shard.paths[0]}: its header names more than one column {sorted(twice)[0]!r}; name "
-            f"the `columns`, each differently"
+            f"{shard.paths[0]}: more than one column is named {sorted(twice)[0]!r} in the header; "
+            f"rename one of them"
         )
     return header
 

@@ -20,11 +20,13 @@ _MARK = re.compile(r'[\[{]|([\]}])|"[^"\\]*(?:\\.[^"\\]*)*("?)', re.DOTALL)
 def array_elements(stream: Readable) -> Iterator[bytes]:
     """Yield the text of each element of the JSON array in a stream, to be parsed as a line is.
 
+    In place of an array there may be objects one after another, on any number of lines.
+
     An element may still not be JSON in ways that leave its end certain: control characters, NaN,
     bad UTF-8 within a string.
 
     Raises:
-        DataError: If the stream does not hold an array.
+        DataError: If the stream holds neither.
         DamagedShardError: If the array is cut short or broken, so that what follows cannot be
             found.
     """
@@ -50,6 +52,9 @@ class _ArrayText:
 
     def elements(self) -> Iterator[bytes]:
         first = self._skip_space()
+        if first == "{":
+            yield from self._objects()
+            return
         if first != "[":
             raise DataError(
                 f"not a JSON array: it starts with {first!r}; if it holds one object a line, "
@@ -72,6 +77,17 @@ class _ArrayText:
         self._start += 1
         if rest := self._skip_space():
             raise DamagedShardError(f"text after the end of the JSON array, starting with {rest!r}")
+
+    def _objects(self) -> Iterator[bytes]:
+        """Yield objects that stand one after another, each on as many lines as it likes."""
+        number = 0
+        while mark := self._skip_space():
+            if mark != "{":
+                raise DamagedShardError(
+                    f"no object begins after object {number - 1}, but text with {mark!r}"
+                )
+            yield self._element(number)
+            number += 1
 
     def _broken(self, number: int, problem: str) -> str:
         if self._ended and self._start == len(self._text):

@@ -1,20 +1,19 @@
-r"""What a corpus file says of its records: where their texts are, and which are wanted.
+"""What a corpus file says of its records: where their texts are, and which are wanted.
 
-A field is a dotted path (`meta.title`) or, with braces, a form (`"{title}\n\n{text}"`). A `?` at
-a path's end says that a record may lack it. A path that meets a list takes the rest of itself
-from every element and joins what it finds by newlines.
+`linly.config.fields` has the language of paths and forms. A path that meets a list takes the rest
+of itself from every element and joins the texts by newlines; a number takes one element alone.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-import string
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from linly.config.corpus import Where
+from linly.config.fields import is_form, parse_form, parse_path
 from linly.errors import ConfigError
 
 Texts = tuple[tuple[str, str], ...]
@@ -41,8 +40,8 @@ class FieldPath:
     """A dotted path into a record.
 
     Attributes:
-        path: As written, without the `?`.
-        parts: The path at its dots.
+        path: Text of the path, without the `?`.
+        parts: Names of the path.
         optional: A record may lack it; it is empty text then.
     """
 
@@ -57,11 +56,11 @@ class FieldPath:
         Raises:
             ConfigError: A part is empty.
         """
-        path = written.removesuffix("?")
-        parts = tuple(path.split("."))
-        if not all(parts):
-            raise ConfigError(f"fields: {written!r} is no path: a part of it is empty")
-        return cls(path, parts, written.endswith("?"))
+        try:
+            parts, optional = parse_path(written)
+        except ValueError as error:
+            raise ConfigError(f"fields: {error}") from error
+        return cls(written.removesuffix("?"), parts, optional)
 
     def find(self, record: Mapping[str, Any]) -> Any:
         """Give the value at this path; None when it is optional and missing.
@@ -69,10 +68,13 @@ class FieldPath:
         Raises:
             UnusableRecord: It is missing; names the fields that are there.
         """
-        # A name with a dot in it, as a column of a tsv may have, comes before nesting.
-        value = record.get(self.path, _ABSENT)
-        if value is _ABSENT and len(self.parts) > 1:
-            value = _descend(record, self.parts)
+        if len(self.parts) == 1:
+            value = record.get(self.parts[0], _ABSENT)
+        else:
+            # A name with a dot in it, as a column of a tsv may have, comes before nesting.
+            value = record.get(self.path, _ABSENT)
+            if value is _ABSENT:
+                value = _descend(record, self.parts)
         if value is not _ABSENT:
             return value
         if self.optional:
@@ -110,19 +112,13 @@ class Form:
         Raises:
             ConfigError: A brace is not closed, or holds more than a path.
         """
-        pieces: list[tuple[str, FieldPath | None]] = []
         try:
-            parsed = list(string.Formatter().parse(written))
+            pieces = parse_form(written)
         except ValueError as error:
-            raise ConfigError(f"fields: the form {written!r} cannot be read: {error}") from error
-        for literal, path, spec, conversion in parsed:
-            if path is None:
-                pieces.append((literal, None))
-                continue
-            if spec or conversion:
-                raise ConfigError(f"fields: the form {written!r} may hold only {{path}}s")
-            pieces.append((literal, FieldPath.parse(path)))
-        return cls(tuple(pieces))
+            raise ConfigError(f"fields: {error}") from error
+        return cls(
+            tuple((text, None if path is None else FieldPath.parse(path)) for text, path in pieces)
+        )
 
     @property
     def paths(self) -> tuple[FieldPath, ...]:
@@ -147,8 +143,8 @@ class Form:
 
 
 def parse_field(written: str) -> FieldPath | Form:
-    """Read a field as the corpus file writes it: a form if it has a brace, else a path."""
-    return Form.parse(written) if "{" in written else FieldPath.parse(written)
+    """Read a field as the corpus file writes it."""
+    return Form.parse(written) if is_form(written) else FieldPath.parse(written)
 
 
 def paths_of(field: FieldPath | Form) -> tuple[FieldPath, ...]:

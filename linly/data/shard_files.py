@@ -23,6 +23,8 @@ class ShardFiles:
         start_record: First record to give.
         encoding: Of formats that are text.
         retries: Patience with the storage.
+        delimiter: csv: character between the cells.
+        escape: csv: character that takes the meaning of the one after it; None for none.
     """
 
     paths: tuple[Location, ...]
@@ -32,3 +34,5 @@ class ShardFiles:
     start_record: int
     encoding: str = UTF8
     retries: Retries = PATIENT
+    delimiter: str = ","
+    escape: str | None = None

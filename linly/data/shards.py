@@ -137,6 +137,8 @@ class ShardReader:
             start_record=start_record,
             encoding=self._corpus.encoding,
             retries=self._retries,
+            delimiter=self._corpus.delimiter,
+            escape=self._corpus.escape,
         )
 
 

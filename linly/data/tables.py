@@ -12,6 +12,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from linly.config.fields import top_names
 from linly.data.expansion import (
     can_be_measured,
     parts_of,
@@ -170,21 +171,23 @@ def columns_read(shard: ShardFiles, schema: pa.Schema) -> list[str]:
     """Name the columns that hold the fields asked for: `a.b` is a column's name, or within `a`.
 
     Raises:
-        DataError: There is none, or it is of a type that is not read.
+        DataError: There is none or more than one, or it is of a type that is not read.
     """
-    found = set(schema.names)
     columns: dict[str, None] = {}
     missing = []
     for field in (*shard.columns, *shard.optional_columns):
-        column = field if field in found else field.split(".")[0]
-        if column in found:
+        names = top_names(field)
+        column = next((name for name in names if name in schema.names), None)
+        if column is not None:
             columns[column] = None
         elif field in shard.columns:
-            missing.append(column)
+            missing.append(names[-1])
     path = shard.paths[0]
     if missing:
-        names = ", ".join(schema.names)
-        raise DataError(f"{path}: no column {', '.join(missing)}; its columns: {names}")
+        names = tuple(schema.names)
+        raise DataError(f"{path}: no column {', '.join(missing)}; its columns: {', '.join(names)}")
+    if twice := [column for column in columns if schema.names.count(column) > 1]:
+        raise DataError(f"{path}: more than one column is named {twice[0]!r}; rename one of them")
     for column in columns:
         kind = schema.field(schema.names.index(column)).type
         if not can_be_measured(kind):
