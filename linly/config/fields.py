@@ -16,7 +16,7 @@ from collections.abc import Sequence
 _QUOTED = r"`(?:[^`]|``)*`"
 _PART = re.compile(rf"(?P<quoted>{_QUOTED})|[^.`][^.]*")
 _PATH = re.compile(rf"(?:{_QUOTED}|[^.`][^.]*)(?:\.(?:{_QUOTED}|[^.`][^.]*))*")
-_PLAIN_NAME = re.compile(r"[^`.{}?!:\s](?:[^.{}?!:]*[^.{}?!:\s])?")
+_PLAIN_NAME = re.compile(r"[^`.{}?!:\s](?:[^`.{}?!:]*[^`.{}?!:\s])?")
 _IN_FORM = re.compile(rf"\{{\{{|\}}\}}|\{{(?P<path>(?:{_QUOTED}|[^`{{}}!:])*)\}}|(?P<stray>[{{}}])")
 
 

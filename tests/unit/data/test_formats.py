@@ -7,6 +7,7 @@ import gzip
 import io
 import json
 import lzma
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from xml.sax.saxutils import escape
@@ -17,8 +18,10 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from linly.config.fields import write_path
 from linly.data import formats, json_array
 from linly.data.formats import READERS, format_of
+from linly.data.records import parse_field, paths_of
 from linly.data.shard_files import ShardFiles
 from linly.data.types import RawRecord
 from linly.errors import DataError
@@ -219,7 +222,9 @@ def test_broken_quoting_in_csv_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b'{"text": "a"}\n{"text": "b"}\n', "say `format: jsonl`"),
+        (b'"text"\n', "say `format: jsonl`"),
+        (b'{"text": "a"}\n{"text": ', "element 1 of the JSON array is cut short"),
+        (b'{"text": "a"}, {"text": "b"}', "no object begins after object 0, but text with ','"),
         (b'[{"text": "a"} {"text": "b"}]', "'{' instead of ',' or ']'"),
         (b'[{"text": "a"}, {"text": }]', "element 1 of the JSON array is cut short or broken"),
         (b'[{"text": "a"}', "ends after element 0"),
@@ -342,16 +347,91 @@ def test_a_line_of_too_many_arrays_is_a_bad_record(
     assert bad.error == "more than 100 arrays and objects"
 
 
-@pytest.mark.parametrize(("name", "comma"), [("a.csv", b","), ("a.tsv", b"\t")])
-def test_a_header_that_names_a_field_twice_is_an_error(
-    tmp_path: Path, name: str, comma: bytes
+def with_names(folder: Path, kind: str, names: Sequence[str], values: Sequence[str]) -> Path:
+    """One record in a shard of a format that may name a field twice."""
+    path = folder / f"a.{kind}"
+    if kind in ("csv", "tsv"):
+        mark = "," if kind == "csv" else "\t"
+        path.write_text(f"{mark.join(names)}\n{mark.join(values)}\n")
+    elif kind in ("jsonl", "json"):
+        pairs = ", ".join(f'"{name}": "{v}"' for name, v in zip(names, values, strict=True))
+        path.write_text(f"[{{{pairs}}}]" if kind == "json" else f"{{{pairs}}}\n")
+    else:
+        table = pa.Table.from_arrays([pa.array([value]) for value in values], names=list(names))
+        pq.write_table(table, path) if kind == "parquet" else write_arrow(path, table)
+    return path
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json", "parquet", "arrow"])
+def test_a_name_that_is_asked_for_and_stands_there_twice_is_refused(
+    tmp_path: Path, kind: str
 ) -> None:
-    path = put(tmp_path, name, comma.join([b"text", b"x", b"x"]) + b"\n" + comma.join([b"a"] * 3))
-    read_table = READERS[name.rpartition(".")[2]]
-    (found,) = read_table(replace(shard(path), columns=("text",)))
-    assert (found.value or {})["text"] == "a"
-    with pytest.raises(DataError, match="more than one column 'x'; name the `columns`"):
-        list(read_table(replace(shard(path), columns=("x",))))
+    path = with_names(tmp_path, kind, ["text", "x", "x", "标题"], list("abcd"))
+    for asked in ("text", "标题", "`text`"):
+        (found,) = READERS[kind](replace(shard(path), columns=(asked,)))
+        assert (found.value or {})[asked.strip("`")] in "ad"
+    with pytest.raises(DataError, match=r"more than one (column|field) is named 'x'"):
+        for found in READERS[kind](replace(shard(path), columns=("x",))):
+            raise DataError(found.error)
+
+
+def test_a_field_of_json_that_is_named_twice_is_found_however_it_is_spelled(tmp_path: Path) -> None:
+    lines = (
+        '{"标": "a", "\\u6807": "b"}',
+        '{"a": "\\"标\\"", "标": {"标": "b", "n": 123456789012345678901234567890}}',
+        '{"标" : "a", "b": ["标", {"标": 1}]}',
+    )
+    path = put(tmp_path, "a.jsonl", "\n".join(lines).encode())
+    twice, *others = read(path, columns=("标",))
+    assert twice.error == "more than one field is named '标'"
+    assert [raw.error for raw in others] == [None, None]
+
+
+ODD_NAMES = ["Question?", "text{en}", "...", "a.b", " ", "", "a`b", "Unnamed: 0", "{}", "中 文?"]
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "jsonl", "json", "parquet", "arrow"])
+@pytest.mark.parametrize("name", ODD_NAMES)
+def test_a_field_of_any_name_is_read(tmp_path: Path, kind: str, name: str) -> None:
+    path = with_names(tmp_path, kind, ["id", name], ["1", "a text"])
+    written = write_path([name])
+    for field in (written, f"{{{written}}}"):
+        parsed = parse_field(field)
+        columns = tuple(path.path for path in paths_of(parsed))
+        (found,) = READERS[kind](replace(shard(path), columns=columns))
+        assert parsed.text(found.value or {}) == "a text"
+
+
+@pytest.mark.parametrize(
+    ("text", "settings"),
+    [
+        (b'title;text\nt;"a; b"\n', {"delimiter": ";"}),
+        (b"sep=;\ntitle;text\nt;a; b\n".replace(b"a; b", b'"a; b"'), {}),
+        (b'"sep=|"\r\ntitle|text\r\nt|a; b\r\n', {}),
+        (b"title\ttext\nt\ta; b\n", {"delimiter": "\t"}),
+        (b'title,text\nt,"a\\; b"\n', {"escape": "\\"}),
+        (b'title,text\nt,"a; ""b"""\n', {"escape": "\\"}),
+        (b'title,text\nt,"a; \\"b\\""\n', {"escape": "\\"}),
+    ],
+)
+def test_tables_of_other_dialects_are_read(
+    tmp_path: Path, text: bytes, settings: dict[str, str]
+) -> None:
+    files = replace(shard(put(tmp_path, "a.csv", text)), **settings)  # type: ignore[arg-type]
+    (found,) = READERS["csv"](files)
+    assert (found.value or {})["text"].replace('"', "") == "a; b"
+    (named,) = list(READERS["csv"](replace(files, names=("title", "text"))))[1:]
+    assert named.value == found.value
+
+
+def test_objects_one_after_another_are_read_as_those_of_an_array(tmp_path: Path) -> None:
+    objects = [{"text": "a\n}{"}, {"text": "b", "more": [{"x": 1}]}, {"text": "c"}]
+    pretty = b"\n".join(orjson.dumps(value, option=orjson.OPT_INDENT_2) for value in objects)
+    for text in (pretty, pretty.replace(b"\n", b"") + b"\n"):
+        records = read(put(tmp_path, "a.json", text))
+        assert [raw.value for raw in records] == objects
+        assert [raw.record for raw in records] == [0, 1, 2]
+        assert read(tmp_path / "a.json", start=2) == records[2:]
 
 
 def test_an_array_is_read_an_element_at_a_time(tmp_path: Path) -> None:
