@@ -8,7 +8,8 @@
 
 sdpa, eager and flex read the documents off `position_ids` that start again at 0. varlen gets the
 documents' bounds instead: transformers' own flash attention reads them off `position_ids` only for
-a single row, and attends across documents in a batch of more.
+a single row, and attends across documents in a batch of more. Whether a model heeds either is
+tried on the model itself (separation.py).
 """
 
 from __future__ import annotations
@@ -43,27 +44,34 @@ def _find_kernel() -> Callable[..., torch.Tensor] | None:
 varlen_kernel = _find_kernel()
 
 
-def choose_attention(asked: str, model: PreTrainedModel, device: torch.device) -> str:
-    """The backend for `training.attention_backend`.
+def usual_backend(model: PreTrainedModel) -> str:
+    """The backend that transformers chose for a model: sdpa for nearly all."""
+    default = model.config._attn_implementation
+    return next((ours for ours, theirs in IMPLEMENTATIONS.items() if theirs == default), "sdpa")
 
-    On a CPU that is what transformers takes for the model, sdpa for nearly all: there it is both
-    the fastest and exact. On CUDA it is varlen where torch has it, else flex.
+
+def backends_to_try(asked: str, model: PreTrainedModel, device: torch.device) -> tuple[str, ...]:
+    """The backends for `training.attention_backend`, the fastest first.
+
+    On a CPU that is what transformers takes for the model: there it is both the fastest and exact.
+    On CUDA it is varlen where torch has it, else flex, and then what transformers takes: for models
+    whose attention the faster backends do not compute (see separation.py).
 
     Raises:
-        ConfigError: What was asked for is not to be had on this device.
+        ConfigError: If the backend asked for is not available on this device.
     """
+    usual = usual_backend(model)
     if asked == "auto":
-        if device.type == "cuda" and not _takes_default(model):
-            return "flex" if _varlen_obstacle(device) else "varlen"
-        default = model.config._attn_implementation
-        return next((ours for ours, theirs in IMPLEMENTATIONS.items() if theirs == default), "sdpa")
+        if device.type != "cuda" or not getattr(model, "_supports_attention_backend", False):
+            return (usual,)
+        return ("flex" if _varlen_obstacle(device) else "varlen", usual)
     obstacle = {"flex": _flex_obstacle, "varlen": _varlen_obstacle}.get(asked)
     why = obstacle(device) if obstacle else None
     if why:
         raise ConfigError(
             f"training.attention_backend: found {asked}, but {why}; allowed here: auto, sdpa, eager"
         )
-    return asked
+    return (asked,)
 
 
 def set_attention(model: PreTrainedModel, backend: str) -> None:
@@ -90,9 +98,9 @@ def document_bounds(position_ids: torch.Tensor) -> torch.Tensor:
     Returns:
         int32 [documents + 1].
     """
-    flat = position_ids.flatten()
-    starts = (flat == 0).nonzero().flatten()
-    return torch.cat([starts, starts.new_tensor([len(flat)])]).to(torch.int32)
+    starts = torch.diff(position_ids, prepend=torch.full_like(position_ids[:, :1], -2)) != 1
+    first = starts.flatten().nonzero().flatten()
+    return torch.cat([first, first.new_tensor([position_ids.numel()])]).to(torch.int32)
 
 
 def varlen_attention(
@@ -102,9 +110,8 @@ def varlen_attention(
     value: torch.Tensor,
     attention_mask: torch.Tensor | None,
     *,
-    cu_seq_lens_q: torch.Tensor,
+    cu_seq_lens_q: torch.Tensor | None = None,
     scaling: float | None = None,
-    dropout: float = 0.0,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
     """Attention over documents laid end to end, in transformers' form.
@@ -113,24 +120,28 @@ def varlen_attention(
         module: The attention layer.
         query: [rows, heads, positions, head size].
         key: [rows, key-value heads, positions, head size].
-        value: As the key.
+        value: [rows, key-value heads, positions, value size], at most the head size.
         attention_mask: None; bounds take its place.
         cu_seq_lens_q: int32 [documents + 1], `document_bounds`.
-        scaling: Of the scores.
-        dropout: 0.
+        scaling: Factor of the scores.
         others: What transformers gives to every backend.
 
     Returns:
-        [rows, positions, heads, head size], and no weights.
+        [rows, positions, heads, value size], and no weights.
+
+    Raises:
+        ConfigError: If the layer asks for more than causal attention, or passes no bounds.
     """
-    assert attention_mask is None and dropout == 0.0
-    if others.get("sliding_window") is not None or others.get("softcap") is not None:
+    why = _beyond_varlen(query, attention_mask, cu_seq_lens_q, others)
+    if why:
         raise ConfigError(
-            "training.attention_backend: varlen does not know the sliding window or capped scores "
-            "of this model; take flex or eager"
+            f"training.attention_backend: varlen does not go with this model: {why}; set auto, "
+            "sdpa or eager"
         )
     assert varlen_kernel is not None
     rows, heads, positions, size = query.shape
+    value_size = value.shape[-1]
+    value = torch.nn.functional.pad(value, (0, size - value_size))  # the kernel knows one size
     flat = [
         tensor.transpose(1, 2).reshape(rows * positions, tensor.shape[1], size)
         for tensor in (query, key, value)
@@ -140,15 +151,44 @@ def varlen_attention(
         options["enable_gqa"] = True
     # No document is longer than a row; this bound is the same at every step.
     output = varlen_kernel(*flat, cu_seq_lens_q, cu_seq_lens_q, positions, positions, **options)
-    return output.view(rows, positions, heads, size), None
+    return output.view(rows, positions, heads, size)[..., :value_size], None
 
 
-def _takes_default(model: PreTrainedModel) -> bool:
-    """Whether a model's attention is more than causal, or cannot be exchanged."""
-    config = model.config
-    windowed = getattr(config, "sliding_window", None) is not None
-    capped = getattr(config, "attn_logit_softcapping", None) is not None
-    return windowed or capped or not getattr(model, "_supports_attention_backend", False)
+_NOT_OF_THE_SCORES = frozenset(
+    {
+        *("position_ids", "cache_position", "use_cache", "is_causal", "cu_seq_lens_k"),
+        *("output_attentions", "output_hidden_states", "output_router_logits", "return_dict"),
+    }
+)
+"""Arguments of layers that do not change what causal attention computes."""
+
+
+def _beyond_varlen(
+    query: torch.Tensor,
+    attention_mask: torch.Tensor | None,
+    bounds: torch.Tensor | None,
+    others: dict[str, Any],
+) -> str | None:
+    """What a layer asks for that the kernel does not compute."""
+    if bounds is None:
+        return "its layers do not pass the bounds of documents on"
+    if attention_mask is not None:
+        return "its layers bring a mask of their own"
+    window = others.get("sliding_window")
+    if window is not None and window < query.shape[2]:
+        return f"its window of {window} positions is shorter than a row"
+    unknown = sorted(
+        name
+        for name, given in others.items()
+        if name not in _NOT_OF_THE_SCORES | {"sliding_window"}
+        and (given is not None and given is not False and not _is_zero(given))
+    )
+    return f"its attention takes {', '.join(unknown)}" if unknown else None
+
+
+def _is_zero(given: Any) -> bool:
+    """Whether an option is switched off, such as a dropout of 0."""
+    return isinstance(given, int | float) and given == 0
 
 
 def _varlen_obstacle(device: torch.device) -> str | None:

@@ -31,8 +31,9 @@ from transformers import PreTrainedModel
 from linly.config.deepspeed import deepspeed_config, wants_log
 from linly.config.settings import TrainingSettings
 from linly.data.loader import MicroBatch
-from linly.modeling.attention import choose_attention, document_bounds, set_attention
+from linly.modeling.attention import document_bounds, set_attention, usual_backend
 from linly.modeling.recompute import checkpoint_activations, compile_layers
+from linly.modeling.separation import Attention, RowLayout, Way, choose_attention, way_of_evaluation
 from linly.training.objective import Objective, choose_loss
 from linly.training.processes import be_patient
 from linly.training.stored import MOMENTS
@@ -55,10 +56,19 @@ class Engine:
     """A model in training, its optimizer dealt over the ranks (ZeRO-2).
 
     A step is `accumulation` calls of `accumulate`, then either `step` or `discard`.
+
+    Attributes:
+        evaluation_way: How documents of an evaluation row are kept apart; None: they are not, and
+            each needs a row of its own.
     """
 
     def __init__(
-        self, model: PreTrainedModel, training: TrainingSettings, *, accumulation: int
+        self,
+        model: PreTrainedModel,
+        training: TrainingSettings,
+        *,
+        accumulation: int,
+        layout: RowLayout = RowLayout(),  # noqa: B008 (frozen)
     ) -> None:
         """Take over the model; its weights move to the device, in BF16, in place.
 
@@ -76,10 +86,6 @@ class Engine:
         )
         _set_log_level(logging.INFO if wants_log(config) else logging.ERROR)
         _quiet_known_warnings()
-        device = torch.device(get_accelerator().current_device_name())
-        self._usual_attention = model.config._attn_implementation
-        self._attention = choose_attention(training.attention_backend, model, device)
-        set_attention(model, self._attention)
         checkpoint_activations(model, training.activation_checkpointing)
         model.train()
         stored = _move_weights(model)
@@ -91,13 +97,16 @@ class Engine:
             fused=True,
         )
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
-            model=Objective(model, uses_bounds=self._attention == "varlen"),
+            model=Objective(model),
             optimizer=optimizer,
             config=config,
         )
         self._accumulation = accumulation
         self._micro_batches = 0
+        self._usual_backend = usual_backend(model)
+        self._attention, self.evaluation_way = self._choose_attention(training, layout)
         objective = self._engine.module
+        objective.way = self._attention.way
         objective.loss, self._loss_note = choose_loss(training.loss, objective, self.device)
         self._is_compiled = training.compile
         if training.compile:
@@ -115,9 +124,9 @@ class Engine:
     @property
     def description(self) -> str:
         """How a step is computed: what was chosen, and why where it is not what was asked for."""
+        notes = [f" ({note})" if note else "" for note in (self._attention.note, self._loss_note)]
         loss = self._engine.module.loss
-        note = f" ({self._loss_note})" if self._loss_note else ""
-        return f"attention {self._attention}, loss {loss}{note}"
+        return f"attention {self._attention.backend}{notes[0]}, loss {loss}{notes[1]}"
 
     @property
     def device(self) -> torch.device:
@@ -138,7 +147,7 @@ class Engine:
             float32 [micro_batch], summed negative log-likelihood of each row.
         """
         assert self._micro_batches < self._accumulation, "a step has no more micro-batches"
-        bounds = document_bounds(batch.position_ids) if self._attention == "varlen" else None
+        bounds = document_bounds(batch.position_ids) if self._attention.way == "bounds" else None
         losses = self._engine(
             *map(self._moved, (batch.ids, batch.labels, batch.position_ids)),
             None if bounds is None else self._moved(bounds),
@@ -183,14 +192,14 @@ class Engine:
     def evaluating(self) -> Iterator[PreTrainedModel]:
         """The model in evaluation mode without gradients."""
         self.module.train(False)
-        self.module.set_attn_implementation(self._usual_attention)  # generation needs a cache
+        set_attention(self.module, self._usual_backend)  # generation needs a cache
         # Rows of other lengths, and caches, are not worth compiling for.
         stance = torch.compiler.set_stance("force_eager") if self._is_compiled else nullcontext()
         try:
             with torch.no_grad(), stance:
                 yield self.module
         finally:
-            set_attention(self.module, self._attention)
+            set_attention(self.module, self._attention.backend)
             self.module.train()
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
@@ -249,6 +258,19 @@ class Engine:
     def optimizer_steps(self) -> int:
         """Steps applied so far; skipped ones are not counted."""
         return int(self._optimizer.optimizer.state[self._partitions()[0]]["step"].item())
+
+    def _choose_attention(
+        self, training: TrainingSettings, layout: RowLayout
+    ) -> tuple[Attention, Way | None]:
+        """The attention of training, and how documents of a row are kept apart in evaluation."""
+        model = self.module
+        chosen = choose_attention(training.attention_backend, model, self.device, layout)
+        if layout.documents == "apart" and chosen.backend == self._usual_backend:
+            return chosen, chosen.way
+        set_attention(model, self._usual_backend)
+        way = way_of_evaluation(model, layout.length)
+        set_attention(model, chosen.backend)
+        return chosen, way
 
     def _set_masters(self, stored: dict[str, torch.Tensor]) -> None:
         """Take master weights from what is more exact than BF16."""

@@ -2,7 +2,8 @@
 
 Every token of a document but its first is predicted once: documents longer than a row are cut into
 windows that share one token. Windows are packed into rows with positions that start again, so that
-short documents cost little; the packing does not depend on the number of ranks.
+short documents cost little; the packing does not depend on the number of ranks. A model that does
+not keep documents of a row apart gets one window at a time, without padding.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from linly.config.settings import EvaluationSettings
 from linly.data.encoding import encode_documents
 from linly.data.types import IGNORE_LABEL, Document, EncodedDocument
 from linly.errors import ConfigError
+from linly.modeling.separation import Way, forward_rows
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.losses import target_nll
 from linly.training.processes import Processes
@@ -64,15 +66,26 @@ class Evaluator:
         *,
         sequence_length: int,
         batch_rows: int,
+        way: Way | None = "positions",
     ) -> None:
-        """Pack the windows of all sources, each source by itself."""
+        """Lay the windows of all sources into rows, each source by itself.
+
+        Args:
+            held_out: Documents of each source.
+            processes: All ranks.
+            sequence_length: Positions of a packed row.
+            batch_rows: Packed rows to compute at once.
+            way: How the model keeps documents of a row apart; None: it does not.
+        """
         self._held_out = [source for source in held_out if source.windows]
         self._processes = processes
-        self._batch_rows = batch_rows
+        self._way = way
+        self._batch_rows = 1 if way is None else batch_rows
         self._rows: list[tuple[NDArray[np.int64], ...]] = []
         self._places: list[list[_Place]] = []
         for source in self._held_out:
-            self._places.append(self._pack(source, sequence_length))
+            places = self._pack(source, sequence_length) if way else self._lay_alone(source)
+            self._places.append(places)
 
     def evaluate(self, model: PreTrainedModel) -> dict[str, dict[str, Any]]:
         """Loss and bits per byte of every source that has held-out documents.
@@ -88,7 +101,8 @@ class Evaluator:
         for batch in mine:
             first = batch * self._batch_rows
             rows = self._rows[first : first + self._batch_rows]
-            nll[first : first + len(rows), 1:] = self._batch_nll(model, rows)
+            found = self._batch_nll(model, rows)
+            nll[first : first + len(rows), 1 : 1 + found.shape[1]] = found
         places = [place for places in self._places for place in places]
         sums = torch.tensor(
             [nll[place.row, place.start : place.end].sum() for place in places],
@@ -107,8 +121,22 @@ class Evaluator:
             torch.from_numpy(np.stack(column)).to(self._processes.device)
             for column in zip(*rows, strict=True)
         )
-        losses: NDArray[np.float32] = target_nll(model, ids, labels, positions).cpu().numpy()
+        logits = forward_rows(model, self._way or "positions", ids, positions).logits
+        losses: NDArray[np.float32] = target_nll(logits, labels).cpu().numpy()
         return losses
+
+    def _lay_alone(self, source: HeldOut) -> list[_Place]:
+        """Give each window a row of its own length, shortest first.
+
+        In this order a rotary embedding that grows with the longest position so far (`dynamic`) has
+        grown to each window's own length.
+        """
+        places: dict[int, _Place] = {}
+        for index in sorted(range(len(source.windows)), key=lambda i: len(source.windows[i][0])):
+            ids, labels = (column.astype(np.int64) for column in source.windows[index])
+            places[index] = _Place(len(self._rows), 0, len(ids))
+            self._rows.append((ids, labels, np.arange(len(ids))))
+        return [places[index] for index in range(len(places))]
 
     def _pack(self, source: HeldOut, sequence_length: int) -> list[_Place]:
         """Lay a source's windows into rows, longest first, each into the first row with room."""
@@ -137,7 +165,7 @@ class Evaluator:
         return -(-len(self._rows) // self._batch_rows)
 
     def _row_length(self) -> int:
-        return len(self._rows[0][0]) if self._rows else 1
+        return max((len(row[0]) for row in self._rows), default=1)
 
 
 def prepare_held_out(

@@ -51,34 +51,20 @@ ChunkedForm = Callable[
 """(hidden states [n, hidden size], head, targets [n], weight, (hidden's gradient?, head's?))."""
 
 
-def target_nll(
-    model: torch.nn.Module,
-    ids: torch.Tensor,
-    labels: torch.Tensor,
-    position_ids: torch.Tensor,
-    **attention: Any,
-) -> torch.Tensor:
+def target_nll(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Negative log-likelihood of each target, in nats, from the full logits.
 
-    Attention stays inside a document because its positions start again at 0: transformers reads
-    packed documents off `position_ids` when there is neither a mask nor a cache.
-
     Args:
-        model: A causal language model.
-        ids: int64 [rows, positions].
+        logits: [rows, positions, pieces].
         labels: int64 [rows, positions], unshifted: the token at the same position, or
             IGNORE_LABEL where there is no loss.
-        position_ids: int64 [rows, positions], from 0 at each document.
-        attention: What the model's attention wants beside them.
 
     Returns:
         float32 [rows, positions - 1]; entry t is that of the label at t + 1, 0 without a label.
     """
-    output = model(input_ids=ids, position_ids=position_ids, use_cache=False, **attention)
-    logits = output.logits[:, :-1]
     targets = labels[:, 1:]
     losses = cross_entropy(
-        logits.float().flatten(0, 1),
+        logits[:, :-1].float().flatten(0, 1),
         targets.flatten(),
         ignore_index=IGNORE_LABEL,
         reduction="none",

@@ -9,10 +9,12 @@ import torch
 from transformers import PreTrainedModel
 
 from linly.errors import ConfigError
+from linly.modeling.attention import document_bounds
+from linly.modeling.separation import Way, forward_rows
 from linly.training.losses import ChunkedForm, Losses, chunked, fused_losses, liger, target_nll
 
 _FORMS: dict[str, ChunkedForm] = {"chunked": chunked, "liger": liger}
-_PROBE_TOKENS = 4
+_PROBE_TOKENS = 8
 
 
 class Objective(torch.nn.Module):
@@ -20,15 +22,15 @@ class Objective(torch.nn.Module):
 
     Attributes:
         loss: `plain`, `chunked` or `liger`; see losses.py.
-        uses_bounds: The attention wants the documents' bounds (modeling/attention.py).
+        way: How documents of a row are kept apart; see modeling/separation.py.
     """
 
-    def __init__(self, model: PreTrainedModel, *, uses_bounds: bool) -> None:
+    def __init__(self, model: PreTrainedModel) -> None:
         """Begin with the plain loss; `choose_loss` says whether another one may be set."""
         super().__init__()
         self.model = model
         self.loss = "plain"
-        self.uses_bounds = uses_bounds
+        self.way: Way = "positions"
 
     def forward(
         self,
@@ -44,30 +46,27 @@ class Objective(torch.nn.Module):
             ids: int64 [rows, positions].
             labels: int64 [rows, positions], unshifted.
             position_ids: int64 [rows, positions], from 0 at each document.
-            bounds: int32 [documents + 1] where the attention wants them.
-            weight: Of the sum that is differentiated.
+            bounds: int32 [documents + 1] where `way` needs them.
+            weight: Factor of the sum that is differentiated.
         """
-        attention = self.attention_arguments(bounds)
+        rows = (ids, position_ids, bounds)
         if self.loss == "plain":
-            nll = target_nll(self.model, ids, labels, position_ids, **attention)
+            nll = target_nll(forward_rows(self.model, self.way, *rows).logits, labels)
             return Losses(nll.sum() * weight, nll.detach().sum(dim=1))
-        hidden = self.decoder()(
-            input_ids=ids, position_ids=position_ids, use_cache=False, **attention
-        ).last_hidden_state
+        hidden = forward_rows(self.decoder(), self.way, *rows).last_hidden_state
         head = self.head().weight
         return fused_losses(_FORMS[self.loss], hidden, head, labels, weight=weight)
 
     def decoder(self) -> Any:
-        """The model without its output layer."""
-        return self.model.get_decoder()  # type: ignore[no-untyped-call]
+        """The model without its output layer (which Llama 4 calls part of its decoder)."""
+        decoder = self.model.get_decoder()  # type: ignore[no-untyped-call]
+        if decoder is not self.model:
+            return decoder
+        return next(part for part in decoder.children() if isinstance(part, PreTrainedModel))
 
     def head(self) -> Any:
         """The output layer."""
         return self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
-
-    def attention_arguments(self, bounds: torch.Tensor | None) -> dict[str, Any]:
-        """What the model's layers get beside positions."""
-        return {"cu_seq_lens_q": bounds} if self.uses_bounds else {}
 
 
 def choose_loss(asked: str, objective: Objective, device: torch.device) -> tuple[str, str | None]:
@@ -102,44 +101,36 @@ def choose_loss(asked: str, objective: Objective, device: torch.device) -> tuple
 def _obstacle(objective: Objective) -> str | None:
     """Why logits of this model are more than its output layer's weight times its hidden states.
 
-    Some models cap or scale their logits, some have a bias or an adapter there. A few tokens are
-    sent through: what the layer gets must be what the decoder gives, and what it gives, replaced
-    by numbers large enough to be capped, must be the logits.
+    Some models cap or scale their logits, some have a bias or an adapter there. Two short documents
+    are sent through: what the layer gets must be what the decoder returns by itself, and what the
+    layer returns, replaced by numbers large enough to be capped, must be the logits.
     """
-    model = objective.model
-    head = objective.head()
+    model, head = objective.model, objective.head()
     if type(head) is not torch.nn.Linear or head.bias is not None:
         return "the output layer is not a plain matrix"
-    decoder = objective.decoder()
-    seen: dict[str, torch.Tensor] = {}
     pieces = len(head.weight)
     marks = torch.linspace(-100, 100, pieces, device=head.weight.device, dtype=head.weight.dtype)
-
-    def keep_hidden(_: Any, __: Any, output: Any) -> None:
-        seen["hidden"] = output.last_hidden_state
+    seen: list[torch.Tensor] = []
 
     def replace_logits(_: Any, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> Any:
-        seen["input"] = inputs[0]
+        seen.append(inputs[0])
         return marks.expand_as(output)
 
-    hooks = [
-        decoder.register_forward_hook(keep_hidden),
-        head.register_forward_hook(replace_logits),
-    ]
-    positions = torch.arange(_PROBE_TOKENS, device=head.weight.device)
-    bounds = torch.tensor([0, _PROBE_TOKENS], dtype=torch.int32, device=head.weight.device)
+    positions = torch.arange(_PROBE_TOKENS).remainder(_PROBE_TOKENS // 2).unsqueeze(0)
+    bounds = document_bounds(positions).to(head.weight.device)
+    positions = positions.to(head.weight.device)
+    ids = torch.arange(_PROBE_TOKENS, device=head.weight.device).unsqueeze(0) % pieces
+    was_training = model.training
+    model.train(False)  # without dropout, both ways give the same
+    hook = head.register_forward_hook(replace_logits)
     try:
-        logits = model(
-            input_ids=(positions % pieces).unsqueeze(0),
-            position_ids=positions.unsqueeze(0),
-            use_cache=False,
-            **objective.attention_arguments(bounds),
-        ).logits
+        logits = forward_rows(model, objective.way, ids, positions, bounds).logits
+        decoded = forward_rows(objective.decoder(), objective.way, ids, positions, bounds)
     finally:
-        for hook in hooks:
-            hook.remove()
+        hook.remove()
+        model.train(was_training)
     if not torch.equal(logits, marks.expand_as(logits)):
         return "the model changes its logits after the output layer"
-    if "hidden" not in seen or not torch.equal(seen["hidden"], seen["input"]):
+    if not seen or not torch.equal(decoded.last_hidden_state, seen[0]):
         return "the model changes its hidden states before the output layer"
     return None
