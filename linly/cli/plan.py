@@ -163,7 +163,13 @@ def _look_at_data(recipe: Recipe, model: Path) -> dict[str, Available]:
             shards = list_shards(corpus, recipe.data_root)
             check_first_records(name, corpus, recipe.data_root, shards, template=source.template)
             estimate = estimate_tokens(
-                name, corpus, recipe.data_root, shards, vocabulary, template=source.template
+                name,
+                corpus,
+                recipe.data_root,
+                shards,
+                vocabulary,
+                template=source.template,
+                sequence_length=recipe.data.sequence_length,
             )
             held_out = held_out_documents(
                 name, corpus, recipe.data_root, shards, max_documents=1, template=source.template
@@ -173,6 +179,7 @@ def _look_at_data(recipe: Recipe, model: Path) -> dict[str, Available]:
                 supervised_tokens=estimate.supervised_tokens,
                 exact=estimate.exact,
                 has_held_out=bool(held_out),
+                padding=estimate.padding,
             )
     return available
 

@@ -23,12 +23,12 @@ from linly.config.quantities import (
     format_fraction,
     parse_fraction,
 )
+from linly.config.settings import Packing
 from linly.config.yaml import Located, read_yaml, shown
 from linly.errors import ConfigError
 
 Kind = Literal["text", "parallel", "instruction", "conversation"]
 Format = Literal["jsonl", "json", "parquet", "tsv", "csv", "txt", "arrow", "tmx"]
-Packing = Literal["chunk", "best-fit"]
 
 
 def _check_scalar(value: Any) -> Any:
@@ -358,6 +358,11 @@ def with_chat(corpus: Corpus, template: str | None, folder: Path) -> Corpus:
     if (template or corpus.template) not in CHAT_TEMPLATES or corpus.chat is not None:
         return corpus
     return corpus.model_copy(update={"chat": read_chat_format(folder)})
+
+
+def with_packing(corpus: Corpus, packing: Packing | None) -> Corpus:
+    """Replace a corpus's packing by the recipe's (`data.packing`), where that has one."""
+    return corpus if packing is None else corpus.model_copy(update={"packing": packing})
 
 
 def corpus_files(folders: Sequence[Path]) -> dict[str, Path]:

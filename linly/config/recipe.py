@@ -9,7 +9,15 @@ from typing import Any, Literal
 
 from pydantic import model_validator
 
-from linly.config.corpus import TEMPLATES, Corpus, corpus_files, make_corpus, misfit, with_chat
+from linly.config.corpus import (
+    TEMPLATES,
+    Corpus,
+    corpus_files,
+    make_corpus,
+    misfit,
+    with_chat,
+    with_packing,
+)
 from linly.config.curriculum import Curriculum
 from linly.config.deepspeed import with_own_deepspeed
 from linly.config.model import (
@@ -316,7 +324,9 @@ def _assemble(
     if not isinstance(entries["corpora"].value, dict):
         folders = _corpus_folders(tree, entries["corpora"])
         made["corpus_folders"] = [Path(os.path.abspath(folder)) for folder in folders]
-    return validate(Recipe, Located(entries, tree.origin), name=name, made=made)
+    recipe = validate(Recipe, Located(entries, tree.origin), name=name, made=made)
+    packed = {key: with_packing(one, recipe.data.packing) for key, one in recipe.corpora.items()}
+    return recipe.model_copy(update={"corpora": packed})
 
 
 def _with_chat(

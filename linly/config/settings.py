@@ -65,6 +65,10 @@ def _even(value: int) -> int:
 _EvenBuffer = Annotated[_Buffer, AfterValidator(_even)]
 
 
+Packing = Literal["chunk", "best-fit", "one-document"]
+"""How documents fill rows: cut at row ends; into the fullest row that fits; a row for each."""
+
+
 class DataSettings(Model):
     """How documents become global batches.
 
@@ -73,6 +77,7 @@ class DataSettings(Model):
         global_batch: Rows of a step, over all ranks.
         seed: Of every shuffle.
         attention: Within each document, or over the full row.
+        packing: Packing of every source, in place of the corpus files' own.
         producers: Processes that make rows, each of some sources; 0 makes them in the process
             that trains.
         prefetch_rows: Made ahead of training, at most, by all producers together.
@@ -83,6 +88,7 @@ class DataSettings(Model):
     global_batch: _Rows = 512
     seed: Seed = 2023
     attention: Literal["document", "full"] = "document"
+    packing: Packing | None = None
     producers: Annotated[
         int, Strict(), Field(ge=0), at_most(1024, "each producer is a process of every rank")
     ] = 1

@@ -35,12 +35,19 @@ class Available:
         supervised_tokens: Those of them that carry loss.
         exact: Counted in full; else extended from a sample.
         has_held_out: Whether any document is kept for evaluation.
+        padding: Positions of an epoch's rows that one-document packing leaves empty.
     """
 
     tokens: int
     supervised_tokens: int
     exact: bool
     has_held_out: bool
+    padding: int = 0
+
+    @property
+    def positions(self) -> int:
+        """Positions of an epoch's rows."""
+        return self.tokens + self.padding
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,12 +219,12 @@ def _source_plan(
     tokens = rows * sequence_length
     epochs = most_epochs = None
     if available is not None:
-        epochs = _ratio(tokens, available.tokens)
-        most_epochs = _ratio(most_rows * sequence_length, available.tokens)
+        epochs = _ratio(tokens, available.positions)
+        most_epochs = _ratio(most_rows * sequence_length, available.positions)
     ends_at = None
     is_exceeded = epochs is not None and epochs > settings.max_epochs
     if available is not None and is_exceeded and settings.on_exhausted == "stop":
-        limit = settings.max_epochs * available.tokens / sequence_length
+        limit = settings.max_epochs * available.positions / sequence_length
         ends_at = reaches(mixture, name, limit)
     return SourcePlan(
         name=name,
@@ -358,7 +365,7 @@ def _refusal(plan: Plan, source: SourcePlan, curriculum: Curriculum) -> str:
 def _fewer_tokens(plan: Plan, source: SourcePlan, curriculum: Curriculum) -> int:
     """The most tokens, to three digits, that keep a source within its epochs; 0 when none do."""
     assert source.available is not None
-    limit = source.max_epochs * source.available.tokens
+    limit = source.max_epochs * source.available.positions
     is_within = partial(_stays_within, plan, source.name, curriculum, limit)
     low, high = plan.sequence_length, plan.tokens
     if not is_within(low):

@@ -37,6 +37,7 @@ class TokenEstimate:
         supervised_tokens: Those that carry loss.
         documents: That the tokens are in.
         bad_records: That cannot be used.
+        padding: Positions that one-document packing leaves empty.
         exact: All counted; else scaled up from a sample of shards by their size on disk.
     """
 
@@ -44,6 +45,7 @@ class TokenEstimate:
     supervised_tokens: int
     documents: int
     bad_records: int
+    padding: int
     exact: bool
 
     @property
@@ -60,12 +62,14 @@ class _Count:
     supervised_tokens: float = 0.0
     documents: float = 0.0
     bad_records: float = 0.0
+    padding: float = 0.0
 
     def add(self, other: _Count, factor: float) -> None:
         self.tokens += other.tokens * factor
         self.supervised_tokens += other.supervised_tokens * factor
         self.documents += other.documents * factor
         self.bad_records += other.bad_records * factor
+        self.padding += other.padding * factor
 
     def estimate(self, *, exact: bool) -> TokenEstimate:
         return TokenEstimate(
@@ -73,6 +77,7 @@ class _Count:
             supervised_tokens=round(self.supervised_tokens),
             documents=round(self.documents),
             bad_records=round(self.bad_records),
+            padding=round(self.padding),
             exact=exact,
         )
 
@@ -85,8 +90,18 @@ def estimate_tokens(
     tokenizer: Tokenizer,
     *,
     template: str | None = None,
+    sequence_length: int | None = None,
 ) -> TokenEstimate:
     """Count or estimate the tokens of one epoch of a source, the same every time.
+
+    Args:
+        source: Name of the source.
+        corpus: Its corpus.
+        data_root: Folder that the shards' paths are relative to.
+        shards: Its shards.
+        tokenizer: Tokenizer to count with.
+        template: Template in place of the corpus's own.
+        sequence_length: Positions of a row, to count the padding of one-document packing.
 
     Raises:
         DataError: A shard that is read is damaged.
@@ -94,16 +109,17 @@ def estimate_tokens(
     """
     maker = DocumentMaker(source, corpus, template)
     reader = ShardReader(corpus, data_root)
+    row = sequence_length if corpus.packing == "one-document" else None
     disk_bytes = sum(shard.size_bytes for shard in shards)
     total = _Count()
     if disk_bytes <= EXACT_DISK_BYTES:
         for shard in shards:
-            total.add(_count_shard(maker, reader, shard, tokenizer, fraction=1.0), 1.0)
+            total.add(_count_shard(maker, reader, shard, tokenizer, row=row, fraction=1.0), 1.0)
         return total.estimate(exact=True)
     sample = _sample(shards)
     scale = disk_bytes / sum(shard.size_bytes for shard in sample)
     for shard in sample:
-        counted = _count_shard(maker, reader, shard, tokenizer, fraction=ENCODED_FRACTION)
+        counted = _count_shard(maker, reader, shard, tokenizer, row=row, fraction=ENCODED_FRACTION)
         total.add(counted, scale)
     return total.estimate(exact=False)
 
@@ -126,9 +142,19 @@ def _count_shard(
     shard: Shard,
     tokenizer: Tokenizer,
     *,
+    row: int | None,
     fraction: float,
 ) -> _Count:
-    """Encode about `fraction` of a shard and scale up to all of it by the records' bytes."""
+    """Encode about `fraction` of a shard and scale up to all of it by the records' bytes.
+
+    Args:
+        maker: Makes documents of records.
+        reader: Reads shards.
+        shard: The shard.
+        tokenizer: Tokenizer to count with.
+        row: Positions of a row, where each document is padded to whole rows.
+        fraction: Part of the shard to encode.
+    """
     read_bytes = taken_bytes = 0
     counted = _Count()
 
@@ -150,6 +176,7 @@ def _count_shard(
             counted.tokens += len(encoded.ids)
             counted.supervised_tokens += int(encoded.supervised.sum())
             counted.documents += 1
+            counted.padding += -len(encoded.ids) % row if row else 0
     scaled = _Count()
     scaled.add(counted, read_bytes / taken_bytes if taken_bytes else 1.0)
     return scaled

@@ -1,4 +1,4 @@
-"""Tokens to rows: concatenate-and-chunk, or best-fit with padding."""
+"""Tokens to rows: concatenate-and-chunk, best-fit with padding, or one document a row."""
 
 from __future__ import annotations
 

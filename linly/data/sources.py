@@ -13,7 +13,7 @@ from linly.config.corpus import Corpus
 from linly.data.blocks import BlockLimits, BlockReader
 from linly.data.documents import BlockEnd, DocumentStream, Place, SourceCursor
 from linly.data.order import permutation
-from linly.data.packing import Stretch, make_row, pack_best_fit
+from linly.data.packing import Stretch, cut, make_row, pack_best_fit
 from linly.data.shards import ShardReader
 from linly.data.templates import DocumentMaker
 from linly.data.types import BadRecord, EncodedDocument, Row, Shard, ShardList
@@ -30,7 +30,7 @@ class SourceSpec:
         template: Overrides the corpus's.
         shards: The list frozen when the source came into the run.
         later_lists: What has taken its place since, by ascending epoch.
-        padding_id: Fills what best-fit leaves of a row.
+        padding_id: Fills what best-fit and one-document leave of a row.
     """
 
     name: str
@@ -101,8 +101,12 @@ class SourceStream:
         self._documents = _document_stream(spec, tokenizer, cursor, reading)
         self._tokens_left = 0
         self._last = self._cursor = cursor
-        chunk = spec.corpus.packing == "chunk"
-        self._rows = self._chunked(cursor) if chunk else self._best_fit(cursor)
+        pack = {
+            "chunk": self._chunked,
+            "best-fit": self._best_fit,
+            "one-document": self._one_document,
+        }
+        self._rows = pack[spec.corpus.packing](cursor)
         self.exhausted: Exhausted | None = None
 
     def __iter__(self) -> Iterator[SourcedRow]:
@@ -192,6 +196,25 @@ class SourceStream:
             after = place.at(end)
         bad = self._documents.take_bad(after.records)
         return SourcedRow(self._row(epoch, stretches), after, bad)
+
+    def _one_document(self, cursor: SourceCursor) -> Iterator[SourcedRow]:
+        """Give each document a row of its own, in order; a longer one is cut into several."""
+        skip = cursor.token
+        for item in self._documents:
+            if isinstance(item, BlockEnd):
+                self._last = item.after
+                continue
+            place, document = item
+            if skip and (place.slot != cursor.slot or skip >= len(document.ids)):
+                raise _not_where_it_was(self._spec.name, place, document)
+            for stretch in cut(document, self._spec.sequence_length):
+                if stretch.start < skip:
+                    continue
+                is_last = stretch.end == len(document.ids)
+                after = place.past() if is_last else place.at(stretch.end)
+                bad = self._documents.take_bad(after.records)
+                yield SourcedRow(self._row(place.block.epoch, [stretch]), after, bad)
+            skip = 0
 
     def _best_fit(self, cursor: SourceCursor) -> Iterator[SourcedRow]:
         """Pack each block by itself; its rows come in a permuted order, the short ones mixed in."""

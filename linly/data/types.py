@@ -143,7 +143,7 @@ class Row(NamedTuple):
             row before: nothing in this row predicts its first token).
         starts: int32 [len(pieces)]; where each piece begins, first 0, ascending.
         pieces: Provenance of each stretch, in order.
-        num_padding: Positions at the end without a document (best-fit packing only).
+        num_padding: Positions at the end without a document (best-fit and one-document packing).
     """
 
     source: str

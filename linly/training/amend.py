@@ -20,7 +20,7 @@ from fractions import Fraction
 from itertools import count
 from typing import Any
 
-from linly.config.corpus import Corpus, corpus_files, make_corpus, with_chat
+from linly.config.corpus import Corpus, corpus_files, make_corpus, with_chat, with_packing
 from linly.config.curriculum import Curriculum
 from linly.config.model import unknown
 from linly.config.recipe import Recipe
@@ -283,7 +283,8 @@ def _recipe(run: RunFolder, at: Standpoint, wanted: Curriculum, relist: Collecti
     for _, share in wanted.sources.values():
         name = share.corpus
         if name not in corpora:
-            corpora[name] = _corpus(at, wanted, name, is_listed_again=name in listed)
+            found = _corpus(at, wanted, name, is_listed_again=name in listed)
+            corpora[name] = with_packing(found, at.recipe.data.packing)
         corpora[name] = with_chat(corpora[name], share.template, model)
     return at.recipe.model_copy(update={"curriculum": wanted, "corpora": corpora})
 
@@ -342,25 +343,32 @@ def _capacities(
     lists: Mapping[str, NewList],
     tokenizer: Tokenizer,
 ) -> dict[str, tuple[int, int]]:
-    """Tokens of an epoch of each source of the new curriculum: up to now, and from now on."""
+    """Positions of an epoch of each source of the new curriculum: up to now, and from now on."""
     stay = sorted(recipe.curriculum.sources.keys() - surveys.keys())
     fixed = newest_lists(run, at.course, stay)
 
-    def tokens(source: str, shards: Sequence[Shard]) -> int:
+    def positions(source: str, shards: Sequence[Shard]) -> int:
         share = recipe.curriculum.sources[source][1]
         corpus = recipe.corpora[share.corpus]
-        return estimate_tokens(
-            source, corpus, recipe.data_root, shards, tokenizer, template=share.template
-        ).tokens
+        estimate = estimate_tokens(
+            source,
+            corpus,
+            recipe.data_root,
+            shards,
+            tokenizer,
+            template=share.template,
+            sequence_length=recipe.data.sequence_length,
+        )
+        return estimate.tokens + estimate.padding
 
-    found = {source: (seen.available.tokens,) * 2 for source, seen in surveys.items()}
+    found = {source: (seen.available.positions,) * 2 for source, seen in surveys.items()}
     for source in stay:
         if source in lists:
             new = lists[source]
             kept = [shard for shard in fixed[source] if shard.path not in new.gone]
-            found[source] = (tokens(source, kept or new.shards), tokens(source, new.shards))
+            found[source] = (positions(source, kept or new.shards), positions(source, new.shards))
         else:
-            found[source] = (tokens(source, fixed[source]),) * 2
+            found[source] = (positions(source, fixed[source]),) * 2
     return found
 
 

@@ -118,13 +118,20 @@ def survey(recipe: Recipe, source: str, tokenizer: Tokenizer) -> Survey:
         template=share.template,
     )
     estimate = estimate_tokens(
-        source, corpus, recipe.data_root, shards, tokenizer, template=share.template
+        source,
+        corpus,
+        recipe.data_root,
+        shards,
+        tokenizer,
+        template=share.template,
+        sequence_length=recipe.data.sequence_length,
     )
     available = Available(
         tokens=estimate.tokens,
         supervised_tokens=estimate.supervised_tokens,
         exact=estimate.exact,
         has_held_out=bool(documents),
+        padding=estimate.padding,
     )
     return Survey(shards, documents, available)
 

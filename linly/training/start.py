@@ -25,6 +25,7 @@ from linly.data.ranks import check_world_size
 from linly.errors import CheckpointError, ConfigError
 from linly.modeling.configuration import check_vocabulary
 from linly.modeling.load import load_model
+from linly.modeling.separation import RowLayout
 from linly.modeling.trainable import make_trainable
 from linly.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
@@ -148,6 +149,7 @@ def prepare(
             processes,
             sequence_length=recipe.data.sequence_length,
             batch_rows=recipe.training.micro_batch,
+            way=engine.evaluation_way,
         ),
         Guards(recipe.guards),
         _make_books(course, engine, processes, NewPieces.of_model(model, tokenizer)),
@@ -288,7 +290,17 @@ def _make_engine(recipe: Recipe, path: Path, processes: Processes, tokenizer: To
     rows_at_once = processes.world_size * recipe.training.micro_batch
     accumulation = recipe.data.global_batch // rows_at_once
     with processes.waiting("dealing the model to the ranks"):
-        return Engine(model, recipe.training, accumulation=accumulation)
+        layout = row_layout(recipe)
+        return Engine(model, recipe.training, accumulation=accumulation, layout=layout)
+
+
+def row_layout(recipe: Recipe) -> RowLayout:
+    """What the rows of a recipe hold."""
+    length = recipe.data.sequence_length
+    if recipe.data.attention == "full":
+        return RowLayout(length, "joined")
+    packings = {corpus.packing for corpus in recipe.corpora.values()}
+    return RowLayout(length, "single" if packings == {"one-document"} else "apart")
 
 
 def _make_books(
