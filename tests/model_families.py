@@ -65,6 +65,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "hunyuan_v1_dense": {"head_dim": HEAD_SIZE},
     "hunyuan_v1_moe": {"head_dim": HEAD_SIZE},
     "kimi_linear": {"linear_num_heads": HEADS, "linear_head_dim": HEAD_SIZE},
+    "lfm2": {"layer_types": ["conv", "full_attention"]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
     "longcat_flash": _ALL_HEADS,
     "mamba2": {"num_heads": 8, "expand": 2, "head_dim": HEAD_SIZE},

@@ -488,7 +488,8 @@ def checks(device: Any) -> Iterator[tuple[str, Callable[[], float]]]:
     """(name, relative difference of a gradient) from eager attention and full logits, in BF16."""
     import torch
 
-    from linly.modeling.attention import choose_attention, document_bounds, set_attention
+    from linly.modeling.attention import document_bounds, set_attention
+    from linly.modeling.separation import RowLayout, choose_attention
     from linly.training.objective import Objective, choose_loss
 
     config = model_config("1b", tiny=True)
@@ -505,7 +506,8 @@ def checks(device: Any) -> Iterator[tuple[str, Callable[[], float]]]:
 
     def gradient(form: str, backend: str) -> torch.Tensor:
         set_attention(model, backend)
-        objective = Objective(model, uses_bounds=backend == "varlen")
+        objective = Objective(model)
+        objective.way = "bounds" if backend == "varlen" else "positions"
         objective.loss = form
         model.zero_grad()
         objective(ids, labels, positions, bounds, 1e-3).weighted.backward()
@@ -514,10 +516,11 @@ def checks(device: Any) -> Iterator[tuple[str, Callable[[], float]]]:
     plain = gradient("plain", "eager")
 
     def with_attention(backend: str) -> float:
-        return difference(gradient("plain", choose_attention(backend, model, device)), plain)
+        chosen = choose_attention(backend, model, device, RowLayout(512))
+        return difference(gradient("plain", chosen.backend), plain)
 
     def with_loss(form: str) -> float:
-        objective = Objective(model, uses_bounds=False)
+        objective = Objective(model)
         return difference(gradient(choose_loss(form, objective, device)[0], "eager"), plain)
 
     for backend in ("sdpa", "varlen", "flex"):

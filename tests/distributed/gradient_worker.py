@@ -37,7 +37,7 @@ def by_hand(model: LlamaForCausalLM, weight: float) -> dict[str, torch.Tensor]:
     """fp64 sums over all rows of the BF16 gradients of each, and the rows' losses."""
     for parameter in model.parameters():  # and not the buffers, angles of positions among them
         parameter.data = parameter.data.to(torch.bfloat16)
-    objective = Objective(model.train(), uses_bounds=False)
+    objective = Objective(model.train())
     objective.loss = "chunked"
     ids, labels = global_batch(0)
     positions = torch.arange(LENGTH).unsqueeze(0)

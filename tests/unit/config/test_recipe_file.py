@@ -160,6 +160,18 @@ def test_overrides_reach_recipe_curriculum_and_corpora(project: Path) -> None:
     assert recipe.evaluation.prompts == ("a", "中")
 
 
+def test_a_recipes_packing_is_that_of_every_corpus(project: Path, tmp_path: Path) -> None:
+    assert {corpus.packing for corpus in load(project).corpora.values()} == {"chunk"}
+    recipe = load(project, "data.packing=one-document")
+    assert {corpus.packing for corpus in recipe.corpora.values()} == {"one-document"}
+    (tmp_path / "resolved.yaml").write_text(recipe.to_yaml(), encoding="utf-8")
+    assert load_recipe(tmp_path / "resolved.yaml") == recipe
+    one = load(project, "corpora.books.packing=one-document")
+    assert [one.corpora[name].packing for name in ("books", "pairs")] == ["one-document", "chunk"]
+    text = error(project, "data.packing=onedocument")
+    assert "data.packing: found 'onedocument', did you mean 'one-document'?" in text
+
+
 def test_an_override_may_name_another_curriculum_and_change_it(project: Path) -> None:
     other = Path.cwd() / "other.yaml"
     other.write_text("tokens: 5M\nmixture: {en: {ratio: 100%, sources: {books: 100%}}}\n")

@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from tiny_corpora import NUM_BAD_TEXTS, SOURCES, TEXT_SHARD_SIZES, load_plan
 
-from linly.config.corpus import Corpus, make_corpus
+from linly.config.corpus import Corpus, make_corpus, with_packing
 from linly.config.yaml import Origin, parse_yaml
 from linly.data.blocks import BlockLimits
 from linly.data.documents import SourceCursor
@@ -141,7 +141,7 @@ def test_every_token_of_every_document_is_in_a_row_once_an_epoch(
 
 
 @pytest.mark.parametrize("max_epochs", [1.25, 1.5, 2.01, 2.5])
-@pytest.mark.parametrize("packing", ["chunk", "best-fit"])
+@pytest.mark.parametrize("packing", ["chunk", "best-fit", "one-document"])
 def test_a_part_of_an_epoch_is_as_many_tokens_as_a_plan_counts(
     packing: str, max_epochs: float, tmp_path: Path, tokenizer: Tokenizer
 ) -> None:
@@ -163,12 +163,16 @@ def test_a_part_of_an_epoch_is_as_many_tokens_as_a_plan_counts(
         on_exhausted="stop",
         limits=BlockLimits(num_records=16),
     )
-    counted = estimate_tokens("sorted", corpus, tmp_path, spec.shards, tokenizer)
-    planned = math.floor(max_epochs * counted.tokens / spec.sequence_length)
+    length = spec.sequence_length
+    counted = estimate_tokens(
+        "sorted", corpus, tmp_path, spec.shards, tokenizer, sequence_length=length
+    )
+    assert (counted.padding > 0) == (packing == "one-document")
+    planned = math.floor(max_epochs * (counted.tokens + counted.padding) / length)
     ended = stream(spec, tokenizer)
     rows = values(ended)
     assert ended.exhausted is not None and planned <= len(rows)
-    if packing == "chunk":
+    if packing != "best-fit":
         assert len(rows) <= planned + 2
     half = len(rows) - 3
     assert values(stream(spec, tokenizer, saved(rows[half][2]))) == rows[half + 1 :]
@@ -205,6 +209,36 @@ def test_the_ids_of_a_piece_are_those_of_its_document(
                 candidates.append(ids[piece.start : piece.end])
             got = row.ids[start : start + piece.end - piece.start].tolist()
             assert got in candidates
+
+
+@pytest.mark.parametrize("name", SOURCES)
+def test_one_document_rows_hold_one_document_each_and_lose_no_token(
+    name: str, specs: dict[str, SourceSpec], tokenizer: Tokenizer
+) -> None:
+    corpus = with_packing(specs[name].corpus, "one-document")
+    spec = replace(specs[name], corpus=corpus, max_epochs=2)
+    ended = stream(spec, tokenizer)
+    sourced = list(ended)
+    assert ended.exhausted is not None and ended.exhausted.tokens_left == 0
+    spans: dict[tuple[str, int], list[tuple[int, int]]] = {}
+    for row in (each.row for each in sourced):
+        (piece,) = row.pieces
+        assert row.starts.tolist() == [0]
+        assert row.num_padding == spec.sequence_length - (piece.end - piece.start)
+        padding = slice(spec.sequence_length - row.num_padding, None)
+        assert (row.ids[padding] == spec.padding_id).all()
+        assert (row.labels[padding] == -100).all()
+        spans.setdefault((piece.shard, piece.record), []).append((piece.start, piece.end))
+    assert spans.keys() == documents_of(spec, 0).keys()
+    for found in spans.values():
+        starts = [start for start, _ in found]
+        assert starts.count(0) == 2, "each epoch once"
+        for (start, end), (after, _) in pairwise(found):
+            assert after in (end, 0), "cut without a gap"
+            assert after == 0 or end - start == spec.sequence_length
+    rows = values(iter(sourced))
+    for index in range(len(rows)):
+        assert values(stream(spec, tokenizer, saved(rows[index][2]))) == rows[index + 1 :]
 
 
 def test_chunked_rows_have_no_padding_and_best_fit_rows_only_at_their_end(

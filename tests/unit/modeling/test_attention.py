@@ -6,12 +6,17 @@ from typing import Any
 
 import pytest
 import torch
-from torch.nn.functional import scaled_dot_product_attention
-from transformers import LlamaConfig, LlamaForCausalLM, MistralConfig, MistralForCausalLM
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from linly.errors import ConfigError
 from linly.modeling import attention
-from linly.modeling.attention import choose_attention, document_bounds, set_attention
+from linly.modeling.attention import (
+    backends_to_try,
+    document_bounds,
+    set_attention,
+    varlen_attention,
+)
+from tests.varlen_kernel import loop_kernel
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 DOCUMENTS = ((5, 3, 12), (20,), (1, 9, 10))
@@ -38,36 +43,6 @@ def packed() -> tuple[torch.Tensor, torch.Tensor]:
     ids = torch.randint(0, 50, (len(DOCUMENTS), 20), generator=generator)
     positions = [torch.cat([torch.arange(n) for n in lengths]) for lengths in DOCUMENTS]
     return ids, torch.stack(positions)
-
-
-def loop_kernel(
-    query: torch.Tensor,
-    key: torch.Tensor,
-    value: torch.Tensor,
-    cu_seq_q: torch.Tensor,
-    cu_seq_k: torch.Tensor,
-    max_q: int,
-    max_k: int,
-    *,
-    scale: float | None = None,
-    window_size: tuple[int, int] = (-1, -1),
-    enable_gqa: bool = False,
-) -> torch.Tensor:
-    """What torch's kernel for GPUs computes by its documentation, one document after the other."""
-    assert window_size == (-1, 0), "not causal"
-    assert torch.equal(cu_seq_q, cu_seq_k)
-    assert max_q == max_k >= int(cu_seq_q.diff().max())
-    assert query.shape[1] == key.shape[1] or enable_gqa
-    outputs = [
-        scaled_dot_product_attention(
-            *(tensor[start:end].transpose(0, 1).unsqueeze(0) for tensor in (query, key, value)),
-            is_causal=True,
-            scale=scale,
-            enable_gqa=enable_gqa,
-        )[0].transpose(0, 1)
-        for start, end in zip(cu_seq_q[:-1].tolist(), cu_seq_q[1:].tolist(), strict=True)
-    ]
-    return torch.cat(outputs)
 
 
 @pytest.mark.parametrize("backend", ["sdpa", "eager", "varlen"])
@@ -115,41 +90,45 @@ def test_bounds_are_where_documents_begin_across_rows() -> None:
     assert bounds.tolist() == [0, 5, 8, 20, 40, 41, 50, 60]
 
 
+def test_bounds_do_not_depend_on_first_positions() -> None:
+    positions = torch.tensor([[7, 8, 9, 0, 1], [0, 0, 0, 1, 2]])
+    assert document_bounds(positions).tolist() == [0, 3, 5, 6, 7, 10]
+
+
 def test_a_cpu_takes_sdpa_by_itself_and_refuses_what_it_cannot_do() -> None:
     model = llama()
-    assert choose_attention("auto", model, CPU) == "sdpa"
-    assert choose_attention("eager", model, CPU) == "eager"
+    assert backends_to_try("auto", model, CPU) == ("sdpa",)
+    assert backends_to_try("eager", model, CPU) == ("eager",)
     for backend in ("flex", "varlen"):
         with pytest.raises(ConfigError, match=rf"{backend}.* CUDA .*allowed here: auto, sdpa"):
-            choose_attention(backend, model, CPU)
+            backends_to_try(backend, model, CPU)
 
 
-def test_a_gpu_takes_varlen_by_itself_where_torch_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gpu_tries_varlen_first_where_torch_has_it(monkeypatch: pytest.MonkeyPatch) -> None:
     model = llama()
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
-    assert choose_attention("auto", model, CUDA) == "varlen"
-    assert choose_attention("flex", model, CUDA) == "flex"
+    assert backends_to_try("auto", model, CUDA) == ("varlen", "sdpa")
+    assert backends_to_try("flex", model, CUDA) == ("flex",)
     monkeypatch.setattr(attention, "varlen_kernel", None)
-    assert choose_attention("auto", model, CUDA) == "flex"
+    assert backends_to_try("auto", model, CUDA) == ("flex", "sdpa")
     with pytest.raises(ConfigError, match=r"varlen needs torch 2\.11"):
-        choose_attention("varlen", model, CUDA)
+        backends_to_try("varlen", model, CUDA)
 
 
-def test_a_model_with_a_window_keeps_its_own_attention(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda _: (9, 0))
-    config = MistralConfig(
-        vocab_size=50,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        sliding_window=8,
-    )
-    model = MistralForCausalLM(config)
-    assert choose_attention("auto", model, CUDA) == "sdpa"
-    monkeypatch.setattr(attention, "varlen_kernel", loop_kernel)
-    set_attention(model, "varlen")
-    ids, positions = packed()
-    with pytest.raises(ConfigError, match="sliding window"):
-        model(ids, position_ids=positions, cu_seq_lens_q=document_bounds(positions))
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        ({"sliding_window": 5}, "window of 5 positions is shorter than a row"),
+        ({"softcap": 30.0}, "its attention takes softcap"),
+        ({"s_aux": torch.zeros(4)}, "its attention takes s_aux"),
+        ({"dropout": 0.1}, "its attention takes dropout"),
+        ({"cu_seq_lens_q": None}, "do not pass the bounds of documents on"),
+    ],
+)
+def test_varlen_refuses_attention_that_is_more_than_causal(
+    option: dict[str, Any], why: str
+) -> None:
+    states = (torch.zeros(1, 4, 6, 8),) * 3
+    known = {"cu_seq_lens_q": torch.tensor([0, 6], dtype=torch.int32), "use_cache": False}
+    with pytest.raises(ConfigError, match=why):
+        varlen_attention(torch.nn.Identity(), *states, None, **(known | option))

@@ -48,7 +48,7 @@ def step(
     model: PreTrainedModel, form: str, *, factor: float = 1.0
 ) -> tuple[torch.Tensor, torch.Tensor, dict[str, torch.Tensor]]:
     """Weighted loss, losses of rows, gradients; `factor` is what backward starts with."""
-    objective = Objective(model, uses_bounds=False)
+    objective = Objective(model)
     objective.loss = form
     model.zero_grad()
     weighted, rows = objective(*batch(), None, 0.37)
@@ -143,7 +143,7 @@ def test_no_gradient_is_made_where_none_is_asked_for() -> None:
 
 def test_a_llama_takes_the_chunked_loss_and_says_nothing() -> None:
     for model in (llama(), llama(tie_word_embeddings=True), llama(dtype=torch.bfloat16)):
-        objective = Objective(model, uses_bounds=False)
+        objective = Objective(model)
         assert choose_loss("auto", objective, CPU) == ("chunked", None)
         assert choose_loss("plain", objective, CPU) == ("plain", None)
 
@@ -175,7 +175,7 @@ def test_a_model_that_changes_its_logits_keeps_the_plain_loss_and_says_why(
         eos_token_id=2,
         **settings,
     )
-    objective = Objective(AutoModelForCausalLM.from_config(config), uses_bounds=False)
+    objective = Objective(AutoModelForCausalLM.from_config(config))
     form, reason = choose_loss("auto", objective, CPU)
     assert form == "plain"
     assert reason is not None
@@ -185,4 +185,4 @@ def test_a_model_that_changes_its_logits_keeps_the_plain_loss_and_says_why(
 
 def test_liger_is_refused_where_it_cannot_run() -> None:
     with pytest.raises(ConfigError, match=r"found liger, which needs CUDA .*auto, plain, chunked"):
-        choose_loss("liger", Objective(llama(), uses_bounds=False), CPU)
+        choose_loss("liger", Objective(llama()), CPU)
