@@ -245,7 +245,7 @@ def test_each_condition_reads_back_equal(condition: str) -> None:
             "held_out: 0.1%",
             "packing: bestfit",
             "mine.yaml:7: packing: found 'bestfit', did you mean 'best-fit'? allowed: chunk, "
-            "best-fit",
+            "best-fit, one-document",
         ),
         (
             TEXT,

@@ -169,7 +169,7 @@ def test_a_recipes_packing_is_that_of_every_corpus(project: Path, tmp_path: Path
     one = load(project, "corpora.books.packing=one-document")
     assert [one.corpora[name].packing for name in ("books", "pairs")] == ["one-document", "chunk"]
     text = error(project, "data.packing=onedocument")
-    assert "data.packing: found 'onedocument', did you mean 'one-document'?" in text
+    assert "data.packing=onedocument: found 'onedocument', did you mean 'one-document'?" in text
 
 
 def test_an_override_may_name_another_curriculum_and_change_it(project: Path) -> None:
