@@ -14,11 +14,19 @@ from linly.files import read_limited
 CHAT_TEMPLATES = frozenset({"chat", "inscp"})
 """Templates of documents that need a chat format."""
 
-TEMPLATE_FILE, CONFIG_FILE, TOKENIZER_FILE = (
+TEMPLATE_FILE, TEMPLATE_JSON, ADDITIONAL_TEMPLATES = (
     "chat_template.jinja",
+    "chat_template.json",
+    "additional_chat_templates",
+)
+CONFIG_FILE, TOKENIZER_FILE, ADDED_FILE = (
     "tokenizer_config.json",
     "tokenizer.json",
+    "added_tokens.json",
 )
+DEFAULT = "default"
+"""Name of the template that serves where no other is asked for."""
+
 _LIMIT_BYTES = 256 << 20
 _TEMPLATE_LIMIT_BYTES = 1 << 20
 
@@ -31,19 +39,28 @@ class ChatFormat(Model):
         tokens: What the template may call by name: `bos_token`, `eos_token`, ...
         special_tokens: Names in the rendered text that are one token each; in what people say
             they are text.
+        lstrip: Special tokens that take the white space before them with them.
+        rstrip: Special tokens that take the white space after them with them (Phi-3's do).
+        tool_use: The template for conversations with tools, where it is another one.
     """
 
     template: Text
     tokens: dict[str, str]
     special_tokens: tuple[str, ...]
+    lstrip: tuple[str, ...] = ()
+    rstrip: tuple[str, ...] = ()
+    tool_use: Text | None = None
 
     def file_form(self) -> dict[str, Any]:
         """As plain data that reads back equal."""
-        return {
+        form: dict[str, Any] = {
             "template": self.template,
             "tokens": dict(self.tokens),
             "special_tokens": list(self.special_tokens),
         }
+        strips = {"lstrip": list(self.lstrip), "rstrip": list(self.rstrip)}
+        form |= {key: names for key, names in strips.items() if names}
+        return form if self.tool_use is None else {**form, "tool_use": self.tool_use}
 
 
 def read_chat_format(folder: Path) -> ChatFormat:
@@ -52,38 +69,98 @@ def read_chat_format(folder: Path) -> ChatFormat:
     Raises:
         ConfigError: There is none, or a file of it cannot be read.
     """
-    config = _read_json(folder / CONFIG_FILE)
-    tokens = {
-        key: name
-        for key, value in config.items()
-        if key.endswith("_token") and (name := _name(value))
-    }
-    special = {*tokens.values(), *_listed(config)}
-    for added in _read_json(folder / TOKENIZER_FILE).get("added_tokens", []):
-        if isinstance(added, dict) and added.get("special") and (name := _name(added)):
-            special.add(name)
+    templates = read_chat_templates(folder)
+    if DEFAULT not in templates:
+        raise ConfigError(
+            f"{folder}: no chat template: neither {TEMPLATE_FILE} nor a chat_template in "
+            f"{CONFIG_FILE} or {TEMPLATE_JSON}; put the chat model's there, or use another template"
+        )
+    added = [token for token in read_added_tokens(folder) if token.get("special")]
+    tokens = read_named_tokens(folder)
+    listed = _listed(_read_json(folder / CONFIG_FILE))
+    names = {*tokens.values(), *listed, *(token["content"] for token in added)}
     return ChatFormat(
-        template=_template(folder, config), tokens=tokens, special_tokens=tuple(sorted(special))
+        template=templates[DEFAULT],
+        tokens=tokens,
+        special_tokens=tuple(sorted(names)),
+        lstrip=_names_with(added, "lstrip"),
+        rstrip=_names_with(added, "rstrip"),
+        tool_use=templates.get("tool_use"),
     )
 
 
-def _template(folder: Path, config: dict[str, Any]) -> str:
-    path = folder / TEMPLATE_FILE
-    if path.is_file():
-        try:
-            return read_limited(path, limit_bytes=_TEMPLATE_LIMIT_BYTES).decode()
-        except UnicodeDecodeError as error:
-            raise ConfigError(f"{path}: not UTF-8: {error}") from error
-    written = config.get("chat_template")
+def read_chat_templates(folder: Path) -> dict[str, str]:
+    """Chat templates of a model folder by name, `default` first where there is one.
+
+    A file of its own comes before the tokenizer's configuration, as in transformers.
+
+    Raises:
+        ConfigError: A file cannot be read.
+    """
+    found: dict[str, str] = {}
+    for name in (CONFIG_FILE, TEMPLATE_JSON):
+        found |= _named_templates(_read_json(folder / name).get("chat_template"))
+    if (folder / TEMPLATE_FILE).is_file():
+        found[DEFAULT] = _read_text(folder / TEMPLATE_FILE)
+    for path in sorted((folder / ADDITIONAL_TEMPLATES).glob("*.jinja")):
+        found[path.stem] = _read_text(path)
+    return {name: found[name] for name in sorted(found, key=lambda name: name != DEFAULT)}
+
+
+def read_named_tokens(folder: Path) -> dict[str, str]:
+    """Tokens that a tokenizer_config.json names: `bos_token`, `eos_token`, ..."""
+    return {
+        key: name
+        for key, value in _read_json(folder / CONFIG_FILE).items()
+        if key.endswith("_token") and (name := _name(value))
+    }
+
+
+def read_added_tokens(folder: Path) -> list[dict[str, Any]]:
+    """Added tokens of a model folder by id: {id, content, special, lstrip, rstrip, ...}.
+
+    They stand in tokenizer.json, in the configuration's `added_tokens_decoder`, or as names and
+    ids in added_tokens.json, which says nothing else of them.
+
+    Raises:
+        ConfigError: A file cannot be read.
+    """
+    config = _read_json(folder / CONFIG_FILE)
+    special = {*read_named_tokens(folder).values(), *_listed(config)}
+    found: dict[int, dict[str, Any]] = {}
+    for name, token in _read_json(folder / ADDED_FILE).items():
+        if isinstance(token, int):
+            found[token] = {"content": name, "special": name in special}
+    decoder = config.get("added_tokens_decoder")
+    for key, value in decoder.items() if isinstance(decoder, dict) else ():
+        if key.isdecimal() and isinstance(value, dict):
+            found[int(key)] = value
+    for value in _read_json(folder / TOKENIZER_FILE).get("added_tokens") or ():
+        if isinstance(value, dict) and isinstance(value.get("id"), int):
+            found[value["id"]] = value
+    return [{**found[token], "id": token} for token in sorted(found) if _name(found[token])]
+
+
+def _names_with(added: list[dict[str, Any]], flag: str) -> tuple[str, ...]:
+    return tuple(sorted(token["content"] for token in added if token.get(flag)))
+
+
+def _named_templates(written: object) -> dict[str, str]:
+    """Templates as a configuration has them: one, a list of named ones, or a mapping."""
+    if isinstance(written, str) and written:
+        return {DEFAULT: written}
     if isinstance(written, list):
-        named = [t for t in written if isinstance(t, dict) and t.get("name") == "default"]
-        written = named[0].get("template") if named else None
-    if not isinstance(written, str) or not written:
-        raise ConfigError(
-            f"{folder}: no chat template: neither {TEMPLATE_FILE} nor a chat_template in "
-            f"{CONFIG_FILE}; put the chat model's there, or use another template"
-        )
-    return written
+        pairs = [(t.get("name"), t.get("template")) for t in written if isinstance(t, dict)]
+    else:
+        pairs = list(written.items()) if isinstance(written, dict) else []
+    return {n: t for n, t in pairs if isinstance(n, str) and isinstance(t, str) and t}
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return read_limited(path, limit_bytes=_TEMPLATE_LIMIT_BYTES).decode()
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path}: not UTF-8: {error}") from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -59,6 +60,11 @@ _CONVERSATION_ROLES = (
     ("messages", "user", "assistant"),
     ("text", "user_mark", "assistant_mark"),
 )
+_BESIDE_TURNS = {
+    "messages": frozenset({"system", "tools", "weight"}),
+    "text": frozenset({"system"}),
+}
+"""What a conversation's fields may name besides, by the field of the turns."""
 _DEFAULT_FIELDS = {
     "text": {"text": "text"},
     "parallel": {"zh": "zh", "en": "en"},
@@ -80,6 +86,16 @@ def _check_delimiter(written: str) -> str:
     if len(written) != 1 or written in '"\r\n\\':
         raise problem(found(written, "one character, such as ';' or '|'"))
     return written
+
+
+def _check_date(written: str) -> str:
+    try:
+        return datetime.date.fromisoformat(written).isoformat()
+    except ValueError:
+        raise problem(found(written, "a date such as 2024-07-26")) from None
+
+
+Date = Annotated[Text, AfterValidator(_check_date)]
 
 
 def _parse_held_out(value: Any) -> float | tuple[str, ...] | dict[str, str]:
@@ -151,13 +167,15 @@ class Corpus(Model):
             maybe {input} and {choices} (a list that the prompt names, one separator between them:
             of more than 8, 4 to 8 drawn ones and the output stay); conversation: {messages, role,
             content} (a list of turns), {messages, user, assistant} (a list of pairs of turns), or
-            {text, user_mark, assistant_mark} (one text; the marks are literal and begin the turns).
+            {text, user_mark, assistant_mark} (one text; the marks are literal and begin the turns);
+            and maybe {system} and {tools}, of the record, and {weight}, of a turn.
         columns: Names of a table's columns when the file has no header.
         delimiter: Character between the cells of CSV; a first line `sep=;` comes before it.
         escape: In CSV, a backslash if it takes the meaning of the character after it (`\"`).
         where: Conditions, all of which a record must meet.
         template: How documents are made; must fit the kind.
         chat: For the templates chat and inscp; filled in from the recipe's model.
+        chat_date: The date that a chat template is told when it asks for today's (2024-07-26).
         packing: How documents fill rows.
         held_out: Fraction of records, chosen by hash, that never trains; or held-out files.
         max_bad_fraction: Of records that may be quarantined before the run stops.
@@ -181,6 +199,7 @@ class Corpus(Model):
     where: tuple[Where, ...] = ()
     template: Text
     chat: ChatFormat | None = None
+    chat_date: Date | None = None
     packing: Packing
     held_out: Annotated[
         float | tuple[str, ...] | dict[str, str], PlainValidator(_parse_held_out)
@@ -267,9 +286,10 @@ class Corpus(Model):
             raise problem(text + "{instruction, output}, and maybe input and choices", "fields")
         if is_form(choices := self.fields.get("choices", "")):
             raise problem(found(choices, "the path of a list of texts"), "fields", "choices")
-        if self.kind == "conversation" and not any(roles == set(r) for r in _CONVERSATION_ROLES):
+        if self.kind == "conversation" and not _is_conversation(roles):
             forms = " or ".join("{" + ", ".join(form) + "}" for form in _CONVERSATION_ROLES)
-            raise problem(text + forms, "fields")
+            also = "; with messages also system, tools and weight, with text also system"
+            raise problem(text + forms + also, "fields")
         for role, form in self.fields.items():
             if role not in _LITERAL_ROLES:
                 check_form(form, "fields", role)
@@ -307,6 +327,8 @@ class Corpus(Model):
         form["template"] = self.template
         if self.chat is not None:
             form["chat"] = self.chat.file_form()
+        if self.chat_date is not None:
+            form["chat_date"] = self.chat_date
         form["packing"] = self.packing
         form["held_out"] = (
             format_fraction(self.held_out)
@@ -318,6 +340,13 @@ class Corpus(Model):
             if (value := getattr(self, key)) != type(self).model_fields[key].default:
                 form[key] = value
         return form
+
+
+def _is_conversation(roles: set[str]) -> bool:
+    return any(
+        roles >= set(form) and roles - set(form) <= _BESIDE_TURNS[form[0]]
+        for form in _CONVERSATION_ROLES
+    )
 
 
 def _list_or_mapping(value: tuple[str, ...] | dict[str, str]) -> list[str] | dict[str, str]:

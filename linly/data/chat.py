@@ -1,19 +1,20 @@
 r"""Chat templates: a conversation as the model's own Jinja template writes it, with its loss.
 
-    messages --template, contents marked--> literals around contents --loss--> segments
+    conversation --layout (layout_maker)--> atoms --texts, special tokens, loss--> segments
 
 Special tokens are recognized in what the template writes, never in what people say: a document
 that holds `<|im_end|>` holds those characters. A template is rendered as transformers does, in
-Jinja's immutable sandbox, and what it gives must be its literals around the contents; a message
-that it would change is a bad record. It is told no date, so that documents do not depend on one.
+Jinja's immutable sandbox, and the result must be its literals around the texts; a message that it
+would change is a bad record. It gets a date only if the corpus file states one, so that documents
+do not depend on the day.
 """
 
 from __future__ import annotations
 
+import datetime
 import json
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -22,22 +23,19 @@ import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from linly.config.chat import ChatFormat
+from linly.data.chat_layout import Layout, Part, shape_of, template_form
+from linly.data.conversations import Conversation
+from linly.data.layout_maker import LayoutMaker
 from linly.data.records import Texts, UnusableRecord
 from linly.data.types import Segment
 from linly.errors import ConfigError
-
-Part = Literal["prompt", "answer", "closing"]
-"""Of a document: what the template writes or the user says; the assistant's text; what the
-template puts behind that to end the turn."""
 
 ANSWERS: frozenset[Part] = frozenset({"answer", "closing"})
 WHOLE: frozenset[Part] = frozenset({"prompt", "answer", "closing"})
 TEXT_ALONE: frozenset[Part] = frozenset({"answer"})
 """Parts with loss: of a chat, of an InsCP document (all of it), of either in evaluation."""
 
-_OPEN, _CLOSE = "\ue000", "\ue001"
-_PAD = " \n\t\n "
-"""Around a mark: whether it is still there tells if the template strips contents."""
+_NEXT_DOCUMENT = Segment("", False, "next")
 
 
 class _GenerationBlocks(jinja2.ext.Extension):
@@ -68,36 +66,19 @@ def _to_json(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Skeleton:
-    """What a template writes for some roles, whatever they say.
-
-    Attributes:
-        literals: Before each content, and behind the last.
-        strips: Of each content: whether its left and right ends are stripped.
-    """
-
-    literals: tuple[str, ...]
-    strips: tuple[tuple[bool, bool], ...]
-
-    def contents(self, messages: Texts) -> list[str]:
-        """The contents as the template writes them."""
-        found = []
-        for (_, text), (left, right) in zip(messages, self.strips, strict=True):
-            text = text.lstrip() if left else text
-            found.append(text.rstrip() if right else text)
-        return found
-
-
 class ChatTemplate:
     """Makes segments of conversations by a chat format."""
 
-    def __init__(self, chat: ChatFormat) -> None:
+    def __init__(self, chat: ChatFormat, *, date: str | None = None) -> None:
         """Compile the template and try it.
+
+        Args:
+            chat: The format.
+            date: The date that the template may ask for (`strftime_now`), as 2024-07-26.
 
         Raises:
             ConfigError: It cannot be compiled, cannot be rendered without what we do not give
-                (a date, tools), repeats or drops a message, or ends turns in different ways.
+                (a date that is not stated), or repeats or drops a message.
         """
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True,
@@ -107,132 +88,123 @@ class ChatTemplate:
         )
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _raise
+        if date is not None:
+            environment.globals["strftime_now"] = datetime.date.fromisoformat(date).strftime
         self._tokens = dict(chat.tokens)
         self._bos, self._eos = self._tokens.get("bos_token"), self._tokens.get("eos_token")
         names = sorted(chat.special_tokens, key=len, reverse=True)
         self._special = re.compile(f"({'|'.join(map(re.escape, names))})") if names else None
-        self._skeleton = lru_cache(maxsize=256)(self._make_skeleton)
+        self._eats_left, self._eats_right = frozenset(chat.lstrip), frozenset(chat.rstrip)
+        self._maker = LayoutMaker(
+            self._render,
+            eos=self._eos,
+            special=self._special,
+            tool_role=_tool_role(chat),
+        )
+        self._layouts = lru_cache(maxsize=256)(self._maker.layouts)
+        self._for_tools = None if chat.tool_use is None else _tool_template(chat, date)
         try:
             self._template = environment.from_string(chat.template)
-            self._closing(self._skeleton(("user", "assistant") * 2), 1)
+            self._layouts(Conversation.of((("user", "x"), ("assistant", "x")) * 2))
         except (jinja2.TemplateError, UnusableRecord) as error:
-            raise ConfigError(f"the model's chat template cannot be used: {error}") from error
+            raise ConfigError(
+                f"the model's chat template cannot be used: {error}{_cure(error)}"
+            ) from error
 
-    def segments(self, messages: Texts, loss: frozenset[Part]) -> tuple[Segment, ...]:
-        """Segments of one document.
+    def segments(self, said: Conversation | Texts, loss: frozenset[Part]) -> tuple[Segment, ...]:
+        """Segments of the documents of one record, one document after another.
 
         Args:
-            messages: (role, text), ending with the assistant's; a user's text may be empty.
+            said: A conversation that ends with the assistant's turn, or its (role, text) pairs;
+                a user's text may be empty.
             loss: Parts that carry it.
 
         Raises:
             UnusableRecord: The template refuses such a conversation or would change a text.
         """
+        conversation = said if isinstance(said, Conversation) else Conversation.of(said)
+        if conversation.tools and self._for_tools is not None:
+            return self._for_tools.segments(conversation, loss)
+        self._refuse_special(conversation)
         try:
-            skeleton = self._skeleton(
-                tuple(role if text else f"{role}-" for role, text in messages)
-            )
-            written = self._render(messages)
+            found: list[Segment] = []
+            for layout in self._layouts(shape_of(conversation)):
+                if found:
+                    found.append(_NEXT_DOCUMENT)
+                self._check(layout, conversation)
+                found += self._joined(self._pieces(layout, conversation), loss)
         except jinja2.TemplateError as error:
             raise UnusableRecord(f"the chat template refuses the messages: {error}") from error
-        contents = skeleton.contents(messages)
-        if written != _interleaved(skeleton.literals, contents):
-            raise UnusableRecord("the chat template changes the text of a message")
-        pieces = self._pieces([role for role, _ in messages], skeleton, contents)
-        return tuple(self._joined(pieces, loss))
+        return tuple(found)
 
-    def _render(self, messages: Texts) -> str:
-        said = [{"role": role, "content": text} for role, text in messages]
-        given: dict[str, Any] = {**self._tokens, "messages": said, "tools": None, "documents": None}
+    def _check(self, layout: Layout, conversation: Conversation) -> None:
+        """Render the texts themselves, which must change nothing but the slots."""
+        part = conversation._replace(messages=conversation.messages[: layout.messages])
+        dicts = template_form(part, layout.reasoning, tool_role=self._maker.tool_role)
+        written = self._render(dicts, part.tools, False)
+        if written != "".join(layout.fill(layout.rendered, conversation)):
+            raise UnusableRecord("the chat template changes the text of a message")
+
+    def _refuse_special(self, conversation: Conversation) -> None:
+        """Refuse special tokens in what the template writes as a part of its own text."""
+        if self._special is None:
+            return
+        for text in (conversation.tools, *(m.calls + m.name for m in conversation.messages)):
+            if found := self._special.search(text):
+                raise UnusableRecord(f"tools or tool calls hold the special token {found[0]!r}")
+
+    def _render(self, messages: Sequence[dict[str, Any]], tools: str, prompt: bool) -> str:
+        given: dict[str, Any] = {
+            **self._tokens,
+            "messages": messages,
+            "tools": json.loads(tools) if tools else None,
+            "documents": None,
+        }
         try:
-            return self._template.render(**given, add_generation_prompt=False)
+            return self._template.render(**given, add_generation_prompt=prompt)
         except (jinja2.TemplateError, MemoryError):
             raise
         except Exception as error:  # a template is a program: it may raise anything
             raise jinja2.TemplateError(f"{type(error).__name__}: {error}") from error
 
-    def _make_skeleton(self, roles: tuple[str, ...]) -> _Skeleton:
-        """Render marks in place of contents; a role with `-` behind it says nothing."""
-        silent = [role.endswith("-") for role in roles]
-        marks = [f"{_OPEN}{index}{_CLOSE}" for index in range(len(roles))]
-        messages = tuple(
-            (role.removesuffix("-"), "" if empty else f"{_PAD}{mark}{_PAD}")
-            for role, mark, empty in zip(roles, marks, silent, strict=True)
-        )
-        rest = self._render(messages)
-        literals, strips, at = [""], [], 0
-        for mark, empty in zip(marks, silent, strict=True):
-            if empty:
-                # What is around an empty text is one literal, the one before it.
-                literals.append("")
-                strips.append((True, True))
-                continue
-            before, found, rest = rest.partition(mark)
-            if not found or mark in rest:
-                raise UnusableRecord("the chat template drops or repeats a message")
-            left, right = not before.endswith(_PAD), not rest.startswith(_PAD)
-            literals[at] += before if left else before.removesuffix(_PAD)
-            rest = rest if right else rest.removeprefix(_PAD)
-            strips.append((left, right))
-            literals.append("")
-            at = len(literals) - 1
-        literals[at] += rest
-        return _Skeleton(tuple(literals), tuple(strips))
-
-    def _closing(self, skeleton: _Skeleton, index: int) -> str:
-        """What ends the assistant's turn `index`: what stands behind the last one."""
-        closing, literal = skeleton.literals[-1], skeleton.literals[index + 1]
-        if not literal.startswith(closing):
-            raise UnusableRecord("the chat template ends the last turn as it ends no other")
-        return closing
-
     def _pieces(
-        self, roles: Sequence[str], skeleton: _Skeleton, contents: Sequence[str]
+        self, layout: Layout, conversation: Conversation
     ) -> Iterator[tuple[Part, str, bool]]:
-        """Yield (part, text, whether the template wrote it), the document's BOS and EOS cut off."""
-        literal = skeleton.literals[0]
-        if self._bos:
-            literal = literal.removeprefix(self._bos)
-        for index, (role, content) in enumerate(zip(roles, contents, strict=True)):
-            after = skeleton.literals[index + 1]
-            if role != "assistant":
-                yield "prompt", literal, True
-                yield "prompt", content, False
-                literal = after
-                continue
-            # A space before an answer is the answer's: tokens of words begin with it.
-            space = " " if literal.endswith(" ") else ""
-            yield "prompt", literal.removesuffix(" "), True
-            yield "answer", space + content, False
-            closing = self._closing(skeleton, index)
-            literal = after.removeprefix(closing)
-            is_last = index == len(roles) - 1
-            yield "closing", self._without_eos(closing) if is_last else closing, True
-
-    def _without_eos(self, closing: str) -> str:
-        """The EOS at the end is the document's own; white space behind it is left out."""
-        end = closing.rstrip()
-        return end.removesuffix(self._eos) if self._eos and end.endswith(self._eos) else closing
+        """Yield (part, text, whether the template wrote it), the document's BOS cut off."""
+        texts = layout.fill(layout.atoms, conversation)
+        for index, (atom, text) in enumerate(zip(layout.atoms, texts, strict=True)):
+            if index == 0 and atom.slot is None and self._bos:
+                text = text.removeprefix(self._bos)
+            yield atom.part, text, atom.slot is None
 
     def _joined(
         self, pieces: Iterator[tuple[Part, str, bool]], loss: frozenset[Part]
     ) -> Iterator[Segment]:
-        """Join a part's text to one segment, so that it is tokenized as one."""
+        """Join a part's text to one segment, so that it is tokenized as one.
+
+        A special token may take the white space beside it with it, as `tokenizers` has it.
+        """
         pending: Segment | None = None
         last_part: Part | None = None
-        begins = True
+        begins, eats = True, False
         for part, text, is_literal in pieces:
             split = self._special.split(text) if is_literal and self._special else [text]
             for place, stretch in enumerate(split):
                 is_special = place % 2 == 1
+                if eats and not is_special:
+                    stretch = stretch.lstrip()
                 if not stretch:
                     continue
+                eats = is_special and stretch in self._eats_right
+                if is_special and stretch in self._eats_left and pending is not None:
+                    pending = pending._replace(text=pending.text.rstrip())
                 if pending is not None and not is_special and part == last_part:
                     pending = pending._replace(text=pending.text + stretch)
                     continue
-                if pending is not None:
+                if pending is not None and pending.text:
                     yield pending
-                    pending, begins = None, False
+                    begins = False
+                pending = None
                 if is_special:
                     yield Segment(stretch, part in loss, "special")
                     begins = stretch == self._bos
@@ -240,12 +212,22 @@ class ChatTemplate:
                     form: Literal["text", "continued"] = "text" if begins else "continued"
                     pending = Segment(stretch, part in loss, form)
                 last_part = part
-        if pending is not None:
+        if pending is not None and pending.text:
             yield pending
 
 
-def _interleaved(literals: Sequence[str], contents: Sequence[str]) -> str:
-    texts = [literals[0]]
-    for content, literal in zip(contents, literals[1:], strict=True):
-        texts += [content, literal]
-    return "".join(texts)
+def _tool_template(chat: ChatFormat, date: str | None) -> ChatTemplate:
+    return ChatTemplate(
+        chat.model_copy(update={"template": chat.tool_use, "tool_use": None}), date=date
+    )
+
+
+def _tool_role(chat: ChatFormat) -> str:
+    """What the template calls a tool's turn: GLM-4 has a special token for it."""
+    return "observation" if "<|observation|>" in chat.special_tokens else "tool"
+
+
+def _cure(error: Exception) -> str:
+    if "strftime_now" not in str(error):
+        return ""
+    return "; it asks for today's date: state one in the corpus file, such as chat_date: 2024-07-26"

@@ -21,18 +21,28 @@ def encode_documents(tokenizer: Tokenizer, documents: Sequence[Document]) -> lis
     Raises:
         DataError: A text is not valid Unicode.
     """
-    segments = [segment for document in documents for segment in document.segments]
-    encoded = iter(encode_segments(tokenizer, segments))
+    texts = [s for document in documents for s in document.segments if s.form != "next"]
+    encoded = iter(encode_segments(tokenizer, texts))
     bos = np.array([tokenizer.bos_id], np.int32)
     eos = np.array([tokenizer.eos_id], np.int32)
     parts, ends, masked, position = [], [], [], 0
+    starts: list[tuple[int, ...]] = []
     for document in documents:
+        begin = position
+        inner = [0]
         parts.append(bos)
         masked.append((position, position + 1))
         position += 1
         loss = False
-        # Segments come first: at their end zip leaves the next document's part alone.
-        for segment, part in zip(document.segments, encoded, strict=False):
+        for segment in document.segments:
+            if segment.form == "next":
+                parts += [eos, bos]
+                masked.append((position if not loss else position + 1, position + 2))
+                position += 2
+                inner.append(position - 1 - begin)
+                loss = False
+                continue
+            part = next(encoded)
             parts.append(part)
             loss = segment.supervised
             if not loss:
@@ -43,13 +53,18 @@ def encode_documents(tokenizer: Tokenizer, documents: Sequence[Document]) -> lis
             masked.append((position, position + 1))
         position += 1
         ends.append(position)
+        starts.append(tuple(inner))
     ids = np.concatenate(parts)
     supervised = np.ones(position, np.bool_)
     for start, end in masked:
         supervised[start:end] = False
     return [
-        EncodedDocument(document.shard, document.record, ids[start:end], supervised[start:end])
-        for document, start, end in zip(documents, [0, *ends[:-1]], ends, strict=True)
+        EncodedDocument(
+            document.shard, document.record, ids[start:end], supervised[start:end], inner_starts
+        )
+        for document, start, end, inner_starts in zip(
+            documents, [0, *ends[:-1]], ends, starts, strict=True
+        )
     ]
 
 

@@ -168,7 +168,7 @@ def _encoded(
             )
         (encoded,) = encode_documents(tokenizer, [document])
         num_tokens = len(encoded.ids)
-        if piece.end == num_tokens or (piece.end < num_tokens and not piece.ends):
+        if piece.end in encoded.ends or (piece.end < num_tokens and not piece.ends):
             return encoded
     raise DataError(
         f"{where}: tokens {piece.start} to {piece.end}{' (its end)' * piece.ends} were trained on, "

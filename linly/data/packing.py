@@ -58,11 +58,20 @@ def make_row(
 
 
 def cut(document: EncodedDocument, sequence_length: int) -> list[Stretch]:
-    """Row-long stretches of a document and what is left of it."""
-    length = len(document.ids)
+    """Row-long stretches of a record's documents and what is left of each."""
     return [
-        Stretch(document, start, min(start + sequence_length, length))
-        for start in range(0, length, sequence_length)
+        Stretch(document, start, min(start + sequence_length, end))
+        for begin, end in zip(document.starts, document.ends, strict=True)
+        for start in range(begin, end, sequence_length)
+    ]
+
+
+def documents_from(document: EncodedDocument, token: int) -> list[Stretch]:
+    """A record's documents, or what is left of them from a token on."""
+    return [
+        Stretch(document, max(begin, token), end)
+        for begin, end in zip(document.starts, document.ends, strict=True)
+        if end > token
     ]
 
 

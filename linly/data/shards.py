@@ -13,6 +13,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 
 from linly.config.corpus import Corpus
+from linly.data.conversations import BESIDE
 from linly.data.formats import READERS, format_of, read_records
 from linly.data.records import FieldPath, parse_field, paths_of
 from linly.data.shard_files import ShardFiles
@@ -206,12 +207,16 @@ def _paths_read(corpus: Corpus) -> list[FieldPath]:
     for role, written in corpus.fields.items():
         if role not in _LITERAL_ROLES and not _is_within_turn(corpus, role):
             paths.extend(paths_of(parse_field(written)))
+    if corpus.kind == "conversation":
+        paths += [FieldPath.parse(f"{name}?") for name in BESIDE]
     return paths
 
 
 def _is_within_turn(corpus: Corpus, role: str) -> bool:
     """Tell if a role's path starts at a turn of `messages`, not at the record."""
-    return corpus.kind == "conversation" and "messages" in corpus.fields and role != "messages"
+    if corpus.kind != "conversation" or "messages" not in corpus.fields:
+        return False
+    return role not in ("messages", "system", "tools")
 
 
 class _Exclusion:

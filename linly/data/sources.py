@@ -13,7 +13,7 @@ from linly.config.corpus import Corpus
 from linly.data.blocks import BlockLimits, BlockReader
 from linly.data.documents import BlockEnd, DocumentStream, Place, SourceCursor
 from linly.data.order import permutation
-from linly.data.packing import Stretch, cut, make_row, pack_best_fit
+from linly.data.packing import Stretch, cut, documents_from, make_row, pack_best_fit
 from linly.data.shards import ShardReader
 from linly.data.templates import DocumentMaker
 from linly.data.types import BadRecord, EncodedDocument, Row, Shard, ShardList
@@ -172,7 +172,7 @@ class SourceStream:
             place, document = item
             if skip and (place.slot != cursor.slot or skip >= len(document.ids)):
                 raise _not_where_it_was(self._spec.name, place, document)
-            pending.append((place, Stretch(document, skip, len(document.ids))))
+            pending.extend((place, stretch) for stretch in documents_from(document, skip))
             available += len(document.ids) - skip
             skip = 0
             while available >= length:
@@ -188,7 +188,8 @@ class SourceStream:
             place, stretch = pending.popleft()
             stretches.append(stretch)
             missing -= len(stretch)
-        after = place.past()
+        is_last = stretch.end == len(stretch.document.ids)
+        after = place.past() if is_last else place.at(stretch.end)
         if missing:  # the row ends within the last document
             end = stretch.end + missing
             stretches[-1] = Stretch(stretch.document, stretch.start, end)

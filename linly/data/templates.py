@@ -7,7 +7,8 @@ r"""Templates: how the texts of a record become a document's segments.
   Non-English comes first when (record + epoch) is even, else English first.
 - alpaca, alpaca-no-input, linly: prompt without loss, answer with loss; a conversation's later
   turns go on with the same delimiters. The end of the document is supervised with the answer.
-- chat: the model's own chat template, loss on the assistant's turns.
+- chat: the model's own chat template, loss on the assistant's turns. Where it writes earlier turns
+  otherwise than a last one, each turn is a document of its own.
 - inscp: that template around a text, as the answer to an empty user turn, with loss on all of it
   (InsCP, arXiv 2405.20175).
 """
@@ -16,11 +17,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from linly.config.chat import CHAT_TEMPLATES
 from linly.config.corpus import TEMPLATES as TEMPLATE_NAMES
 from linly.config.corpus import Corpus, Kind
-from linly.data.chat import ANSWERS, TEXT_ALONE, WHOLE, ChatTemplate, Part
+from linly.data.chat import ANSWERS, TEXT_ALONE, WHOLE, ChatTemplate
+from linly.data.chat_layout import Part
+from linly.data.conversations import Conversation
 from linly.data.formats import format_of
 from linly.data.records import Texts, UnusableRecord, compile_where, is_held_out
 from linly.data.texts import text_reader
@@ -94,41 +98,50 @@ def _joined(instruction: str, given: str) -> str:
     return f"{instruction}\n{given}" if given else instruction
 
 
-def conversation_alpaca(texts: Texts, turn: int) -> Segments:
+def conversation_alpaca(said: Conversation, turn: int) -> Segments:
     """Give a conversation in `alpaca`'s delimiters; a system turn stands for the preamble."""
-    return _conversation(texts, ALPACA_PREAMBLE, "\n\n### Instruction:\n", "\n\n### Response:")
+    return _conversation(said, ALPACA_PREAMBLE, "\n\n### Instruction:\n", "\n\n### Response:")
 
 
-def conversation_alpaca_no_input(texts: Texts, turn: int) -> Segments:
+def conversation_alpaca_no_input(said: Conversation, turn: int) -> Segments:
     """Give a conversation in `alpaca-no-input`'s delimiters."""
-    return _conversation(texts, ALPACA_PREAMBLE, "\n\n### Instruction:\n", "\n\n### Response: ")
+    return _conversation(said, ALPACA_PREAMBLE, "\n\n### Instruction:\n", "\n\n### Response: ")
 
 
-def conversation_linly(texts: Texts, turn: int) -> Segments:
+def conversation_linly(said: Conversation, turn: int) -> Segments:
     """Give a conversation in `linly`'s delimiters; a system turn stands right before them."""
-    return _conversation(texts, "", "### Instruction:", "  ### Response:")
+    return _conversation(said, "", "### Instruction:", "  ### Response:")
 
 
-def _conversation(texts: Texts, preamble: str, before: str, after: str) -> Segments:
+def _conversation(said: Conversation, preamble: str, before: str, after: str) -> Segments:
     """Give a prompt segment and an answer segment a turn.
 
     Args:
-        texts: As `tidy_turns` gives them.
+        said: As `tidy_turns` has it.
         preamble: Of the first prompt, when there is no system turn.
         before: Between what came before and the user's text.
         after: Between the user's text and the answer.
+
+    Raises:
+        UnusableRecord: It holds what only a chat template can write.
     """
-    if texts[0][0] == "system":
-        preamble = texts[0][1]
-        texts = texts[1:]
+    if reason := said.why_not_plain():
+        raise UnusableRecord(f"{reason} need the template `chat`, of a model that has them")
+    messages = said.messages
+    if messages[0].role == "system":
+        preamble = messages[0].text
+        messages = messages[1:]
     segments = []
-    for (_, asked), (_, answer) in zip(texts[::2], texts[1::2], strict=True):
-        segments += [Segment(f"{preamble}{before}{asked}{after}", False), Segment(answer, True)]
+    for asked, answer in zip(messages[::2], messages[1::2], strict=True):
+        segments += [
+            Segment(f"{preamble}{before}{asked.text}{after}", False),
+            Segment(answer.full_text, answer.has_loss),
+        ]
         preamble = ""
     return tuple(segments)
 
 
-TEMPLATES: dict[str, dict[str, Callable[[Texts, int], Segments]]] = {
+TEMPLATES: dict[str, dict[str, Callable[[Any, int], Segments]]] = {
     "text": {"text": plain_text},
     "parallel": {"parallel": parallel},
     "instruction": {"alpaca": alpaca, "alpaca-no-input": alpaca_no_input, "linly": linly},
@@ -141,9 +154,9 @@ TEMPLATES: dict[str, dict[str, Callable[[Texts, int], Segments]]] = {
 """Kind of a corpus -> name -> template; those of `CHAT_TEMPLATES` need the model's besides."""
 
 
-def messages_of(kind: Kind, texts: Texts) -> Texts:
+def messages_of(kind: Kind, texts: Texts | Conversation) -> Texts | Conversation:
     """What a record says as messages: a text answers an empty user turn."""
-    if kind == "conversation":
+    if isinstance(texts, Conversation):
         return texts
     if kind == "instruction":
         (_, instruction), (_, given), (_, output) = texts
@@ -152,14 +165,18 @@ def messages_of(kind: Kind, texts: Texts) -> Texts:
 
 
 def _chat(
-    template: ChatTemplate, kind: Kind, loss: frozenset[Part], texts: Texts, turn: int
+    template: ChatTemplate,
+    kind: Kind,
+    loss: frozenset[Part],
+    texts: Texts | Conversation,
+    turn: int,
 ) -> Segments:
     return template.segments(messages_of(kind, texts), loss)
 
 
 def _templates_of(
     source: str, corpus: Corpus, name: str
-) -> tuple[Callable[[Texts, int], Segments], Callable[[Texts, int], Segments]]:
+) -> tuple[Callable[[Any, int], Segments], Callable[[Any, int], Segments]]:
     """Give the template to train with, and the one to evaluate with: there text alone counts."""
     allowed = TEMPLATE_NAMES[corpus.kind]
     if name not in allowed:
@@ -174,12 +191,16 @@ def _templates_of(
             f"source {source!r}: template {name!r} needs a chat template: that of the recipe's "
             f"`model`, or of the model folder given as tokenizer"
         )
-    template = ChatTemplate(corpus.chat)
+    template = ChatTemplate(corpus.chat, date=corpus.chat_date)
     loss = WHOLE if name == "inscp" else ANSWERS
     return (
         partial(_chat, template, corpus.kind, loss),
         partial(_chat, template, corpus.kind, TEXT_ALONE),
     )
+
+
+def _plain(texts: Texts | Conversation) -> Texts:
+    return texts.texts if isinstance(texts, Conversation) else texts
 
 
 class DocumentMaker:
@@ -222,7 +243,7 @@ class DocumentMaker:
             texts = self._texts(shard, raw)
             if isinstance(texts, str):
                 return Filtered(shard, raw.record, texts)
-            if self._fraction is not None and is_held_out(texts, self._fraction):
+            if self._fraction is not None and is_held_out(_plain(texts), self._fraction):
                 return Filtered(shard, raw.record, HELD_OUT)
             segments = self._template(texts, raw.record + epoch)
             return Document(shard, raw.record, segments)
@@ -235,13 +256,13 @@ class DocumentMaker:
             texts = self._texts(shard, raw)
             if isinstance(texts, str):
                 return Filtered(shard, raw.record, texts)
-            if self._fraction is not None and not is_held_out(texts, self._fraction):
+            if self._fraction is not None and not is_held_out(_plain(texts), self._fraction):
                 return Filtered(shard, raw.record, "not held out")
             return Document(shard, raw.record, self._evaluated(texts, raw.record))
         except UnusableRecord as error:
             return BadRecord(self._source, shard, raw.record, str(error), raw.ends_shard)
 
-    def _texts(self, shard: str, raw: RawRecord) -> Texts | str:
+    def _texts(self, shard: str, raw: RawRecord) -> Texts | Conversation | str:
         """Give a record's texts, or why `where` leaves it out."""
         if raw.value is None:
             raise UnusableRecord(raw.error or "the record could not be parsed")

@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
-from itertools import groupby
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from linly.config.corpus import Corpus
 from linly.data.choices import fewer_choices
+from linly.data.conversations import (
+    Conversation,
+    Message,
+    MessageReader,
+    list_of_objects,
+    read_weight,
+    refuse_beside,
+    tidy_turns,
+)
 from linly.data.records import (
     FieldPath,
     Form,
@@ -16,30 +24,20 @@ from linly.data.records import (
     UnusableRecord,
     clean_text,
     parse_field,
+    paths_of,
     require_text,
 )
+from linly.data.tool_calls import read_tools
 
-TextReader = Callable[[Mapping[str, Any]], Texts]
-
-_ROLES = {
-    "system": "system",
-    "user": "user",
-    "human": "user",
-    "prompter": "user",
-    "assistant": "assistant",
-    "gpt": "assistant",
-    "bot": "assistant",
-    "ai": "assistant",
-}
-"""What datasets call the parts of a conversation, lower case."""
+TextReader = Callable[[Mapping[str, Any]], Texts | Conversation]
 
 
 def text_reader(corpus: Corpus) -> TextReader:
     """Give the function that reads a record's texts; it raises UnusableRecord for a reason.
 
     Texts by kind: text: one; parallel: the two languages, non-English first; instruction:
-    instruction, input ("" when there is none), output, of long `choices` a few; conversation:
-    `tidy_turns`.
+    instruction, input ("" when there is none), output, of long `choices` a few. A conversation
+    is a `Conversation`, as `tidy_turns` has it.
 
     Raises:
         ConfigError: A field of the corpus file cannot be read.
@@ -59,37 +57,6 @@ def text_reader(corpus: Corpus) -> TextReader:
 def parallel_order(languages: Iterable[str]) -> list[str]:
     """Order the languages of pairs: by code, English last."""
     return sorted(languages, key=lambda code: (code.split("-")[0] == "en", code))
-
-
-def tidy_turns(turns: Iterable[tuple[str, str]]) -> Texts:
-    """Bring a conversation to the form [system] (user assistant)+.
-
-    Turns of one speaker in a row are joined by a newline, empty ones and a last one of the user
-    (nothing answers it) are taken off.
-
-    Args:
-        turns: (role: system, user or assistant; text).
-
-    Raises:
-        UnusableRecord: The assistant begins, never speaks, or a system turn comes later on.
-    """
-    spoken = [turn for turn in turns if turn[1] and not turn[1].isspace()]
-    tidy = [
-        (role, "\n".join(text for _, text in group))
-        for role, group in groupby(spoken, key=lambda turn: turn[0])
-    ]
-    if tidy and tidy[-1][0] != "assistant":
-        tidy.pop()
-    if not any(role == "assistant" for role, _ in tidy):
-        raise UnusableRecord("the conversation has no answer of the assistant")
-    exchange = tidy[1:] if tidy[0][0] == "system" else tidy
-    expected = ("user", "assistant")
-    for index, (role, _) in enumerate(exchange):
-        if role != expected[index % 2]:
-            raise UnusableRecord(
-                f"turn {index} of the conversation is the {role}'s, not the {expected[index % 2]}'s"
-            )
-    return tuple(tidy)
 
 
 def _required_reader(fields: Mapping[str, FieldPath | Form]) -> TextReader:
@@ -129,45 +96,65 @@ def _list_of_texts(value: object, name: str) -> list[str]:
 
 
 def _conversation_reader(fields: Mapping[str, str]) -> TextReader:
+    turns = _turns_reader(fields)
+    system, tools = (_optional_field(fields.get(name)) for name in ("system", "tools"))
+    named = [path.path for field in (system, tools) if field for path in paths_of(field)]
+
+    def read(record: Mapping[str, Any]) -> Conversation:
+        refuse_beside(record, named)
+        messages = list(turns(record))
+        if system is not None and (text := system.text(record)).strip():
+            if messages and messages[0].role == "system":
+                raise UnusableRecord("the record has a system text both in a turn and beside them")
+            messages.insert(0, Message("system", text))
+        described = "" if tools is None else read_tools(_value(tools, record), fields["tools"])
+        return Conversation(tidy_turns(messages), described)
+
+    return read
+
+
+def _optional_field(written: str | None) -> FieldPath | Form | None:
+    return None if written is None else parse_field(written)
+
+
+def _value(field: FieldPath | Form, record: Mapping[str, Any]) -> object:
+    return field.find(record) if isinstance(field, FieldPath) else field.text(record)
+
+
+def _turns_reader(
+    fields: Mapping[str, str],
+) -> Callable[[Mapping[str, Any]], Iterable[Message]]:
     if "text" in fields:
         text = parse_field(fields["text"])
         return _marked_reader(text, fields["user_mark"], fields["assistant_mark"])
     messages = FieldPath.parse(fields["messages"])
+    weight = FieldPath.parse(fields["weight"]) if "weight" in fields else None
     if "role" in fields:
         role, content = FieldPath.parse(fields["role"]), FieldPath.parse(fields["content"])
-        return lambda record: tidy_turns(_turns(messages.find(record), role, content))
+        reader = MessageReader(role, content, weight)
+        return lambda record: reader.read(messages.find(record))
     user, answer = FieldPath.parse(fields["user"]), FieldPath.parse(fields["assistant"])
-    return lambda record: tidy_turns(_exchanges(messages.find(record), user, answer))
+    return lambda record: _exchanges(messages.find(record), user, answer, weight)
 
 
-def _turns(messages: object, role: FieldPath, content: FieldPath) -> Iterable[tuple[str, str]]:
-    for message in _list_of_objects(messages):
-        name = clean_text(role.find(message), role.path)
-        if name.lower() not in _ROLES:
-            raise UnusableRecord(f"role {name!r} of a turn is none of {', '.join(_ROLES)}")
-        yield _ROLES[name.lower()], content.text(message)
+def _exchanges(
+    messages: object, user: FieldPath, answer: FieldPath, weight: FieldPath | None
+) -> Iterator[Message]:
+    for exchange in list_of_objects(messages):
+        yield Message("user", user.text(exchange))
+        yield Message("assistant", answer.text(exchange), read_weight(exchange, weight))
 
 
-def _exchanges(messages: object, user: FieldPath, answer: FieldPath) -> Iterable[tuple[str, str]]:
-    for exchange in _list_of_objects(messages):
-        yield "user", user.text(exchange)
-        yield "assistant", answer.text(exchange)
-
-
-def _list_of_objects(messages: object) -> list[dict[str, Any]]:
-    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
-        raise UnusableRecord(f"messages are {type(messages).__name__}, not a list of objects")
-    return messages
-
-
-def _marked_reader(text: FieldPath | Form, user_mark: str, assistant_mark: str) -> TextReader:
+def _marked_reader(
+    text: FieldPath | Form, user_mark: str, assistant_mark: str
+) -> Callable[[Mapping[str, Any]], Iterable[Message]]:
     """Read turns that begin with marks; what comes before the first mark is no turn (Baize)."""
     marks = {user_mark: "user", assistant_mark: "assistant"}
     boundary = re.compile("(" + "|".join(map(re.escape, sorted(marks, key=len)[::-1])) + ")")
 
-    def read(record: Mapping[str, Any]) -> Texts:
+    def read(record: Mapping[str, Any]) -> Iterator[Message]:
         parts = boundary.split(text.text(record))
-        turns = zip(parts[1::2], parts[2::2], strict=True)
-        return tidy_turns((marks[mark], said.strip()) for mark, said in turns)
+        for mark, said in zip(parts[1::2], parts[2::2], strict=True):
+            yield Message(marks[mark], said.strip())
 
     return read

@@ -12,7 +12,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-SegmentForm = Literal["text", "continued", "special"]
+SegmentForm = Literal["text", "continued", "special", "next"]
 
 IGNORE_LABEL = -100
 """Label of a position that carries no loss (the value torch's cross entropy ignores)."""
@@ -92,7 +92,8 @@ class Segment(NamedTuple):
         text: What it says, or the name of a special token.
         supervised: Its tokens carry loss.
         form: `text` begins as a text does (with the dummy prefix of a vocabulary that has one);
-            `continued` goes on from the segment before it; `special` names one token.
+            `continued` goes on from the segment before it; `special` names one token; `next` has no
+            text: what follows it is another document of the same record.
     """
 
     text: str
@@ -101,7 +102,10 @@ class Segment(NamedTuple):
 
 
 class Document(NamedTuple):
-    """What a template made of a record: segments between one BOS and one EOS."""
+    """What a template made of a record: segments between one BOS and one EOS.
+
+    A segment of the form `next` ends a document and begins another: a chat may be several.
+    """
 
     shard: str
     record: int
@@ -109,17 +113,24 @@ class Document(NamedTuple):
 
 
 class EncodedDocument(NamedTuple):
-    """A document's tokens, BOS and EOS included.
+    """The tokens of a record's document or documents, BOS and EOS included.
 
     Attributes:
         ids: int32 [n].
         supervised: bool [n]; False at BOS, True at EOS when the last segment is supervised.
+        starts: Where each document begins, first 0, ascending; most records give one.
     """
 
     shard: str
     record: int
     ids: NDArray[np.int32]
     supervised: NDArray[np.bool_]
+    starts: tuple[int, ...] = (0,)
+
+    @property
+    def ends(self) -> tuple[int, ...]:
+        """Where each document ends."""
+        return (*self.starts[1:], len(self.ids))
 
 
 class Piece(NamedTuple):

@@ -186,7 +186,7 @@ def prepare_held_out(
                     for document in encoded
                     for window in windows(document, recipe.data.sequence_length)
                 ),
-                len(encoded),
+                sum(len(document.starts) for document in encoded),
                 sum(
                     len(segment.text.encode())
                     for document in documents[source]
@@ -201,7 +201,7 @@ def prepare_held_out(
 def windows(
     document: EncodedDocument, length: int
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Cut a document so that each token but the first is a target in one window.
+    """Cut a record's documents so that each token but their first is a target in one window.
 
     The end-of-sequence token is a target in none: it stands for no byte of text.
 
@@ -209,12 +209,14 @@ def windows(
         ids and unshifted labels, int32 [up to `length`].
     """
     labels = np.where(document.supervised, document.ids, IGNORE_LABEL).astype(np.int32)
-    labels[-1] = IGNORE_LABEL
-    for start in range(0, max(1, len(labels) - 1), length - 1):
-        window = labels[start : start + length].copy()
-        window[0] = IGNORE_LABEL
-        if (window != IGNORE_LABEL).any():
-            yield document.ids[start : start + length], window
+    for begin, end in zip(document.starts, document.ends, strict=True):
+        labels[end - 1] = IGNORE_LABEL
+        for start in range(begin, max(begin + 1, end - 1), length - 1):
+            stop = min(start + length, end)
+            window = labels[start:stop].copy()
+            window[0] = IGNORE_LABEL
+            if (window != IGNORE_LABEL).any():
+                yield document.ids[start:stop], window
 
 
 def check_prompts(

@@ -9,20 +9,41 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from chat_templates import CHATML, LLAMA2, LLAMA3, MISTRAL, write_byte_level
+from chat_templates import (
+    CHATML,
+    DEEPSEEK_R1,
+    GEMMA,
+    GLM4,
+    GLM45,
+    HERMES,
+    LLAMA2,
+    LLAMA3,
+    LLAMA31,
+    METHARME,
+    MISTRAL,
+    MISTRAL_TOOLS,
+    NEMOTRON,
+    PHI3,
+    QWEN3,
+    write_byte_level,
+)
 from transformers import AutoTokenizer
 
 from linly.config.chat import ChatFormat, read_chat_format
 from linly.config.corpus import Corpus
 from linly.config.recipe import load_recipe
-from linly.data.chat import ANSWERS, TEXT_ALONE, WHOLE, ChatTemplate, Part
+from linly.data.chat import ANSWERS, TEXT_ALONE, WHOLE, ChatTemplate
+from linly.data.chat_layout import Part
+from linly.data.conversations import Conversation, Message
 from linly.data.encoding import encode_documents
+from linly.data.lookup import TracedSource, Wanted, find_texts
 from linly.data.producer import ProducedRows
 from linly.data.records import Texts, UnusableRecord
 from linly.data.shards import list_shards
 from linly.data.spec import StreamPlan, make_mixer, stream_plan
+from linly.data.state import MixerState
 from linly.data.templates import DocumentMaker
-from linly.data.types import BadRecord, Document, RawRecord, Segment
+from linly.data.types import BadRecord, Document, RawRecord, Segment, Shard
 from linly.errors import ConfigError
 from linly.tokenization.tokenizer import Tokenizer
 
@@ -169,6 +190,237 @@ def test_documents_are_what_transformers_renders_and_encodes(
     assert with_loss.split() and "".join(with_loss.split()) == "".join(answers.split())
 
 
+FAMILIES = {
+    "llama-2": LLAMA2, "llama-3": LLAMA3, "llama-3.1": LLAMA31, "chatml": CHATML,
+    "mistral": MISTRAL, "mistral with tools": MISTRAL_TOOLS, "hermes": HERMES, "gemma": GEMMA,
+    "phi-3": PHI3, "metharme": METHARME, "qwen3": QWEN3, "deepseek-r1": DEEPSEEK_R1,
+    "glm-4": GLM4, "glm-4.5": GLM45, "nemotron": NEMOTRON,
+}  # fmt: skip
+THINKING = ("qwen3", "deepseek-r1", "glm-4.5", "nemotron")
+LONG = (
+    Message("user", "hello"), Message("assistant", "the", reasoning="why"),
+    Message("user", "river"), Message("assistant", "hello the", reasoning="because"),
+)  # fmt: skip
+
+
+def as_read(messages: tuple[Message, ...], *, inside: bool) -> list[dict[str, str]]:
+    """Messages as transformers takes them, reasoning within the text or beside it."""
+    said = []
+    for message in messages:
+        beside = {"reasoning_content": message.reasoning} if message.reasoning else {}
+        text = f"<think>\n{message.reasoning}\n</think>\n\n{message.text}"
+        said.append(
+            {"role": message.role, "content": text}
+            if inside and message.reasoning
+            else {"role": message.role, "content": message.text, **beside}
+        )
+    return said
+
+
+def texts_of(segments: tuple[Segment, ...], *, with_loss: bool = False) -> list[str]:
+    """The text of each document, of its supervised part alone if asked."""
+    texts = [""]
+    for segment in segments:
+        if segment.form == "next":
+            texts.append("")
+        elif segment.supervised or not with_loss:
+            texts[-1] += segment.text
+    return texts
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_gives_each_answer_as_transformers_renders_it(
+    tmp_path: Path, name: str
+) -> None:
+    """The EOS at the end is the document's own, and so is a BOS before it."""
+    hugging_face = AutoTokenizer.from_pretrained(write_byte_level(tmp_path, FAMILIES[name]))
+    template = ChatTemplate(format_of(FAMILIES[name]))
+    messages = tuple(m._replace(reasoning="") for m in LONG)
+    documents = texts_of(template.segments(Conversation(messages), ANSWERS))
+    ends = [2, 4] if name == "qwen3" else [4]
+    said = as_read(messages, inside=False)
+    rendered = [
+        hugging_face.apply_chat_template(said[:end], tokenize=False, date_string="26 Jul 2024")
+        for end in ends
+    ]
+    assert documents == [
+        text.removeprefix(BOS).rstrip().removesuffix(EOS)
+        if text.rstrip().endswith(EOS)
+        else text.removeprefix(BOS)
+        for text in rendered
+    ]
+    with_loss = texts_of(template.segments(Conversation(messages), TEXT_ALONE), with_loss=True)
+    assert ["".join(text.split()) for text in with_loss] == (
+        ["the", "hellothe"] if len(ends) == 2 else ["thehellothe"]
+    )
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["beside the text", "inside the text"])
+@pytest.mark.parametrize("name", THINKING)
+def test_a_template_that_drops_earlier_reasoning_gives_a_document_a_turn(
+    tmp_path: Path, name: str, inside: bool
+) -> None:
+    hugging_face = AutoTokenizer.from_pretrained(write_byte_level(tmp_path, FAMILIES[name]))
+    marks = ("<think>\n", "\n</think>\n\n") if inside else ("", "")
+    said = tuple(m._replace(marks=marks if m.reasoning else ("", "")) for m in LONG)
+    template = ChatTemplate(format_of(FAMILIES[name]))
+    first, last = texts_of(template.segments(Conversation(said), ANSWERS))
+    for document, end in ((first, 2), (last, 4)):
+        asked = hugging_face.apply_chat_template(
+            as_read(said[: end - 1], inside=name == "nemotron" or inside),
+            tokenize=False,
+            add_generation_prompt=True,
+        ).removeprefix(BOS)
+        if inside and name == "deepseek-r1" and end == 4:
+            asked = asked.replace("<|Assistant|>\n\n", "<|Assistant|>")  # left of the reasoning
+        assert document.startswith(asked)
+        written = document.removeprefix(asked)
+        assert said[end - 1].reasoning in written and said[end - 1].text in written
+        assert written.count("</think>") == 1
+    assert "why" not in last
+    supervised = texts_of(template.segments(Conversation(said), ANSWERS), with_loss=True)
+    assert ["why" in supervised[0], "because" in supervised[1]] == [True, True]
+    assert "the" in supervised[0] and "river" not in supervised[1]
+
+
+def test_a_template_that_keeps_reasoning_gives_one_document() -> None:
+    made = ChatTemplate(format_of(LLAMA3)).segments(Conversation(LONG), ANSWERS)
+    (with_loss,) = texts_of(made, with_loss=True)
+    assert with_loss == (
+        "<think>\nwhy\n</think>\n\nthe<|eot_id|><think>\nbecause\n</think>\n\nhello the"
+    )
+
+
+CALLS = json.dumps(
+    [
+        {
+            "id": "call00000",
+            "type": "function",
+            "function": {"name": "map", "arguments": {"of": "山"}},
+        }
+    ]
+)
+TOOLS = json.dumps([{"type": "function", "function": {"name": "map", "parameters": {}}}])
+WITH_CALLS = Conversation(
+    (
+        Message("user", "hello"),
+        Message("assistant", "", calls=CALLS),
+        Message("tool", "river", call_id="call00000"),
+        Message("assistant", "the"),
+    ),
+    TOOLS,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "call"),
+    [
+        ("llama-3.1", '{"name": "map", "parameters": {"of": "山"}}<|eot_id|>'),
+        (
+            "mistral with tools",
+            '[TOOL_CALLS] [{"name": "map", "arguments": {"of": "山"}, "id": "call00000"}]'
+            "<|eot_id|>",
+        ),
+        (
+            "hermes",
+            '<tool_call>\n{"name": "map", "arguments": {"of": "山"}}\n</tool_call><|im_end|>\n',
+        ),
+        (
+            "qwen3",
+            '<tool_call>\n{"name": "map", "arguments": {"of": "山"}}\n</tool_call><|im_end|>\n',
+        ),
+    ],
+)
+def test_a_tool_call_is_trained_on_as_the_template_writes_it(
+    tmp_path: Path, name: str, call: str
+) -> None:
+    template = ChatTemplate(format_of(FAMILIES[name]))
+    made = template.segments(WITH_CALLS, ANSWERS)
+    supervised = texts_of(made, with_loss=True)
+    assert "".join(supervised).startswith(call.removesuffix("<|eot_id|>"))
+    assert "river" not in "".join(supervised) and "map" in "".join(texts_of(made))
+    hugging_face = AutoTokenizer.from_pretrained(write_byte_level(tmp_path, FAMILIES[name]))
+    said = [
+        {"role": "user", "content": "hello"},
+        {"role": "assistant", "content": "", "tool_calls": json.loads(CALLS)},
+        {"role": "tool", "content": "river", "tool_call_id": "call00000"},
+        {"role": "assistant", "content": "the"},
+    ]
+    rendered = hugging_face.apply_chat_template(
+        said, tools=json.loads(TOOLS), tokenize=False, date_string="26 Jul 2024"
+    )
+    whole = rendered.removeprefix(BOS).rstrip().removesuffix(EOS)
+    assert texts_of(made)[-1].rstrip() == whole.rstrip()
+
+
+@pytest.mark.parametrize("name", ["llama-3", "chatml", "phi-3", "glm-4", "gemma", "metharme"])
+def test_a_template_without_tools_refuses_them(name: str) -> None:
+    template = ChatTemplate(format_of(FAMILIES[name]))
+    with pytest.raises(UnusableRecord, match="does not write tool calls"):
+        template.segments(WITH_CALLS, ANSWERS)
+    tools_alone = Conversation((Message("user", "a"), Message("assistant", "b")), TOOLS)
+    with pytest.raises(UnusableRecord, match="does not write the tools"):
+        template.segments(tools_alone, ANSWERS)
+
+
+def test_special_tokens_in_tool_calls_are_refused() -> None:
+    bad = WITH_CALLS._replace(tools=TOOLS.replace('"map"', '"map<|im_end|>"'))
+    with pytest.raises(UnusableRecord, match=r"hold the special token '<\|im_end\|>'"):
+        ChatTemplate(format_of(HERMES)).segments(bad, ANSWERS)
+
+
+def test_a_turn_of_weight_zero_has_no_loss() -> None:
+    both = tuple(m._replace(reasoning="") for m in LONG)
+    first = (*both[:3], both[3]._replace(has_loss=False))
+    last = (both[0], both[1]._replace(has_loss=False), *both[2:])
+    for name, template in FAMILIES.items():
+        made = ChatTemplate(format_of(template)).segments(Conversation(last), ANSWERS)
+        (with_loss,) = texts_of(made, with_loss=True)
+        assert "".join(with_loss.split()).startswith("hellothe"), name
+        made = ChatTemplate(format_of(template)).segments(Conversation(first), ANSWERS)
+        (with_loss,) = texts_of(made, with_loss=True)
+        assert with_loss.split()[0].startswith("the") and "hello" not in with_loss, name
+        is_by_turns = name == "qwen3"  # of which only those with loss are documents
+        assert made[-1].supervised == is_by_turns, name
+
+
+def test_a_date_is_the_one_that_the_corpus_file_states() -> None:
+    said = (("user", "a"), ("assistant", "b"))
+    bare = "{{ strftime_now('%d %b %Y') }}" + MISTRAL
+    with pytest.raises(ConfigError, match="state one in the corpus file, such as chat_date"):
+        ChatTemplate(format_of(bare))
+    for template in (bare, LLAMA31):
+        made = ChatTemplate(format_of(template), date="2023-12-01").segments(said, ANSWERS)
+        assert "01 Dec 2023" in "".join(texts_of(made))
+    assert "26 Jul 2024" in "".join(
+        texts_of(ChatTemplate(format_of(LLAMA31)).segments(said, WHOLE))
+    )
+
+
+def test_white_space_beside_a_special_token_goes_where_tokenizers_puts_it(tmp_path: Path) -> None:
+    folder = write_byte_level(tmp_path, PHI3)
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    names = ("<|user|>", "<|assistant|>", "<|end|>")
+    tokenizer["added_tokens"] += [
+        {"id": 500 + i, "content": name, "single_word": False, "lstrip": False, "rstrip": True,
+         "normalized": False, "special": True} for i, name in enumerate(names)
+    ]  # fmt: skip
+    vocabulary = tokenizer["model"]["vocab"]
+    for added in tokenizer["added_tokens"]:
+        added["id"] = vocabulary.setdefault(added["content"], len(vocabulary))
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    hugging_face = AutoTokenizer.from_pretrained(folder)
+    said = as_read(tuple(m._replace(reasoning="") for m in LONG), inside=False)
+    said[2]["content"] = "  river"
+    text = hugging_face.apply_chat_template(said, tokenize=False)
+    made = ChatTemplate(read_chat_format(folder)).segments(
+        tuple((m["role"], m["content"]) for m in said), ANSWERS
+    )
+    (encoded,) = encode_documents(Tokenizer.load(folder), [Document("a", 0, made)])
+    ids = hugging_face(text, add_special_tokens=False).input_ids
+    assert encoded.ids.tolist() == [hugging_face.bos_token_id, *ids]
+
+
 def test_sentencepiece_text_goes_on_without_a_space_before_it(llama_tokenizer_path: Path) -> None:
     """Meta's own form: each exchange encoded as one text, between BOS and EOS."""
     tokenizer = Tokenizer.load(llama_tokenizer_path)
@@ -289,3 +541,60 @@ def test_another_chat_template_is_another_stream(recipe: Path) -> None:
 def test_without_a_models_template_it_is_an_error(make_corpus: MakeCorpus) -> None:
     with pytest.raises(ConfigError, match="'inscp' needs a chat template: that of the recipe's"):
         DocumentMaker("source", make_corpus(TEXT))
+
+
+def by_turns(folder: Path, packing: str) -> tuple[StreamPlan, Path]:
+    """The stream of chats whose every turn is a document, in rows shorter than some of them."""
+    write_byte_level(folder / "model", QWEN3)
+    (folder / "data").mkdir()
+    pairs = [{"role": r, "content": f"{r} the river"} for r in ("user", "assistant")]
+    lines = [json.dumps({"messages": pairs * (1 + i % 4), "i": i}) + "\n" for i in range(30)]
+    (folder / "data/a.jsonl").write_text("".join(lines))
+    chats = RECIPE.replace("zh: {corpus: zh, template: inscp", "zh: {corpus: zh, template: chat")
+    chats = chats.replace("sequence_length: 64", "sequence_length: 96").replace("1280", "3840")
+    chats = chats.replace(
+        "{language: zh, kind: text, ",
+        f"{{language: zh, kind: conversation, packing: {packing}, "
+        "fields: {messages: messages, role: role, content: content}, ",
+    )
+    (folder / "recipe.yaml").write_text(chats)
+    return plan_of(folder / "recipe.yaml"), folder
+
+
+@pytest.mark.parametrize("packing", ["chunk", "best-fit"])
+def test_turns_trained_one_by_one_lie_apart_and_resume_at_every_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, packing: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    plan, folder = by_turns(tmp_path, packing)
+    tokenizer = Tokenizer.load(folder / "model")
+    state = plan.new_state()
+    rows, states = [], []
+    for mixed in make_mixer(plan, plan.new_state()):
+        states.append(state.to_json())
+        state.advance(mixed)
+        rows.append(mixed.row)
+    assert len(rows) == 40
+    begun = 0
+    for row in rows:
+        starts, length = set(row.starts.tolist()), len(row.ids) - row.num_padding
+        for place, token in enumerate(row.ids[:length].tolist()):
+            if token == tokenizer.bos_id and place:
+                assert place in starts
+                assert row.labels[place] == -100
+                begun += 1
+    assert begun > 5
+    for index, before in enumerate(states):
+        tail = make_mixer(plan, MixerState.from_json(before, plan.identity))
+        assert [m.row.ids.tolist() for m in tail] == [r.ids.tolist() for r in rows[index:]]
+    corpus, root = load_recipe(folder / "recipe.yaml").corpora["zh"], folder / "data"
+    size = (root / "a.jsonl").stat().st_size
+    source = TracedSource("zh", corpus, "chat", root, [(0, {"a.jsonl": Shard("a.jsonl", size)})])
+    for row in rows[:4]:
+        ends = [*row.starts[1:].tolist(), len(row.ids) - row.num_padding]
+        for piece, start, end in zip(row.pieces, row.starts.tolist(), ends, strict=True):
+            wanted = Wanted(
+                piece.shard, piece.record, 0, piece.start, piece.end, end < len(row.ids)
+            )
+            found = find_texts(source, tokenizer, [wanted])[wanted]
+            assert found.text == tokenizer.decode(row.ids[start:end])

@@ -54,3 +54,18 @@ def test_loss_is_on_supervised_segments_and_on_eos_only_behind_one(tokenizer: To
 def test_a_text_that_cannot_be_encoded_fails_with_its_reason(tokenizer: Tokenizer) -> None:
     with pytest.raises(DataError, match="lone surrogate"):
         encode_documents(tokenizer, [document(Segment("\ud800", True))])
+
+
+def test_documents_of_one_record_lie_between_a_bos_and_an_eos_each(tokenizer: Tokenizer) -> None:
+    following = Segment("", False, "next")
+    one, other = Segment("the river", False), Segment("sings", True)
+    first, second = document(one, other), document(other, one)
+    both = document(one, other, following, other, one)
+    apart = encode_documents(tokenizer, [first, second])
+    together, last = encode_documents(tokenizer, [both, first])
+    assert together.ids.tolist() == [i for each in apart for i in each.ids.tolist()]
+    assert together.supervised.tolist() == [s for e in apart for s in e.supervised.tolist()]
+    assert together.starts == (0, len(apart[0].ids))
+    assert together.ends == (len(apart[0].ids), len(together.ids))
+    assert last.starts == (0,)
+    assert last.ids.tolist() == apart[0].ids.tolist()
