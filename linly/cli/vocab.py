@@ -245,7 +245,8 @@ def export(
     reason = why_not_exact(vocabulary)
     if reason is None:
         output.mkdir(parents=True, exist_ok=True)
-        done = export_tokenizer(vocabulary, output, texts=texts())
+        source = tokenizer if tokenizer.is_dir() else None
+        done = export_tokenizer(vocabulary, output, source=source, texts=texts())
         reason = done.reason
         if reason is None:
             print(f"same ids as sentencepiece on {done.num_verified:,} texts: {output}")

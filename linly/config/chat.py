@@ -116,6 +116,26 @@ def read_named_tokens(folder: Path) -> dict[str, str]:
     }
 
 
+def read_special_names(folder: Path, pieces: frozenset[str]) -> dict[str, Any]:
+    """What a tokenizer_config.json names or lists as special tokens, of those that are pieces."""
+    config = _read_json(folder / CONFIG_FILE)
+    found: dict[str, Any] = {}
+    for key in ("additional_special_tokens", "extra_special_tokens"):
+        value = config.get(key)
+        if isinstance(value, dict):
+            found[key] = {k: _name(v) for k, v in value.items() if _name(v) in pieces}
+        elif value:
+            found[key] = [name for v in value if (name := _name(v)) in pieces]
+    named = {k: name for k, name in read_named_tokens(folder).items() if name in pieces}
+    return {key: value for key, value in (found | named).items() if value}
+
+
+def read_num_rows(folder: Path) -> int | None:
+    """Rows of the embedding of a model folder; None where it has no configuration."""
+    rows = _read_json(folder / "config.json").get("vocab_size")
+    return rows if isinstance(rows, int) else None
+
+
 def read_added_tokens(folder: Path) -> list[dict[str, Any]]:
     """Added tokens of a model folder by id: {id, content, special, lstrip, rstrip, ...}.
 

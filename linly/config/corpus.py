@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from linly.config.model import Model, check_name, describe, found, problem, sugg
 from linly.config.patterns import LANGUAGE, LANGUAGE_FORM, Pattern, parse_patterns
 from linly.config.quantities import (
     Count,
+    Date,
     Fraction,
     Seconds,
     Text,
@@ -65,6 +65,7 @@ _BESIDE_TURNS = {
     "text": frozenset({"system"}),
 }
 """What a conversation's fields may name besides, by the field of the turns."""
+_ALSO = "; with messages also system, tools and weight, with text also system"
 _DEFAULT_FIELDS = {
     "text": {"text": "text"},
     "parallel": {"zh": "zh", "en": "en"},
@@ -86,16 +87,6 @@ def _check_delimiter(written: str) -> str:
     if len(written) != 1 or written in '"\r\n\\':
         raise problem(found(written, "one character, such as ';' or '|'"))
     return written
-
-
-def _check_date(written: str) -> str:
-    try:
-        return datetime.date.fromisoformat(written).isoformat()
-    except ValueError:
-        raise problem(found(written, "a date such as 2024-07-26")) from None
-
-
-Date = Annotated[Text, AfterValidator(_check_date)]
 
 
 def _parse_held_out(value: Any) -> float | tuple[str, ...] | dict[str, str]:
@@ -288,8 +279,7 @@ class Corpus(Model):
             raise problem(found(choices, "the path of a list of texts"), "fields", "choices")
         if self.kind == "conversation" and not _is_conversation(roles):
             forms = " or ".join("{" + ", ".join(form) + "}" for form in _CONVERSATION_ROLES)
-            also = "; with messages also system, tools and weight, with text also system"
-            raise problem(text + forms + also, "fields")
+            raise problem(text + forms + _ALSO, "fields")
         for role, form in self.fields.items():
             if role not in _LITERAL_ROLES:
                 check_form(form, "fields", role)

@@ -1,7 +1,8 @@
-"""How quantities are written in YAML: percentages (`70%`) and amounts of tokens (`5B`)."""
+"""How quantities are written in YAML: percentages (`70%`), amounts of tokens (`5B`) and dates."""
 
 from __future__ import annotations
 
+import datetime
 import math
 import re
 from decimal import Decimal
@@ -103,3 +104,13 @@ Seconds = Annotated[
     at_least(0.001, "the system's timers count milliseconds"),
     at_most(1_000_000, "the system's timers end at about 24 days; this is 11"),
 ]
+
+
+def _check_date(written: str) -> str:
+    try:
+        return datetime.date.fromisoformat(written).isoformat()
+    except ValueError:
+        raise problem(found(written, "a date such as 2024-07-26")) from None
+
+
+Date = Annotated[Text, AfterValidator(_check_date)]

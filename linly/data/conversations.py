@@ -40,8 +40,11 @@ ROLES = {
 WEIGHTS = ("weight", "loss_weight", "train", "training", "loss")
 """Keys of a turn that say whether it is trained on: 0 or 1, false or true."""
 
-BESIDE = ("system", "system_prompt", "system_message", "tools", "functions")
-"""Fields of a record that belong to its conversation; each must be named in `fields`."""
+BESIDE = {
+    "system": ("system", "system_prompt", "system_message"),
+    "tools": ("tools", "functions"),
+}
+"""Role -> fields of a record that belong to its conversation; each must be named in `fields`."""
 
 _UNSUPPORTED = ("audio", "audios", "image", "images", "video", "videos", "refusal", "train_detail")
 _THINK = re.compile(r"(<think>\s*)(.*?)(\s*</think>\s*)(.*)", re.DOTALL)
@@ -264,10 +267,9 @@ def refuse_beside(record: Mapping[str, Any], read: Sequence[str]) -> None:
     Raises:
         UnusableRecord: There is one; it says how to name it.
     """
-    for name in BESIDE:
+    for role, name in ((role, name) for role, names in BESIDE.items() for name in names):
         value = record.get(name)
         if name not in read and value and not (isinstance(value, str) and not value.strip()):
-            role = "tools" if name in ("tools", "functions") else "system"
             raise UnusableRecord(
                 f'field {name!r} beside the messages would be lost: add `{role}: "{name}?"` to the '
                 f"corpus file's fields"

@@ -17,6 +17,7 @@ from itertools import islice
 from posixpath import basename
 from typing import Any
 
+from linly.data.conversations import BESIDE
 from linly.data.formats import format_of, read_records
 from linly.data.reading.errors import errors_of
 from linly.data.reading.first_look import check_is_data
@@ -301,7 +302,7 @@ def _conversation(records: Sequence[Mapping[str, Any]]) -> Guess | None:
         if isinstance(turns, list) and turns and isinstance(turns[0], dict):
             for role, content in _TURN_KEYS:
                 if {role, content} <= set(turns[0]):
-                    fields = {"messages": name, "role": role, "content": content}
+                    fields = {"messages": name, "role": role, "content": content, **_beside(first)}
                     return _guess("conversation", fields, records, f"{name}.{content}")
             for user, assistant in _PAIR_KEYS:
                 if {user, assistant} <= set(turns[0]):
@@ -311,6 +312,16 @@ def _conversation(records: Sequence[Mapping[str, Any]]) -> Guess | None:
             fields = {"text": name, "user_mark": _MARKS[0], "assistant_mark": _MARKS[1]}
             return _guess("conversation", fields, records, name)
     return None
+
+
+def _beside(first: Mapping[str, Any]) -> dict[str, str]:
+    """Name the fields of a record that belong to its conversation: a system text, tools."""
+    found = {}
+    for role, names in BESIDE.items():
+        present = [name for name in names if first.get(name)]
+        if present:
+            found[role] = f"{present[0]}?"
+    return found
 
 
 def _pairs(records: Sequence[Mapping[str, Any]]) -> Guess | None:

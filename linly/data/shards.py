@@ -208,7 +208,7 @@ def _paths_read(corpus: Corpus) -> list[FieldPath]:
         if role not in _LITERAL_ROLES and not _is_within_turn(corpus, role):
             paths.extend(paths_of(parse_field(written)))
     if corpus.kind == "conversation":
-        paths += [FieldPath.parse(f"{name}?") for name in BESIDE]
+        paths += [FieldPath.parse(f"{name}?") for name in chain(*BESIDE.values())]
     return paths
 
 

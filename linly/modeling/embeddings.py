@@ -172,7 +172,7 @@ def extend_model(
         _write_weights(stored, folder, plan, vocabulary)
         _write_configuration(stored, folder, plan, vocabulary, tokenizer)
         open_stored_model(folder)  # the files fit the configuration
-        exported = export_tokenizer(tokenizer, folder)
+        exported = export_tokenizer(tokenizer, folder, source=model)
     return ExtendReport(
         old_rows=old_rows,
         new_rows=new_rows,

@@ -27,8 +27,11 @@ def new_folder(path: Path) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        for file in temporary.iterdir():
-            with file.open("rb") as stream:
+        for written in temporary.rglob("*"):
+            if written.is_dir():
+                fsync_directory(written)
+                continue
+            with written.open("rb") as stream:
                 os.fsync(stream.fileno())
         fsync_directory(temporary)
         os.replace(temporary, path)

@@ -17,13 +17,14 @@ import orjson
 import tokenizers
 from numpy.typing import NDArray
 
+from linly.config.chat import ADDITIONAL_TEMPLATES, TEMPLATE_FILE, TEMPLATE_JSON
 from linly.errors import ConfigError
 from linly.files import publish, read_limited
 from linly.tokenization.tokenizer import Tokenizer, not_unicode
 
 TOKENIZER_JSON, CONFIG_JSON = "tokenizer.json", "tokenizer_config.json"
-COMPANIONS = (CONFIG_JSON, "special_tokens_map.json", "chat_template.jinja")
-"""Files beside a tokenizer.json that belong to it."""
+COMPANIONS = (CONFIG_JSON, "special_tokens_map.json", TEMPLATE_FILE, TEMPLATE_JSON)
+"""Files beside a tokenizer.json that belong to it; so do further chat templates in a folder."""
 
 SIZE_LIMIT_BYTES = 1 << 28
 
@@ -175,6 +176,7 @@ class ByteLevelTokenizer(Tokenizer):
             data = (
                 orjson.dumps(content, option=orjson.OPT_INDENT_2) if is_json else content.encode()
             )
+            (directory / name).parent.mkdir(exist_ok=True)
             publish(directory / name, data)
 
     def _check_added(self, origin: str) -> None:
@@ -222,11 +224,16 @@ def bundle(path: Path) -> bytes:
     if not file.is_file():
         raise ConfigError(f"tokenizer {path}: no such file; give a tokenizer.json or its folder")
     files: dict[str, Any] = {TOKENIZER_JSON: _read(file)}
-    for name in COMPANIONS:
-        beside = file.with_name(name)
-        if beside.is_file():
-            files[name] = _read(beside)
+    for name in companions(file.parent):
+        files[name] = _read(file.parent / name)
     return orjson.dumps(files)
+
+
+def companions(folder: Path) -> list[str]:
+    """Files of a folder that belong to its vocabulary, by their paths within it."""
+    found = [name for name in COMPANIONS if (folder / name).is_file()]
+    more = sorted((folder / ADDITIONAL_TEMPLATES).glob("*.jinja"))
+    return found + [f"{ADDITIONAL_TEMPLATES}/{path.name}" for path in more]
 
 
 def _read(path: Path) -> Any:

@@ -18,9 +18,16 @@ from typing import Any
 import numpy as np
 import orjson
 
+from linly.config.chat import read_chat_templates
 from linly.errors import ConfigError
 from linly.files import publish
 from linly.tokenization.byte_level import ByteLevelTokenizer
+from linly.tokenization.chat_tokens import (
+    NO_CHAT,
+    ChatTokens,
+    read_chat_tokens,
+    write_chat_templates,
+)
 from linly.tokenization.model_file import (
     BPE,
     BYTE,
@@ -53,7 +60,11 @@ class TokenizerExport:
 
 
 def export_tokenizer(
-    tokenizer: Tokenizer, directory: Path, *, texts: Iterable[str] = ()
+    tokenizer: Tokenizer,
+    directory: Path,
+    *,
+    source: Path | None = None,
+    texts: Iterable[str] = (),
 ) -> TokenizerExport:
     """Write `tokenizer.model` and, where it is exact, `tokenizer.json` and its configuration.
 
@@ -62,6 +73,8 @@ def export_tokenizer(
     Args:
         tokenizer: The vocabulary.
         directory: An existing folder; files of the same names are replaced.
+        source: The model folder that the vocabulary comes from, whose chat templates and named
+            tokens it keeps.
         texts: To verify on, besides the built-in ones.
 
     Raises:
@@ -70,17 +83,22 @@ def export_tokenizer(
     if not isinstance(tokenizer, SentencePieceTokenizer):
         assert isinstance(tokenizer, ByteLevelTokenizer)
         tokenizer.write(directory)
+        if source is not None and not read_chat_templates(directory):
+            write_chat_templates(read_chat_templates(source), directory)
         return TokenizerExport(exact=True, reason=None, num_verified=0)
     reason = why_not_exact(tokenizer)
     num_verified = 0
+    chat = read_chat_tokens(tokenizer, source)
     if reason is None:
-        candidate = hugging_face_json(tokenizer)
-        comparison = compare(tokenizer, candidate, chain(torture_texts(tokenizer.pieces()), texts))
+        candidate = hugging_face_json(tokenizer, chat)
+        tried = chain(torture_texts(tokenizer.pieces()), texts)
+        comparison = compare(tokenizer, candidate, chat.without_special(tried))
         num_verified = comparison.num_texts
         reason = comparison.complaint()
+    write_chat_templates(chat.templates, directory)
     if reason is None:
         publish(directory / "tokenizer.json", candidate)
-        publish(directory / "tokenizer_config.json", _configuration(tokenizer))
+        publish(directory / "tokenizer_config.json", _configuration(tokenizer, chat))
     elif (directory / "tokenizer.json").exists():
         raise ConfigError(
             f"{directory}: holds a tokenizer.json, but no exact one exists for this vocabulary: "
@@ -169,16 +187,17 @@ def merges(scores: dict[str, float]) -> list[tuple[str, str]]:
     return found + [(run[:-1], SPACE) for run in runs if run[:-1] in scores]
 
 
-def hugging_face_json(tokenizer: SentencePieceTokenizer) -> bytes:
+def hugging_face_json(tokenizer: SentencePieceTokenizer, chat: ChatTokens = NO_CHAT) -> bytes:
     """The `tokenizer.json` of a BPE vocabulary with byte fallback."""
     model = parse_model(tokenizer.model_bytes, origin="model")
+    bos = tokenizer.piece(tokenizer.bos_id)
     normalizers: list[dict[str, Any]] = []
     stripping: list[dict[str, Any]] = []
     if model.normalizer_spec.add_dummy_prefix:
         normalizers.append({"type": "Prepend", "prepend": SPACE})
         stripping.append({"type": "Strip", "content": " ", "start": 1, "stop": 0})
     normalizers.append({"type": "Replace", "pattern": {"String": " "}, "content": SPACE})
-    bos = tokenizer.piece(tokenizer.bos_id)
+    normalizers = chat.normalizers(normalizers)
     unknown = next(p.piece for p in model.pieces if p.type == UNKNOWN)
     value = {
         "version": "1.0",
@@ -189,9 +208,9 @@ def hugging_face_json(tokenizer: SentencePieceTokenizer) -> bytes:
                 "id": token,
                 "content": piece.piece,
                 "single_word": False,
-                "lstrip": False,
-                "rstrip": False,
-                "normalized": False,
+                "lstrip": piece.piece in chat.lstrip,
+                "rstrip": piece.piece in chat.rstrip,
+                "normalized": piece.piece in chat.inside,
                 "special": True,
             }
             for token, piece in enumerate(model.pieces)
@@ -239,19 +258,21 @@ def _special(piece: str, type_id: int) -> dict[str, Any]:
     return {"SpecialToken": {"id": piece, "type_id": type_id}}
 
 
-def _configuration(tokenizer: SentencePieceTokenizer) -> bytes:
+def _configuration(tokenizer: SentencePieceTokenizer, chat: ChatTokens) -> bytes:
     """`tokenizer_config.json`.
 
     The class is the plain one: transformers 5 throws the normalizer away under `LlamaTokenizer`.
-    `split_special_tokens` keeps "<s>" in a text what it is to sentencepiece: text.
+    `split_special_tokens` keeps "<s>" in a text what it is to sentencepiece: text. A chat template
+    writes special tokens into its text, so a chat model's are read there.
     """
     value: dict[str, Any] = {
+        **chat.named,
         "tokenizer_class": "PreTrainedTokenizerFast",
         "bos_token": tokenizer.piece(tokenizer.bos_id),
         "eos_token": tokenizer.piece(tokenizer.eos_id),
         "unk_token": tokenizer.piece(0),
         "clean_up_tokenization_spaces": False,
-        "split_special_tokens": True,
+        "split_special_tokens": not chat.templates,
         "model_max_length": 1 << 60,
     }
     if tokenizer.pad_id is not None:

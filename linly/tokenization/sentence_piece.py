@@ -13,6 +13,7 @@ import sentencepiece
 from numpy.typing import NDArray
 
 from linly.errors import ConfigError
+from linly.tokenization.added_tokens import with_added_tokens
 from linly.tokenization.model_file import (
     BYTE,
     NORMAL,
@@ -65,10 +66,15 @@ class SentencePieceTokenizer(Tokenizer):
     def load(cls, path: Path) -> SentencePieceTokenizer:
         """Read a sentencepiece `.model` file, or a folder that holds a `tokenizer.model`.
 
+        A folder's added tokens, and the BOS and EOS that it names, are a part of its vocabulary.
+
         Raises:
-            ConfigError: There is none, or it cannot be read as one.
+            ConfigError: There is none, it cannot be read as one, or the folder's files disagree.
         """
-        return cls(read_model_bytes(path), origin=str(path))
+        model_bytes = read_model_bytes(path)
+        if path.is_dir():
+            model_bytes = with_added_tokens(model_bytes, path)
+        return cls(model_bytes, origin=str(path))
 
     def encode(self, text: str) -> NDArray[np.int32]:
         """Ids of a text with the dummy prefix, without BOS and EOS: int32 [n].

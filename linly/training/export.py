@@ -121,7 +121,7 @@ def export_run(
     parameters = _count(model, newest)
     with new_folder(output) as partial:
         save_weights(model, partial, shard_size=shard_size)
-        exported = export_tokenizer(tokenizer, partial)
+        exported = export_tokenizer(tokenizer, partial, source=run / "model")
         card = model_card(
             run.resolve().name,
             read_state(newest.folder),

@@ -31,7 +31,7 @@ from linly.errors import CheckpointError, LinlyError
 from linly.files import inside, publish, publish_text, sha256_file
 from linly.modeling.weight_files import hash_weights
 from linly.runs import RunFolder
-from linly.tokenization.byte_level import COMPANIONS, TOKENIZER_JSON
+from linly.tokenization.byte_level import TOKENIZER_JSON, companions
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.processes import Processes
 
@@ -39,9 +39,10 @@ MODEL_FILES = (
     "config.json",
     "generation_config.json",
     "tokenizer.model",
+    "added_tokens.json",
     TOKENIZER_JSON,
-    *COMPANIONS,
 )
+"""Files of a model folder that a run keeps, besides those that `companions` finds."""
 
 
 def freeze(
@@ -60,8 +61,9 @@ def freeze(
                 shutil.rmtree(run.path / name, ignore_errors=True)
                 (run.path / name).mkdir()
             write_recipe(run, recipe)
-            for name in MODEL_FILES:
+            for name in (*MODEL_FILES, *companions(model)):
                 if (model / name).is_file():
+                    (run.path / "model" / name).parent.mkdir(exist_ok=True)
                     shutil.copyfile(model / name, run.path / "model" / name)
     with processes.together("listing shards and held-out documents"):
         mine = {}

@@ -133,7 +133,8 @@ def test_each_condition_reads_back_equal(condition: str) -> None:
             TEXT,
             "paths:",
             "path:",
-            "mine.yaml:3: path: unknown key 'path', did you mean 'paths'? allowed: columns, "
+            "mine.yaml:3: path: unknown key 'path', did you mean 'paths'? allowed: "
+            "chat_date, columns, "
             "damaged_shards, delimiter, encoding, escape, exclude, fields, format, held_out, kind, "
             "language, "
             "max_bad_fraction, packing, paths, read_attempts, read_delay_s, template, where",
@@ -332,7 +333,8 @@ def test_each_condition_reads_back_equal(condition: str) -> None:
             ", assistent_mark:",
             "mine.yaml:4: fields: found text, user_mark, assistent_mark, allowed for kind "
             "conversation: {messages, role, content} or {messages, user, assistant} or "
-            "{text, user_mark, assistant_mark}",
+            "{text, user_mark, assistant_mark}; with messages also system, tools and weight, with "
+            "text also system",
         ),
     ],
 )

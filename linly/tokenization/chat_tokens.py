@@ -1,0 +1,109 @@
+r"""Chat templates and special tokens of a model folder, for its vocabulary's Hugging Face form.
+
+Text that goes on after a special token has no dummy prefix, text after BOS has one. A normalizer
+of `tokenizers` sees each stretch between added tokens alone, so all but BOS are looked for in the
+normalized text: a prefix is then put once after BOS, and taken away before another special token.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from linly.config.chat import (
+    ADDITIONAL_TEMPLATES,
+    DEFAULT,
+    TEMPLATE_FILE,
+    read_added_tokens,
+    read_chat_templates,
+    read_special_names,
+)
+from linly.files import publish_text
+from linly.tokenization.model_file import CONTROL, SPACE, UNKNOWN, parse_model
+from linly.tokenization.sentence_piece import SentencePieceTokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class ChatTokens:
+    """What a chat model's vocabulary has besides its pieces.
+
+    Attributes:
+        templates: Chat templates by name; empty for a model that has none.
+        named: Tokens that its configuration names or lists, by key.
+        inside: Special tokens that a chat template writes, BOS left out; none without a template.
+        outer: All special tokens.
+        lstrip: Special tokens that take the white space before them with them.
+        rstrip: Special tokens that take the white space after them with them.
+    """
+
+    templates: Mapping[str, str] = field(default_factory=dict)
+    named: Mapping[str, Any] = field(default_factory=dict)
+    inside: tuple[str, ...] = ()
+    outer: tuple[str, ...] = ()
+    lstrip: frozenset[str] = frozenset()
+    rstrip: frozenset[str] = frozenset()
+
+    def normalizers(self, plain: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The normalizers of a vocabulary, as they have to be for these tokens."""
+        if not self.inside:
+            return plain
+        steps = []
+        for names, pattern in ((self.rstrip, r"(?<=NAMES)\s+"), (self.lstrip, r"\s+(?=NAMES)")):
+            if eaten := [name for name in self.inside if name in names]:
+                steps.append(_replace(pattern.replace("NAMES", _any_of(eaten)), ""))
+        spaced = [name.replace(" ", SPACE) for name in self.inside]
+        return [*steps, *plain, _replace(f"^{SPACE}(?={_any_of(spaced)})", "")]
+
+    def without_special(self, texts: Iterable[str]) -> Iterator[str]:
+        """Texts without those that hold a special token, which a chat model reads as one."""
+        if not self.templates:
+            return iter(texts)
+        return (text for text in texts if not any(name in text for name in self.outer))
+
+
+NO_CHAT = ChatTokens()
+
+
+def read_chat_tokens(tokenizer: SentencePieceTokenizer, source: Path | None) -> ChatTokens:
+    """Read what the model folder `source` has for `tokenizer`, which comes from it.
+
+    Raises:
+        ConfigError: A file of it cannot be read.
+    """
+    if source is None or not source.is_dir():
+        return NO_CHAT
+    model = parse_model(tokenizer.model_bytes, origin=str(source))
+    special = [piece.piece for piece in model.pieces if piece.type in (CONTROL, UNKNOWN)]
+    templates = read_chat_templates(source)
+    bos = tokenizer.piece(tokenizer.bos_id)
+    added = read_added_tokens(source)
+    return ChatTokens(
+        templates=templates,
+        named=read_special_names(source, frozenset(tokenizer.pieces())),
+        inside=tuple(name for name in special if name != bos) if templates else (),
+        outer=tuple(special),
+        lstrip=frozenset(token["content"] for token in added if token.get("lstrip")),
+        rstrip=frozenset(token["content"] for token in added if token.get("rstrip")),
+    )
+
+
+def write_chat_templates(templates: Mapping[str, str], directory: Path) -> None:
+    """Write chat templates as transformers reads them: one a file."""
+    for name, template in templates.items():
+        if name == DEFAULT:
+            publish_text(directory / TEMPLATE_FILE, template)
+            continue
+        (directory / ADDITIONAL_TEMPLATES).mkdir(exist_ok=True)
+        publish_text(directory / ADDITIONAL_TEMPLATES / f"{name}.jinja", template)
+
+
+def _any_of(names: Iterable[str]) -> str:
+    ordered = sorted(names, key=len, reverse=True)
+    return "|".join(map(re.escape, ordered))
+
+
+def _replace(pattern: str, content: str) -> dict[str, Any]:
+    return {"type": "Replace", "pattern": {"Regex": pattern}, "content": content}
