@@ -100,6 +100,9 @@ class CorpusView:
     def _show_document(self, document: Document) -> None:
         self.console.print(Text("document", "bold"))
         for segment in document.segments:
+            if segment.form == "next":
+                self.console.print(Text("another document of the same record", "bold"))
+                continue
             style, label = ("", "loss   ") if segment.supervised else (_MASKED, "no loss")
             line = Text.assemble((f"{label} | ", "cyan"))
             line.append(_cut(printable(segment.text)).replace("\n", "\n        | "), style)

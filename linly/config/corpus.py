@@ -317,8 +317,6 @@ class Corpus(Model):
         form["template"] = self.template
         if self.chat is not None:
             form["chat"] = self.chat.file_form()
-        if self.chat_date is not None:
-            form["chat_date"] = self.chat_date
         form["packing"] = self.packing
         form["held_out"] = (
             format_fraction(self.held_out)
@@ -326,7 +324,7 @@ class Corpus(Model):
             else _list_or_mapping(self.held_out)
         )
         form["max_bad_fraction"] = format_fraction(self.max_bad_fraction)
-        for key in ("damaged_shards", "read_attempts", "read_delay_s"):
+        for key in ("chat_date", "damaged_shards", "read_attempts", "read_delay_s"):
             if (value := getattr(self, key)) != type(self).model_fields[key].default:
                 form[key] = value
         return form

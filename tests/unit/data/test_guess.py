@@ -193,3 +193,14 @@ def test_columnar_and_translation_files_are_looked_into(tmp_path: Path) -> None:
 def test_a_shard_without_a_readable_record_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no record among its first 200 can be read as jsonl"):
         guess_corpus(put(tmp_path, "a.jsonl", b"no json\n" * 5))
+
+
+def test_a_system_text_and_tools_beside_a_chat_are_named() -> None:
+    turns = [{"from": "human", "value": "q"}, {"from": "gpt", "value": "a"}]
+    for name in ("system", "system_prompt"):
+        guess = guess_fields(
+            [{"conversations": turns, name: ""}, {"conversations": turns, name: "Be."}]
+        )
+        assert guess.fields["system"] == f"{name}?"
+    guess = guess_fields([{"conversations": turns, "tools": "[]", "system": ""}])
+    assert guess.fields.keys() == {"messages", "role", "content", "tools"}

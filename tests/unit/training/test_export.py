@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 from tiny_world import make_tiny_world
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
+from linly.config.chat import read_chat_templates
 from linly.config.recipe import load_recipe
 from linly.errors import CheckpointError, ConfigError
 from linly.modeling.load import load_model, save_weights
@@ -37,6 +38,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(1)
     tied = LlamaForCausalLM(LlamaConfig(**given.to_dict() | {"tie_word_embeddings": True}))
     save_weights(tied, folder / "model")
+    (folder / "model/chat_template.json").write_text('{"chat_template": "{{ messages }}"}')
+    (folder / "model/additional_chat_templates").mkdir()
+    (folder / "model/additional_chat_templates/tool_use.jinja").write_text("{{ tools }}")
     return folder
 
 
@@ -75,6 +79,14 @@ def test_several_steps_are_averaged_and_cast_once(
         mean = torch.stack([part[name].double() for part in parts]).mean(dim=0)
         assert torch.equal(weight, mean.to(torch_dtype)), name
         assert not torch.equal(weight, parts[-1][name].to(torch_dtype)), name
+
+
+def test_chat_templates_of_the_base_come_through_the_run(full: Path, tmp_path: Path) -> None:
+    export_run(full, steps=[], output=tmp_path / "out", dtype="bf16")
+    templates = {"default": "{{ messages }}", "tool_use": "{{ tools }}"}
+    assert read_chat_templates(full / "model") == read_chat_templates(tmp_path / "out") == templates
+    config = orjson.loads((tmp_path / "out/tokenizer_config.json").read_bytes())
+    assert config["split_special_tokens"] is False
 
 
 def test_the_card_says_what_was_averaged(full: Path, tmp_path: Path) -> None:
