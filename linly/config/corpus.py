@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Strict, model_validator
 
 from linly.config.chat import CHAT_TEMPLATES, ChatFormat, read_chat_format
+from linly.config.conversation import CONVERSATION_FORMS, is_conversation
 from linly.config.encodings import text_encoding
 from linly.config.fields import is_form, parse_form, parse_path
 from linly.config.model import Model, check_name, describe, found, problem, suggestion, validate
@@ -55,17 +56,6 @@ TEMPLATES: dict[Kind, tuple[str, ...]] = {
 """Templates that fit each kind; the first is the default."""
 
 _PERCENT_LIKE = re.compile(r"\s*[-+0-9.]+\s*%?\s*")
-_CONVERSATION_ROLES = (
-    ("messages", "role", "content"),
-    ("messages", "user", "assistant"),
-    ("text", "user_mark", "assistant_mark"),
-)
-_BESIDE_TURNS = {
-    "messages": frozenset({"system", "tools", "weight"}),
-    "text": frozenset({"system"}),
-}
-"""What a conversation's fields may name besides, by the field of the turns."""
-_ALSO = "; with messages also system, tools and weight, with text also system"
 _DEFAULT_FIELDS = {
     "text": {"text": "text"},
     "parallel": {"zh": "zh", "en": "en"},
@@ -277,9 +267,8 @@ class Corpus(Model):
             raise problem(text + "{instruction, output}, and maybe input and choices", "fields")
         if is_form(choices := self.fields.get("choices", "")):
             raise problem(found(choices, "the path of a list of texts"), "fields", "choices")
-        if self.kind == "conversation" and not _is_conversation(roles):
-            forms = " or ".join("{" + ", ".join(form) + "}" for form in _CONVERSATION_ROLES)
-            raise problem(text + forms + _ALSO, "fields")
+        if self.kind == "conversation" and not is_conversation(roles):
+            raise problem(text + CONVERSATION_FORMS, "fields")
         for role, form in self.fields.items():
             if role not in _LITERAL_ROLES:
                 check_form(form, "fields", role)
@@ -328,13 +317,6 @@ class Corpus(Model):
             if (value := getattr(self, key)) != type(self).model_fields[key].default:
                 form[key] = value
         return form
-
-
-def _is_conversation(roles: set[str]) -> bool:
-    return any(
-        roles >= set(form) and roles - set(form) <= _BESIDE_TURNS[form[0]]
-        for form in _CONVERSATION_ROLES
-    )
 
 
 def _list_or_mapping(value: tuple[str, ...] | dict[str, str]) -> list[str] | dict[str, str]:

@@ -65,10 +65,17 @@ class LayoutMaker:
             UnusableRecord: The template drops, repeats or changes what is said.
             jinja2.TemplateError: It refuses such a conversation.
         """
-        for reasoning in _forms(shape):
-            whole = self._whole(shape, reasoning)
+        forms, refused = _forms(shape), []
+        for reasoning in forms:
+            try:
+                whole = self._whole(shape, reasoning)
+            except UnusableRecord as error:
+                refused.append(error)
+                continue
             if whole is not None:
                 return (whole,)
+        if len(refused) == len(forms):
+            raise refused[0]
         turns = [i for i, m in enumerate(shape.messages) if m.role == "assistant" and m.has_loss]
         return tuple(self._one_turn(shape, turn) for turn in turns)
 
