@@ -209,3 +209,25 @@ NEMOTRON = (
     "{% endfor %}{% if add_generation_prompt %}"
     "{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
 )
+DEEPSEEK_TOOLS = (
+    "{% set ns = namespace(after_tool=false) %}{{ bos_token }}"
+    "{% for t in tools or [] %}{{ t | tojson + '\n' }}{% endfor %}{% for m in messages %}"
+    "{% if m.role == 'user' %}{{ '<|User|>' + m.content }}"
+    "{% elif m.role == 'tool' %}{% set ns.after_tool = true %}"
+    "{{ '<|tool_output|>' + m.content + '<|tool_output_end|>' }}{% else %}"
+    "{% if m.tool_calls %}{{ '<|Assistant|>' }}{% for c in m.tool_calls %}"
+    "{{ '<|tool_call|>' + c.function.name + '\n' + c.function.arguments + '<|tool_call_end|>' }}"
+    "{% endfor %}{{ eos_token }}{% endif %}{% if m.content is not none %}"
+    "{% if ns.after_tool %}{{ m.content + eos_token }}{% else %}"
+    "{{ '<|Assistant|>' + m.content.split('</think>')[-1] + eos_token }}{% endif %}"
+    "{% endif %}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt and not ns.after_tool %}{{ '<|Assistant|><think>\n' }}{% endif %}"
+)
+NEMOTRON_NANO = (
+    "{% set last = messages[-1] if messages[-1].role == 'assistant' else none %}"
+    "{% for m in (messages[:-1] if last else messages) %}"
+    "{{ '<|im_start|>' + m.role + '\n' + m.content.split('</think>')[-1].strip() }}"
+    "{{ '\n<|im_end|>' }}{% endfor %}{% if last or add_generation_prompt %}"
+    "{{ '<|im_start|>assistant\n<think>\n\n' }}{% endif %}"
+    "{% if last %}{{ last.content.strip() + '\n<|im_end|>' }}{% endif %}"
+)

@@ -36,6 +36,7 @@ TEXT_ALONE: frozenset[Part] = frozenset({"answer"})
 """Parts with loss: of a chat, of an InsCP document (all of it), of either in evaluation."""
 
 _NEXT_DOCUMENT = Segment("", False, "next")
+_NAMES_TOOL = re.compile("[\"']tool[\"']")
 
 
 class _GenerationBlocks(jinja2.ext.Extension):
@@ -156,12 +157,43 @@ class ChatTemplate:
     def _render(self, messages: Sequence[dict[str, Any]], tools: str, prompt: bool) -> str:
         given: dict[str, Any] = {
             **self._tokens,
-            "messages": messages,
             "tools": json.loads(tools) if tools else None,
             "documents": None,
+            "add_generation_prompt": prompt,
         }
+        if not any("tool_calls" in message for message in messages):
+            return self._rendered(given, [messages])
+        return self._with_calls(given, messages)
+
+    def _with_calls(self, given: dict[str, Any], messages: Sequence[dict[str, Any]]) -> str:
+        """Render messages with tool calls in a form that the template takes.
+
+        A turn that only calls a tool has no content (DeepSeek's templates ask for that), or empty
+        content for a template that would write the word None or fail.
+        """
+        spoken = [list(messages), [_with_text_arguments(m) for m in messages]]
+        silent = [[_silent(message) for message in form] for form in spoken]
         try:
-            return self._template.render(**given, add_generation_prompt=prompt)
+            text = self._rendered(given, silent)
+        except jinja2.TemplateError:
+            return self._rendered(given, spoken)
+        if "None" not in text:
+            return text
+        try:
+            with_empty = self._rendered(given, spoken)
+        except jinja2.TemplateError:
+            return text
+        return with_empty if text.count("None") > with_empty.count("None") else text
+
+    def _rendered(self, given: dict[str, Any], forms: Sequence[Sequence[dict[str, Any]]]) -> str:
+        """Render the first of several forms of the messages that the template takes."""
+        for form in forms[:-1]:
+            try:
+                return self._template.render(**given, messages=form)
+            except TypeError:
+                continue
+        try:
+            return self._template.render(**given, messages=forms[-1])
         except (jinja2.TemplateError, MemoryError):
             raise
         except Exception as error:  # a template is a program: it may raise anything
@@ -222,9 +254,26 @@ def _tool_template(chat: ChatFormat, date: str | None) -> ChatTemplate:
     )
 
 
+def _silent(message: dict[str, Any]) -> dict[str, Any]:
+    is_call = "tool_calls" in message and not message["content"]
+    return {**message, "content": None} if is_call else message
+
+
+def _with_text_arguments(message: dict[str, Any]) -> dict[str, Any]:
+    """Arguments as JSON, for templates that join them to text."""
+    if "tool_calls" not in message:
+        return message
+    calls = []
+    for call in message["tool_calls"]:
+        arguments = _to_json(call["function"]["arguments"])
+        calls.append({**call, "function": {**call["function"], "arguments": arguments}})
+    return {**message, "tool_calls": calls}
+
+
 def _tool_role(chat: ChatFormat) -> str:
-    """What the template calls a tool's turn: GLM-4 has a special token for it."""
-    return "observation" if "<|observation|>" in chat.special_tokens else "tool"
+    """What the template calls a tool's turn: GLM-4 writes roles as tokens and has one for it."""
+    has_token = "<|observation|>" in chat.special_tokens
+    return "observation" if has_token and not _NAMES_TOOL.search(chat.template) else "tool"
 
 
 def _cure(error: Exception) -> str:

@@ -85,6 +85,8 @@ class LayoutMaker:
         trained = [i for i, m in enumerate(shape.messages) if m.role == "assistant" and m.has_loss]
         if not _has_all_reasoning(text, shape, trained):
             return None
+        if any(self._is_doubled(up_to(shape, turn), turn, reasoning) for turn in trained):
+            return None
         spans = []
         for turn in trained:
             end = len(self._without_eos(text))
@@ -106,14 +108,24 @@ class LayoutMaker:
         part = up_to(shape, turn)
         for reasoning in _forms(shape):
             text = self._marked(part, reasoning)
-            if _has_all_reasoning(text, part, [turn]):
+            is_written = _has_all_reasoning(text, part, [turn])
+            if is_written and not self._is_doubled(part, turn, reasoning):
                 end = len(self._without_eos(text))
                 span = self._span(part, turn, reasoning, text, end)
                 return self._layout(part, reasoning, text, [span])
         return self._with_left_out_reasoning(part, turn)
 
+    def _is_doubled(self, shape: Conversation, turn: int, reasoning: Reasoning) -> bool:
+        """Whether the prompt for an answer opens the reasoning, and the answer does so again."""
+        if not shape.messages[turn].reasoning:
+            return False
+        prompt = self._prompt(shape, turn, reasoning)
+        text = self._marked(shape, reasoning)
+        opens = prompt.rstrip().endswith("<think>") and text.startswith(prompt)
+        return opens and text[len(prompt) :].lstrip().startswith("<think>")
+
     def _with_left_out_reasoning(self, shape: Conversation, turn: int) -> Layout:
-        """The layout where a template leaves out all reasoning, but asks for it (DeepSeek-R1's)."""
+        """The layout where a template asks for reasoning, but does not write it (DeepSeek-R1's)."""
         reasoning: Reasoning = "field"
         text = self._marked(shape, reasoning)
         prompt = self._prompt(shape, turn, reasoning)

@@ -12,6 +12,7 @@ import pytest
 from chat_templates import (
     CHATML,
     DEEPSEEK_R1,
+    DEEPSEEK_TOOLS,
     GEMMA,
     GLM4,
     GLM45,
@@ -23,6 +24,7 @@ from chat_templates import (
     MISTRAL,
     MISTRAL_TOOLS,
     NEMOTRON,
+    NEMOTRON_NANO,
     PHI3,
     QWEN3,
     write_byte_level,
@@ -351,6 +353,40 @@ def test_a_tool_call_is_trained_on_as_the_template_writes_it(
     )
     whole = rendered.removeprefix(BOS).rstrip().removesuffix(EOS)
     assert texts_of(made)[-1].rstrip() == whole.rstrip()
+
+
+def test_arguments_are_text_and_empty_content_is_none_where_a_template_asks_for_it() -> None:
+    made = ChatTemplate(format_of(DEEPSEEK_TOOLS)).segments(WITH_CALLS, ANSWERS)
+    (text,) = texts_of(made)
+    (with_loss,) = texts_of(made, with_loss=True)
+    assert text.endswith(
+        '<|User|>hello<|Assistant|><|tool_call|>map\n{"of": "山"}<|tool_call_end|><|eot_id|>'
+        "<|tool_output|>river<|tool_output_end|>the"
+    )
+    assert with_loss == '<|tool_call|>map\n{"of": "山"}<|tool_call_end|><|eot_id|>the'
+    prints = HERMES.replace("m.role + '\n' + m.content", "m.role + '\n' ~ m.content")
+    assert "None" not in texts_of(ChatTemplate(format_of(prints)).segments(WITH_CALLS, WHOLE))[0]
+    code = WITH_CALLS._replace(messages=(Message("user", "x = None"), *WITH_CALLS.messages[1:]))
+    assert "x = None" in texts_of(ChatTemplate(format_of(prints)).segments(code, WHOLE))[0]
+
+
+@pytest.mark.parametrize("inside", [False, True], ids=["beside the text", "inside the text"])
+def test_reasoning_that_the_prompt_opens_is_opened_once(inside: bool) -> None:
+    marks = ("<think>\n", "\n</think>\n\n") if inside else ("", "")
+    said = tuple(m._replace(marks=marks if m.reasoning else ("", "")) for m in LONG)
+    made = ChatTemplate(format_of(NEMOTRON_NANO)).segments(Conversation(said), ANSWERS)
+    first, last = texts_of(made)
+    assert first.endswith("assistant\n<think>\n\nwhy\n</think>\n\nthe\n<|im_end|>")
+    assert last.count("<think>") == 1 and "why" not in last
+    assert texts_of(made, with_loss=True)[1] == "because\n</think>\n\nhello the\n<|im_end|>"
+
+
+def test_a_role_token_serves_tools_only_where_the_template_names_no_other() -> None:
+    special = ("<|observation|>", "<|user|>", "<|assistant|>", BOS, EOS)
+    for template in (GLM4 + "{# {{ tools }} #}", HERMES):
+        chat = ChatFormat(template=template, tokens={}, special_tokens=special)
+        role = ChatTemplate(chat)._maker.tool_role
+        assert role == ("tool" if template == HERMES else "observation")
 
 
 @pytest.mark.parametrize("name", ["llama-3", "chatml", "phi-3", "glm-4", "gemma", "metharme"])
