@@ -17,6 +17,7 @@ from linly.errors import ConfigError, DataError, LinlyError
 if TYPE_CHECKING:
     from linly.config.recipe import Recipe
     from linly.modeling.parameters import ParameterCount
+    from linly.modeling.suitability import SuitableModel
 
 GIB = 1 << 30
 _MARKS = {"ok": "ok  ", "bad": "BAD ", "note": "note"}
@@ -82,8 +83,6 @@ def check(
 
 
 def _findings(recipe: Recipe, world_size: int | None, gpu_gib: float | None) -> Iterator[Finding]:
-    from linly.modeling.trainable import count_model
-
     devices = _devices()
     world_size = world_size or max(1, len(devices))
     gpu_bytes = min(devices) if devices else None
@@ -100,12 +99,15 @@ def _findings(recipe: Recipe, world_size: int | None, gpu_gib: float | None) -> 
         yield _tried("guards", partial(_guards, recipe))
     for source in sorted(recipe.curriculum.sources):
         yield _tried(f"source {source}", partial(_source, recipe, source))
-    model = _tried("model", partial(_model, recipe))
-    yield model
-    if recipe.model is not None and model.kind == "ok":
-        parameters = count_model(recipe.model, recipe.training.trainable)
-        yield _memory(parameters, world_size, gpu_bytes)
-        yield _tried("disk", partial(_disk, recipe, parameters))
+    try:
+        suitable, text = _model(recipe)
+    except LinlyError as error:
+        yield Finding("bad", "model", str(error))
+        return
+    yield Finding("ok", "model", text)
+    yield from (Finding("note", "model", note) for note in suitable.notes)
+    yield _memory(suitable.parameters, world_size, gpu_bytes)
+    yield _tried("disk", partial(_disk, recipe, suitable.parameters))
 
 
 def _tried(what: str, look: Callable[[], str | Note]) -> Finding:
@@ -192,26 +194,23 @@ def _deepspeed(recipe: Recipe, world_size: int, has_gpu: bool) -> str:
     return "its own settings go with the recipe (linly train --print-deepspeed-config shows all)"
 
 
-def _model(recipe: Recipe) -> str:
-    from transformers import AutoConfig
-
-    from linly.modeling.configuration import check_model_folder, check_vocabulary
-    from linly.modeling.trainable import count_model
+def _model(recipe: Recipe) -> tuple[SuitableModel, str]:
+    """The model, by the code that decides it when training starts."""
+    from linly.modeling.suitability import examine_model
     from linly.tokenization.tokenizer import Tokenizer
     from linly.training.evaluation import check_prompts
 
     if recipe.model is None:
         raise ConfigError("missing, but training needs one: add model=PATH")
-    check_model_folder(recipe.model)
     tokenizer = Tokenizer.load(recipe.model)
-    config = AutoConfig.from_pretrained(
-        str(recipe.model.resolve()), local_files_only=True, trust_remote_code=False
+    suitable = examine_model(
+        recipe.model, tokenizer, recipe.training, sequence_length=recipe.data.sequence_length
     )
-    check_vocabulary(config, tokenizer)
+    config = suitable.stored.config
     check_prompts(config, tokenizer, recipe.evaluation)
-    return (
+    return suitable, (
         f"{config.model_type}, {config.vocab_size:,} rows for {tokenizer.vocab_size:,} pieces; "
-        f"training {count_model(recipe.model, recipe.training.trainable)}"
+        f"training {suitable.parameters}"
     )
 
 

@@ -5,6 +5,7 @@ What the weights themselves decide is decided by `stored_model.py`.
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,15 @@ def padding_id(tokenizer: Tokenizer) -> int | None:
     """The vocabulary's padding token, unless it is one that documents hold."""
     pad = tokenizer.pad_id
     return None if pad is None or is_in_documents(tokenizer, pad) else pad
+
+
+def may_be_null(config: PretrainedConfig, key: str) -> bool:
+    """Whether a configuration's class takes null for a key."""
+    try:
+        setattr(copy.deepcopy(config), key, None)
+    except Exception:  # as each class checks it
+        return False
+    return True
 
 
 def is_in_documents(tokenizer: Tokenizer, token: int) -> bool:

@@ -21,7 +21,7 @@ import torch
 
 from linly.errors import ConfigError
 from linly.files import inside
-from linly.modeling.configuration import is_in_documents, padding_id
+from linly.modeling.configuration import is_in_documents, may_be_null, padding_id
 from linly.modeling.folder import new_folder
 from linly.modeling.stored_model import StoredModel, open_stored_model
 from linly.modeling.tensor_files import (
@@ -357,7 +357,9 @@ def _changes(
     pad = file.get("pad_token_id", getattr(stored.config, "pad_token_id", None))
     is_real = pad is not None and is_in_documents(tokenizer, pad)
     if is_real or (tokenizer.pad_id or 0) >= plan.old_vocab:
-        changes["pad_token_id"] = padding_id(tokenizer)
+        new_pad = padding_id(tokenizer)
+        if new_pad is not None or may_be_null(stored.config, "pad_token_id"):
+            changes["pad_token_id"] = new_pad
     if stored.is_untied:
         changes["tie_word_embeddings"] = False
     return changes

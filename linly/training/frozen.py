@@ -29,7 +29,8 @@ from linly.data.shards import list_shards
 from linly.data.types import Document, Segment, Shard, ShardList
 from linly.errors import CheckpointError, LinlyError
 from linly.files import inside, publish, publish_text, sha256_file
-from linly.modeling.weight_files import hash_weights
+from linly.modeling.stored_model import StoredModel
+from linly.modeling.weight_files import hash_weights, read_json_object, write_json_object
 from linly.runs import RunFolder
 from linly.tokenization.byte_level import TOKENIZER_JSON, companions
 from linly.tokenization.tokenizer import Tokenizer
@@ -46,9 +47,12 @@ MODEL_FILES = (
 
 
 def freeze(
-    run: RunFolder, recipe: Recipe, model: Path, tokenizer: Tokenizer, processes: Processes
+    run: RunFolder, recipe: Recipe, model: StoredModel, tokenizer: Tokenizer, processes: Processes
 ) -> None:
     """Write everything a run fixes; sources are dealt over the ranks, as some take long to scan.
+
+    The configuration is the model folder's as its files decide it, so that an export has what was
+    trained.
 
     Raises:
         ConfigError: The curriculum reads a source more often than its `max_epochs`.
@@ -61,10 +65,14 @@ def freeze(
                 shutil.rmtree(run.path / name, ignore_errors=True)
                 (run.path / name).mkdir()
             write_recipe(run, recipe)
-            for name in (*MODEL_FILES, *companions(model)):
-                if (model / name).is_file():
+            for name in (*MODEL_FILES, *companions(model.path)):
+                if (model.path / name).is_file():
                     (run.path / "model" / name).parent.mkdir(exist_ok=True)
-                    shutil.copyfile(model / name, run.path / "model" / name)
+                    shutil.copyfile(model.path / name, run.path / "model" / name)
+            if model.is_untied:
+                content = read_json_object(model.path / "config.json")
+                content["tie_word_embeddings"] = False
+                write_json_object(run.path / "model" / "config.json", content)
     with processes.together("listing shards and held-out documents"):
         mine = {}
         for source in sorted(recipe.curriculum.sources)[processes.rank :: processes.world_size]:

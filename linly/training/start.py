@@ -23,9 +23,9 @@ from linly.data.decisions import (
 )
 from linly.data.ranks import check_world_size
 from linly.errors import CheckpointError, ConfigError
-from linly.modeling.configuration import check_vocabulary
-from linly.modeling.load import load_model
 from linly.modeling.separation import RowLayout
+from linly.modeling.stored_model import StoredModel, read_weights
+from linly.modeling.suitability import SuitableModel, examine_model
 from linly.modeling.trainable import make_trainable
 from linly.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
@@ -107,21 +107,22 @@ def prepare(
         raise ConfigError("model: missing, but training needs one: add model=PATH")
     model = recipe.model
     tokenizer = Tokenizer.load(model)
+    suitable = _examined(recipe, model, tokenizer, processes)
     identity = _identity(model, recipe.training.trainable, processes)
     mirror = _make_mirror(recipe, run, processes)
     checkpoints = Checkpoints(run.checkpoints, processes, recipe.checkpoint, mirror)
     folder = checkpoints.newest() if resume_step is None else checkpoints.of_step(resume_step)
     state = None if folder is None else read_state(folder)
-    notices: list[str] = []
+    notices = [f"model {model}: {note}" for note in suitable.notes]
     if state is None:
-        _begin(recipe, run, model, tokenizer, processes)
+        _begin(recipe, run, suitable.stored, tokenizer, processes)
         course = fold([start_decision(recipe)])
     else:
         _check_version(run, state)
         decisions = read_decisions(run, processes)
         lost = lost_amendments(decisions, state["step"])
         is_asked_for = resume_step is not None
-        notices = kept_amendments(run.path, lost, step=state["step"], is_asked_for=is_asked_for)
+        notices += kept_amendments(run.path, lost, step=state["step"], is_asked_for=is_asked_for)
         resume = resume_decision(state["step"], evaluated_step=state["evaluated_step"])
         course = fold([*decisions, resume])
         given, recipe = recipe, in_force(recipe, course)
@@ -133,7 +134,7 @@ def prepare(
         with processes.together("looking for new shards"):
             if processes.is_first:
                 notices += unlisted_shards(run, recipe, course)
-    engine = _make_engine(recipe, model, processes, tokenizer)
+    engine = _make_engine(recipe, suitable.stored, processes)
     seed_random_states(recipe.data.seed, rank=processes.rank)
     session = Session(
         recipe,
@@ -172,7 +173,7 @@ def _make_mirror(recipe: Recipe, run: RunFolder, processes: Processes) -> Mirror
 
 
 def _begin(
-    recipe: Recipe, run: RunFolder, model: Path, tokenizer: Tokenizer, processes: Processes
+    recipe: Recipe, run: RunFolder, model: StoredModel, tokenizer: Tokenizer, processes: Processes
 ) -> None:
     """Clear what an earlier start left that never reached a checkpoint, and fix the sources.
 
@@ -280,12 +281,24 @@ def _identity(model: Path, trainable: Trainable, processes: Processes) -> dict[s
     return mine
 
 
-def _make_engine(recipe: Recipe, path: Path, processes: Processes, tokenizer: Tokenizer) -> Engine:
+def _examined(
+    recipe: Recipe, path: Path, tokenizer: Tokenizer, processes: Processes
+) -> SuitableModel:
+    """The model as every rank sees it, refused before anything is written; a collective."""
+    found = None
+    with processes.together(f"looking at model {path}"):
+        found = examine_model(
+            path, tokenizer, recipe.training, sequence_length=recipe.data.sequence_length
+        )
+        check_prompts(found.stored.config, tokenizer, recipe.evaluation)
+    assert found is not None
+    return found
+
+
+def _make_engine(recipe: Recipe, stored: StoredModel, processes: Processes) -> Engine:
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    with processes.together(f"loading model {path}"):
-        model = load_model(path)
-        check_vocabulary(model.config, tokenizer)
-        check_prompts(model.config, tokenizer, recipe.evaluation)
+    with processes.together(f"loading model {stored.path}"):
+        model = read_weights(stored.path, stored.config)
         make_trainable(model, recipe.training.trainable, seed=recipe.data.seed)
     rows_at_once = processes.world_size * recipe.training.micro_batch
     accumulation = recipe.data.global_batch // rows_at_once

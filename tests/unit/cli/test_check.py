@@ -108,11 +108,11 @@ def test_every_empty_shard_is_named(
 def test_the_limit_of_zero_2_is_told_apart_from_too_few_gpus(
     recipe: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from linly.modeling import trainable
+    from linly.modeling import suitability
     from linly.modeling.parameters import ParameterCount
 
     def count(size: int) -> None:
-        monkeypatch.setattr(trainable, "count_model", lambda *_: ParameterCount(size, size))
+        monkeypatch.setattr(suitability, "count_trained", lambda _: ParameterCount(size, size))
 
     count(70_000_000_000)
     code, out, _ = checked(capsys, str(recipe), "--world-size", "4", "--gpu-gib", "80")

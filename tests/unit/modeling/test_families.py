@@ -75,8 +75,9 @@ def test_vocabulary_of_every_family_grows(name: str, tmp_path: Path) -> None:
     for tensor, before in old.items():
         after = new[tensor]
         assert torch.equal(after[: len(before)] if before.dim() else after, before), tensor
-        assert len(after) - len(before) == (5 if tensor in roles else 0)
+        assert tensor in roles or after.shape == before.shape
         if tensor in roles:
+            assert len(after) == len(before) + 5
             assert torch.equal(after[400:], mean_rows(before)), tensor
     grown = load_model(tmp_path / "new")
     with torch.no_grad():
@@ -148,7 +149,9 @@ def test_no_row_of_an_embedding_is_frozen(name: str, tmp_path: Path) -> None:
     assert (gradient[IDS[0]].abs().sum(dim=1) > 0).all()
     if name not in CANNOT_GROW:
         extend_model(folder, NEW, tmp_path / "new", base=BASE)
-        assert json.loads((tmp_path / "new" / "config.json").read_text())["pad_token_id"] is None
+        extended = json.loads((tmp_path / "new" / "config.json").read_text())
+        needs_one = name == "modernbert-decoder"  # its class refuses null
+        assert extended["pad_token_id"] == (9 if needs_one else None)
 
 
 @pytest.mark.parametrize("name", ALL)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from model_families import FAMILIES, tiny_model
+from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from linly.training.flops import flops_per_token, peak_flops
@@ -71,3 +73,33 @@ def test_the_peak_is_the_data_sheets(
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda _: name)
     assert peak_flops(torch.device("cuda")) == peak
     assert peak_flops(torch.device("cpu")) is None
+
+
+MIXTURES = (
+    *("afmoe", "aria_text", "cohere2_moe", "dots1", "ernie4_5_moe", "flex_olmo", "glm4_moe"),
+    *("granitemoe", "hunyuan_v1_moe", "hy_v3", "jamba", "jetmoe", "mellum", "minimax_m2"),
+    *("mixtral", "olmoe", "phimoe", "qwen2_moe", "qwen3_moe", "solar_open", "zaya"),
+)
+"""Those whose attention takes the operations that are written for all."""
+
+
+@pytest.mark.parametrize("name", MIXTURES)
+def test_of_a_mixture_the_experts_that_a_token_is_sent_to_count(name: str) -> None:
+    """Against the products that torch counts when each expert computes its own tokens."""
+    model = tiny_model(name, experts_implementation="eager")
+    length = 64
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        model(torch.arange(length)[None], use_cache=False)
+    counted = counter.get_total_flops() / length
+    attention = 6 * model.config.num_hidden_layers * model.config.hidden_size * length
+    ours = (flops_per_token(model, sequence_length=length) - attention) / 3
+    assert ours == pytest.approx(counted, rel=0.015)
+    everything = 2 * sum(p.numel() for p in model.parameters() if p.dim() > 1)
+    assert everything > 1.05 * counted
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_has_a_number_of_operations(name: str) -> None:
+    model = tiny_model(name)
+    most = 6 * sum(p.numel() for p in model.parameters())
+    assert 0 < flops_per_token(model, sequence_length=0) <= most

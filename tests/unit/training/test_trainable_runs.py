@@ -224,3 +224,20 @@ def test_stages_follow_each_other_through_exports(
     for source, result in orjson.loads(last)["sources"].items():  # it goes on where stage 2 ended
         begun = orjson.loads(baseline)["sources"][source]
         assert begun["bits_per_byte"] == pytest.approx(result["bits_per_byte"], rel=0.01)
+
+
+def test_an_output_layer_of_its_own_trains_and_exports_though_config_ties_it(
+    world: Path, alone: Processes, tmp_path: Path
+) -> None:
+    model = tmp_path / "model"
+    shutil.copytree(world / "model", model)
+    config = orjson.loads((model / "config.json").read_bytes())
+    (model / "config.json").write_bytes(orjson.dumps(config | {"tie_word_embeddings": True}))
+    start(world, alone, "untied", f"model={model}", "stop_at_step=2")
+    events = (world / "runs" / "untied" / "events.jsonl").read_text()
+    assert "is a layer of its own (tie_word_embeddings: false)" in events
+    weights = exported(world / "runs" / "untied", tmp_path / "export")
+    assert not torch.equal(weights[EMBEDDING], weights[OUTPUT])
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "export", dtype="auto")
+    assert torch.equal(plain.lm_head.weight, weights[OUTPUT])
+    assert plain.config.tie_word_embeddings is False

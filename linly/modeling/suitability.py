@@ -1,0 +1,117 @@
+"""Whether a model folder can be trained as a recipe says: one answer for `check` and for training.
+
+Everything is told from the configuration and the heads of the files, before a weight is read.
+"""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import dataclass
+from pathlib import Path
+
+from transformers import PretrainedConfig, PreTrainedModel
+
+from linly.config.settings import TrainingSettings
+from linly.errors import ConfigError
+from linly.modeling.configuration import check_vocabulary
+from linly.modeling.parameters import ParameterCount
+from linly.modeling.stored_model import StoredModel, empty_model, open_stored_model
+from linly.modeling.trainable import count_trained, make_trainable
+from linly.tokenization.tokenizer import Tokenizer
+
+_POSITION_KEYS = ("max_position_embeddings", "max_seq_len", "context_length")
+_FIXED_KEY = "max_seq_len"
+"""MPT's: it makes its attention's bias for so many positions and has no table of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class SuitableModel:
+    """A model folder that can be trained.
+
+    Attributes:
+        stored: The folder without its weights; LoRA's matrices are in its model.
+        parameters: Parameters that train, of all.
+        notes: What is worth knowing and keeps no run from starting, one line each.
+    """
+
+    stored: StoredModel
+    parameters: ParameterCount
+    notes: tuple[str, ...]
+
+
+def examine_model(
+    path: Path, tokenizer: Tokenizer, training: TrainingSettings, *, sequence_length: int
+) -> SuitableModel:
+    """Say whether a model can be trained.
+
+    Args:
+        path: The model folder.
+        tokenizer: Its vocabulary.
+        training: The recipe's choice of what trains, and how.
+        sequence_length: Tokens of a row.
+
+    Raises:
+        ConfigError: If it cannot; says why and what to do.
+    """
+    stored = open_stored_model(path)
+    check_vocabulary(stored.config, tokenizer)
+    notes = [*stored.notes, *_beyond_positions(stored, sequence_length)]
+    has_checkpointing = bool(getattr(stored.model, "supports_gradient_checkpointing", False))
+    if training.activation_checkpointing != "none" and not has_checkpointing:
+        raise ConfigError(
+            f"training.activation_checkpointing: found {training.activation_checkpointing}, which "
+            f"{stored.config.model_type} models do not know; allowed here: none"
+        )
+    make_trainable(stored.model, training.trainable, seed=0)
+    parameters = count_trained(stored.model)
+    if not parameters.trained:
+        raise ConfigError(
+            f"training.trainable: {training.trainable.kind} trains none of the parameters of a "
+            f"{stored.config.model_type} model; take full"
+        )
+    return SuitableModel(stored, parameters, tuple(notes))
+
+
+def _beyond_positions(stored: StoredModel, sequence_length: int) -> list[str]:
+    """A note where rows are longer than the positions a model was made for.
+
+    Raises:
+        ConfigError: If the model has no more positions than those.
+    """
+    positions = _positions(stored.config)
+    if not positions or sequence_length <= min(positions.values()):
+        return []
+    key, limit = min(positions.items(), key=lambda item: item[1])
+    found = (
+        f"data.sequence_length: found {sequence_length:,}, but the model was made for {limit:,} "
+        f"positions ({key} of config.json)"
+    )
+    if key == _FIXED_KEY or _has_table(stored, positions):
+        raise ConfigError(f"{found} and has no others; take at most {limit:,}")
+    return [f"{found}; later positions are new to it: take at most {limit:,}, or scale its rope"]
+
+
+def _positions(config: PretrainedConfig) -> dict[str, int]:
+    found = {key: getattr(config, key, None) for key in _POSITION_KEYS}
+    return {key: value for key, value in found.items() if isinstance(value, int) and value > 0}
+
+
+def _has_table(stored: StoredModel, positions: dict[str, int]) -> bool:
+    """Whether a tensor of the model has a row a position, told by a model with one more."""
+    changed = copy.deepcopy(stored.config)
+    for key, limit in positions.items():
+        setattr(changed, key, limit + 1)
+    before = _shapes(empty_model(stored.path, stored.config))
+    after = _shapes(empty_model(stored.path, changed))
+    return any(before[name] != after[name] for name in before.keys() & after.keys())
+
+
+def _shapes(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
+    """Shapes of weights and buffers; sinusoids that a model lengthens by itself are left out."""
+    lengthened = {name for name, module in model.named_modules() if hasattr(module, "make_weights")}
+    tensors = (*model.named_parameters(), *model.named_buffers())
+    return {
+        name: tuple(tensor.shape)
+        for name, tensor in tensors
+        if name.rpartition(".")[0] not in lengthened
+    }
