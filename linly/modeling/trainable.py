@@ -105,7 +105,7 @@ def _targeted(model: PreTrainedModel, lora: Lora) -> list[str]:
     layers = [
         name
         for name, module in model.named_modules()
-        if isinstance(module, nn.Linear) and module is not output
+        if isinstance(module, nn.Linear) and module is not output and _maps_rows(module)
     ]
     names = {layer.rpartition(".")[2] for layer in layers}
     for target in lora.targets:
@@ -118,6 +118,23 @@ def _targeted(model: PreTrainedModel, lora: Lora) -> list[str]:
                 text += "; this model has none: take training.trainable: full or embeddings"
             raise ConfigError(f"training.trainable.lora.targets: {text}")
     return [layer for layer in layers if layer.rpartition(".")[2] in lora.targets]
+
+
+def _maps_rows(layer: nn.Linear) -> bool:
+    """Whether a layer gives a row for each row: routers and grouped layers of some models do not.
+
+    Only a class with a forward pass of its own is tried, on zeros.
+    """
+    if type(layer).forward is nn.Linear.forward:
+        return True
+    weight = layer.weight
+    rows = torch.zeros(1, 1, layer.in_features, dtype=weight.dtype, device=weight.device)
+    try:
+        with torch.no_grad():
+            output = layer(rows)
+    except (RuntimeError, TypeError, ValueError):
+        return False
+    return isinstance(output, torch.Tensor) and output.shape == (1, 1, layer.out_features)
 
 
 def _add_lora(model: PreTrainedModel, lora: Lora, seed: int) -> None:
