@@ -18,6 +18,7 @@ from linly.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from linly.data.guess import Guess
+    from linly.storage.urls import Location
 
 DataRoot = Annotated[Path, typer.Option(envvar="LINLY_DATA", help="Folder of the shards.")]
 DEFAULT_CORPORA = [Path("corpora")]
@@ -71,8 +72,8 @@ def new(
 ) -> None:
     """Look at shards, guess what their records mean, and write a corpus file to be checked."""
     from linly.cli.corpora_view import open_view
-    from linly.data.first_records import fault_of_first_records
-    from linly.data.guess import guess_corpus, is_about
+    from linly.data.first_records import fault_of_guess
+    from linly.data.guess import is_about
     from linly.data.shards import list_shards, locate
 
     chosen = name or name_of(pattern)
@@ -81,12 +82,16 @@ def new(
     about = [shard.path for shard in shards if is_about(shard.path)]
     if len(about) == len(shards):
         about = []
-    first, *others = (shard.path for shard in shards if shard.path not in about)
-    guess = guess_corpus(locate(data_root, first))
-    text = corpus_text(pattern, first, 1 + len(others), guess, exclude=about)
+    paths = [shard.path for shard in shards if shard.path not in about]
+    first, guess = _first_guess([(path, locate(data_root, path)) for path in paths])
+    text = corpus_text(pattern, first, len(paths), guess, exclude=about)
     corpus = _parsed(chosen, text, corpora)
+    view = open_view(corpus, data_root, None)
     try:
-        fault = fault_of_first_records(chosen, corpus, data_root, list_shards(corpus, data_root))
+        fault = fault_of_guess(chosen, corpus, data_root, list_shards(corpus, data_root))
+        with view.console.capture() as shown:
+            if not fault:
+                view.show(1, template=None)
     except DataError as error:
         raise DataError(f"no corpus file is written: {error}") from error
     if fault:
@@ -97,7 +102,17 @@ def new(
     path = corpora / f"{chosen}.yaml"
     _write_new(path, text)
     print(f"{text}\nwritten: {path}; it is a guess: check it against these records\n")
-    open_view(corpus, data_root, None).show(1, template=None)
+    print(shown.get(), end="")
+
+
+def _first_guess(shards: Sequence[tuple[str, Location]]) -> tuple[str, Guess]:
+    """Return the path of the first shard that holds records, and the guess from it."""
+    from linly.data.guess import guess_corpus
+
+    for path, location in shards:
+        if guess := guess_corpus(location):
+            return path, guess
+    raise DataError(f"no corpus file is written: the {len(shards)} shard(s) hold no record")
 
 
 def name_of(pattern: str) -> str:
@@ -123,6 +138,10 @@ def corpus_text(
         form["exclude"] = [glob.escape(path) for path in exclude]
     if guess.columns:
         form["columns"] = list(guess.columns)
+    if guess.delimiter != ",":
+        form["delimiter"] = guess.delimiter
+    if guess.escape is not None:
+        form["escape"] = guess.escape
     form["fields"] = dict(guess.fields)
     form["held_out"] = _HELD_OUT
     count = "1 shard" if num_shards == 1 else f"{num_shards:,} shards"
@@ -157,4 +176,5 @@ def _write_new(path: Path, text: str) -> None:
             f"{path} is there already and stays as it is; give another --name"
         ) from None
     except OSError as error:
+        path.unlink(missing_ok=True)
         raise ConfigError(f"{path}: cannot be written: {error}") from error

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-_FORMS = (
-    ("messages", "role", "content"),
-    ("messages", "user", "assistant"),
-    ("text", "user_mark", "assistant_mark"),
-)
-_BESIDE = {"messages": frozenset({"system", "tools", "weight"}), "text": frozenset({"system"})}
-"""What may be named besides, by the field of the turns."""
+_FORMS = {
+    ("messages", "role", "content"): frozenset({"system", "tools", "weight"}),
+    ("messages", "user", "assistant"): frozenset({"system", "tools", "weight"}),
+    ("messages",): frozenset({"system", "tools"}),
+    ("text", "user_mark", "assistant_mark"): frozenset({"system"}),
+}
+"""Fields of each form -> what may be named besides."""
 
 CONVERSATION_FORMS = (
     " or ".join("{" + ", ".join(form) + "}" for form in _FORMS)
@@ -21,4 +21,6 @@ CONVERSATION_FORMS = (
 
 def is_conversation(roles: Set[str]) -> bool:
     """Whether these are the fields of a conversation in one of its forms."""
-    return any(roles >= set(form) and roles - set(form) <= _BESIDE[form[0]] for form in _FORMS)
+    return any(
+        roles >= set(form) and roles - set(form) <= beside for form, beside in _FORMS.items()
+    )

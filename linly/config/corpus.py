@@ -147,7 +147,8 @@ class Corpus(Model):
             text: {text}; parallel: two language codes; instruction: {instruction, output} and
             maybe {input} and {choices} (a list that the prompt names, one separator between them:
             of more than 8, 4 to 8 drawn ones and the output stay); conversation: {messages, role,
-            content} (a list of turns), {messages, user, assistant} (a list of pairs of turns), or
+            content} (a list of turns), {messages, user, assistant} (a list of pairs of turns),
+            {messages} (a list of texts, the user's and the assistant's in turn), or
             {text, user_mark, assistant_mark} (one text; the marks are literal and begin the turns);
             and maybe {system} and {tools}, of the record, and {weight}, of a turn.
         columns: Names of a table's columns when the file has no header.

@@ -15,8 +15,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from linly.data.reading.turn_lists import turns_of
 from linly.data.records import FieldPath, Texts, UnusableRecord, clean_text
-from linly.data.tool_calls import calls_in_text, parsed_json, read_calls, with_ids
+from linly.data.tool_calls import calls_in_text, read_calls, with_ids
 
 ROLES = {
     "system": "system",
@@ -278,16 +279,15 @@ def refuse_beside(record: Mapping[str, Any], read: Sequence[str]) -> None:
 
 
 def list_of_objects(messages: object) -> list[dict[str, Any]]:
-    """The turns of a record; a chat may be written as JSON in a text.
+    """The turns of a record, in any form that `turns_of` knows.
 
     Raises:
         UnusableRecord: It is not a list of objects.
     """
-    if isinstance(messages, str) and messages.lstrip().startswith("["):
-        messages = parsed_json(messages, "messages")
-    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
+    turns = turns_of(messages)
+    if turns is None or not all(isinstance(turn, dict) for turn in turns):
         raise UnusableRecord(f"messages are {type(messages).__name__}, not a list of objects")
-    return messages
+    return turns
 
 
 def _refuse_unsupported(holder: Mapping[str, Any], what: str = "a turn") -> None:

@@ -78,21 +78,28 @@ def can_be_measured(kind: pa.DataType) -> bool:
     return True
 
 
-def without_dictionaries(kind: pa.DataType) -> pa.DataType:
-    """Give the type of the same values, each stored where it stands."""
-    if pa.types.is_dictionary(kind):
-        return kind.value_type
-    if pa.types.is_list(kind):
+def plain_type(kind: pa.DataType) -> pa.DataType:
+    """Return the type of the same values, each stored in its own place, bytes as text."""
+    types = pa.types
+    if types.is_dictionary(kind):
+        return plain_type(kind.value_type)
+    if types.is_binary(kind):
+        return pa.string()
+    if types.is_large_binary(kind):
+        return pa.large_string()
+    if types.is_binary_view(kind):
+        return pa.string_view()
+    if types.is_list(kind):
         return pa.list_(_plain_field(kind.value_field))
-    if pa.types.is_large_list(kind):
+    if types.is_large_list(kind):
         return pa.large_list(_plain_field(kind.value_field))
-    if pa.types.is_struct(kind):
+    if types.is_struct(kind):
         return pa.struct([_plain_field(kind.field(i)) for i in range(kind.num_fields)])
     return kind
 
 
 def _plain_field(field: pa.Field) -> pa.Field:
-    return field.with_type(without_dictionaries(field.type))
+    return field.with_type(plain_type(field.type))
 
 
 def _is_list(kind: pa.DataType) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -9,10 +10,11 @@ from pathlib import Path
 from linly.config.corpus import Corpus
 from linly.data.shards import ShardReader
 from linly.data.templates import DocumentMaker
-from linly.data.types import BadRecord, RawRecord, Shard
+from linly.data.types import BadRecord, Document, RawRecord, Shard
 from linly.errors import DataError
 
 NUM_CHECKED = 32
+_LETTER = re.compile(r"[^\W\d_]")
 
 
 def check_first_records(
@@ -64,6 +66,41 @@ def fault_of_first_records(
         f"source {source!r}: none of its first {count} records can be used; record "
         f"{first_bad.record} of {first_bad.shard!r}: {first_bad.reason}"
     )
+
+
+def fault_of_guess(
+    source: str, corpus: Corpus, data_root: Path, shards: Sequence[Shard]
+) -> str | None:
+    """Say why the first records do not bear a guessed corpus file out; None if they do.
+
+    Most of them have to give documents, most of those with words.
+
+    Raises:
+        DataError: If there is no record, or the first shard is damaged.
+        ConfigError: If the corpus's fields cannot be read.
+    """
+    if fault := fault_of_first_records(source, corpus, data_root, shards):
+        return fault
+    maker = DocumentMaker(source, corpus)
+    bad: list[BadRecord] = []
+    texts: list[str] = []
+    for shard, raw in islice(_records(corpus, data_root, shards), NUM_CHECKED):
+        made = maker.make(shard.path, raw, epoch=0)
+        if isinstance(made, BadRecord):
+            bad.append(made)
+        elif isinstance(made, Document):
+            texts.append("".join(s.text for s in made.segments if s.supervised))
+    if len(bad) > len(texts):
+        return (
+            f"source {source!r}: {len(bad)} of its first {len(bad) + len(texts)} records cannot be "
+            f"used; record {bad[0].record} of {bad[0].shard!r}: {bad[0].reason}"
+        )
+    wordless = [text for text in texts if _LETTER.search(text) is None]
+    if 2 * len(wordless) > len(texts):
+        return (
+            f"source {source!r}: most of its documents hold no word, such as {wordless[0][:80]!r}"
+        )
+    return None
 
 
 def _records(

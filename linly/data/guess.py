@@ -2,33 +2,34 @@
 
     shard --first bytes--> format, encoding --first records--> kind, fields, language
 
-A guess is a beginning for whoever writes the corpus file, made from well-known names of fields
-and from the script of the text; what the names do not tell is taken by the length of the text.
+A guess is a beginning for whoever writes the corpus file.
 """
 
 from __future__ import annotations
 
 import codecs
-import csv
+import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from posixpath import basename
 from typing import Any
 
-from linly.data.conversations import BESIDE
+from linly.config.fields import top_names, write_path
+from linly.data.expansion import can_be_measured, plain_type
 from linly.data.formats import format_of, read_records
 from linly.data.reading.errors import errors_of
 from linly.data.reading.first_look import check_is_data
+from linly.data.reading.guess_fields import NUM_RECORDS, guess_fields
+from linly.data.reading.known_names import is_about as is_about_record
+from linly.data.reading.table_look import Table, look_at_table
 from linly.data.shard_files import ShardFiles
-from linly.data.tables import column_names
-from linly.data.types import RawRecord
+from linly.data.tables import schema_of
 from linly.errors import DataError
 from linly.storage.urls import Location
 from linly.streams import UTF8, open_stream
 
-NUM_RECORDS = 200
 _HEAD_BYTES = 256 << 10
 _GB18030 = "gb18030"
 _COLUMNAR = ("parquet", "arrow")
@@ -52,56 +53,14 @@ _PACKED = (
     (b"7z\xbc\xaf", "7z"),
 )
 _ABOUT = re.compile(
-    r"(readme|licen[cs]e|copying|notice|citation|changelog|metadata|dataset_infos?)"
+    r"(readme|licen[cs]e|copying|notice|citation|changelog|metadata|dataset_infos?|dataset_dict|"
+    r"state)"
     r"([._-](zh|cn|en)[\w-]*)?(\.(md|txt|rst|cff|json|ya?ml))?",
     re.I,
 )
 """Names of files that say something of shards."""
 
-_HEADER_CELL = re.compile(r"[^\W\d][\w -]{0,31}")
-_IDENTIFIER = re.compile(r"[A-Za-z_][\w-]{0,31}", re.ASCII)
-
-_MESSAGES = ("messages", "conversations", "conversation", "dialogue", "chat")
-_TURN_KEYS = (("role", "content"), ("from", "value"), ("role", "text"), ("speaker", "text"))
-_PAIR_KEYS = (("human", "assistant"), ("user", "assistant"), ("question", "answer"))
-_ASKED = (
-    ("instruction", "output"),
-    ("instruction", "response"),
-    ("trans_instruction", "trans_output"),
-    ("input", "target"),
-    ("inputs", "targets"),
-    ("prompt", "response"),
-    ("prompt", "completion"),
-    ("question", "answer"),
-    ("ask", "answer"),
-    ("q", "a"),
-)
-_GIVEN = {"instruction": ("input", "context"), "trans_instruction": ("trans_input",)}
-_TEXTS = ("text", "content", "段落.内容", "body", "article", "document", "raw_content", "正文")
-_TITLES = ("title", "标题", "headline")
-_LANGUAGE_NAMES = {
-    "en": ("en", "english", "eng", "en_text", "en-us"),
-    "zh": ("zh", "chinese", "zho", "cmn", "zh_text", "zh-cn", "cn"),
-}
-_MARKS = ("[|Human|]", "[|AI|]")
-_SCRIPTS = (
-    ("ja", re.compile(r"[\u3040-\u30ff]")),
-    ("ko", re.compile(r"[\uac00-\ud7a3]")),
-    ("th", re.compile(r"[\u0e00-\u0e7f]")),
-    ("ar", re.compile(r"[\u0600-\u06ff]")),
-    ("ru", re.compile(r"[\u0400-\u04ff]")),
-    ("zh", re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")),
-)
-_COMMON = ("id", "url", "label", "source", "问题", "回答", "答案", "内容", "文本", "中文", "英文")
-_KNOWN_NAMES = frozenset(
-    name
-    for names in (*_ASKED, *_GIVEN.values(), _TEXTS, _TITLES, *_LANGUAGE_NAMES.values(), _COMMON)
-    for name in names
-)
-_CHOICES = "answer_choices"
-_MIN_SCRIPT_SHARE = 0.15
-_MAX_SIDES_RATIO = 6
-_LETTER = re.compile(r"[^\W\d_]")
+_RECORDS_KEY = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +74,8 @@ class Guess:
         kind: What a record is.
         language: Its script's most common language; None for pairs, whose fields say it.
         fields: Role -> path or form.
+        delimiter: Character between the cells of CSV.
+        escape: Backslash if CSV uses it before quotation marks, else None.
     """
 
     format: str | None
@@ -123,6 +84,8 @@ class Guess:
     kind: str
     language: str | None
     fields: Mapping[str, str]
+    delimiter: str = ","
+    escape: str | None = None
 
 
 def is_about(path: Location | str) -> bool:
@@ -130,8 +93,8 @@ def is_about(path: Location | str) -> bool:
     return _ABOUT.fullmatch(basename(str(path))) is not None
 
 
-def guess_corpus(path: Location) -> Guess:
-    """Look at one shard.
+def guess_corpus(path: Location) -> Guess | None:
+    """Look at one shard; None if it holds no record at all.
 
     Raises:
         DataError: It is damaged, packed in a way that is not read, or holds no record with text;
@@ -146,31 +109,110 @@ def guess_corpus(path: Location) -> Guess:
         raise type(error)(f"{path}: {error}") from error
 
 
-def _guess_corpus(path: Location) -> Guess:
+def _guess_corpus(path: Location) -> Guess | None:
     check_is_data(path)
     head = _head(path)
     _refuse_packed(path, head)
     encoding = UTF8 if head.startswith(_BINARY) else _encoding(head)
     text = head if encoding == UTF8 else head.decode(encoding, "ignore").encode()
     found = guess_format(path, text)
-    columns = _columns(found, text.decode(UTF8, "replace"))
-    raws = _records(path, found, encoding, columns)
-    records = [raw.value for raw in raws if raw.value]
+    table = None
+    if found in ("tsv", "csv"):
+        table = look_at_table(text.decode(UTF8, "replace"), is_quoted=found == "csv")
+    columns: tuple[str, ...] = ()
+    if table is not None and not table.has_header:
+        columns = tuple(f"column{number}" for number in range(1, len(table.rows[0]) + 1))
+    files = ShardFiles((path,), columns, _wanted(path, found, table), (), 0, encoding)
+    if table is not None and found == "csv":
+        files = replace(files, delimiter=table.delimiter, escape=table.escape)
+    raws = list(islice(read_records(found, files), NUM_RECORDS))
+    if not raws:
+        return None
+    if found in _COLUMNAR and not any(raw.value for raw in raws):
+        # A column of bytes that are no text, such as an image, spoils every row.
+        wanted = _wanted(path, found, None, with_bytes=False)
+        raws = list(islice(read_records(found, replace(files, columns=wanted)), NUM_RECORDS))
+    records = [_known(raw.value, files.columns) for raw in raws if raw.value]
     if not records:
         reason = next((f": record {raw.record}: {raw.error}" for raw in raws if raw.error), "")
         raise DataError(f"no record among its first {NUM_RECORDS} can be read as {found}{reason}")
-    guess = guess_fields(records)
-    if columns and guess.kind == "parallel":
+    if len(records) == 1 and found in ("json", "jsonl"):
+        _refuse_wrapper(path, records[0])
+    meaning = guess_fields(records)
+    fields = meaning.fields
+    if columns and meaning.kind == "parallel":
         # Names that we gave ourselves: the languages serve better.
-        languages = {column: role for role, column in guess.fields.items()}
+        languages = {column: role for role, column in fields.items()}
         columns = tuple(languages.get(column, column) for column in columns)
-        guess = replace(guess, fields={role: role for role in guess.fields})
-    return replace(
-        guess,
+        fields = {role: role for role in fields}
+    return Guess(
         format=None if format_of(path) == found else found,
         encoding=None if encoding == UTF8 else encoding,
         columns=columns,
+        kind=meaning.kind,
+        language=meaning.language,
+        fields=fields,
+        delimiter=files.delimiter,
+        escape=files.escape,
     )
+
+
+def _wanted(
+    path: Location, found: str, table: Table | None, *, with_bytes: bool = True
+) -> tuple[str, ...]:
+    """Return the columns to read: those whose names stand there once."""
+    names: Sequence[str] = ()
+    if found in _COLUMNAR:
+        schema = schema_of(path)
+        names = [
+            name
+            for name, kind in zip(schema.names, schema.types, strict=True)
+            if can_be_measured(kind) and (with_bytes or plain_type(kind) == kind)
+        ]
+    elif table is not None and table.has_header and table.rows:
+        names = table.rows[0]
+    twice = [name for name in dict.fromkeys(names) if names.count(name) > 1]
+    once = [name for name in names if name not in twice]
+    if twice := [name for name in twice if not is_about_record(name)]:
+        raise DataError(f"more than one column is named {twice[0]!r}; rename one of them")
+    return tuple(write_path([name]) for name in once)
+
+
+def _known(record: Mapping[str, Any], wanted: Sequence[str]) -> Mapping[str, Any]:
+    """Return the fields of a record that may be asked for."""
+    if not wanted:
+        return record
+    names = {top_names(path)[0] for path in wanted}
+    return {name: value for name, value in record.items() if name in names}
+
+
+def _refuse_wrapper(path: Location, record: Mapping[str, Any]) -> None:
+    """Refuse a file that is one object around its records.
+
+    Raises:
+        DataError: If a field of the record holds a list of objects that are no turns, or if all
+            its fields are objects alike; says how to convert it.
+    """
+    lists = [name for name, value in record.items() if _is_list_of_objects(value)]
+    within = None
+    if lists and guess_fields([record]).kind != "conversation":
+        name = max(lists, key=lambda name: len(record[name]))
+        within = f".{name}[]" if _RECORDS_KEY.fullmatch(name) else f".[{json.dumps(name)}][]"
+    values = list(record.values())
+    if len(values) > 1 and all(
+        isinstance(v, dict) and v.keys() == values[0].keys() for v in values
+    ):
+        within = ".[]"
+    if within is not None:
+        raise DataError(
+            f"the file is one JSON object around its records; write a record a line: "
+            f"jq -c '{within}' {basename(str(path))} > records.jsonl"
+        )
+
+
+def _is_list_of_objects(value: object) -> bool:
+    is_list = isinstance(value, list) and len(value) > 1
+    return is_list and all(isinstance(element, dict) for element in value)  # type: ignore[attr-defined]
 
 
 def _refuse_packed(path: Location, head: bytes) -> None:
@@ -197,7 +239,7 @@ def guess_format(path: Location, head: bytes) -> str:
     named = format_of(path)
     start = head.removeprefix(codecs.BOM_UTF8).lstrip()
     if named in (None, "json", "jsonl") and start[:1] in (b"[", b"{"):
-        return "json" if start[:1] == b"[" else "jsonl"
+        return "json" if start[:1] == b"[" or _is_pretty(start) else "jsonl"
     if named is not None:
         return named
     if start.startswith(b"<") and b"<tmx" in start:
@@ -207,27 +249,12 @@ def guess_format(path: Location, head: bytes) -> str:
     return "tsv" if len(counts) == 1 and counts != {0} else "txt"
 
 
-def guess_fields(records: Sequence[Mapping[str, Any]]) -> Guess:
-    """Guess kind, fields and language from records.
-
-    Raises:
-        DataError: No field holds text.
-    """
-    for guess in (_conversation, _pairs, _instruction, _text):
-        if found := guess(records):
-            return found
-    names = ", ".join(_typical(records)) or "none"
-    raise DataError(f"no field of the records holds text; their fields: {names}")
-
-
-def guess_language(texts: Iterator[str]) -> str:
-    """Give the language that is most common in the text's script; en for Latin letters."""
-    sample = "".join(islice(texts, NUM_RECORDS))[:100_000]
-    num_letters = len(_LETTER.findall(sample))
-    for language, letters in _SCRIPTS:
-        if num_letters and len(letters.findall(sample)) / num_letters > _MIN_SCRIPT_SHARE:
-            return language
-    return "en"
+def _is_pretty(start: bytes) -> bool:
+    """Tell if the first object goes over several lines."""
+    first, *others = start.split(b"\n", 20)
+    return bool(others) and not first.rstrip().endswith((b"}", b"},")) and not any(
+        line.lstrip().startswith(b"{") and line.rstrip().endswith(b"}") for line in others[:-1]
+    )  # fmt: skip
 
 
 def _head(path: Location) -> bytes:
@@ -258,142 +285,3 @@ def _is_text(data: bytes, encoding: str) -> bool:
         return "\0" not in data.decode(encoding)
     except UnicodeDecodeError:
         return False
-
-
-def _columns(found: str, head: str) -> tuple[str, ...]:
-    """Name the columns of a table whose first line looks like any other."""
-    if found not in ("tsv", "csv"):
-        return ()
-    first = head.removeprefix("\ufeff").split("\n", 1)[0].rstrip("\r")
-    try:
-        cells = first.split("\t") if found == "tsv" else next(csv.reader([first]), [])
-    except csv.Error:
-        return ()  # reading says what is wrong
-    names = [cell.strip() for cell in cells]
-    is_known = any(name.lower() in _KNOWN_NAMES for name in names)
-    cell = _HEADER_CELL if is_known else _IDENTIFIER
-    if len(set(names)) == len(names) and all(map(cell.fullmatch, names)):
-        return ()
-    return tuple(f"column{number}" for number in range(1, len(cells) + 1))
-
-
-def _records(
-    path: Location, found: str, encoding: str, columns: tuple[str, ...]
-) -> list[RawRecord]:
-    wanted = tuple(column_names(path)) if found in _COLUMNAR else ()
-    files = ShardFiles((path,), columns, wanted, (), 0, encoding)
-    return list(islice(read_records(found, files), NUM_RECORDS))
-
-
-def _typical(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """All fields of some records, each with the first value that is not empty."""
-    found: dict[str, Any] = {}
-    for record in records:
-        for name, value in record.items():
-            if name not in found or found[name] in (None, "", [], {}):
-                found[name] = value
-    return found
-
-
-def _conversation(records: Sequence[Mapping[str, Any]]) -> Guess | None:
-    first = _typical(records)
-    for name in sorted(first, key=lambda name: name not in _MESSAGES):
-        turns = first[name]
-        if isinstance(turns, list) and turns and isinstance(turns[0], dict):
-            for role, content in _TURN_KEYS:
-                if {role, content} <= set(turns[0]):
-                    fields = {"messages": name, "role": role, "content": content, **_beside(first)}
-                    return _guess("conversation", fields, records, f"{name}.{content}")
-            for user, assistant in _PAIR_KEYS:
-                if {user, assistant} <= set(turns[0]):
-                    fields = {"messages": name, "user": user, "assistant": assistant}
-                    return _guess("conversation", fields, records, f"{name}.{assistant}")
-        if isinstance(turns, str) and all(mark in turns for mark in _MARKS):
-            fields = {"text": name, "user_mark": _MARKS[0], "assistant_mark": _MARKS[1]}
-            return _guess("conversation", fields, records, name)
-    return None
-
-
-def _beside(first: Mapping[str, Any]) -> dict[str, str]:
-    """Name the fields of a record that belong to its conversation: a system text, tools."""
-    found = {}
-    for role, names in BESIDE.items():
-        present = [name for name in names if first.get(name)]
-        if present:
-            found[role] = f"{present[0]}?"
-    return found
-
-
-def _pairs(records: Sequence[Mapping[str, Any]]) -> Guess | None:
-    first = _typical(records)
-    prefix, names = "", first
-    if isinstance(first.get("translation"), dict):
-        prefix, names = "translation.", first["translation"]
-    fields = {
-        language: prefix + name
-        for name in names
-        for language, known in _LANGUAGE_NAMES.items()
-        if name.lower().replace("_", "-") in {k.replace("_", "-") for k in known}
-    }
-    if len(fields) != 2 and _may_be_sides(records, [prefix + name for name in names]):
-        fields = {guess_language(_texts(records, prefix + name)): prefix + name for name in names}
-    if len(fields) != 2:
-        return None
-    return Guess(None, None, (), "parallel", None, dict(sorted(fields.items(), reverse=True)))
-
-
-def _may_be_sides(records: Sequence[Mapping[str, Any]], paths: Sequence[str]) -> bool:
-    """Tell whether two fields, and no more, hold texts of lengths as translations have."""
-    sizes = sorted(sum(map(len, _texts(records, path))) for path in paths)
-    return len(sizes) == 2 and 0 < sizes[1] <= _MAX_SIDES_RATIO * sizes[0]
-
-
-def _instruction(records: Sequence[Mapping[str, Any]]) -> Guess | None:
-    first = _typical(records)
-    for asked, answer in _ASKED:
-        if asked in first and answer in first:
-            fields = {"instruction": asked, "output": answer}
-            given = [name for name in _GIVEN.get(asked, ()) if name in first]
-            if given:
-                fields = {"instruction": asked, "input": f"{given[0]}?", "output": answer}
-            if isinstance(first.get(_CHOICES), list):
-                fields["choices"] = f"{_CHOICES}?"
-            return _guess("instruction", fields, records, answer)
-    return None
-
-
-def _text(records: Sequence[Mapping[str, Any]]) -> Guess | None:
-    first = _typical(records)
-    known = [name for name in _TEXTS if any(map(str.strip, _texts(records, name)))]
-    sizes = {
-        name: sum(map(len, _texts(records, name))) for name, v in first.items() if type(v) is str
-    }
-    longest = max(sizes, key=lambda name: sizes[name], default=None)
-    name = known[0] if known else longest
-    if name is None:
-        return None
-    title = next((title for title in _TITLES if title in sizes and title != name), None)
-    if title is None or _begins_with(records, name, title):
-        return _guess("text", {"text": name}, records, name)
-    return _guess("text", {"text": f"{{{title}?}}\n\n{{{name}}}"}, records, name)
-
-
-def _begins_with(records: Sequence[Mapping[str, Any]], name: str, title: str) -> bool:
-    begins = [str(r.get(name)).startswith(str(r[title])) for r in records if r.get(title)]
-    return 2 * sum(begins) > len(begins)
-
-
-def _guess(
-    kind: str, fields: Mapping[str, str], records: Sequence[Mapping[str, Any]], path: str
-) -> Guess:
-    return Guess(None, None, (), kind, guess_language(_texts(records, path)), fields)
-
-
-def _texts(records: Sequence[Mapping[str, Any]], path: str) -> Iterator[str]:
-    """Give the texts at a dotted path, of every element of a list on the way."""
-    for record in records:
-        values: list[Any] = [record]
-        for part in path.split("."):
-            values = [v.get(part) for v in values if isinstance(v, Mapping)]
-            values = [w for v in values for w in (v if isinstance(v, list) else [v])]
-        yield from (value for value in values if isinstance(value, str))

@@ -1,7 +1,8 @@
 """What a corpus file says of its records: where their texts are, and which are wanted.
 
 `linly.config.fields` has the language of paths and forms. A path that meets a list takes the rest
-of itself from every element and joins the texts by newlines; a number takes one element alone.
+of itself from every element and joins the texts by newlines; a number takes that element alone
+(`answers.0`).
 """
 
 from __future__ import annotations
@@ -318,8 +319,13 @@ def _number(value: Any) -> Any:
 
 def _descend(value: Any, parts: tuple[str, ...], depth: int = 0) -> Any:
     for index, part in enumerate(parts):
+        if isinstance(value, list) and part.isdecimal():
+            if int(part) >= len(value):
+                return _ABSENT
+            value = value[int(part)]
+            continue
         if isinstance(value, list):
-            _check_depth(depth, parts[index])
+            _check_depth(depth, part)
             return [_descend(element, parts[index:], depth + 1) for element in value]
         if not isinstance(value, dict) or part not in value:
             return _ABSENT

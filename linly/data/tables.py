@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -16,9 +15,9 @@ from linly.config.fields import top_names
 from linly.data.expansion import (
     can_be_measured,
     parts_of,
+    plain_type,
     row_bytes,
     text_sizes,
-    without_dictionaries,
 )
 from linly.data.reading.errors import columnar_error
 from linly.data.shard_files import ShardFiles
@@ -93,8 +92,8 @@ def read_arrow(shard: ShardFiles) -> Iterator[RawRecord]:
         raise columnar_error(path, "Arrow file", error) from error
 
 
-def column_names(path: Location) -> list[str]:
-    """Name the columns of a parquet or Arrow file, in their order.
+def schema_of(path: Location) -> pa.Schema:
+    """Return the columns of a parquet or Arrow file, in their order.
 
     Raises:
         DataError: It is cut short, damaged or neither.
@@ -103,14 +102,15 @@ def column_names(path: Location) -> list[str]:
     try:
         with _mapped(path, PATIENT) as source:
             if source.read_at(4, 0) == b"PAR1":
-                names: list[str] = pq.ParquetFile(source).schema_arrow.names
+                schema = pq.ParquetFile(source).schema_arrow
             elif source.read_at(len(_ARROW_FILE_MAGIC), 0) == _ARROW_FILE_MAGIC:
-                names = pa.ipc.open_file(source).schema.names
+                schema = pa.ipc.open_file(source).schema
             else:
-                names = pa.ipc.open_stream(source).schema.names
+                schema = pa.ipc.open_stream(source).schema
+            schema.names  # noqa: B018 (a name that is not UTF-8 shows here)
     except DAMAGE as error:
         raise columnar_error(path, "file", error) from error
-    return names
+    return schema
 
 
 def _arrow_batches(
@@ -216,12 +216,13 @@ def _part_rows(part: pa.RecordBatch, first_record: int) -> Iterator[RawRecord]:
         yield _lone_row(part, first_record)
         return
     try:
-        rows = _values(part)
+        plain = _plain(part)
+        rows = plain.to_pylist()
     except _NOT_A_VALUE:
         for offset in range(part.num_rows):
             yield _lone_row(part.slice(offset, 1), first_record + offset)
         return
-    sizes = text_sizes(part).tolist()
+    sizes = text_sizes(plain).tolist()
     for record, (row, size) in enumerate(zip(rows, sizes, strict=True), first_record):
         yield RawRecord(record, row, None, size)
 
@@ -231,20 +232,29 @@ def _lone_row(row: pa.RecordBatch, record: int) -> RawRecord:
         reason = f"the row of {size:,} bytes is longer than {MAX_LINE_BYTES:,}"
         return RawRecord(record, None, reason, 0)
     try:
-        value = _values(row)[0]
+        plain = _plain(row)
+        value = plain.to_pylist()[0]
     except UnicodeDecodeError as error:
         return RawRecord(record, None, f"bad UTF-8: {error}", 0)
     except _NOT_A_VALUE as error:
-        return RawRecord(record, None, f"a value cannot be read: {error}", 0)
-    return RawRecord(record, value, None, int(text_sizes(row)[0]))
+        what = "bad UTF-8" if "UTF8" in str(error) else "a value cannot be read"
+        return RawRecord(record, None, f"{what}: {error}", 0)
+    return RawRecord(record, value, None, int(text_sizes(plain)[0]))
 
 
-def _values(rows: pa.RecordBatch) -> list[dict[str, Any]]:
-    types = rows.schema.types
-    plain = [without_dictionaries(kind) for kind in types]
-    if plain != types:
-        schema = pa.schema(list(zip(rows.schema.names, plain, strict=True)))
+def _plain(rows: pa.RecordBatch) -> pa.RecordBatch:
+    """Return rows without dictionaries, binary columns as text: ArrowInvalid if they are not."""
+    if all(plain_type(kind) == kind for kind in rows.schema.types):
+        return rows
+    columns = [_plain_column(column) for column in rows.columns]
+    return pa.RecordBatch.from_arrays(columns, names=rows.schema.names)
+
+
+def _plain_column(column: pa.Array) -> pa.Array:
+    kind = plain_type(column.type)
+    if kind == column.type:
+        return column
+    if pa.types.is_nested(kind):
         # A slice of lists has the values of all, and all of them would be cast.
-        rows = rows.take(pa.array(range(rows.num_rows), pa.int64())).cast(schema)
-    values: list[dict[str, Any]] = rows.to_pylist()
-    return values
+        column = column.take(pa.array(range(len(column)), pa.int64()))
+    return column.cast(kind)

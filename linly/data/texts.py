@@ -17,6 +17,7 @@ from linly.data.conversations import (
     refuse_beside,
     tidy_turns,
 )
+from linly.data.reading.turn_lists import turns_of
 from linly.data.records import (
     FieldPath,
     Form,
@@ -133,8 +134,19 @@ def _turns_reader(
         role, content = FieldPath.parse(fields["role"]), FieldPath.parse(fields["content"])
         reader = MessageReader(role, content, weight)
         return lambda record: reader.read(messages.find(record))
+    if "user" not in fields:
+        return lambda record: _alternating(messages.find(record), messages.path)
     user, answer = FieldPath.parse(fields["user"]), FieldPath.parse(fields["assistant"])
     return lambda record: _exchanges(messages.find(record), user, answer, weight)
+
+
+def _alternating(texts: object, name: str) -> Iterator[Message]:
+    """Yield the texts of a list as the user's and the assistant's in turn."""
+    turns = turns_of(texts)
+    if turns is None:
+        raise UnusableRecord(f"field {name!r} is {type(texts).__name__}, not a list of texts")
+    for index, text in enumerate(turns):
+        yield Message("assistant" if index % 2 else "user", clean_text(text, name))
 
 
 def _exchanges(

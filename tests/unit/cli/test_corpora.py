@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -195,3 +196,67 @@ def test_new_refuses_what_a_corpus_file_would(
 )
 def test_a_corpus_is_named_by_its_pattern(pattern: str, name: str) -> None:
     assert name_of(pattern) == name
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.csv", "text,text\na,b\n", "more than one column is named 'text'"),
+        ("a.json", '{"data": [{"text": "A."}, {"text": "B."}]}', "jq -c '.data[]'"),
+        ("a.jsonl", '{"text": "12"}\n{"text": "7"}\n', "most of its documents hold no word"),
+        ("a.jsonl", '{"text": "A page."}\n' + '{"other": "x"}\n' * 3, "3 of its first 4 records"),
+        ("a.jsonl", "{'text': 'A page.'}\n", "no record among its first 200"),
+        ("a.csv", "title,text\n", "the 1 shard\\(s\\) hold no record"),
+        ("a.jsonl", '{"chat": [{"role": "robot", "content": "Hi"}]}\n', "role 'robot' of a turn"),
+    ],
+)
+def test_new_leaves_no_file_where_the_guess_does_not_hold(
+    here: Path, capsys: pytest.CaptureFixture[str], name: str, text: str, message: str
+) -> None:
+    path = here / "data/odd" / name
+    path.parent.mkdir()
+    path.write_text(text)
+    before = sorted((here / "corpora").iterdir())
+    assert linly("corpora", "new", "odd/*", *DATA) == 1
+    assert re.search(message, capsys.readouterr().err)
+    assert sorted((here / "corpora").iterdir()) == before
+
+
+def test_new_leaves_no_file_when_the_disk_is_full(
+    here: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put(here, "data/news/a.jsonl", {"text": "A page."})
+    original = Path.open
+
+    def opened(self: Path, mode: str = "r", *args: object, **options: object) -> object:
+        if "x" not in mode:
+            return original(self, mode, *args, **options)  # type: ignore[call-overload]
+        self.touch()
+        return original(Path("/dev/full"), "w", encoding="utf-8")
+
+    monkeypatch.setattr(Path, "open", opened)
+    assert linly("corpora", "new", "news/*", *DATA) == 1
+    assert "news.yaml: cannot be written" in capsys.readouterr().err
+    assert not (here / "corpora/news.yaml").exists()
+
+
+def test_new_looks_past_shards_of_no_record(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "data/parts").mkdir()
+    (here / "data/parts/a.csv").write_text("title,text\n")
+    (here / "data/parts/b.csv").write_text("title,text\nT,A page.\n")
+    (here / "data/parts/state.json").write_text('{"_fingerprint": "a"}')
+    assert not linly("corpora", "new", "parts/*", *DATA)
+    text = (here / "corpora/parts.yaml").read_text()
+    assert "'parts/b.csv', one of 2 shards" in text
+    assert "loss    | T" in capsys.readouterr().out
+
+
+def test_new_writes_the_dialect_of_a_table(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "data/tables").mkdir()
+    (here / "data/tables/a.csv").write_text(
+        'title;text\nT;"He said \\"yes\\"; and left."\nU;"She said \\"no\\"."\n'
+    )
+    assert not linly("corpora", "new", "tables/*", *DATA)
+    corpus = load_corpora([here / "corpora"])["tables"]
+    assert (corpus.delimiter, corpus.escape) == (";", "\\")
+    assert 'He said "yes"; and left.' in capsys.readouterr().out

@@ -332,9 +332,9 @@ def test_each_condition_reads_back_equal(condition: str) -> None:
             ", assistant_mark:",
             ", assistent_mark:",
             "mine.yaml:4: fields: found text, user_mark, assistent_mark, allowed for kind "
-            "conversation: {messages, role, content} or {messages, user, assistant} or "
-            "{text, user_mark, assistant_mark}; with messages also system, tools and weight, with "
-            "text also system",
+            "conversation: {messages, role, content} or {messages, user, assistant} or {messages} "
+            "or {text, user_mark, assistant_mark}; with messages also system, tools and weight, "
+            "with text also system",
         ),
     ],
 )

@@ -226,3 +226,51 @@ def test_fields_beside_the_turns_are_checked(make_corpus: MakeCorpus) -> None:
         make_corpus(OPENAI % ", sytem: s")
     with pytest.raises(ConfigError, match="a date such as 2024-07-26"):
         make_corpus((OPENAI % "").replace("kind:", "chat_date: 26 Jul 2024, kind:"))
+
+
+CHAT = [{"role": "user", "content": "Hi"}, {"role": "assistant", "content": "Hello"}]
+
+
+@pytest.mark.parametrize(
+    ("fields", "messages"),
+    [
+        ("messages: m, role: role, content: content", CHAT),
+        ("messages: m, role: role, content: content", json.dumps(CHAT)),
+        ("messages: m, role: role, content: content", {k: [t[k] for t in CHAT] for k in CHAT[0]}),
+        (
+            "messages: m, role: role, content: content",
+            json.dumps({k: [t[k] for t in CHAT] for k in CHAT[0]}),
+        ),
+        ("messages: m", ["Hi", "Hello"]),
+        ("messages: m", json.dumps(["Hi", "Hello"])),
+        ("messages: m, user: q, assistant: a", [{"q": "Hi", "a": "Hello"}]),
+        ("messages: m, user: q, assistant: a", {"q": ["Hi"], "a": ["Hello"]}),
+    ],
+)
+def test_a_list_of_turns_is_read_in_every_form(
+    make_corpus: Callable[..., Corpus], fields: str, messages: object
+) -> None:
+    corpus = make_corpus(f"{{language: en, kind: conversation, paths: [a], fields: {{{fields}}}}}")
+    said = text_reader(corpus)({"m": messages})
+    assert isinstance(said, Conversation)
+    assert said.texts == (("user", "Hi"), ("assistant", "Hello"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "messages"),
+    [
+        ("messages: m, role: role, content: content", {"role": ["user"], "content": []}),
+        ("messages: m, role: role, content: content", "[broken"),
+        ("messages: m, role: role, content: content", "Hi"),
+        ("messages: m, role: role, content: content", ["Hi", "Hello"]),
+        ("messages: m", "Hi"),
+        ("messages: m", CHAT),
+        ("messages: m", None),
+    ],
+)
+def test_what_is_no_list_of_turns_is_a_bad_record(
+    make_corpus: Callable[..., Corpus], fields: str, messages: object
+) -> None:
+    corpus = make_corpus(f"{{language: en, kind: conversation, paths: [a], fields: {{{fields}}}}}")
+    with pytest.raises(UnusableRecord, match=r"not a list of|is dict, not text"):
+        text_reader(corpus)({"m": messages})

@@ -12,7 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from linly.data.guess import Guess, guess_corpus, guess_fields, guess_format, is_about
+from linly.config.fields import top_names
+from linly.data import guess
+from linly.data.guess import Guess, guess_format, is_about
+from linly.data.reading.guess_fields import Meaning, guess_fields
+from linly.data.records import parse_field, paths_of
 from linly.errors import DataError
 
 
@@ -50,12 +54,63 @@ from linly.errors import DataError
          {"messages": "conversation", "user": "human", "assistant": "assistant"}),
         ({"topic": "t", "input": "x\n[|Human|] Hi\n[|AI|] Hello"}, "conversation", "en",
          {"text": "input", "user_mark": "[|Human|]", "assistant_mark": "[|AI|]"}),
+        ({"chosen": "\n\nHuman: Hi\n\nAssistant: Hello"}, "conversation", "en",
+         {"text": "chosen", "user_mark": "\n\nHuman:", "assistant_mark": "\n\nAssistant:"}),
+        ({"id": "1", "data": ["Hi", "Hello"]}, "conversation", "en", {"messages": "data"}),
+        ({"conversations": ["你好", "你好！"], "source": "x"}, "conversation", "zh",
+         {"messages": "conversations"}),
+        ({"conversations": '[{"from": "human", "value": "Hi"}]'}, "conversation", "en",
+         {"messages": "conversations", "role": "from", "content": "value"}),
+        ({"messages": {"role": ["user"], "content": ["Hi"]}}, "conversation", "en",
+         {"messages": "messages", "role": "role", "content": "content"}),
+        ({"system": "Be kind.", "conversations": [{"from": "human", "value": "Hi"}]},
+         "conversation", "en",
+         {"messages": "conversations", "role": "from", "content": "value", "system": "system?"}),
+        ({"input": "Where?", "output": "There."}, "instruction", "en",
+         {"instruction": "input", "output": "output"}),
+        ({"query": "Where?", "response": "There."}, "instruction", "en",
+         {"instruction": "query", "output": "response"}),
+        ({"Question": "Where?", "Answer": "There."}, "instruction", "en",
+         {"instruction": "Question", "output": "Answer"}),
+        ({"问": "哪里？", "答": "那里。", "来源": "书"}, "instruction", "zh",
+         {"instruction": "问", "output": "答"}),
+        ({"question": "Where?", "answers": ["There.", "Here."]}, "instruction", "en",
+         {"instruction": "question", "output": "answers.0"}),
+        ({"title": "T", "context": "A long text.", "question": "Where?",
+          "answers": {"text": ["There."], "answer_start": [3]}}, "instruction", "en",
+         {"instruction": "question", "input": "context?", "output": "answers.text.0"}),
+        ({"system_prompt": "Be kind.", "question": "Where?", "response": "There."},
+         "instruction", "en",
+         {"instruction": "{system_prompt?}\n\n{question}", "output": "response"}),
+        ({"instruction": "Who?", "context": "A text.", "response": "He.", "category": "qa"},
+         "instruction", "en",
+         {"instruction": "instruction", "input": "context?", "output": "response"}),
+        ({"qid": "q", "title": "为什么？", "desc": "细节", "answer": "因为。"}, "instruction", "zh",
+         {"instruction": "title", "input": "desc?", "output": "answer"}),
+        ({"translation": {"de": "Der Fluss.", "en": "The river."}}, "parallel", None,
+         {"en": "translation.en", "de": "translation.de"}),
+        ({"id": 1, "src": "The river.", "tgt": "这条河。"}, "parallel", None,
+         {"zh": "tgt", "en": "src"}),
+        ({"text (en)": "One.", "text (zh)": "一。"}, "parallel", None,
+         {"zh": "text (zh)", "en": "text (en)"}),
+        ({"id": 1, "paragraphs": ["One.", "Two."]}, "text", "en", {"text": "paragraphs"}),
+        ({"doc": {"url": "http://a.b", "body": {"text": "A page."}}}, "text", "en",
+         {"text": "doc.body.text"}),
+        ({"url": "http://a.b/much/longer/than/its/text", "summary": "A page."}, "text", "en",
+         {"text": "summary"}),
+        ({"id": 0, "Question?": "Where?"}, "text", "en", {"text": "`Question?`"}),
+        ({"id": 0, "text{en}": "Where?"}, "text", "en", {"text": "`text{en}`"}),
+        ({"id": 0, "": "Where?"}, "text", "en", {"text": "``"}),
+        ({"id": 0, "...": "Where?"}, "text", "en", {"text": "`...`"}),
+        ({"id": 0, "a.b": "Where?"}, "text", "en", {"text": "`a.b`"}),
+        ({"id": 0, " ": "Where?"}, "text", "en", {"text": "` `"}),
+        ({"title": "A", "x: y": "Where?"}, "text", "en", {"text": "{title?}\n\n{`x: y`}"}),
     ],
 )  # fmt: skip
 def test_the_names_of_fields_tell_what_a_record_is(
     record: dict[str, Any], kind: str, language: str | None, fields: dict[str, str]
 ) -> None:
-    assert guess_fields([record]) == Guess(None, None, (), kind, language, fields)
+    assert guess_fields([record]) == Meaning(kind, language, fields)
 
 
 def test_records_without_text_are_an_error() -> None:
@@ -70,6 +125,113 @@ def test_a_field_that_is_empty_in_the_first_record_is_found_in_the_next() -> Non
     asked = {"input": "问", "target": "答"}
     several = [asked, asked | {"answer_choices": ["答"]}]
     assert guess_fields(several).fields["choices"] == "answer_choices?"
+
+
+ENGLISH = ("The river runs to the sea past many old towns.", "The hill is green in spring.")
+CHINESE = ("这家酒店的房间很干净，服务也很好。", "送来的菜是凉的，不会再来了。")
+HEADERS = [
+    "text,0", ",text", ",title,text", "Unnamed: 0,text", "index,text", "no.,text", "#,text",
+    "id,text (en)", "id,Text[0]", "id,text1", "1st text,0", "序号,正文", "情感,评论", "label,评论",
+    "词条,解释（中文）", "review text,stars", "date,headline text", "comment_text,toxic",
+    "a b,text",
+    ",0", "ID,Review Text (clean)", "编号,内容 2", "sentence", "文本",
+]  # fmt: skip
+NUMBERED = ("0", "", "Unnamed: 0", "index", "no.", "#", "id", "ID", "序号", "情感", "label", "编号",
+            "stars", "toxic", "date")  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv"])
+@pytest.mark.parametrize("header", HEADERS)
+def test_a_header_of_any_kind_is_no_record(tmp_path: Path, header: str, kind: str) -> None:
+    names = header.split(",")
+    texts = CHINESE if re.search("[\u4e00-\u9fff]", header) else ENGLISH
+    numbered = [name in NUMBERED and not (header == ",0" and name == "0") for name in names]
+    rows = [names] + [
+        [str(k) if is_number else f'"{t}"' if kind == "csv" else t for is_number in numbered]
+        for k, t in enumerate(texts)
+    ]
+    mark = "," if kind == "csv" else "\t"
+    table = "".join(mark.join(row) + "\n" for row in rows)
+    if mark not in table.split("\n")[0] and kind == "tsv":
+        pytest.skip("a line without a tab is not TSV")
+    found = guess_corpus(put(tmp_path, f"a.{kind}", table.encode()))
+    assert found.columns == ()
+    path = parse_field(next(iter(found.fields.values())))
+    assert {top_names(p.path)[0] for p in paths_of(path)} <= set(names) - {
+        name for name, is_number in zip(names, numbered, strict=True) if is_number
+    } or found.kind == "instruction"
+
+
+@pytest.mark.parametrize(
+    ("table", "delimiter", "escape"),
+    [
+        ("title;text\nt;The river, the sea.\nu;The hill.\n", ";", None),
+        ("title|text\nt|The river; the sea, too.\nu|The hill.\n", "|", None),
+        ("title\ttext\nt\tThe river, the sea.\nu\tThe hill.\n", "\t", None),
+        ("sep=;\ntitle;text\nt;The river.\nu;The hill.\n", ",", None),
+        ('title,text\nt,"He said \\"yes\\", and left."\nu,"She said \\"no\\"."\n', ",", "\\"),
+        ('title,text\nt,"He said ""yes"", and left."\nu,She left.\n', ",", None),
+        ('text\n"The path C:\\"\n"The hill; the lake"\n', ",", None),
+    ],
+)
+def test_the_first_rows_tell_the_dialect(
+    tmp_path: Path, table: str, delimiter: str, escape: str | None
+) -> None:
+    found = guess_corpus(put(tmp_path, "a.csv", table.encode()))
+    assert (found.delimiter, found.escape) == (delimiter, escape)
+    assert (found.columns, found.fields["text"].endswith(("text", "{text}"))) == ((), True)
+
+
+@pytest.mark.parametrize(
+    ("value", "within"),
+    [
+        ({"version": "1", "data": [{"text": "A page."}, {"text": "Two."}]}, ".data[]"),
+        ({"my rows": [{"text": "A page."}, {"text": "Two."}]}, '.["my rows"][]'),
+        ({"a1": {"text": "A page."}, "a2": {"text": "Two."}}, ".[]"),
+        ({"data": [{"title": "River", "paragraphs": [{"context": "A page."}]}] * 2}, ".data[]"),
+    ],
+)
+@pytest.mark.parametrize("option", [0, orjson.OPT_INDENT_2])
+def test_an_object_around_the_records_is_an_error_that_says_how_to_convert(
+    tmp_path: Path, value: object, within: str, option: int
+) -> None:
+    with pytest.raises(DataError, match=re.escape(f"jq -c '{within}' a.json > records.jsonl")):
+        guess_corpus(put(tmp_path, "a.json", orjson.dumps(value, option=option)))
+
+
+def test_objects_over_several_lines_are_read(tmp_path: Path) -> None:
+    value = orjson.dumps({"title": "T", "text": "A page."}, option=orjson.OPT_INDENT_2)
+    for data in (value, value + b"\n" + value, value.replace(b"\n", b"\r\n")):
+        assert guess_corpus(put(tmp_path, "a.json", data)).format is None
+        assert guess_corpus(put(tmp_path, "a.jsonl", data)).format == "json"
+
+
+@pytest.mark.parametrize("kind", ["csv", "tsv", "parquet"])
+def test_columns_of_one_name_are_an_error_that_names_them(tmp_path: Path, kind: str) -> None:
+    for names in (["text", "text"], ["id", "text", "text"]):
+        path = tmp_path / f"a.{kind}"
+        if kind == "parquet":
+            columns = [pa.array([f"A page {name}."]) for name in names]
+            pq.write_table(pa.Table.from_arrays(columns, names=names), path)
+        else:
+            mark = "," if kind == "csv" else "\t"
+            path.write_text("".join(mark.join(row) + "\n" for row in (names, ["x"] * len(names))))
+        with pytest.raises(DataError, match="more than one column is named 'text'; rename one"):
+            guess_corpus(path)
+
+
+def test_text_in_a_column_of_bytes_is_found_and_an_image_is_not(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": [b"A page."]}), tmp_path / "a.parquet")
+    assert guess_corpus(tmp_path / "a.parquet").fields == {"text": "text"}
+    pq.write_table(pa.table({"image": [b"\xff\xd8"], "page": ["A page."]}), tmp_path / "a.parquet")
+    assert guess_corpus(tmp_path / "a.parquet").fields == {"text": "page"}
+
+
+def test_a_shard_of_no_record_has_no_guess(tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": pa.array([], pa.string())}), tmp_path / "a.parquet")
+    assert guess.guess_corpus(tmp_path / "a.parquet") is None
+    assert guess.guess_corpus(put(tmp_path, "a.csv", b"title,text\n")) is None
+    assert guess.guess_corpus(put(tmp_path, "a.json", b"[]")) is None
 
 
 @pytest.mark.parametrize(
@@ -116,8 +278,8 @@ def test_an_error_names_the_shard(tmp_path: Path, name: str, data: bytes) -> Non
 
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32"])
 def test_a_byte_order_mark_tells_the_encoding(tmp_path: Path, encoding: str) -> None:
-    guess = guess_corpus(put(tmp_path, "a.jsonl", '{"text": "汉字"}\n'.encode(encoding)))
-    assert (guess.encoding, guess.format, guess.language) == (encoding, None, "zh")
+    found = guess_corpus(put(tmp_path, "a.jsonl", '{"text": "汉字"}\n'.encode(encoding)))
+    assert (found.encoding, found.format, found.language) == (encoding, None, "zh")
     table = put(tmp_path, "a.csv", "text\n汉字\n".encode(encoding))
     assert guess_corpus(table).fields == {"text": "text"}
 
@@ -129,6 +291,9 @@ def test_a_byte_order_mark_tells_the_encoding(tmp_path: Path, encoding: str) -> 
         ("d/LICENSE", True),
         ("dataset_info.json", True),
         ("notice.jsonl", False),
+        ("d/state.json", True),
+        ("dataset_dict.json", True),
+        ("state.jsonl", False),
     ],
 )
 def test_files_that_describe_others_are_known(name: str, expected: bool) -> None:
@@ -156,6 +321,12 @@ def test_the_first_bytes_tell_a_format_where_the_name_does_not(
     assert guess_format(Path(name), head) == expected
 
 
+def guess_corpus(path: Path) -> Guess:
+    found = guess.guess_corpus(path)
+    assert found is not None
+    return found
+
+
 def put(folder: Path, name: str, data: bytes) -> Path:
     (folder / name).write_bytes(data)
     return folder / name
@@ -169,16 +340,16 @@ def test_a_name_that_misleads_is_corrected(tmp_path: Path) -> None:
 
 def test_gb18030_is_found(tmp_path: Path) -> None:
     data = "标题,正文\n问题,回答\n".encode("gb18030")
-    guess = guess_corpus(put(tmp_path, "a.csv", data))
-    assert (guess.encoding, guess.columns, guess.language) == ("gb18030", (), "zh")
+    found = guess_corpus(put(tmp_path, "a.csv", data))
+    assert (found.encoding, found.columns, found.language) == ("gb18030", (), "zh")
     assert guess_corpus(put(tmp_path, "a.txt", "汉字\n".encode())).encoding is None
 
 
 def test_columns_without_a_header_are_named_by_their_languages(tmp_path: Path) -> None:
     data = "Hello there, Tom!\t你好，汤姆！\nBye now.\t再见。\n".encode()
-    guess = guess_corpus(put(tmp_path, "a.tsv", data))
-    assert (guess.kind, guess.columns) == ("parallel", ("en", "zh"))
-    assert guess.fields == {"zh": "zh", "en": "en"}
+    found = guess_corpus(put(tmp_path, "a.tsv", data))
+    assert (found.kind, found.columns) == ("parallel", ("en", "zh"))
+    assert found.fields == {"zh": "zh", "en": "en"}
 
 
 def test_columnar_and_translation_files_are_looked_into(tmp_path: Path) -> None:
@@ -186,8 +357,8 @@ def test_columnar_and_translation_files_are_looked_into(tmp_path: Path) -> None:
     assert guess_corpus(tmp_path / "a.parquet").fields == {"text": "content"}
     tmx = '<tmx><body><tu><tuv xml:lang="en"><seg>One.</seg></tuv><tuv xml:lang="zh-CN"><seg>一。'
     tmx += "</seg></tuv></tu></body></tmx>"
-    guess = guess_corpus(put(tmp_path, "a.tmx", tmx.encode()))
-    assert (guess.kind, guess.fields) == ("parallel", {"zh": "zh-CN", "en": "en"})
+    found = guess_corpus(put(tmp_path, "a.tmx", tmx.encode()))
+    assert (found.kind, found.fields) == ("parallel", {"zh": "zh-CN", "en": "en"})
 
 
 def test_a_shard_without_a_readable_record_is_an_error(tmp_path: Path) -> None:

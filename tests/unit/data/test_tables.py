@@ -80,6 +80,29 @@ def test_bad_utf8_is_a_bad_record(tmp_path: Path, kind: str) -> None:
     assert "bad UTF-8" in (bad.error or "")
 
 
+BYTES: list[pa.Array] = [
+    pa.array([b"one", None, "三".encode(), b"\xff"]),
+    pa.array([b"one", None, "三".encode(), b"\xff"], pa.large_binary()),
+    pa.array([b"one", None, "三".encode(), b"\xff"], pa.binary_view()),
+    pa.array([b"one", None, "三".encode(), b"\xff"]).dictionary_encode(),
+    pa.array([[b"one"], None, ["三".encode(), b""], [b"\xff"]]),
+    pa.array([{"a": b"one"}, None, {"a": "三".encode()}, {"a": b"\xff"}]),
+    pa.array([[{"a": b"one"}], [], [{"a": "三".encode()}], [{"a": b"\xff"}]]),
+]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("array", BYTES, ids=lambda array: str(array.type))
+def test_bytes_that_are_text_are_read_as_text(tmp_path: Path, kind: str, array: pa.Array) -> None:
+    path = write(tmp_path, kind, pa.table({"text": array}))
+    *good, bad = read(path)
+    found = [raw.value for raw in good]
+    assert b"".join(str(value).encode() for value in found).count("三".encode()) == 1
+    assert "b'" not in str(found)
+    assert "bad UTF-8" in (bad.error or "")
+    assert sum(raw.size_bytes for raw in good) > 5
+
+
 def test_nested_columns_come_as_lists_and_objects(tmp_path: Path) -> None:
     turns = [[{"role": "user", "content": "hi"}, {"role": "assistant", "content": "yes"}]]
     for kind in KINDS:
@@ -496,7 +519,7 @@ def test_a_columnar_file_within_another_compression_is_refused(tmp_path: Path, n
         list(reader(ShardFiles((tmp_path / name,), (), ("text",), (), 0)))
     assert not isinstance(caught.value, DamagedShardError)
     with pytest.raises(DataError, match="decompress it"):
-        tables.column_names(tmp_path / name)
+        tables.schema_of(tmp_path / name)
 
 
 def test_a_column_name_that_is_not_utf8_is_damage(tmp_path: Path) -> None:
@@ -506,7 +529,7 @@ def test_a_column_name_that_is_not_utf8_is_damage(tmp_path: Path) -> None:
         with pytest.raises(DamagedShardError, match="cut short or damaged"):
             read(path)
         with pytest.raises(DamagedShardError, match="cut short or damaged"):
-            tables.column_names(path)
+            tables.schema_of(path)
 
 
 def test_a_value_that_python_has_not_is_a_bad_record(tmp_path: Path) -> None:

@@ -1,0 +1,158 @@
+"""Names that public datasets give to their fields, by what the fields hold."""
+
+from __future__ import annotations
+
+import re
+
+MESSAGES = (
+    "messages", "conversations", "conversation", "dialogue", "dialog", "chat", "chats", "turns",
+    "data", "history", "items", "utterances", "对话",
+)  # fmt: skip
+TURN_KEYS = (
+    ("role", "content"),
+    ("from", "value"),
+    ("role", "text"),
+    ("speaker", "text"),
+    ("from", "content"),
+    ("role", "value"),
+    ("role", "message"),
+    ("speaker", "utterance"),
+    ("author", "content"),
+)
+PAIR_KEYS = (
+    ("human", "assistant"),
+    ("user", "assistant"),
+    ("question", "answer"),
+    ("human", "gpt"),
+    ("user", "bot"),
+    ("input", "output"),
+    ("prompt", "response"),
+    ("instruction", "output"),
+    ("问", "答"),
+)
+ASKED = (
+    ("instruction", "output"),
+    ("instruction", "response"),
+    ("instruction", "answer"),
+    ("instruction", "completion"),
+    ("trans_instruction", "trans_output"),
+    ("instruct", "output"),
+    ("input", "target"),
+    ("input", "output"),
+    ("inputs", "targets"),
+    ("inputs", "outputs"),
+    ("source", "target"),
+    ("prompt", "response"),
+    ("prompt", "completion"),
+    ("prompt", "output"),
+    ("prompt", "answer"),
+    ("prompt", "chosen"),
+    ("query", "response"),
+    ("query", "answer"),
+    ("query", "answers"),
+    ("query", "output"),
+    ("question", "answer"),
+    ("question", "answers"),
+    ("question", "response"),
+    ("question", "output"),
+    ("question", "solution"),
+    ("question", "best_answer"),
+    ("problem", "solution"),
+    ("user", "assistant"),
+    ("human", "assistant"),
+    ("ask", "answer"),
+    ("title", "answer"),
+    ("q", "a"),
+    ("问", "答"),
+    ("问题", "回答"),
+    ("问题", "答案"),
+    ("指令", "输出"),
+    ("提问", "回答"),
+)
+"""Names of what is asked and of what answers it."""
+
+GIVEN = ("input", "context", "trans_input", "passage", "desc", "背景", "输入")
+"""Names of what an instruction is about."""
+
+SYSTEM = ("system_prompt", "system", "system_message")
+CHOICES = "answer_choices"
+TEXTS = (
+    "text", "content", "raw_content", "body", "article", "document", "正文", "文本", "内容",
+)  # fmt: skip
+TITLES = ("title", "标题", "headline")
+LANGUAGES = {
+    "en": ("en", "english", "eng", "en-text", "text-en", "en-us", "英文", "英语"),
+    "zh": ("zh", "chinese", "zho", "cmn", "zh-text", "text-zh", "zh-cn", "cn", "中文", "汉语"),
+}
+SIDES = (("source", "target"), ("src", "tgt"), ("src", "trg"), ("sentence1", "sentence2"))
+"""Names of the two sides of a pair."""
+
+ABOUT = frozenset(
+    [
+        "id",
+        "uid",
+        "qid",
+        "idx",
+        "index",
+        "key",
+        "url",
+        "uri",
+        "link",
+        "href",
+        "source",
+        "src_url",
+        "path",
+        "file",
+        "filename",
+        "hash",
+        "md5",
+        "sha1",
+        "date",
+        "time",
+        "timestamp",
+        "created",
+        "created_at",
+        "lang",
+        "language",
+        "license",
+        "meta",
+        "metadata",
+        "split",
+        "type",
+        "category",
+        "label",
+        "topic",
+        "author",
+        "编号",
+        "来源",
+        "链接",
+        "文件名",
+        "时间",
+    ]
+)
+"""Names of fields that say something of a record."""
+
+_OTHERS = ("id", "url", "label", "idx", "category", "情感", "评论", "标签", "编号", "来源", "链接")
+KNOWN_NAMES = frozenset(
+    name
+    for names in (*ASKED, GIVEN, SYSTEM, TEXTS, TITLES, *LANGUAGES.values(), _OTHERS)
+    for name in names
+)
+
+_BRACKETS = re.compile(r"[(（\[【<].*?[)）\]】>]")
+_EDGES = re.compile(r"^[\W\d_]+|[\W\d_]+$")
+
+
+def plain_name(name: str) -> str:
+    """Return a field's name in lower case, without brackets, numbers and marks at its ends."""
+    plain = _EDGES.sub("", _BRACKETS.sub("", name)).lower().replace(" ", "_")
+    return plain.replace("_", "-") if plain.replace("_", "-") in KNOWN_DASHED else plain
+
+
+KNOWN_DASHED = frozenset(name for names in LANGUAGES.values() for name in names if "-" in name)
+
+
+def is_about(name: str) -> bool:
+    """Tell if a field of this name says something of the record, such as `id` or `url`."""
+    plain = plain_name(name)
+    return not plain or plain in ABOUT or plain.endswith(("_id", "_url", "_hash", "_date"))
