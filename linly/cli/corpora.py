@@ -5,6 +5,7 @@ from __future__ import annotations
 import glob
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
 
@@ -176,5 +177,6 @@ def _write_new(path: Path, text: str) -> None:
             f"{path} is there already and stays as it is; give another --name"
         ) from None
     except OSError as error:
-        path.unlink(missing_ok=True)
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
         raise ConfigError(f"{path}: cannot be written: {error}") from error

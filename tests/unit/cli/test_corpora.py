@@ -202,7 +202,7 @@ def test_a_corpus_is_named_by_its_pattern(pattern: str, name: str) -> None:
     ("name", "text", "message"),
     [
         ("a.csv", "text,text\na,b\n", "more than one column is named 'text'"),
-        ("a.json", '{"data": [{"text": "A."}, {"text": "B."}]}', "jq -c '.data[]'"),
+        ("a.json", '{"data": [{"text": "A."}, {"text": "B."}]}', r"jq -c '\.data\[\]'"),
         ("a.jsonl", '{"text": "12"}\n{"text": "7"}\n', "most of its documents hold no word"),
         ("a.jsonl", '{"text": "A page."}\n' + '{"other": "x"}\n' * 3, "3 of its first 4 records"),
         ("a.jsonl", "{'text': 'A page.'}\n", "no record among its first 200"),
