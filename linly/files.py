@@ -1,4 +1,4 @@
-"""Files that stay inside their folder and are written whole or not at all."""
+"""Files and folders that stay inside their folder and are written whole or not at all."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import hashlib
 import os
 import secrets
 import stat
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from typing import BinaryIO
 
 from linly.errors import ConfigError, LinlyError
 
@@ -59,24 +61,41 @@ def _has_link(root: Path, parts: Iterable[str]) -> bool:
     return False
 
 
-def publish(path: Path, data: bytes) -> None:
-    """Write a file so that readers see the old content or all of the new, even after a crash.
+@contextmanager
+def publishing(path: Path) -> Iterator[BinaryIO]:
+    """Open a file to write so that readers see the old content or all of the new.
 
-    A temporary file in the same folder is written, flushed to disk and renamed; then the folder
-    itself is flushed. When anything fails the temporary file is removed and `path` is untouched.
+    A temporary file in the same folder takes the name when the block ends well, flushed to disk as
+    its folder then is. When anything fails it is removed and `path` is untouched. A device or a
+    pipe is written to as it is.
+
+    Raises:
+        OSError: If the file cannot be written; it names `path`.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
-    try:
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(data)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    fsync_directory(path.parent)
+    if path.exists() and not path.is_file() and not path.is_dir():
+        with path.open("wb") as stream:
+            yield stream
+        return
+    temporary = temporary_name(path)
+    with naming(path, temporary):
+        try:
+            descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666)
+            with os.fdopen(descriptor, "wb") as stream:
+                yield stream
+                stream.flush()
+                os.fsync(stream.fileno())
+            os.replace(temporary, path)
+        except BaseException:
+            with suppress(OSError):
+                temporary.unlink()
+            raise
+        fsync_directory(path.parent)
+
+
+def publish(path: Path, data: bytes) -> None:
+    """Write a file by `publishing`."""
+    with publishing(path) as stream:
+        stream.write(data)
 
 
 def publish_text(path: Path, text: str) -> None:
@@ -84,11 +103,53 @@ def publish_text(path: Path, text: str) -> None:
     publish(path, text.encode("utf-8"))
 
 
+def publish_together(folder: Path, files: Mapping[str, bytes]) -> None:
+    """Write several files of a folder; none takes its name before all are on the disk."""
+    with ExitStack() as stack:
+        for name, data in files.items():
+            stream = stack.enter_context(publishing(folder / name))
+            stream.write(data)
+            stream.flush()
+            os.fsync(stream.fileno())
+
+
+@contextmanager
+def made(folder: Path) -> Iterator[None]:
+    """Create a folder and its parents; those that a failed block leaves empty are removed again."""
+    missing = [path for path in (folder, *folder.parents) if not path.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for path in missing:
+            with suppress(OSError):
+                path.rmdir()
+        raise
+
+
+@contextmanager
+def naming(path: Path, temporary: Path) -> Iterator[None]:
+    """Let an OSError name the path that was asked for instead of a temporary one, or none."""
+    try:
+        yield
+    except OSError as error:
+        found = error.filename2 or error.filename
+        if found is not None and not str(os.fsdecode(found)).startswith(str(temporary)):
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from error
+
+
+def temporary_name(path: Path) -> Path:
+    """A hidden name beside a path, for what takes its name once it is whole."""
+    return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
+
+
 def fsync_directory(path: Path) -> None:
     """Flush a folder's entries to disk, so that a rename in it survives a power cut."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        with naming(path, path):
+            os.fsync(descriptor)
     finally:
         os.close(descriptor)
 

@@ -1,4 +1,8 @@
-"""A lock file that says who holds it, and that the death of its holder opens."""
+"""A lock file that says who holds it, and that the death of its holder opens.
+
+The lock belongs to the open file, not to its name: whoever removes or replaces the file lets
+another process in. So the holder compares the two before it writes.
+"""
 
 from __future__ import annotations
 
@@ -6,9 +10,11 @@ import errno
 import fcntl
 import os
 import socket
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
@@ -17,36 +23,69 @@ from uuid import uuid4
 import orjson
 
 from linly.errors import TrainingError
+from linly.files import naming
 
 PATIENCE_S = 10.0
 """How long a child may outlive a killed holder before the lock counts as taken."""
 
 
+@dataclass(frozen=True, slots=True)
+class HeldLock:
+    """A lock file that this process holds open.
+
+    Attributes:
+        path: Name of the lock file.
+        what: What it guards, as an error names it.
+        token: Text that the file shows while it is held.
+    """
+
+    path: Path
+    what: str
+    token: str
+    _descriptor: int
+
+    def check(self) -> None:
+        """Make sure that others still see the file that this process holds; call before a write.
+
+        Removing or replacing the file, or moving its folder, lets another process take the lock.
+
+        Raises:
+            TrainingError: If the name is gone or names another file.
+        """
+        problem = _replaced(self._descriptor, self.path)
+        if problem is not None:
+            raise TrainingError(
+                f"{self.what}: {problem} while process {os.getpid()} held its lock, so that "
+                "another process may write there. This process writes nothing more; make sure "
+                "that no other trains there, then start the same command again"
+            )
+
+
 @contextmanager
-def hold(path: Path, what: str) -> Iterator[str]:
-    """Hold a lock file for this process; gives a token that the file shows meanwhile.
+def hold(path: Path, what: str) -> Iterator[HeldLock]:
+    """Hold a lock file for this process.
 
     The kernel drops the lock when its process dies, however it dies: a stale file is taken over.
     A child that outlives its killed parent may hold it for a moment; that is waited for.
 
     Args:
-        path: The lock file; made where it is not there, never removed.
+        path: Lock file; created if it is missing, never removed.
         what: What it guards, as an error names it.
 
     Raises:
-        TrainingError: Another process holds it.
+        TrainingError: If another process holds it, or it cannot be opened.
     """
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    descriptor = _take(path, what)
     try:
-        _take(descriptor, path, what)
         token = uuid4().hex
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "time": now, "token": token}
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, orjson.dumps(holder) + b"\n", 0)
-        os.fsync(descriptor)
+        with naming(path, path):
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, orjson.dumps(holder) + b"\n", 0)
+            os.fsync(descriptor)
         try:
-            yield token
+            yield HeldLock(path, what, token, descriptor)
         finally:
             os.ftruncate(descriptor, 0)
     finally:
@@ -63,26 +102,62 @@ def is_held_by(path: Path, token: str, *, timeout_s: float) -> bool:
     return True
 
 
-def _take(descriptor: int, path: Path, what: str) -> None:
+def _take(path: Path, what: str) -> int:
+    """Open and lock the file that the name shows; returns its descriptor."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
+        descriptor = _open(path, what)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
+            if _replaced(descriptor, path) is None:
+                return descriptor
         except BlockingIOError:
             holder = _holder(path)
             if not _is_dead_here(holder) or time.monotonic() > deadline:
+                os.close(descriptor)
                 raise TrainingError(
                     f"{what}: {_described(holder)} holds its lock; stop that process, or start "
                     f"another run with run=PATH"
                 ) from None
-            time.sleep(0.1)
         except OSError as error:
+            os.close(descriptor)
             raise TrainingError(
                 f"{what}: its file system refuses locks ({error.strerror}), so two runs could "
                 f"write into it: mount it with locks (Lustre: -o flock) or choose another place "
                 f"with run=PATH"
             ) from error
+        os.close(descriptor)
+        time.sleep(0.1)
+
+
+def _open(path: Path, what: str) -> int:
+    flags = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
+    try:
+        descriptor = os.open(path, flags, 0o644)
+    except OSError as error:
+        raise TrainingError(
+            f"{what}: its lock file {path} cannot be opened: {error.strerror}; it must be a "
+            "regular file that this user may write, or missing"
+        ) from error
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise TrainingError(
+            f"{what}: its lock file {path} is not a regular file; remove it while no process "
+            "trains there"
+        )
+    return descriptor
+
+
+def _replaced(descriptor: int, path: Path) -> str | None:
+    """What became of the name of an open file; None while it still names that file."""
+    try:
+        named = path.lstat()
+    except FileNotFoundError:
+        is_moved = not path.parent.is_dir()
+        return f"{path.parent} was moved or removed" if is_moved else f"{path} was removed"
+    except OSError as error:
+        return f"{path} cannot be read ({error.strerror})"
+    return None if os.path.samestat(named, os.fstat(descriptor)) else f"{path} was replaced"
 
 
 def _holder(path: Path) -> dict[str, Any]:

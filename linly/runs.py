@@ -17,7 +17,7 @@ import os
 import re
 import socket
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -28,8 +28,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from linly.errors import ConfigError, TrainingError
-from linly.files import fsync_directory, publish
-from linly.locks import hold, is_held_by
+from linly.files import fsync_directory, naming, publish
+from linly.locks import HeldLock, hold, is_held_by
 from linly.row_record import ROW_SCHEMA, RowRecord, as_utf8, row_table
 
 LOGS = ("metrics", "evaluations", "events", "samples", "quarantine", "decisions")
@@ -59,6 +59,7 @@ class RunFolder:
         """Use `create_or_open` or `open`, which look at what is there first."""
         self.path = path
         self._descriptors: dict[str, int] = {}
+        self._held: HeldLock | None = None
 
     @classmethod
     def create_or_open(cls, path: Path) -> RunFolder:
@@ -70,7 +71,8 @@ class RunFolder:
         check_place(path)
         try:
             path.mkdir(parents=True, exist_ok=True)
-            (path / "lock").touch()
+            with suppress(FileExistsError):
+                (path / "lock").touch(exist_ok=False)  # a start that is refused changes nothing
             (path / "rows").mkdir(exist_ok=True)
             (path / "checkpoints").mkdir(exist_ok=True)
         except OSError as error:
@@ -104,13 +106,27 @@ class RunFolder:
         """Where the row record's parts lie."""
         return self.path / "rows"
 
-    def lock(self) -> AbstractContextManager[str]:
+    @contextmanager
+    def lock(self) -> Iterator[str]:
         """Hold the run for this process; gives a token that other ranks look for.
 
         Raises:
-            TrainingError: Another process trains here.
+            TrainingError: If another process trains here.
         """
-        return hold(self.path / "lock", f"run folder {self.path}")
+        with hold(self.path / "lock", f"run folder {self.path}") as self._held:
+            try:
+                yield self._held.token
+            finally:
+                self._held = None
+
+    def check_lock(self) -> None:
+        """Make sure that the run is still this process's, where it holds the lock; before a write.
+
+        Raises:
+            TrainingError: If the lock file or the run folder was removed or replaced.
+        """
+        if self._held is not None:
+            self._held.check()
 
     def check_token(self, token: str, *, timeout_s: float = 30.0) -> None:
         """Make sure that this process sees the folder that the lock's holder sees.
@@ -135,10 +151,12 @@ class RunFolder:
             record: JSON values and numpy numbers, with a "step"; NaN is written as null.
 
         Raises:
-            TrainingError: The line does not fit on the disk; the log is left as it was.
+            TrainingError: If the line does not fit on the disk; the log is left as it was. Or as
+                `check_lock`.
         """
         assert name in LOGS, name
         assert isinstance(record.get("step"), int), f"{name}: a record needs its step"
+        self.check_lock()
         line = _dump(record) + b"\n"
         descriptor = self._descriptor(name)
         size_bytes = os.fstat(descriptor).st_size
@@ -189,6 +207,7 @@ class RunFolder:
         """
         if not rows:
             return
+        self.check_lock()
         first, last = rows[0].step, rows[-1].step
         parts = self.row_parts()
         assert all(a.step <= b.step for a, b in pairwise(rows)), "unordered"
@@ -232,6 +251,7 @@ class RunFolder:
             evaluated_step: The last whose evaluation counts, where that is an earlier one: a later
                 one is made again.
         """
+        self.check_lock()
         self.close()
         evaluated_step = step if evaluated_step is None else evaluated_step
         for name in LOGS:
@@ -268,8 +288,9 @@ class RunFolder:
 
     def fsync(self) -> None:
         """Bring all appended lines to the disk; call it before a checkpoint is published."""
-        for descriptor in self._descriptors.values():
-            os.fsync(descriptor)
+        for name, descriptor in self._descriptors.items():
+            with naming(self._log(name), self.path):
+                os.fsync(descriptor)
         fsync_directory(self.path)
 
     def close(self) -> None:

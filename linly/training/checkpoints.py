@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from linly.config.settings import CheckpointSettings
-from linly.errors import CheckpointError
+from linly.errors import CheckpointError, LinlyError
 from linly.files import fsync_directory, publish
 from linly.training.engine import Engine
 from linly.training.manifest import (
@@ -52,12 +52,22 @@ class Checkpoints:
         processes: Processes,
         settings: CheckpointSettings,
         mirror: Mirror | None = None,
+        check_lock: Callable[[], None] = lambda: None,
     ) -> None:
-        """Look after the checkpoints in `folder`, which exists; `mirror` is that of its run."""
+        """Look after the checkpoints in `folder`, which exists.
+
+        Args:
+            folder: Checkpoints of one run.
+            processes: Processes that train the run.
+            settings: Settings of the recipe.
+            mirror: Mirror of the run, on rank 0.
+            check_lock: Raises if the run is no longer this process's; called before every change.
+        """
         self._folder = folder
         self._processes = processes
         self._settings = settings
         self._mirror = mirror
+        self._check_lock = check_lock
         self._snapshots = Snapshots(processes)
         self._apart = processes.apart()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
@@ -152,7 +162,9 @@ class Checkpoints:
                     self._publish(partial, step, state, parts)
         except BaseException:
             if ranks.is_first:
-                shutil.rmtree(partial, ignore_errors=True)
+                with suppress(LinlyError):  # another process may be writing a folder of that name
+                    self._check_lock()
+                    shutil.rmtree(partial, ignore_errors=True)
             raise
         return self._folder / folder_name(step)
 
@@ -164,6 +176,7 @@ class Checkpoints:
 
     def _remove_leftovers(self) -> None:
         """Remove what broken saves and interrupted removals left; none of it is a checkpoint."""
+        self._check_lock()
         for path in self._folder.glob(".step-*"):
             shutil.rmtree(path)
 
@@ -193,6 +206,7 @@ class Checkpoints:
             }
             Manifest(step, files, parameters).write(partial)
             fsync_directory(partial)
+            self._check_lock()
             target = self._folder / folder_name(step)
             if target.exists():  # torn, or we would have resumed after it
                 target.rename(self._folder / f".{target.name}.replaced")
@@ -260,6 +274,7 @@ class Checkpoints:
         """
         names = []
         with self._processes.together("setting later checkpoints aside"):
+            self._check_lock()
             for path in list_checkpoints(self._folder):
                 if self._processes.is_first and step_of(path) > step:
                     aside = _free_name(self._folder / f"abandoned-{path.name}")

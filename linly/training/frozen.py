@@ -95,6 +95,7 @@ def _check_plan(recipe: Recipe, found: Iterable[tuple[str, dict[str, Any]]]) -> 
 
 def write_recipe(run: RunFolder, recipe: Recipe) -> None:
     """Write the recipe and curriculum as resolved."""
+    run.check_lock()
     publish_text(run.path / "recipe.yaml", recipe.to_yaml())
     publish_text(run.path / "curriculum.yaml", recipe.curriculum.to_yaml())
 
@@ -148,6 +149,7 @@ def survey(recipe: Recipe, source: str, tokenizer: Tokenizer) -> Survey:
 
 def write_source(run: RunFolder, source: str, found: Survey) -> None:
     """Fix what was found of a source."""
+    run.check_lock()
     publish(run.path / "shards" / f"{source}.jsonl", shard_lines(found.shards))
     _write_lines(
         run.path / "held_out" / f"{source}.jsonl",

@@ -110,7 +110,9 @@ def prepare(
     suitable = _examined(recipe, model, tokenizer, processes)
     identity = _identity(model, recipe.training.trainable, processes)
     mirror = _make_mirror(recipe, run, processes)
-    checkpoints = Checkpoints(run.checkpoints, processes, recipe.checkpoint, mirror)
+    checkpoints = Checkpoints(
+        run.checkpoints, processes, recipe.checkpoint, mirror, check_lock=run.check_lock
+    )
     folder = checkpoints.newest() if resume_step is None else checkpoints.of_step(resume_step)
     state = None if folder is None else read_state(folder)
     notices = [f"model {model}: {note}" for note in suitable.notes]

@@ -114,9 +114,11 @@ class Trainer:
                 is_preempted = self._train()
                 session.finish_save()
         finally:
-            session.flush_rows()
-            if self._display is not None:
-                self._display.close()
+            try:
+                session.flush_rows()
+            finally:
+                if self._display is not None:
+                    self._display.close()
         is_complete = session.step >= self._recipe.num_steps or self._exhausted is not None
         session.event("end" if is_complete else "stop", f"ended after step {session.step}")
         for text in session.finish_mirror(patience_s=_GRACE_S if is_preempted else math.inf):

@@ -17,7 +17,7 @@ from tiny_world import make_tiny_world
 
 from linly.cli.main import main
 from linly.config.recipe import load_recipe
-from linly.errors import CheckpointError
+from linly.errors import CheckpointError, TrainingError
 from linly.runs import RunFolder
 from linly.training import checkpoints
 from linly.training.manifest import verified
@@ -179,6 +179,62 @@ def test_kill_9_while_a_save_is_under_way_goes_back_to_the_last_whole_one(
     assert sorted(os.listdir(run / "checkpoints")) == [
         f"step-{step:08d}" for step in (14, 21, NUM_STEPS)
     ]
+
+
+def everything_in(run: Path) -> dict[str, bytes]:
+    """All files but TensorBoard's, of which each process has its own and writes it later."""
+    files = {str(path.relative_to(run)): path for path in run.rglob("*") if path.is_file()}
+    return {n: path.read_bytes() for n, path in files.items() if not n.startswith("tensorboard/")}
+
+
+@pytest.mark.parametrize("moment", ["after step 9", "in the save of step 14"])
+def test_a_trainer_whose_lock_was_removed_writes_nothing_beside_the_next_one(
+    world: Path,
+    alone: Processes,
+    undisturbed: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    moment: str,
+) -> None:
+    """The second trains the run to its end while the first is held up."""
+    name = moment.replace(" ", "-")
+    run = world / "runs" / name
+    append, save_file = RunFolder.append, checkpoints.save_file
+    left: list[dict[str, bytes]] = []
+
+    def take_over() -> None:
+        (run / "lock").unlink()
+        command = [sys.executable, "-m", "linly.cli.main", "train", str(world / "recipe.yaml")]
+        second = subprocess.run(
+            [*command, f"run={run}", "data.producers=0"],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
+        assert second.returncode == 0, second.stderr
+        left.append(everything_in(run))
+
+    def after_a_step(self: RunFolder, log: str, record: Any) -> None:
+        append(self, log, record)
+        if (log, record["step"]) == ("metrics", 9) and "9" in moment and not left:
+            take_over()
+
+    def in_a_save(tensors: Any, path: Path) -> None:
+        if "step-00000014" in str(path) and "14" in moment and not left:
+            take_over()
+            path.parent.mkdir()
+        save_file(tensors, path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunFolder, "append", after_a_step)
+        patch.setattr(checkpoints, "save_file", in_a_save)
+        with pytest.raises(TrainingError, match=r"lock was replaced while .* writes nothing more"):
+            start(world, alone, name, "checkpoint.async=false")
+    left_over = {path for path in everything_in(run) if ".partial/" in path}
+    assert {path: data for path, data in everything_in(run).items() if path not in left_over} == (
+        left[0]
+    )
+    assert_equal(run, undisturbed)
 
 
 def test_a_save_that_fails_beside_training_ends_the_run(
