@@ -104,9 +104,10 @@ def publish_text(path: Path, text: str) -> None:
 
 
 def publish_together(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write several files of a folder; none takes its name before all are on the disk."""
+    """Write several files below a folder; none takes its name before all are on the disk."""
     with ExitStack() as stack:
         for name, data in files.items():
+            stack.enter_context(made((folder / name).parent))
             stream = stack.enter_context(publishing(folder / name))
             stream.write(data)
             stream.flush()

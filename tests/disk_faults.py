@@ -1,9 +1,10 @@
-"""Faults at the n-th operation of a save on the disk: each one is tried in turn."""
+"""Faults at the n-th operation on the disk, and files that may not grow."""
 
 from __future__ import annotations
 
 import errno
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Iterator
@@ -25,8 +26,12 @@ def _hook(event: str, arguments: tuple[Any, ...]) -> None:
     if _listener is None or event not in _EVENTS or not str(arguments[0]).startswith(_folder):
         return
     is_reading = event == "open" and not arguments[2] & (os.O_WRONLY | os.O_RDWR)
-    if not is_reading:
+    if is_reading:
+        return
+    try:
         _listener(event)
+    except OSError as error:  # the system names the path as well
+        raise OSError(error.errno, error.strerror, str(arguments[0])) from None
 
 
 sys.addaudithook(_hook)  # cannot be taken away again: it sleeps without a listener
@@ -71,16 +76,36 @@ def operations(folder: Path, save: Callable[[], object]) -> list[str]:
 @contextmanager
 def full_from(folder: Path, number: int) -> Iterator[None]:
     """A disk that is full from the n-th operation on: nothing new goes in, the rest works."""
+    with failing_from(folder, number, errno.ENOSPC, _CREATING):
+        yield
+
+
+@contextmanager
+def failing_from(
+    folder: Path, number: int, code: int, events: tuple[str, ...] = (*_CREATING, "os.rename")
+) -> Iterator[None]:
+    """A disk that refuses these operations from the n-th on, by an error of the system."""
     count = 0
 
     def listener(event: str) -> None:
         nonlocal count
         count += 1
-        if count > number and event in _CREATING:
-            raise OSError(errno.ENOSPC, "No space left on device")
+        if count > number and event in events:
+            raise OSError(code, os.strerror(code))
 
     with listening(folder, listener):
         yield
+
+
+@contextmanager
+def files_limited_to(size_bytes: int) -> Iterator[None]:
+    """No file may grow beyond this size, whatever library writes it (RLIMIT_FSIZE)."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 def killed_at(folder: Path, number: int, save: Callable[[], object]) -> int:

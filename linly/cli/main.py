@@ -6,7 +6,9 @@ of their commands, so that `linly plan` starts as fast as its own work allows.
 
 from __future__ import annotations
 
+import errno
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
@@ -34,6 +36,19 @@ COMMAND_MODULES = (
 )
 """Modules of `linly.cli`, in the order of the help text; each has `register(app)`."""
 
+_ROOM = "make room there or write to another disk"
+_PLACE = "choose a place that this user may write"
+_CURES = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: _ROOM,
+    errno.EROFS: _PLACE,
+    errno.EACCES: _PLACE,
+    errno.EPERM: _PLACE,
+    errno.EIO: "look at the disk and its logs",
+}
+"""What to do about errors of the system, where there is something to do."""
+
 
 def build_app() -> typer.Typer:
     """The program with every command registered."""
@@ -53,21 +68,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and leave by `sys.exit`.
 
     A `LinlyError` is an answer to the user: its text goes to stderr and the exit code is 1. So is
-    a file that the system refuses. Anything else is a defect of ours and keeps its trace.
+    what the system refuses (a full disk, a read-only folder). Anything else is a defect of ours
+    and keeps its trace.
 
     Args:
         arguments: Instead of the process's own, without the program's name.
     """
     try:
-        build_app()(args=None if arguments is None else list(arguments), prog_name="linly")
+        try:
+            build_app()(args=None if arguments is None else list(arguments), prog_name="linly")
+        finally:
+            _flush_output()
     except LinlyError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(1)
     except OSError as error:
-        if error.filename is None:
-            raise
-        print(f"error: {error.filename}: {error.strerror}", file=sys.stderr)
+        print(f"error: {_described(error)}", file=sys.stderr)
         sys.exit(1)
+
+
+def _flush_output() -> None:
+    """Bring what was printed to its place, so that what cannot be written is an error, too."""
+    try:
+        sys.stdout.flush()
+    except OSError as error:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
+        if not isinstance(error, BrokenPipeError):  # whoever reads has seen enough
+            raise OSError(error.errno, error.strerror, "standard output") from error
+
+
+def _described(error: OSError) -> str:
+    """Such as `out/model: No space left on device; make room ...`."""
+    name = error.filename2 or error.filename
+    place = "" if name is None else f"{os.fsdecode(name)}: "
+    reason = error.strerror or str(error) or type(error).__name__
+    cure = _CURES.get(error.errno or 0)
+    return f"{place}{reason}" + ("" if cure is None else f"; {cure}")
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ from linly.data.shards import list_shards
 from linly.data.state import MixerState
 from linly.data.stream import RowStream, StreamPlan, data_stream, stream_plan
 from linly.errors import CheckpointError, ConfigError
-from linly.files import publish, read_limited
+from linly.files import publish, publishing, read_limited
 
 _STATE_LIMIT_BYTES = 64 << 20
 _DRIFT_CHUNK = 4096
@@ -230,7 +230,7 @@ def _opened(output: Path | None) -> Iterator[BinaryIO]:
         sys.stdout.flush()
         return
     _check_folder("--output", output)
-    with output.open("wb") as file:
+    with publishing(output) as file:
         yield file
 
 

@@ -115,7 +115,7 @@ def _leave(code: int) -> NoReturn:
 
 
 def _report_line(run: Path) -> str:
-    """Write the report and say where; a training node may lack what draws it."""
+    """Write the report and say where; a training node may lack what draws it, or have no room."""
     try:
         from linly.monitor.report import write_report
     except ModuleNotFoundError as error:
@@ -123,7 +123,10 @@ def _report_line(run: Path) -> str:
             f"report: none, {str(error.name).split('.')[0]} is not installed here; "
             f"linly report {shlex.quote(_short(run))} where linly[monitor] is"
         )
-    return f"report: {_short(write_report(run))}"
+    try:
+        return f"report: {_short(write_report(run))}"
+    except OSError as error:  # the run is trained and saved all the same
+        return f"report: none, {error}; linly report {shlex.quote(_short(run))} --output FILE"
 
 
 def _short(path: Path) -> str:

@@ -224,6 +224,7 @@ def export(
     """Write a Hugging Face tokenizer that gives sentencepiece's ids on every text."""
     from itertools import chain
 
+    from linly.files import made
     from linly.tokenization.export import (
         compare,
         export_tokenizer,
@@ -244,9 +245,9 @@ def export(
 
     reason = why_not_exact(vocabulary)
     if reason is None:
-        output.mkdir(parents=True, exist_ok=True)
         source = tokenizer if tokenizer.is_dir() else None
-        done = export_tokenizer(vocabulary, output, source=source, texts=texts())
+        with made(output):
+            done = export_tokenizer(vocabulary, output, source=source, texts=texts())
         reason = done.reason
         if reason is None:
             print(f"same ids as sentencepiece on {done.num_verified:,} texts: {output}")

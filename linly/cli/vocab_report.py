@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
 from linly.errors import ConfigError
+from linly.files import publish
 from linly.tokenization.fertility import SourceReport
 
 _MAX_PIECES = 12
@@ -138,8 +140,10 @@ def draw(reports: Sequence[SourceReport], path: Path) -> None:
     figure.suptitle(f"A vocabulary with {num_added:,} new pieces", fontsize=12)
     figure.legend(loc="outside upper right", ncols=2, frameon=False)
     axes.spines[["top", "right"]].set_visible(False)
-    figure.savefig(path, dpi=150)
+    picture = io.BytesIO()
+    figure.savefig(picture, format=path.suffix.removeprefix("."), dpi=150)
     pyplot.close(figure)
+    publish(path, picture.getvalue())
 
 
 def _per_character(report: SourceReport, kind: str) -> float:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from transformers import GenerationConfig, LlamaConfig, LlamaForCausalLM
 from transformers import PreTrainedModel as Model
 
@@ -118,7 +119,10 @@ def save_weights(model: Model, directory: Path, *, shard_size: str = SHARD_SIZE)
         shard_size: A larger model is cut into files of this size and an index, such as "5GB".
     """
     choose_accelerator()
-    model.save_pretrained(directory, max_shard_size=shard_size)
+    try:
+        model.save_pretrained(directory, max_shard_size=shard_size)
+    except SafetensorError as error:  # what the system said is in its text alone
+        raise OSError(None, str(error), str(directory)) from error
     mode = stat.S_IMODE((directory / "config.json").stat().st_mode)
     for file in directory.glob("*.safetensors"):
         file.chmod(mode)

@@ -21,7 +21,6 @@ from linly.config.chat import (
     read_chat_templates,
     read_special_names,
 )
-from linly.files import publish_text
 from linly.tokenization.model_file import CONTROL, SPACE, UNKNOWN, parse_model
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
@@ -90,14 +89,12 @@ def read_chat_tokens(tokenizer: SentencePieceTokenizer, source: Path | None) -> 
     )
 
 
-def write_chat_templates(templates: Mapping[str, str], directory: Path) -> None:
-    """Write chat templates as transformers reads them: one a file."""
-    for name, template in templates.items():
-        if name == DEFAULT:
-            publish_text(directory / TEMPLATE_FILE, template)
-            continue
-        (directory / ADDITIONAL_TEMPLATES).mkdir(exist_ok=True)
-        publish_text(directory / ADDITIONAL_TEMPLATES / f"{name}.jinja", template)
+def template_files(templates: Mapping[str, str]) -> dict[str, bytes]:
+    """Chat templates as transformers reads them: one a file, by its name in the folder."""
+    return {
+        TEMPLATE_FILE if name == DEFAULT else f"{ADDITIONAL_TEMPLATES}/{name}.jinja": text.encode()
+        for name, text in templates.items()
+    }
 
 
 def _any_of(names: Iterable[str]) -> str:

@@ -20,13 +20,13 @@ import orjson
 
 from linly.config.chat import read_chat_templates
 from linly.errors import ConfigError
-from linly.files import publish
+from linly.files import publish_together
 from linly.tokenization.byte_level import ByteLevelTokenizer
 from linly.tokenization.chat_tokens import (
     NO_CHAT,
     ChatTokens,
     read_chat_tokens,
-    write_chat_templates,
+    template_files,
 )
 from linly.tokenization.model_file import (
     BPE,
@@ -84,7 +84,7 @@ def export_tokenizer(
         assert isinstance(tokenizer, ByteLevelTokenizer)
         tokenizer.write(directory)
         if source is not None and not read_chat_templates(directory):
-            write_chat_templates(read_chat_templates(source), directory)
+            publish_together(directory, template_files(read_chat_templates(source)))
         return TokenizerExport(exact=True, reason=None, num_verified=0)
     reason = why_not_exact(tokenizer)
     num_verified = 0
@@ -95,16 +95,16 @@ def export_tokenizer(
         comparison = compare(tokenizer, candidate, chat.without_special(tried))
         num_verified = comparison.num_texts
         reason = comparison.complaint()
-    write_chat_templates(chat.templates, directory)
+    files = {**template_files(chat.templates), "tokenizer.model": tokenizer.model_bytes}
     if reason is None:
-        publish(directory / "tokenizer.json", candidate)
-        publish(directory / "tokenizer_config.json", _configuration(tokenizer, chat))
+        files["tokenizer.json"] = candidate
+        files["tokenizer_config.json"] = _configuration(tokenizer, chat)
     elif (directory / "tokenizer.json").exists():
         raise ConfigError(
             f"{directory}: holds a tokenizer.json, but no exact one exists for this vocabulary: "
             f"{reason}; export to another folder"
         )
-    publish(directory / "tokenizer.model", tokenizer.model_bytes)
+    publish_together(directory, files)
     return TokenizerExport(reason is None, reason, num_verified)
 
 

@@ -13,7 +13,6 @@ that a step's rows are the same in both runs.
 from __future__ import annotations
 
 import os
-import secrets
 import shutil
 import time
 from collections.abc import Sequence
@@ -23,7 +22,7 @@ from linly.config.curriculum import Curriculum
 from linly.config.model import check_name
 from linly.data.decisions import resume_decision, standing
 from linly.errors import ConfigError
-from linly.files import fsync_directory
+from linly.modeling.folder import new_folder
 from linly.runs import KEPT_WHOLE, LOGS, RunFolder, enclosing_run
 from linly.training.amend import Amendment, plan_amendment, write_amendment
 from linly.training.frozen import write_recipe
@@ -66,16 +65,14 @@ def fork_run(
     """
     _check_target(target)
     checkpoint, manifest = verified(source.checkpoints, step)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    made = target.with_name(f".{target.name}.{os.getpid()}.{secrets.token_hex(4)}.fork")
-    try:
-        run = RunFolder.create_or_open(made)
+    with new_folder(target) as folder:
+        run = RunFolder.create_or_open(folder)
         for name in FROZEN:
-            _link_all(source.path / name, made / name)
+            _link_all(source.path / name, folder / name)
         names = [*manifest.files, MANIFEST]
-        _link(checkpoint, made / "checkpoints" / folder_name(step), names)
+        _link(checkpoint, folder / "checkpoints" / folder_name(step), names)
         _copy_records(source, run, step)
-        shutil.copyfile(source.path / "recipe.yaml", made / "recipe.yaml")
+        shutil.copyfile(source.path / "recipe.yaml", folder / "recipe.yaml")
         _decide(source, run, step, skip_steps)
         at = standpoint(run)
         recipe = at.recipe.model_copy(update={"run": target.absolute()})
@@ -88,13 +85,6 @@ def fork_run(
         _check_steps(step, num_steps, skip_steps)
         run.fsync()
         run.close()
-        if target.is_dir():
-            target.rmdir()
-        made.rename(target)
-        fsync_directory(target.parent)
-    except BaseException:
-        shutil.rmtree(made, ignore_errors=True)
-        raise
     return at, amendment
 
 
