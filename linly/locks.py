@@ -80,11 +80,11 @@ def hold(path: Path, what: str) -> Iterator[HeldLock]:
         token = uuid4().hex
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "time": now, "token": token}
-        with naming(path, path):
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, orjson.dumps(holder) + b"\n", 0)
-            os.fsync(descriptor)
         try:
+            with naming(path, path):
+                os.ftruncate(descriptor, 0)
+                os.pwrite(descriptor, orjson.dumps(holder) + b"\n", 0)
+                os.fsync(descriptor)
             yield HeldLock(path, what, token, descriptor)
         finally:
             os.ftruncate(descriptor, 0)

@@ -26,6 +26,7 @@ COMMAND_MODULES = (
     "train",
     "amend",
     "fork",
+    "restore",
     "slurm",
     "export",
     "generate",

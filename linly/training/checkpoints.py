@@ -214,8 +214,6 @@ class Checkpoints:
             fsync_directory(self._folder)
             self._remove_leftovers()
             self._retain()
-            if self._mirror is not None:
-                self._mirror.begin()
 
     def _retain(self) -> None:
         """Remove old checkpoints; called when the newest has just been published whole."""

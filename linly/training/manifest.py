@@ -208,6 +208,16 @@ def no_whole_checkpoint(
     )
 
 
+def noted_checkpoints(run: RunFolder) -> dict[str, str | None]:
+    """Checkpoints that a run's events name: name -> hash of the manifest, None in old events.
+
+    Going back to a step takes later events away, so that these are the run's own checkpoints and
+    not those of a future that it gave up.
+    """
+    saved = (line for line in run.read("events") if line.get("kind") == "checkpoint")
+    return {folder_name(line["step"]): line.get("manifest") for line in saved}
+
+
 def check_never_saved(run: RunFolder, mirror: str | None) -> None:
     """Make sure that a run without a checkpoint never had one, so that it may begin again.
 

@@ -1,12 +1,16 @@
 """A copy of the run elsewhere: records and whole checkpoints, brought there beside training.
 
     s3://bucket/prefix/NAME/       a run folder like runs/NAME
+      decisions.jsonl                  written first: it says whose mirror this is
       recipe.yaml, metrics.jsonl ...   what the run wrote so far
       checkpoints/step-00000100/       its manifest.json is copied last: without it, it is none
 
-To go on with a run elsewhere, copy the folder to where the recipe's `run` says and start as usual.
-What does not go well is told, and tried again after the next save. The copy of a checkpoint stays
-when its original is removed.
+A pass compares the mirror's decisions with the run's, sets aside the mirror's checkpoints that are
+no longer the run's, copies the records, then the checkpoints that were whole before it. So at every
+moment the mirror restores to one state of this run. `linly restore` brings it back.
+
+What does not go well is reported, and tried again after the next save. The copy of a checkpoint
+stays when its original is removed.
 """
 
 from __future__ import annotations
@@ -14,18 +18,32 @@ from __future__ import annotations
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
+from datetime import datetime, timezone
+from hashlib import sha256
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any
 
+import orjson
+
 from linly.errors import CheckpointError, ConfigError
+from linly.runs import RunFolder
 from linly.storage.retries import describe
 from linly.storage.urls import is_url
-from linly.training.manifest import MANIFEST, Manifest, list_checkpoints
+from linly.training.manifest import MANIFEST, Manifest, list_checkpoints, noted_checkpoints
+from linly.training.mirror_place import MirrorPlace
 
-_NOT_COPIED = ("checkpoints", "lock")
-_REPLACED = "rows"
-"""The folder whose files are replaced by others when a run goes back to a step."""
+DECISIONS = "decisions.jsonl"
+CHECKPOINTS = "checkpoints"
+SET_ASIDE = "manifest.abandoned.json"
+"""Name of a manifest whose checkpoint is of a future that the run gave up."""
+
+_NOT_COPIED = (CHECKPOINTS, "lock")
+_REPLACED = ("rows", "shards", "held_out", "model")
+"""Folders whose files are replaced by others when a run goes back or begins again."""
+
+_PATIENCE_S = 30.0
+"""For the look at a mirror's owner before a start; an unreachable one costs warnings alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +51,8 @@ class Copied:
     """What became of one attempt to copy.
 
     Attributes:
-        name: Of the checkpoint, or of what else was copied.
-        problem: Why it was not; None when it was.
+        name: Name of the checkpoint, or of what else was copied.
+        problem: Reason why it was not; None when it was.
     """
 
     name: str
@@ -44,11 +62,18 @@ class Copied:
 class Mirror:
     """Copies a run to another place in a thread of its own; for one process alone."""
 
-    def __init__(self, run: Path, place: str) -> None:
+    def __init__(
+        self, run: Path, place: str, check_lock: Callable[[], None] = lambda: None
+    ) -> None:
         """Copy the run folder to PLACE/NAME, a folder or an s3:// URL.
 
+        Args:
+            run: Folder of the run.
+            place: Folder or s3:// URL that holds mirrors.
+            check_lock: Raises if the run is no longer this process's; called before every pass.
+
         Raises:
-            ConfigError: What the URL takes is not installed, or the place is the run's own.
+            ConfigError: If the packages for the URL are missing, or the place is the run's own.
         """
         self._run = run
         self.place = f"{place.rstrip('/')}/{run.name}"
@@ -58,18 +83,34 @@ class Mirror:
                 f"checkpoint.mirror: found {place}, where the run itself is: choose another "
                 "folder, or s3://bucket/prefix"
             )
-        self._files, self._root = _open(self.place)
+        self._there = MirrorPlace(self.place)
+        self._check_lock = check_lock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mirror")
         self._passes: list[Future[None]] = []
         self._news: SimpleQueue[Copied] = SimpleQueue()
-        self._there: dict[str, Any] = {}
+        self._copied: dict[str, Any] = {}
+        self._is_swept = False
         self._is_closing = False
         self.in_use: str | None = None
+
+    def refuse_another_run(self) -> None:
+        """Make sure before a start that the mirror is nobody else's, if it can be reached.
+
+        Raises:
+            ConfigError: If it is the mirror of another run, or of a later state of this one.
+        """
+        looking = self._thread.submit(self._owner_problem)
+        try:
+            problem = looking.result(_PATIENCE_S)
+        except Exception:  # every pass looks again and reports what it meets
+            return
+        if problem is not None:
+            raise ConfigError(f"checkpoint.mirror: {problem}")
 
     def begin(self) -> None:
         """Copy what is not there yet, after what is being copied now."""
         self._passes = [one for one in self._passes if not one.done()]
-        if len(self._passes) < 2:  # the one that waits will see what is new
+        if len(self._passes) < 2 and not self._is_closing:  # the one that waits sees what is new
             self._passes.append(self._thread.submit(self._copy_all))
 
     def news(self) -> list[Copied]:
@@ -87,11 +128,8 @@ class Mirror:
 
     def missing(self) -> list[str]:
         """Whole checkpoints of the run that are not known to be there."""
-        return [
-            folder.name
-            for folder in list_checkpoints(self._run / "checkpoints")
-            if folder.name not in self._there
-        ]
+        folders = list_checkpoints(self._run / CHECKPOINTS)
+        return [folder.name for folder in folders if folder.name not in self._copied]
 
     def close(self) -> None:
         """Begin no other file; what is half copied is no checkpoint."""
@@ -99,13 +137,27 @@ class Mirror:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _copy_all(self) -> None:
-        """The records, then the checkpoints, newest first; the first problem ends it."""
-        if not self._try("records", self._copy_records):
+        """The records, then the checkpoints, newest first; the first problem ends it.
+
+        Checkpoints are listed before the records are copied, so that the records reach them all.
+        """
+        folders = list_checkpoints(self._run / CHECKPOINTS)
+        noted: dict[str, str | None] = {}
+
+        def copy_records() -> bool:
+            self._check_lock()
+            self._claim()
+            noted.update(noted_checkpoints(RunFolder(self._run)))
+            self._set_aside(noted)
+            return self._copy_records()
+
+        if not self._try("records", copy_records):
             return
-        for folder in list_checkpoints(self._run / "checkpoints"):
+        for folder in folders:
             self.in_use = folder.name
             try:
-                if folder.is_dir() and not self._try(folder.name, lambda: self._copy(folder)):  # noqa: B023
+                is_whole = folder.is_dir() and folder.name in noted
+                if is_whole and not self._try(folder.name, lambda: self._copy(folder)):  # noqa: B023
                     return
             finally:
                 self.in_use = None
@@ -120,69 +172,136 @@ class Mirror:
             self._news.put(Copied(name, None))
         return True
 
+    def _decisions(self) -> bytes:
+        path = self._run / DECISIONS
+        return _whole_lines(path.read_bytes() if path.is_file() else b"")
+
+    def _owner_problem(self) -> str | None:
+        """Why the run may not be copied there; None where it may."""
+        theirs = self._there.read(DECISIONS)
+        if theirs is None and (found := self._there.names()):
+            return (
+                f"{self.place} holds {found[0]} and no {DECISIONS}, so it is not a mirror that "
+                "this run could go on with: choose another place, or remove what is there"
+            )
+        return lineage_problem(self._decisions(), theirs or b"", self.place)
+
+    def _claim(self) -> None:
+        """Make sure that the mirror is this run's, writing the run's decisions first.
+
+        Raises:
+            CheckpointError: If it is another's.
+        """
+        problem = self._owner_problem()
+        if problem is not None:
+            raise CheckpointError(problem)
+        if self._there.read(DECISIONS) is None:
+            self._there.create(DECISIONS, self._decisions())
+
+    def _set_aside(self, noted: dict[str, str | None]) -> None:
+        """Rename the manifests of checkpoints that are not the run's any more; once is enough."""
+        if self._is_swept:
+            return
+        for name in self._there.names(CHECKPOINTS):
+            _, step, *file = name.split("/")
+            if file == [MANIFEST] and not is_noted(noted, step, self._there.read(name) or b""):
+                self._there.rename(name, f"{CHECKPOINTS}/{step}/{SET_ASIDE}")
+        self._is_swept = True
+
     def _copy_records(self) -> bool:
         """Files of the run beside its checkpoints that have changed; those are no news."""
-        paths = [
-            path
+        names = [
+            path.relative_to(self._run).as_posix()
             for path in sorted(self._run.rglob("*"))
             if path.is_file()
             and not any(part.startswith(".") for part in path.relative_to(self._run).parts)
             and path.relative_to(self._run).parts[0] not in _NOT_COPIED
         ]
-        for path in paths:
-            stat = path.stat()
-            name = path.relative_to(self._run).as_posix()
-            if self._there.get(name) != (stat.st_size, stat.st_mtime_ns):
-                self._put(path, name)
-                self._there[name] = (stat.st_size, stat.st_mtime_ns)
-        kept = {path.name for path in paths if path.parent.name == _REPLACED}
-        for there in self._files.find(f"{self._root}/{_REPLACED}"):
-            if there.rsplit("/", 1)[-1] not in kept:
-                self._files.rm_file(there)
+        for name in sorted(names, key=lambda name: (name != DECISIONS, name)):
+            stat = (self._run / name).stat()
+            if self._copied.get(name) != (stat.st_size, stat.st_mtime_ns):
+                self._put(self._run / name, name)
+                self._copied[name] = (stat.st_size, stat.st_mtime_ns)
+        for folder in _REPLACED:
+            for name in self._there.names(folder):
+                if name not in names:
+                    self._there.remove(name)
         return False
 
     def _copy(self, folder: Path) -> bool:
         """One checkpoint; whether it was not there before."""
         manifest = Manifest.read(folder)
         content = (folder / MANIFEST).read_bytes()
-        if self._there.get(folder.name) == content:
+        if self._copied.get(folder.name) == content:
             return False
-        base = f"checkpoints/{folder.name}"
-        at = f"{self._root}/{base}/{MANIFEST}"
-        is_new = not (self._files.exists(at) and self._files.cat_file(at) == content)
-        if is_new:
-            if self._files.exists(at):  # of a future that was given up
-                self._files.rm_file(at)
+        base = f"{CHECKPOINTS}/{folder.name}"
+        there = self._there.read(f"{base}/{MANIFEST}")
+        if there != content:
+            if there is not None:
+                self._there.remove(f"{base}/{MANIFEST}")
             for name, entry in manifest.files.items():
                 self._put(folder / name, f"{base}/{name}")
-                size_bytes = self._files.info(f"{self._root}/{base}/{name}")["size"]
+                size_bytes = self._there.size_bytes(f"{base}/{name}")
                 if size_bytes != entry.size_bytes:
                     raise CheckpointError(f"{name}: {size_bytes:,} bytes arrived")
             self._put(folder / MANIFEST, f"{base}/{MANIFEST}")
-        self._there[folder.name] = content
-        return is_new
+        self._copied[folder.name] = content
+        return there != content
 
     def _put(self, path: Path, name: str) -> None:
         if self._is_closing:
             raise CheckpointError("the run ended before")
-        self._files.put_file(str(path), f"{self._root}/{name}")
+        self._there.put(path, name)
 
 
-def _open(place: str) -> tuple[Any, str]:
-    """The file system of a place, and the place's name in it.
+def is_noted(noted: dict[str, str | None], name: str, manifest: bytes) -> bool:
+    """Whether a run's records name a checkpoint with this manifest; old ones tell no hash."""
+    return name in noted and noted[name] in (None, sha256(manifest).hexdigest())
 
-    Credentials and endpoints are those of the environment. S3 keeps its own patience: a part of
-    a file that is not taken is sent again.
+
+def lineage_problem(ours: bytes, theirs: bytes, place: str) -> str | None:
+    """Why a run may not go on with a mirror, by the decisions of both; None where it may.
+
+    Every start adds a line, so that decisions tell two runs apart, and two futures of one run.
+
+    Args:
+        ours: Lines of the run's decisions.
+        theirs: Those of the mirror.
+        place: Where the mirror is.
     """
-    try:
-        import fsspec
+    theirs = _whole_lines(theirs)
+    if not theirs or (_beginnings(ours) == _beginnings(theirs) and ours.startswith(theirs)):
+        return None
+    what = "another run"
+    if ours and _beginnings(ours) == _beginnings(theirs):
+        what = "this run as it went on elsewhere"
+    return (
+        f"{place} is the mirror of {what}, begun {_begun(theirs)}, and is left as it is: choose "
+        f"another checkpoint.mirror, or another run=PATH, whose last part names the mirror; "
+        f"`linly restore {place} RUN` brings that run back"
+    )
 
-        if is_url(place):
-            files = fsspec.filesystem("s3", skip_instance_cache=True, use_listings_cache=False)
-            return files, place.partition("://")[2]
-        return fsspec.filesystem("file", auto_mkdir=True), str(Path(place).absolute())
-    except ImportError as error:
-        raise ConfigError(
-            f"checkpoint.mirror takes packages that are not installed ({error}): "
-            "pip install 'linly[remote]'"
-        ) from error
+
+def _whole_lines(data: bytes) -> bytes:
+    return data[: data.rfind(b"\n") + 1]
+
+
+def _beginnings(decisions: bytes) -> list[bytes]:
+    """The lines that tell a run from others: its first one and those of forks."""
+    lines = decisions.splitlines()
+    return lines[:1] + [line for line in lines[1:] if _parsed(line).get("kind") == "fork"]
+
+
+def _begun(decisions: bytes) -> str:
+    began = _parsed(decisions.splitlines()[0]).get("time")
+    if not isinstance(began, int | float):
+        return "at an unknown time"
+    return datetime.fromtimestamp(began, timezone.utc).isoformat(timespec="seconds")
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}

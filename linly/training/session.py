@@ -11,6 +11,7 @@ from typing import Any
 from linly.config.recipe import Recipe
 from linly.data.decisions import Course, follow
 from linly.errors import LinlyError
+from linly.files import sha256_file
 from linly.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.bookkeeping import Bookkeeper
@@ -18,7 +19,7 @@ from linly.training.checkpoints import Checkpoints
 from linly.training.engine import Engine
 from linly.training.evaluation import Evaluator
 from linly.training.guards import Guards
-from linly.training.manifest import step_of
+from linly.training.manifest import MANIFEST, noted_checkpoints, step_of
 from linly.training.mirror import Mirror
 from linly.training.processes import Processes
 from linly.training.resume import plain_recipe
@@ -166,8 +167,11 @@ class Session:
             self.mirror.close()
 
     def _record_save(self, folder: Path | None) -> None:
-        if folder is not None and self.processes.is_first:
-            append_event(self.run, step_of(folder), "checkpoint", folder.name, {})
+        if folder is None or not self.processes.is_first:
+            return
+        note_checkpoint(self.run, folder)
+        if self.mirror is not None:
+            self.mirror.begin()
 
     def load(self, folder: Path, state: dict[str, Any]) -> None:
         """Go on from a verified checkpoint; a collective."""
@@ -183,3 +187,10 @@ class Session:
 def append_event(run: RunFolder, step: int, kind: str, text: str, details: dict[str, Any]) -> None:
     """Add a line to a run's events."""
     run.append("events", {"step": step, "time": time.time(), "kind": kind, "text": text} | details)
+
+
+def note_checkpoint(run: RunFolder, folder: Path) -> None:
+    """Name a checkpoint in the run's events, unless they name it already."""
+    digest = sha256_file(folder / MANIFEST)
+    if noted_checkpoints(run).get(folder.name) != digest:
+        append_event(run, step_of(folder), "checkpoint", folder.name, {"manifest": digest})

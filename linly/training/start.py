@@ -58,7 +58,7 @@ from linly.training.resume import (
     plain_recipe,
     recorded_changes,
 )
-from linly.training.session import STATE_VERSION, Session, append_event
+from linly.training.session import STATE_VERSION, Session, append_event, note_checkpoint
 from linly.training.stored import read_state
 
 
@@ -132,6 +132,8 @@ def prepare(
         changes = _check_same_run(recipe, course, run, state, identity)
         aside = [] if resume_step is None else checkpoints.set_aside_after(resume_step)
         _rewind(recipe, run, processes, state, resume, changes, aside)
+        if folder is not None and processes.is_first:
+            note_checkpoint(run, folder)
         notices += raised_groups(course, row=state["step"] * recipe.data.global_batch)
         with processes.together("looking for new shards"):
             if processes.is_first:
@@ -163,6 +165,8 @@ def prepare(
         session.load(folder, state)
     for text in notices:
         session.event("notice", text)
+    if mirror is not None:
+        mirror.begin()
     return session
 
 
@@ -170,7 +174,8 @@ def _make_mirror(recipe: Recipe, run: RunFolder, processes: Processes) -> Mirror
     mirror = None
     with processes.together("opening the mirror"):
         if processes.is_first and recipe.checkpoint.mirror is not None:
-            mirror = Mirror(run.path, recipe.checkpoint.mirror)
+            mirror = Mirror(run.path, recipe.checkpoint.mirror, run.check_lock)
+            mirror.refuse_another_run()
     return mirror
 
 

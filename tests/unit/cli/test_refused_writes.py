@@ -45,6 +45,7 @@ WRITERS = {
     "report": "report {run} --output {out}/report.html --png {out}/mixture.png",
     "compare": "compare {run} {run} --output {out}/compared.html",
     "fork": "fork {run} --step 1 --run {out}/new/fork",
+    "restore": "restore {world}/mirror/run {out}/new/run",
     "amend": "amend {out}/run {longer}",
 }
 """Commands that write files, as they are given; what they write lies in {out}."""
@@ -60,7 +61,7 @@ PRINTERS = {
 """Commands that print."""
 
 IN_PROCESSES_OF_THEIR_OWN = {"train"}
-ALL_OR_NOTHING = {"vocab export", "model init", "model extend", "export", "fork"}
+ALL_OR_NOTHING = {"vocab export", "model init", "model extend", "export", "fork", "restore"}
 
 
 def commands(group: typer.core.TyperGroup, above: str = "") -> Iterator[str]:
@@ -82,7 +83,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     world = tmp_path_factory.mktemp("world")
     recipe = make_tiny_world(world, num_steps=STEPS)
     run = world / "runs" / "run"
-    command = [sys.executable, TRAIN, str(recipe), f"run={run}", "checkpoint.every=1", *FAST]
+    settings = [f"run={run}", f"checkpoint.mirror={world}/mirror", "checkpoint.every=1", *FAST]
+    command = [sys.executable, TRAIN, str(recipe), *settings]
     subprocess.run(command, env=environment(), check=True)
     (world / "longer.yaml").write_text(CURRICULUM.format(tokens=2 * STEPS * 8 * 32))
     (world / "characters").write_text("龙\n龟\n")

@@ -1,0 +1,40 @@
+"""`linly restore`: bring a run back from its mirror."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command."""
+    app.command("restore")(restore)
+
+
+def restore(
+    mirror: Annotated[
+        str,
+        typer.Argument(
+            metavar="MIRROR", help="Folder or s3:// URL of the mirror: checkpoint.mirror/NAME."
+        ),
+    ],
+    run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder to create.")],
+    step: Annotated[
+        str | None,
+        typer.Option(metavar="step-N", help="Checkpoint to bring; default: the newest whole one."),
+    ] = None,
+) -> None:
+    """Bring a run back from the mirror that checkpoint.mirror made of it.
+
+    Every record is read and every byte of the checkpoint is compared with its hash. The folder
+    appears whole or not at all. `linly train RECIPE run=RUN` then resumes the run.
+    """
+    from linly.training.manifest import parse_step
+    from linly.training.restore import restore_run
+
+    restored = restore_run(mirror, run, step=None if step is None else parse_step(step))
+    typer.echo(f"{run}: restored from {mirror} at step {restored}")
+    typer.echo(f"continue: linly train RECIPE {shlex.quote(f'run={run}')}")
