@@ -23,7 +23,6 @@ from uuid import uuid4
 import orjson
 
 from linly.errors import TrainingError
-from linly.files import naming
 
 PATIENCE_S = 10.0
 """How long a child may outlive a killed holder before the lock counts as taken."""
@@ -81,10 +80,7 @@ def hold(path: Path, what: str) -> Iterator[HeldLock]:
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
         holder = {"pid": os.getpid(), "host": socket.gethostname(), "time": now, "token": token}
         try:
-            with naming(path, path):
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, orjson.dumps(holder) + b"\n", 0)
-                os.fsync(descriptor)
+            _show(descriptor, path, what, orjson.dumps(holder) + b"\n")
             yield HeldLock(path, what, token, descriptor)
         finally:
             os.ftruncate(descriptor, 0)
@@ -146,6 +142,17 @@ def _open(path: Path, what: str) -> int:
             "trains there"
         )
     return descriptor
+
+
+def _show(descriptor: int, path: Path, what: str, holder: bytes) -> None:
+    try:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, holder, 0)
+        os.fsync(descriptor)
+    except OSError as error:
+        raise TrainingError(
+            f"{what}: its lock file {path} cannot be written: {error.strerror}"
+        ) from error
 
 
 def _replaced(descriptor: int, path: Path) -> str | None:
