@@ -12,8 +12,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-_LEAF_BYTES = 8
-"""Of a value that is no text, as `RawRecord.size_bytes` counts it."""
+LEAF_BYTES = 8
+"""Size of a value that is not text, as `RawRecord.size_bytes` counts it."""
 
 
 def parts_of(batch: pa.RecordBatch, most_bytes: int) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -116,27 +116,27 @@ def _value_bytes(array: pa.Array) -> int:
     if pa.types.is_dictionary(kind):
         lengths = _lengths(array.dictionary)
         if lengths is None:
-            return _LEAF_BYTES * len(array)
+            return LEAF_BYTES * len(array)
         return _total(pc.take(lengths, array.indices))
     if (lengths := _lengths(array)) is not None:
         return _total(lengths)
     if pa.types.is_struct(kind):
         return sum(map(_value_bytes, array.flatten()))
     if pa.types.is_fixed_size_list(kind):
-        return _LEAF_BYTES * len(array) + _value_bytes(array.flatten())
+        return LEAF_BYTES * len(array) + _value_bytes(array.flatten())
     if pa.types.is_list(kind) or pa.types.is_large_list(kind) or pa.types.is_map(kind):
         first, last = array.offsets[0].as_py(), array.offsets[-1].as_py()
         children = (array.keys, array.items) if pa.types.is_map(kind) else (array.values,)
         inner = sum(_value_bytes(child.slice(first, last - first)) for child in children)
-        return _LEAF_BYTES * len(array) + inner
-    return _LEAF_BYTES * len(array)
+        return LEAF_BYTES * len(array) + inner
+    return LEAF_BYTES * len(array)
 
 
 def _text_sizes(array: pa.Array) -> NDArray[np.int64]:
     kind, types = array.type, pa.types
     if isinstance(array, pa.ExtensionArray):
         return _text_sizes(array.storage)
-    sizes = np.full(len(array), _LEAF_BYTES, np.int64)
+    sizes = np.full(len(array), LEAF_BYTES, np.int64)
     if array.null_count == len(array):
         return sizes
     if types.is_dictionary(kind) and _is_text(kind.value_type):
@@ -158,7 +158,7 @@ def _text_sizes(array: pa.Array) -> NDArray[np.int64]:
         ends = np.concatenate([[0], np.cumsum(_text_sizes(child))])
         sizes = np.diff(ends[offsets - offsets[0]])
     if array.null_count:
-        sizes[_integers(array.is_null().cast(pa.int8())) > 0] = _LEAF_BYTES
+        sizes[_integers(array.is_null().cast(pa.int8())) > 0] = LEAF_BYTES
     return sizes
 
 
@@ -190,5 +190,5 @@ def _lengths(array: pa.Array) -> pa.Array | None:
 
 def _total(lengths: pa.Array) -> int:
     text_bytes: int = pc.sum(lengths).as_py() or 0
-    null_bytes: int = _LEAF_BYTES * lengths.null_count
+    null_bytes: int = LEAF_BYTES * lengths.null_count
     return text_bytes + null_bytes

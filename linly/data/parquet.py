@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from linly.data.expansion import row_bytes
+from linly.data.expansion import LEAF_BYTES, row_bytes
 from linly.data.reading.errors import columnar_error
 from linly.data.reading.parquet_pages import dictionary_of, pages_of
 from linly.data.shard_files import ShardFiles
@@ -23,7 +23,7 @@ from linly.data.tables import (
 )
 from linly.data.types import RawRecord
 from linly.errors import DamagedShardError
-from linly.streams import FREE_OUTPUT_BYTES, MAX_EXPANSION
+from linly.streams import FREE_OUTPUT_BYTES, MAX_EXPANSION, MAX_LINE_BYTES
 
 BUFFER_BYTES = 1 << 20
 """Of a column chunk that is read at a time."""
@@ -80,15 +80,20 @@ def _rows(source: pa.NativeFile, file: pq.ParquetFile, shard: ShardFiles) -> Ite
             f"{path}: {source.size():,} bytes expand to {size_bytes:,}, over {MAX_EXPANSION} "
             f"times: no text does that; leave the file out with `exclude`"
         )
-    batches_of = _GroupReader(source, file, columns).batches
+    reader = _GroupReader(source, file, columns)
     first = 0
     for index, group in enumerate(groups):
-        if first + group.num_rows > shard.start_record:
-            where = f"{path}: row group {index}"
-            for found, batch in _counted(batches_of(index), group.num_rows, where):
-                skip = min(max(0, shard.start_record - first - found), batch.num_rows)
-                yield from batch_rows(batch.slice(skip), first + found + skip)
-        first += group.num_rows
+        start, first = first, first + group.num_rows
+        if first <= shard.start_record:
+            continue
+        if reason := reader.over_long(index):
+            for record in range(max(start, shard.start_record), first):
+                yield RawRecord(record, None, reason, 0)
+            continue
+        where = f"{path}: row group {index}"
+        for found, batch in _counted(reader.batches(index), group.num_rows, where):
+            skip = min(max(0, shard.start_record - start - found), batch.num_rows)
+            yield from batch_rows(batch.slice(skip), start + found + skip)
 
 
 def _counted(
@@ -133,6 +138,23 @@ class _GroupReader:
             if file.schema.column(index).max_repetition_level > 0
             and file.schema.column(index).physical_type == _TEXT
         ]
+
+    def over_long(self, index: int) -> str | None:
+        """Say why a row group is not read: its lists hold so much that a row must be over-long.
+
+        pyarrow holds all numbers of a row, and cannot skip a row, so this is told by the footer.
+        """
+        group = self._file.metadata.row_group(index)
+        for leaf in self._leaves:
+            chunk = group.column(leaf)
+            is_list = self._file.schema.column(leaf).max_repetition_level > 0
+            size = chunk.num_values * LEAF_BYTES
+            if is_list and leaf not in self._texts and size > MAX_LINE_BYTES * group.num_rows:
+                return (
+                    f"the lists of {chunk.path_in_schema} in the {group.num_rows:,} row(s) of this "
+                    f"row group take {size:,} bytes: a row is longer than {MAX_LINE_BYTES:,}"
+                )
+        return None
 
     def batches(self, index: int) -> Iterator[pa.RecordBatch]:
         """Read a row group."""

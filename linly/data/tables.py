@@ -147,7 +147,8 @@ def _has_stream_end(source: pa.NativeFile) -> bool:
 
 def _arrow_rows(batch: pa.RecordBatch, first: int, start: int) -> Iterator[RawRecord]:
     """Give a batch's rows from record `start` on; offsets that lead astray are found first."""
-    rows = rows_at_a_time(batch.nbytes, batch.num_rows)
+    # `nbytes` follows offsets before they are checked, and a wrong one ends the process.
+    rows = rows_at_a_time(batch.get_total_buffer_size(), batch.num_rows)
     for offset in range(max(0, start - first), batch.num_rows, rows):
         part = batch.slice(offset, rows)
         try:
