@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 
 from linly.data.expansion import LEAF_BYTES, row_bytes
 from linly.data.reading.errors import columnar_error
+from linly.data.reading.parquet_footer import values_of_chunks
 from linly.data.reading.parquet_pages import dictionary_of, pages_of
 from linly.data.shard_files import ShardFiles
 from linly.data.tables import (
@@ -138,21 +139,28 @@ class _GroupReader:
             if file.schema.column(index).max_repetition_level > 0
             and file.schema.column(index).physical_type == _TEXT
         ]
+        self._number_lists = [
+            index
+            for index in self._leaves
+            if file.schema.column(index).max_repetition_level > 0
+            and file.schema.column(index).physical_type != _TEXT
+        ]
+        self._num_values = values_of_chunks(source) if self._number_lists else []
 
     def over_long(self, index: int) -> str | None:
         """Say why a row group is not read: its lists hold so much that a row must be over-long.
 
         pyarrow holds all numbers of a row, and cannot skip a row, so this is told by the footer.
         """
-        group = self._file.metadata.row_group(index)
-        for leaf in self._leaves:
-            chunk = group.column(leaf)
-            is_list = self._file.schema.column(leaf).max_repetition_level > 0
-            size = chunk.num_values * LEAF_BYTES
-            if is_list and leaf not in self._texts and size > MAX_LINE_BYTES * group.num_rows:
+        num_rows = self._file.metadata.row_group(index).num_rows
+        for leaf in self._number_lists:
+            length = self._file.schema.column(leaf).length or LEAF_BYTES  # of fixed-size bytes
+            size = self._num_values[index][leaf] * min(LEAF_BYTES, length)
+            if size > MAX_LINE_BYTES * num_rows:
                 return (
-                    f"the lists of {chunk.path_in_schema} in the {group.num_rows:,} row(s) of this "
-                    f"row group take {size:,} bytes: a row is longer than {MAX_LINE_BYTES:,}"
+                    f"the lists of {self._file.schema.column(leaf).path} in the {num_rows:,} "
+                    f"row(s) of this row group take {size:,} bytes: a row is longer than "
+                    f"{MAX_LINE_BYTES:,}"
                 )
         return None
 

@@ -117,7 +117,7 @@ def _read_header(source: pa.NativeFile, start: int) -> tuple[dict[int, Any], int
     while True:
         data = source.read_at(size, start)
         try:
-            compact = _Compact(data)
+            compact = Compact(data)
             return compact.struct(), compact.position
         except (IndexError, KeyError, TypeError) as error:
             if len(data) < size or size >= _MAX_HEADER_BYTES:
@@ -125,10 +125,11 @@ def _read_header(source: pa.NativeFile, start: int) -> tuple[dict[int, Any], int
         size *= 2
 
 
-class _Compact:
+class Compact:
     """Reads values of Thrift's compact protocol; IndexError where the data ends too early."""
 
     def __init__(self, data: bytes) -> None:
+        """Read `data` from its beginning."""
         self._data = data
         self.position = 0
 
