@@ -69,7 +69,11 @@ def opened(path: Location, retries: Retries) -> Iterator[pa.NativeFile]:
 
 def _mapped(path: Location, retries: Retries) -> AbstractContextManager[pa.NativeFile]:
     """A local file as the kernel's pages, for a batch of it may be large; a remote one read."""
-    return opened(path, retries) if isinstance(path, Url) else pa.memory_map(str(path))
+    if isinstance(path, Url):
+        return opened(path, retries)
+    open_file(path, retries).close()  # Arrow itself would wait for the writer of a pipe
+    mapped: AbstractContextManager[pa.NativeFile] = pa.memory_map(str(path))
+    return mapped
 
 
 def read_arrow(shard: ShardFiles) -> Iterator[RawRecord]:

@@ -1,8 +1,8 @@
 """Damaged shards of all formats and compressions, made from a seed, and what reading them gives.
 
-    python -m tests.shard_fuzz SEED COUNT
+    python -m tests.faults.shard_fuzz SEED COUNT [FIRST]
 
-reads COUNT damaged shards and counts how each ended. Every shard is read by its corpus, also from
+reads COUNT damaged shards, from number FIRST on, and counts how each ended. Every shard is read by its corpus, also from
 a record in its middle, and is guessed at, as `linly corpora new` does.
 """
 
@@ -42,7 +42,7 @@ COMPRESS: dict[str, Callable[[bytes], bytes]] = {
     ".bz2": bz2.compress,
     ".xz": lzma.compress,
 }
-TEXTS = [f"{i} the old bridge, 老桥 \"{i * 7919 % 1009}\" & rain" for i in range(NUM_RECORDS)]
+TEXTS = [f'{i} the old bridge, 老桥 "{i * 7919 % 1009}" & rain' for i in range(NUM_RECORDS)]
 
 
 @dataclass(frozen=True)
@@ -147,12 +147,14 @@ def cases(seed: int, count: int, first: int = 0) -> Iterator[Case]:
 
 def _corpus(names: Sequence[str], suffix: str) -> str:
     if len(names) == 2:
-        paths = "{en: a.en%s, zh: a.zh%s}" % (suffix, suffix)
-        return f"{{kind: parallel, paths: {paths}, damaged_shards: quarantine}}"
+        paths = f"en: a.en{suffix}, zh: a.zh{suffix}"
+        return f"{{kind: parallel, paths: {{{paths}}}, damaged_shards: quarantine}}"
     kind = names[0].rpartition(".")[2]
     what = "kind: parallel" if kind == "tmx" else "kind: text, language: en"
     fields = FIELDS.get(kind, "{text: text}")
-    return f'{{{what}, paths: ["{names[0]}{suffix}"], fields: {fields}, damaged_shards: quarantine}}'
+    return (
+        f'{{{what}, paths: ["{names[0]}{suffix}"], fields: {fields}, damaged_shards: quarantine}}'
+    )
 
 
 def _damaged(data: bytes, draw: random.Random, others: list[bytes]) -> tuple[bytes, str]:
