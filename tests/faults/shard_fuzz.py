@@ -2,8 +2,8 @@
 
     python -m tests.faults.shard_fuzz SEED COUNT [FIRST]
 
-reads COUNT damaged shards, from number FIRST on, and counts how each ended. Every shard is read by its corpus, also from
-a record in its middle, and is guessed at, as `linly corpora new` does.
+reads COUNT damaged shards, from number FIRST on, and counts how each ended. Every shard is read
+by its corpus, also from a record in its middle, and is guessed at, as `linly corpora new` does.
 """
 
 from __future__ import annotations
