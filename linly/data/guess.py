@@ -23,6 +23,7 @@ from linly.data.reading.errors import errors_of
 from linly.data.reading.first_look import check_is_data
 from linly.data.reading.guess_fields import NUM_RECORDS, guess_fields
 from linly.data.reading.known_names import is_about as is_about_record
+from linly.data.reading.known_names import is_wrapper
 from linly.data.reading.table_look import Table, look_at_table
 from linly.data.shard_files import ShardFiles
 from linly.data.tables import schema_of
@@ -135,7 +136,10 @@ def _guess_corpus(path: Location) -> Guess | None:
     records = [_known(raw.value, files.columns) for raw in raws if raw.value]
     if not records:
         reason = next((f": record {raw.record}: {raw.error}" for raw in raws if raw.error), "")
-        raise DataError(f"no record among its first {NUM_RECORDS} can be read as {found}{reason}")
+        raise DataError(
+            f"no record among its first {NUM_RECORDS} can be read as {found}{reason}"
+            f"{_conversion(path, text)}"
+        )
     if len(records) == 1 and found in ("json", "jsonl"):
         _refuse_wrapper(path, records[0])
     meaning = guess_fields(records)
@@ -193,7 +197,7 @@ def _refuse_wrapper(path: Location, record: Mapping[str, Any]) -> None:
         DataError: If a field of the record holds a list of objects that are no turns, or if all
             its fields are objects alike; says how to convert it.
     """
-    lists = [name for name, value in record.items() if _is_list_of_objects(value)]
+    lists = [n for n, value in record.items() if is_wrapper(n) and _is_list_of_objects(value)]
     within = None
     if lists and guess_fields([record]).kind != "conversation":
         name = max(lists, key=lambda name: len(record[name]))
@@ -208,6 +212,23 @@ def _refuse_wrapper(path: Location, record: Mapping[str, Any]) -> None:
             f"the file is one JSON object around its records; write a record a line: "
             f"jq -c '{within}' {basename(str(path))} > records.jsonl"
         )
+
+
+def _conversion(path: Location, head: bytes) -> str:
+    """Say how to convert lines that are nearly JSON; "" where nothing is known."""
+    name = basename(str(path))
+    lines = [line.strip() for line in head.split(b"\n")[:20] if line.strip()]
+    if all(line.endswith(b"},") for line in lines[:-1]) and lines[0].startswith(b"{"):
+        return (
+            f"; its lines end in commas, so write them without: sed 's/,$//' {name} > lines.jsonl"
+        )
+    if all(line.startswith(b"{'") for line in lines):
+        return (
+            "; its lines are Python's, so write them as JSON: python -c 'import ast, json, sys; "
+            "[print(json.dumps(ast.literal_eval(line))) for line in sys.stdin]' "
+            f"< {name} > lines.jsonl"
+        )
+    return ""
 
 
 def _is_list_of_objects(value: object) -> bool:

@@ -87,49 +87,23 @@ LANGUAGES = {
 SIDES = (("source", "target"), ("src", "tgt"), ("src", "trg"), ("sentence1", "sentence2"))
 """Names of the two sides of a pair."""
 
+WRAPPERS = frozenset(
+    {
+        "data", "dataset", "rows", "records", "examples", "items", "instances", "samples",
+        "entries", "results", "documents", "docs", "articles", "texts", "corpus", "questions", "train",
+        "training", "validation", "valid", "dev", "test",
+    }
+)  # fmt: skip
+"""Names of fields that hold all records of a file."""
+
 ABOUT = frozenset(
-    [
-        "id",
-        "uid",
-        "qid",
-        "idx",
-        "index",
-        "key",
-        "url",
-        "uri",
-        "link",
-        "href",
-        "source",
-        "src_url",
-        "path",
-        "file",
-        "filename",
-        "hash",
-        "md5",
-        "sha1",
-        "date",
-        "time",
-        "timestamp",
-        "created",
-        "created_at",
-        "lang",
-        "language",
-        "license",
-        "meta",
-        "metadata",
-        "split",
-        "type",
-        "category",
-        "label",
-        "topic",
-        "author",
-        "编号",
-        "来源",
-        "链接",
-        "文件名",
-        "时间",
-    ]
-)
+    {
+        "id", "uid", "qid", "idx", "index", "key", "url", "uri", "link", "href", "source",
+        "src_url", "path", "file", "filename", "hash", "md5", "sha1", "date", "time", "timestamp",
+        "created", "created_at", "lang", "language", "license", "meta", "metadata", "split",
+        "type", "category", "label", "topic", "author", "编号", "来源", "链接", "文件名", "时间",
+    }
+)  # fmt: skip
 """Names of fields that say something of a record."""
 
 _OTHERS = ("id", "url", "label", "idx", "category", "情感", "评论", "标签", "编号", "来源", "链接")
@@ -150,6 +124,11 @@ def plain_name(name: str) -> str:
 
 
 KNOWN_DASHED = frozenset(name for names in LANGUAGES.values() for name in names if "-" in name)
+
+
+def is_wrapper(name: str) -> bool:
+    """Tell if a field of this name may hold all records of a file."""
+    return not WRAPPERS.isdisjoint(plain_name(name).split("_"))
 
 
 def is_about(name: str) -> bool:

@@ -65,39 +65,40 @@ def has_header(rows: Sequence[Sequence[str]]) -> bool:
     """Tell if the first of some rows names the columns.
 
     It does if a name is well known, if all names are identifiers, or if what stands under the
-    names differs from them: numbers under a word, texts much longer than a name.
+    names differs from them: numbers under a word, texts much longer than a name. It does not if
+    one of its cells is a value that comes again below, such as a label.
     """
     if not rows:
         return True
-    first, data = (
-        [cell.strip() for cell in rows[0]],
-        [r for r in rows[1:] if len(r) == len(rows[0])],
-    )
+    first = [cell.strip() for cell in rows[0]]
+    data = [row for row in rows[1:] if len(row) == len(first)]
     named = [cell for cell in first if cell]
     if not named or any(len(cell) > _MAX_HEADER for cell in first):
+        return False
+    if rows[0] in rows[1:] and not any(map(_SENTENCE.search, first)):
+        return True  # tables that were joined
+    columns = list(zip(first, zip(*data, strict=True), strict=True)) if data else []
+    again = {name for name, cells in columns if name in map(str.strip, cells)}
+    if any(plain_name(name) in KNOWN_NAMES and name not in again for name in named):
+        return True
+    if again - {""}:
         return False
     if not first[0] and data and _is_numbers([row[0] for row in data]):
         return True  # the index of a data frame has no name
     if all(map(_NUMBER.fullmatch, named)):
         return False
-    if any(plain_name(cell) in KNOWN_NAMES and not _is_repeated(cell, data) for cell in named):
-        return True
     if len(named) == len(first) == len(set(first)) and all(map(_IDENTIFIER.fullmatch, first)):
         return True
     if not data or any(map(_SENTENCE.search, first)):
         return False
-    columns = list(zip(first, zip(*data, strict=True), strict=True))
+    if any(_is_numbers(cells) and _NUMBER.fullmatch(name) for name, cells in columns):
+        return False
     if any(_is_numbers(cells) and not _NUMBER.fullmatch(name or "0") for name, cells in columns):
         return True
     texts = [(name, cells) for name, cells in columns if not _is_numbers(cells)]
     return bool(texts) and all(
         _median(cells) >= _LONGER * len(plain_name(name)) for name, cells in texts
     )
-
-
-def _is_repeated(cell: str, data: Sequence[Sequence[str]]) -> bool:
-    """Tell if a cell of the first row is a value like those below, such as a label."""
-    return sum(cell in (other.strip() for other in row) for row in data) > 1
 
 
 def _is_numbers(cells: Sequence[str]) -> bool:

@@ -131,7 +131,7 @@ ENGLISH = ("The river runs to the sea past many old towns.", "The hill is green 
 CHINESE = ("这家酒店的房间很干净，服务也很好。", "送来的菜是凉的，不会再来了。")
 HEADERS = [
     "text,0", ",text", ",title,text", "Unnamed: 0,text", "index,text", "no.,text", "#,text",
-    "id,text (en)", "id,Text[0]", "id,text1", "1st text,0", "序号,正文", "情感,评论", "label,评论",
+    "id,text (en)", "id,Text[0]", "id,text1", "1st text,label", "序号,正文", "情感,评论", "label,评论",
     "词条,解释（中文）", "review text,stars", "date,headline text", "comment_text,toxic",
     "a b,text",
     ",0", "ID,Review Text (clean)", "编号,内容 2", "sentence", "文本",
@@ -163,6 +163,39 @@ def test_a_header_of_any_kind_is_no_record(tmp_path: Path, header: str, kind: st
 
 
 @pytest.mark.parametrize(
+    "table",
+    [
+        "positive,good movie\nnegative,a bad movie that goes on and on\npositive,fine\n",
+        "1,Great product\n5,I bought it in spring and it has been with me all year\n",
+        "The river runs.,The hill is green.\nThe lake is deep.,It is cold.\n",
+        "text,go\nnews,stay where you are until the evening comes\ntext,go on\n",
+    ],
+)
+def test_a_first_record_is_no_header(tmp_path: Path, table: str) -> None:
+    found = guess_corpus(put(tmp_path, "a.csv", table.encode()))
+    assert found.columns == ("column1", "column2")
+
+
+def test_tables_that_were_joined_have_a_header(tmp_path: Path) -> None:
+    table = "words here,label\nThe river runs,1\nwords here,label\nThe hill is green,0\n"
+    assert guess_corpus(put(tmp_path, "a.csv", table.encode())).columns == ()
+
+
+@pytest.mark.parametrize(
+    ("data", "command"),
+    [
+        (b'{"text": "one"},\n{"text": "two"},\n', "sed 's/,$//' a.jsonl > lines.jsonl"),
+        (b"{'text': 'one', 'ok': True}\n{'text': 'two', 'ok': None}\n", "ast.literal_eval"),
+    ],
+)
+def test_lines_that_are_nearly_json_come_with_their_conversion(
+    tmp_path: Path, data: bytes, command: str
+) -> None:
+    with pytest.raises(DataError, match=re.escape(command)):
+        guess_corpus(put(tmp_path, "a.jsonl", data))
+
+
+@pytest.mark.parametrize(
     ("table", "delimiter", "escape"),
     [
         ("title;text\nt;The river, the sea.\nu;The hill.\n", ";", None),
@@ -187,6 +220,7 @@ def test_the_first_rows_tell_the_dialect(
     [
         ({"version": "1", "data": [{"text": "A page."}, {"text": "Two."}]}, ".data[]"),
         ({"my rows": [{"text": "A page."}, {"text": "Two."}]}, '.["my rows"][]'),
+        ({"train": [{"q": "Who?", "a": "He."}] * 3, "info": {"x": 1}}, ".train[]"),
         ({"a1": {"text": "A page."}, "a2": {"text": "Two."}}, ".[]"),
         ({"data": [{"title": "River", "paragraphs": [{"context": "A page."}]}] * 2}, ".data[]"),
     ],
@@ -197,6 +231,17 @@ def test_an_object_around_the_records_is_an_error_that_says_how_to_convert(
 ) -> None:
     with pytest.raises(DataError, match=re.escape(f"jq -c '{within}' a.json > records.jsonl")):
         guess_corpus(put(tmp_path, "a.json", orjson.dumps(value, option=option)))
+
+
+def test_one_document_with_its_parts_is_no_wrapper(tmp_path: Path) -> None:
+    value = {
+        "文件名": "a.txt",
+        "段落": [{"行号": 0, "内容": "第一段。"}, {"行号": 1, "内容": "第二段。"}],
+    }
+    for name in ("a.json", "a.jsonl"):
+        assert guess_corpus(put(tmp_path, name, orjson.dumps(value))).fields == {
+            "text": "段落.内容"
+        }
 
 
 def test_objects_over_several_lines_are_read(tmp_path: Path) -> None:
