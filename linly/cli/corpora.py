@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Annotated
@@ -75,6 +75,7 @@ def new(
     from linly.cli.corpora_view import open_view
     from linly.data.first_records import fault_of_guess
     from linly.data.guess import is_about
+    from linly.data.reading.guess_pairs import guess_pairs
     from linly.data.shards import list_shards, locate
 
     chosen = name or name_of(pattern)
@@ -84,8 +85,13 @@ def new(
     if len(about) == len(shards):
         about = []
     paths = [shard.path for shard in shards if shard.path not in about]
+    pairs = guess_pairs(pattern, paths)
+    # A file of line-aligned ones is plain text.
     first, guess = _first_guess([(path, locate(data_root, path)) for path in paths])
-    text = corpus_text(pattern, first, len(paths), guess, exclude=about)
+    if pairs is None:
+        text = corpus_text(pattern, first, len(paths), guess, exclude=about)
+    else:
+        text = pairs_text(pairs, first, len(paths) // 2, guess)
     corpus = _parsed(chosen, text, corpora)
     view = open_view(corpus, data_root, None)
     try:
@@ -144,10 +150,22 @@ def corpus_text(
     if guess.escape is not None:
         form["escape"] = guess.escape
     form["fields"] = dict(guess.fields)
-    form["held_out"] = _HELD_OUT
+    return _guessed_text(form, shard, num_shards)
+
+
+def pairs_text(pairs: Mapping[str, str], shard: str, num_shards: int, guess: Guess) -> str:
+    """Write line-aligned files as a corpus file; of the guess from one side only the encoding."""
+    form: dict[str, object] = {"kind": "parallel"}
+    if guess.encoding is not None:
+        form["encoding"] = guess.encoding
+    form["paths"] = dict(pairs)
+    return _guessed_text(form, shard, num_shards)
+
+
+def _guessed_text(form: Mapping[str, object], shard: str, num_shards: int) -> str:
     count = "1 shard" if num_shards == 1 else f"{num_shards:,} shards"
     head = f"# Guessed from the first records of {shard!a}, one of {count}."
-    return f"{head}\n{write_yaml(form)}"
+    return f"{head}\n{write_yaml({**form, 'held_out': _HELD_OUT})}"
 
 
 def _find(corpus: str, folders: list[Path]) -> Corpus:

@@ -90,8 +90,8 @@ SIDES = (("source", "target"), ("src", "tgt"), ("src", "trg"), ("sentence1", "se
 WRAPPERS = frozenset(
     {
         "data", "dataset", "rows", "records", "examples", "items", "instances", "samples",
-        "entries", "results", "documents", "docs", "articles", "texts", "corpus", "questions", "train",
-        "training", "validation", "valid", "dev", "test",
+        "entries", "results", "documents", "docs", "articles", "texts", "corpus", "questions",
+        "train", "training", "validation", "valid", "dev", "test",
     }
 )  # fmt: skip
 """Names of fields that hold all records of a file."""

@@ -260,3 +260,38 @@ def test_new_writes_the_dialect_of_a_table(here: Path, capsys: pytest.CaptureFix
     corpus = load_corpora([here / "corpora"])["tables"]
     assert (corpus.delimiter, corpus.escape) == (";", "\\")
     assert 'He said "yes"; and left.' in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("pattern", "names", "paths"),
+    [
+        ("opus/*", ["a.en", "a.zh"], {"en": "opus/*.en", "zh": "opus/*.zh"}),
+        ("opus/a.*", ["a.en", "a.zh"], {"en": "opus/a.en", "zh": "opus/a.zh"}),
+        ("opus/*", ["a.b.en", "a.b.de", "c.en", "c.de"], {"de": "opus/*.de", "en": "opus/*.en"}),
+    ],
+)
+def test_new_pairs_files_of_two_languages(
+    here: Path,
+    capsys: pytest.CaptureFixture[str],
+    pattern: str,
+    names: list[str],
+    paths: dict[str, str],
+) -> None:
+    (here / "data/opus").mkdir()
+    for name in names:
+        (here / "data/opus" / name).write_text(f"A line of {name}.\nAnother line.\n")
+    assert not linly("corpora", "new", pattern, *DATA)
+    corpus = load_corpora([here / "corpora"])["opus"]
+    assert (corpus.kind, corpus.paths) == ("parallel", paths)
+    assert "loss    | A line of" in capsys.readouterr().out
+
+
+def test_new_refuses_files_of_two_languages_that_are_not_aligned(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "data/opus").mkdir()
+    (here / "data/opus/a.en").write_text("One.\nTwo.\n")
+    (here / "data/opus/a.zh").write_text("一。\n")
+    assert linly("corpora", "new", "opus/*", *DATA) == 1
+    assert "not line-aligned" in capsys.readouterr().err
+    assert not (here / "corpora/opus.yaml").exists()

@@ -131,7 +131,8 @@ ENGLISH = ("The river runs to the sea past many old towns.", "The hill is green 
 CHINESE = ("这家酒店的房间很干净，服务也很好。", "送来的菜是凉的，不会再来了。")
 HEADERS = [
     "text,0", ",text", ",title,text", "Unnamed: 0,text", "index,text", "no.,text", "#,text",
-    "id,text (en)", "id,Text[0]", "id,text1", "1st text,label", "序号,正文", "情感,评论", "label,评论",
+    "id,text (en)", "id,Text[0]", "id,text1", "1st text,label", "序号,正文", "情感,评论",
+    "label,评论",
     "词条,解释（中文）", "review text,stars", "date,headline text", "comment_text,toxic",
     "a b,text",
     ",0", "ID,Review Text (clean)", "编号,内容 2", "sentence", "文本",
