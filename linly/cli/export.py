@@ -41,5 +41,7 @@ def export(
     taken = ", ".join(map(str, exported.steps))
     what = f"step {taken}" if len(exported.steps) == 1 else f"mean of steps {taken}"
     print(f"{output}: {what}, {exported.num_parameters:,} parameters, {dtype}")
+    for note in exported.notes:
+        print(note)
     if not exported.tokenizer.exact:
-        print(f"no tokenizer.json: {exported.tokenizer.reason}; use its tokenizer.model")
+        print(f"no exact tokenizer.json: {exported.tokenizer.reason}; use linly's own")

@@ -14,7 +14,8 @@ from transformers import PreTrainedModel as Model
 from linly.errors import ConfigError
 from linly.modeling.accelerator import choose_accelerator
 from linly.modeling.configuration import padding_id
-from linly.modeling.stored_model import open_stored_model, read_weights
+from linly.modeling.dtypes import restore_exact, usual_dtype
+from linly.modeling.stored_model import StoredModel, open_stored_model, read_weights
 from linly.tokenization.export import TokenizerExport, export_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 
@@ -86,7 +87,8 @@ def load_model(path: Path, *, dtype: torch.dtype | None = None) -> Model:
 
     The weights are mapped from their files and read when they are used: processes of one machine
     share them, and until they are written to they take no memory of their own. A `dtype` other than
-    the stored one makes a copy of them.
+    the stored one makes a copy of them. Without one, each weight has the value that its file holds
+    to the last bit, whatever dtype the configuration names.
 
     Pickled weights are refused, code that the folder names (`auto_map`) is never run, nothing is
     fetched from a network, and every weight must be there. Whether the output layer is tied to the
@@ -94,12 +96,24 @@ def load_model(path: Path, *, dtype: torch.dtype | None = None) -> Model:
 
     Args:
         path: The model folder.
-        dtype: Dtype of the weights in memory; None keeps the one they are stored in.
+        dtype: Dtype of the weights in memory; None keeps the ones they are stored in.
 
     Raises:
         ConfigError: As `open_stored_model`.
     """
-    return read_weights(path, open_stored_model(path).config, dtype=dtype)
+    stored = open_stored_model(path)
+    if dtype is not None:
+        return read_weights(path, stored.config, dtype=dtype)
+    return load_exactly(stored)
+
+
+def load_exactly(stored: StoredModel) -> Model:
+    """The model of a folder with the values that its files hold; see `load_model`."""
+    usual = usual_dtype(stored.tensors)
+    model = read_weights(stored.path, stored.config, dtype=usual)
+    if restore_exact(model, stored, loaded=usual):
+        return model
+    return read_weights(stored.path, stored.config, dtype=torch.float32)
 
 
 def save_model(model: Model, tokenizer: Tokenizer, directory: Path) -> TokenizerExport:

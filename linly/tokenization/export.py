@@ -21,6 +21,7 @@ import orjson
 from linly.config.chat import read_chat_templates
 from linly.errors import ConfigError
 from linly.files import publish_together
+from linly.tokenization.auto_tokenizer import complaint, write_byte_level
 from linly.tokenization.byte_level import ByteLevelTokenizer
 from linly.tokenization.chat_tokens import (
     NO_CHAT,
@@ -49,8 +50,9 @@ class TokenizerExport:
     """What `export_tokenizer` did.
 
     Attributes:
-        exact: A tokenizer.json was written, and gave sentencepiece's ids on every text tried.
-        reason: Why none was written; None when exact.
+        exact: A tokenizer.json was written, and `AutoTokenizer` gives the vocabulary's ids on every
+            text tried.
+        reason: Why not; None when exact.
         num_verified: Texts on which both were compared.
     """
 
@@ -68,7 +70,8 @@ def export_tokenizer(
 ) -> TokenizerExport:
     """Write `tokenizer.model` and, where it is exact, `tokenizer.json` and its configuration.
 
-    A byte-level vocabulary is a `tokenizer.json` already; its own files are written.
+    A byte-level vocabulary is a `tokenizer.json` already; its own files are written, under a class
+    with which `AutoTokenizer` gives its ids.
 
     Args:
         tokenizer: The vocabulary.
@@ -82,17 +85,19 @@ def export_tokenizer(
     """
     if not isinstance(tokenizer, SentencePieceTokenizer):
         assert isinstance(tokenizer, ByteLevelTokenizer)
-        tokenizer.write(directory)
+        pieces = [tokenizer.readable(token) for token in range(tokenizer.vocab_size)]
+        hard_texts = torture_texts([piece for piece in pieces if piece])
+        num_verified, reason = write_byte_level(tokenizer, directory, chain(hard_texts, texts))
         if source is not None and not read_chat_templates(directory):
             publish_together(directory, template_files(read_chat_templates(source)))
-        return TokenizerExport(exact=True, reason=None, num_verified=0)
+        return TokenizerExport(reason is None, reason, num_verified)
     reason = why_not_exact(tokenizer)
     num_verified = 0
     chat = read_chat_tokens(tokenizer, source)
     if reason is None:
         candidate = hugging_face_json(tokenizer, chat)
-        tried = chain(torture_texts(tokenizer.pieces()), texts)
-        comparison = compare(tokenizer, candidate, chat.without_special(tried))
+        tried = list(chat.without_special(chain(torture_texts(tokenizer.pieces()), texts)))
+        comparison = compare(tokenizer, candidate, tried)
         num_verified = comparison.num_texts
         reason = comparison.complaint()
     files = {**template_files(chat.templates), "tokenizer.model": tokenizer.model_bytes}
@@ -105,6 +110,11 @@ def export_tokenizer(
             f"{reason}; export to another folder"
         )
     publish_together(directory, files)
+    if reason is None:
+        reason = complaint(directory, tokenizer, tried)
+        if reason is not None:  # the model's family has AutoTokenizer build another one
+            for name in ("tokenizer.json", "tokenizer_config.json"):
+                (directory / name).unlink()
     return TokenizerExport(reason is None, reason, num_verified)
 
 

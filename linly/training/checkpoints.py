@@ -37,7 +37,12 @@ from linly.training.mirror import Mirror
 from linly.training.processes import Processes
 from linly.training.randomness import restore_random_states
 from linly.training.snapshot import Snapshot, Snapshots
-from linly.training.stored import BYTES_PER_PARAMETER, read_parameter
+from linly.training.stored import (
+    BYTES_PER_PARAMETER,
+    named_buffers,
+    read_buffers,
+    read_parameter,
+)
 
 _MARGIN_BYTES = 64 << 20
 """Of the manifest, the files' heads, and logs that grow while a checkpoint is written."""
@@ -184,7 +189,7 @@ class Checkpoints:
         entries = {}
         rank = self._processes.rank
         for name, tensors in (
-            (f"rank-{rank:05d}.safetensors", snapshot.tensors),
+            (f"rank-{rank:05d}.safetensors", snapshot.tensors | named_buffers(snapshot.buffers)),
             (f"random-{rank:05d}.safetensors", snapshot.random),
         ):
             with _as_checkpoint_error(partial / name):
@@ -317,6 +322,8 @@ class Checkpoints:
                             f"in the model {tuple(parameter.shape)}"
                         )
                     engine.set_state(parameter, state)
+            if buffers := read_buffers(folder):
+                engine.set_buffers(buffers)
             random = f"random-{self._processes.rank:05d}.safetensors"
             if random in manifest.files:  # a larger world has ranks that were not there before
                 restore_random_states(load_file(folder / random))

@@ -1,8 +1,8 @@
 """DeepSpeed's ZeRO-2 engine as the trainer needs it; the only module that imports deepspeed.
 
-BF16 weights and activations; fp32 master weights, gradient accumulation and gradient reduction.
-The learning rate comes from outside at every step, and a step can be discarded on all ranks
-before it touches weights or moments.
+BF16 weights and activations, but for weights that transformers keeps in fp32; fp32 master weights,
+gradient accumulation and gradient reduction. The learning rate comes from outside at every step,
+and a step can be discarded on all ranks before it touches weights or moments.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -32,6 +32,7 @@ from linly.config.deepspeed import deepspeed_config, wants_log
 from linly.config.settings import TrainingSettings
 from linly.data.loader import MicroBatch
 from linly.modeling.attention import document_bounds, set_attention, usual_backend
+from linly.modeling.dtypes import cast_buffers, kept_dtypes, persistent_buffers
 from linly.modeling.recompute import checkpoint_activations, compile_layers
 from linly.modeling.separation import Attention, RowLayout, Way, choose_attention, way_of_evaluation
 from linly.training.objective import Objective, choose_loss
@@ -72,6 +73,8 @@ class Engine:
     ) -> None:
         """Take over the model; its weights move to the device, in BF16, in place.
 
+        Weights that transformers keeps in fp32 in a BF16 model are fp32 here too.
+
         Master weights are those of the model as it was stored, also where BF16 rounds them. The
         weights move one by one, so that a model mapped from its files never is in the memory of
         the host as a whole (see `load_model`).
@@ -88,7 +91,8 @@ class Engine:
         _quiet_known_warnings()
         checkpoint_activations(model, training.activation_checkpointing)
         model.train()
-        stored = _move_weights(model)
+        self._stored_buffers = {n: b.detach() for n, b in persistent_buffers(model).items()}
+        stored = _move_weights(model, kept_dtypes(model.config, torch.bfloat16))
         optimizer = torch.optim.AdamW(
             _parameter_groups(model, training.weight_decay),
             lr=training.lr,
@@ -210,6 +214,20 @@ class Engine:
             if parameter.requires_grad
         }
 
+    def buffers(self) -> dict[str, torch.Tensor]:
+        """Persistent buffers by name, as they were stored unless training has changed them."""
+        return {
+            name: stored if torch.equal(buffer, stored.to(buffer)) else buffer
+            for name, buffer in persistent_buffers(self.module).items()
+            for stored in (self._stored_buffers[name],)
+        }
+
+    def set_buffers(self, buffers: Mapping[str, torch.Tensor]) -> None:
+        """Set the persistent buffers to what `buffers` returned; no collective."""
+        self._stored_buffers = dict(buffers)
+        for name, buffer in persistent_buffers(self.module).items():
+            buffer.copy_(buffers[name])
+
     def owns(self, parameter: torch.nn.Parameter) -> bool:
         """Whether this rank's share of the optimizer holds any of the parameter."""
         return getattr(parameter, "_hp_mapping", None) is not None
@@ -298,27 +316,43 @@ class Engine:
         self._optimizer._lazy_init_hp_params_optimizer_state()
 
 
-def _move_weights(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """Move weights to this process's device in BF16, one by one.
+def _move_weights(
+    model: PreTrainedModel, dtypes: Mapping[str, torch.dtype]
+) -> dict[str, torch.Tensor]:
+    """Move weights to this process's device in the dtypes they train in, one by one.
+
+    Args:
+        model: The model; its buffers are cast too, and moved by DeepSpeed.
+        dtypes: Dtype of each parameter and buffer of the model without LoRA's matrices.
 
     Returns:
-        Those that BF16 may have rounded and that train, by name, where and as they were.
+        Trained weights that the cast may have rounded, by name, where and as they were.
     """
     accelerator = get_accelerator()
     stored = {}
     for name, parameter in model.named_parameters():
-        if parameter.requires_grad and parameter.dtype != torch.bfloat16:
+        dtype = dtypes.get(name.replace(".base_layer.", "."), torch.bfloat16)
+        if parameter.requires_grad and parameter.dtype != dtype:
             stored[name] = parameter.data
-        parameter.data = parameter.data.to(accelerator.current_device_name(), torch.bfloat16)
+        parameter.data = parameter.data.to(accelerator.current_device_name(), dtype)
+    cast_buffers(model, dtypes)
     return stored
 
 
 def _parameter_groups(model: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters with weight decay, and norms and biases (one dimension) without."""
+    """Parameters with weight decay, and norms and biases (one dimension) without.
+
+    DeepSpeed flattens a group into one tensor, so each group has one dtype. BF16 comes first: it is
+    the dtype of DeepSpeed's buffers.
+    """
     trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
     groups = [
-        {"params": [p for p in trained if p.dim() > 1], "weight_decay": weight_decay},
-        {"params": [p for p in trained if p.dim() <= 1], "weight_decay": 0.0},
+        {
+            "params": [p for p in trained if p.dtype == dtype and (p.dim() > 1) == is_matrix],
+            "weight_decay": weight_decay if is_matrix else 0.0,
+        }
+        for dtype in (torch.bfloat16, torch.float32)
+        for is_matrix in (True, False)
     ]
     return [group for group in groups if group["params"]]
 

@@ -12,27 +12,40 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import orjson
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig, PreTrainedModel
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
 
 from linly.config.overrides import expand_variables
 from linly.config.settings import Lora, Trainable, TrainingSettings
 from linly.config.yaml import read_yaml
 from linly.errors import CheckpointError, ConfigError
 from linly.files import publish_text
+from linly.modeling.dtypes import empty_model, kept_dtypes, persistent_buffers
+from linly.modeling.exported_config import exported_config, exported_generation
 from linly.modeling.folder import new_folder
-from linly.modeling.load import SHARD_SIZE, load_model, save_weights
+from linly.modeling.load import (
+    SHARD_SIZE,
+    load_model,
+    save_weights,
+)
 from linly.modeling.parameters import ParameterCount
 from linly.modeling.trainable import lora_addition, lora_names, trained_names
+from linly.modeling.weight_files import read_json_object, write_json_object
 from linly.runs import RunFolder
 from linly.tokenization.export import TokenizerExport, export_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.frozen import model_identity
 from linly.training.manifest import Manifest, parse_step, verified
 from linly.training.model_card import model_card
-from linly.training.stored import read_master_weight, read_state
+from linly.training.stored import read_buffers, read_master_weight, read_state
 
+CONFIG, GENERATION = "config.json", "generation_config.json"
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 
@@ -41,14 +54,16 @@ class Exported:
     """What was written.
 
     Attributes:
-        steps: Of the checkpoints that it is the mean of.
-        parameters: Of the model as it trained.
+        steps: Steps of the checkpoints that it is the mean of.
+        parameters: Count of the parameters of the model as it trained.
+        notes: What differs from the base, and why.
     """
 
     steps: tuple[int, ...]
     num_parameters: int
     parameters: ParameterCount
     tokenizer: TokenizerExport
+    notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,10 +132,11 @@ def export_run(
     checkpoints = open_checkpoints(folder, steps)
     model = assemble(folder, checkpoints, DTYPES[dtype])
     tokenizer = Tokenizer.load(run / "model")
-    newest = max(checkpoints, key=lambda checkpoint: checkpoint.manifest.step)
+    newest = _newest(checkpoints)
     parameters = _count(model, newest)
     with new_folder(output) as partial:
         save_weights(model, partial, shard_size=shard_size)
+        notes = write_configuration(folder, model, partial, DTYPES[dtype])
         exported = export_tokenizer(tokenizer, partial, source=run / "model")
         card = model_card(
             run.resolve().name,
@@ -131,7 +147,32 @@ def export_run(
         )
         publish_text(partial / "README.md", card)
     found = tuple(checkpoint.manifest.step for checkpoint in checkpoints)
-    return Exported(found, model.num_parameters(), parameters, exported)
+    return Exported(found, model.num_parameters(), parameters, exported, notes)
+
+
+def write_configuration(
+    run: RunFolder, model: PreTrainedModel, folder: Path, dtype: torch.dtype
+) -> tuple[str, ...]:
+    """Write config.json and generation_config.json for a run's model.
+
+    Args:
+        run: Run that trains it.
+        model: The model; the meta device is enough.
+        folder: Folder to write into.
+        dtype: Dtype of the weights.
+
+    Returns:
+        What differs from the base's settings of generation, and why.
+    """
+    base = read_json_object(run.path / "model" / CONFIG)
+    config = exported_config(base, model.config, architecture=type(model).__name__, dtype=dtype)
+    write_json_object(folder / CONFIG, config)
+    settings, changed = generation_settings(run, model.config)
+    write_json_object(folder / GENERATION, settings)
+    if not changed:
+        return ()
+    names = ", ".join(changed)
+    return (f"{GENERATION}: {names} set or left out, as transformers refuses the base's file",)
 
 
 def open_checkpoints(run: RunFolder, steps: Sequence[int]) -> tuple[Checkpoint, ...]:
@@ -160,11 +201,8 @@ def assemble(
     state = read_state(checkpoints[0].folder)
     settings = state["recipe"]["training"]["trainable"]
     trainable = TrainingSettings.model_validate({"trainable": settings}).trainable
-    config = AutoConfig.from_pretrained(
-        str(run.path / "model"), local_files_only=True, trust_remote_code=False
-    )
-    with torch.device("meta"):
-        wanted = trained_names(_empty_model(config, dtype), trainable)
+    config = read_config(run.path / "model")
+    wanted = trained_names(empty_model(config, dtype), trainable)
     for checkpoint in checkpoints:
         other = wanted ^ checkpoint.manifest.parameters.keys()
         if other:
@@ -173,14 +211,34 @@ def assemble(
                 f"{sorted(other)[:3]}"
             )
     is_full = trainable.kind == "full"
-    model = _empty_model(config, dtype) if is_full else _frozen_model(run, state, trainable)
+    model = _random_model(config, dtype) if is_full else _frozen_model(run, state, trainable)
+    dtypes = kept_dtypes(config, dtype)
     for name, parameter in model.named_parameters():
         frozen = None if is_full else parameter.data
         weights = (each.weight(name, frozen, trainable.lora) for each in checkpoints)
-        parameter.data = _mean(weights, len(checkpoints)).to(dtype)
-    model.generation_config = _generation_config(run, config)
+        parameter.data = _mean(weights, len(checkpoints)).to(dtypes[name])
+    _set_buffers(model, _newest(checkpoints))
+    model.config.dtype = dtype
+    model.generation_config = GenerationConfig.from_dict(generation_settings(run, config)[0])
     model.train(False)
     return model
+
+
+def _newest(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
+    return max(checkpoints, key=lambda checkpoint: checkpoint.manifest.step)
+
+
+def _set_buffers(model: PreTrainedModel, checkpoint: Checkpoint) -> None:
+    """Set the persistent buffers to those of a checkpoint, to the last bit."""
+    saved, own = read_buffers(checkpoint.folder), persistent_buffers(model)
+    if saved.keys() != own.keys():
+        raise CheckpointError(
+            f"{checkpoint.folder}: it holds {len(saved)} buffers of the model's {len(own)} "
+            f"({sorted(saved.keys() ^ own.keys())[:3]}); an older version of linly saved it: "
+            "resume the run with this version, and export the checkpoint that it saves"
+        )
+    for name, buffer in own.items():
+        buffer.data = saved[name]
 
 
 def _mean(weights: Iterator[torch.Tensor], number: int) -> torch.Tensor:
@@ -225,15 +283,24 @@ def _count(model: PreTrainedModel, checkpoint: Checkpoint) -> ParameterCount:
     return ParameterCount(trained, model.num_parameters() + added)
 
 
-def _empty_model(config: Any, dtype: torch.dtype) -> PreTrainedModel:
+def _random_model(config: Any, dtype: torch.dtype) -> PreTrainedModel:
     model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
         config, dtype=dtype, trust_remote_code=False
     )
     return model
 
 
-def _generation_config(run: RunFolder, config: Any) -> GenerationConfig:
-    if (run.path / "model" / "generation_config.json").is_file():
-        content = orjson.loads((run.path / "model" / "generation_config.json").read_bytes())
-        return GenerationConfig.from_dict(content)
-    return GenerationConfig.from_model_config(config)
+def read_config(folder: Path) -> PreTrainedConfig:
+    """The configuration of a model folder, as transformers reads it."""
+    config: PreTrainedConfig = AutoConfig.from_pretrained(
+        str(folder.resolve()), local_files_only=True, trust_remote_code=False
+    )
+    return config
+
+
+def generation_settings(run: RunFolder, config: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Settings of generation for a run's model, as `exported_generation` gives them."""
+    path = run.path / "model" / GENERATION
+    if path.is_file():
+        return exported_generation(read_json_object(path))
+    return GenerationConfig.from_model_config(config).to_diff_dict(), ()

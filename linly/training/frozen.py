@@ -69,10 +69,7 @@ def freeze(
                 if (model.path / name).is_file():
                     (run.path / "model" / name).parent.mkdir(exist_ok=True)
                     shutil.copyfile(model.path / name, run.path / "model" / name)
-            if model.is_untied:
-                content = read_json_object(model.path / "config.json")
-                content["tie_word_embeddings"] = False
-                write_json_object(run.path / "model" / "config.json", content)
+            _write_decided(model, run.path / "model" / "config.json")
     with processes.together("listing shards and held-out documents"):
         mine = {}
         for source in sorted(recipe.curriculum.sources)[processes.rank :: processes.world_size]:
@@ -80,6 +77,16 @@ def freeze(
             write_source(run, source, found)
             mine[source] = asdict(found.available)
     _check_plan(recipe, [entry for part in processes.gather_json(mine) for entry in part.items()])
+
+
+def _write_decided(model: StoredModel, path: Path) -> None:
+    """Write into the run's config.json what was decided against the model's own."""
+    content = read_json_object(path)
+    decided: dict[str, Any] = {"tie_word_embeddings": False} if model.is_untied else {}
+    if content.get("pad_token_id") is not None and model.config.pad_token_id is None:
+        decided["pad_token_id"] = None
+    if decided:
+        write_json_object(path, content | decided)
 
 
 def _check_plan(recipe: Recipe, found: Iterable[tuple[str, dict[str, Any]]]) -> None:

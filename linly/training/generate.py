@@ -11,7 +11,9 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from linly.data.templates import alpaca, alpaca_no_input, linly
 from linly.errors import ConfigError
+from linly.modeling.dtypes import cast_buffers, kept_dtypes, usual_dtype
 from linly.modeling.load import load_model
+from linly.modeling.weight_files import stored_tensors
 from linly.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.export import assemble, open_checkpoints, parse_run
@@ -57,9 +59,10 @@ def open_model(text: str) -> OpenModel:
     if (folder / "checkpoints").is_dir():
         run = RunFolder.open(folder)
         model = assemble(run, open_checkpoints(run, steps), torch.bfloat16)
+        cast_buffers(model, kept_dtypes(model.config, torch.bfloat16))
         folder = folder / "model"
     else:
-        model = load_model(folder)
+        model = load_model(folder, dtype=usual_dtype(stored_tensors(folder)))
     return OpenModel(model.to(device).train(False), Tokenizer.load(folder))  # type: ignore[arg-type]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -31,6 +32,10 @@ class Objective(torch.nn.Module):
         self.model = model
         self.loss = "plain"
         self.way: Way = "positions"
+
+    def parameters(self, recurse: bool = True) -> Iterator[torch.nn.Parameter]:
+        """Parameters in BF16: DeepSpeed casts all that this gives, and would round the others."""
+        return (p for p in super().parameters(recurse) if p.dtype == torch.bfloat16)
 
     def forward(
         self,
@@ -131,6 +136,8 @@ def _obstacle(objective: Objective) -> str | None:
         model.train(was_training)
     if not torch.equal(logits, marks.expand_as(logits)):
         return "the model changes its logits after the output layer"
-    if not seen or not torch.equal(decoded.last_hidden_state, seen[0]):
+    if not seen or decoded.last_hidden_state.dtype != seen[0].dtype:
+        return "the output layer computes in another dtype than the decoder"
+    if not torch.equal(decoded.last_hidden_state, seen[0]):
         return "the model changes its hidden states before the output layer"
     return None

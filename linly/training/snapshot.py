@@ -23,10 +23,12 @@ class Snapshot:
 
     Attributes:
         tensors: `KEY.PARAMETER` -> fp32 on the CPU; overwritten by the next snapshot.
+        buffers: Persistent buffers of the model by name, on rank 0; none on the others.
         random: The rank's random states.
     """
 
     tensors: dict[str, torch.Tensor]
+    buffers: dict[str, torch.Tensor]
     random: dict[str, torch.Tensor]
 
     @property
@@ -37,7 +39,7 @@ class Snapshot:
     @property
     def size_bytes(self) -> int:
         """Of its tensors."""
-        tensors = (*self.tensors.values(), *self.random.values())
+        tensors = (*self.tensors.values(), *self.buffers.values(), *self.random.values())
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
@@ -68,9 +70,12 @@ class Snapshots:
                 copies.update(
                     {f"{k}.{name}": self._copy(f"{k}.{name}", state[k]) for k in STATE_KEYS}
                 )
+        buffers: dict[str, torch.Tensor] = {}
+        if self._processes.is_first:
+            buffers = {name: buffer.cpu().clone() for name, buffer in engine.buffers().items()}
         if engine.device.type == "cuda":
             torch.cuda.synchronize(engine.device)
-        return Snapshot(copies, capture_random_states())
+        return Snapshot(copies, buffers, capture_random_states())
 
     def release(self) -> None:
         """Give the host memory back."""

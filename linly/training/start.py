@@ -23,8 +23,9 @@ from linly.data.decisions import (
 )
 from linly.data.ranks import check_world_size
 from linly.errors import CheckpointError, ConfigError
+from linly.modeling.load import load_exactly
 from linly.modeling.separation import RowLayout
-from linly.modeling.stored_model import StoredModel, read_weights
+from linly.modeling.stored_model import StoredModel
 from linly.modeling.suitability import SuitableModel, examine_model
 from linly.modeling.trainable import make_trainable
 from linly.runs import RunFolder
@@ -305,7 +306,7 @@ def _examined(
 def _make_engine(recipe: Recipe, stored: StoredModel, processes: Processes) -> Engine:
     disable_progress_bar()  # type: ignore[no-untyped-call]
     with processes.together(f"loading model {stored.path}"):
-        model = read_weights(stored.path, stored.config)
+        model = load_exactly(stored)
         make_trainable(model, recipe.training.trainable, seed=recipe.data.seed)
     rows_at_once = processes.world_size * recipe.training.micro_batch
     accumulation = recipe.data.global_batch // rows_at_once

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ MOMENTS = ("exp_avg", "exp_avg_sq")
 
 STATE_KEYS = ("master", *MOMENTS)
 """What a checkpoint holds of a parameter; tensors are named `KEY.PARAMETER`."""
+
+_BUFFER = "buffer."
+_BUFFERS_FILE = "rank-00000.safetensors"
 
 BYTES_PER_PARAMETER = 4 * len(STATE_KEYS)
 
@@ -37,3 +41,15 @@ def read_master_weight(folder: Path, manifest: Manifest, name: str) -> torch.Ten
     with safe_open(folder / manifest.parameters[name], framework="pt") as file:
         weight: torch.Tensor = file.get_tensor(f"master.{name}")
     return weight
+
+
+def named_buffers(buffers: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The model's buffers under the names that the first rank's file gives them."""
+    return {f"{_BUFFER}{name}": buffer for name, buffer in buffers.items()}
+
+
+def read_buffers(folder: Path) -> dict[str, torch.Tensor]:
+    """The model's persistent buffers by name, on the CPU, as they were stored."""
+    with safe_open(folder / _BUFFERS_FILE, framework="pt") as file:
+        keys = [key for key in file.keys() if key.startswith(_BUFFER)]  # noqa: SIM118
+        return {key.removeprefix(_BUFFER): file.get_tensor(key) for key in keys}
