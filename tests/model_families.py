@@ -45,10 +45,11 @@ _SIZES: dict[str, Any] = {
 _DEFAULT_IDS = {"pad_token_id": 0, "bos_token_id": 1, "eos_token_id": 2}
 
 _ALL_HEADS = {"num_key_value_heads": HEADS}
+_HYBRID = {"layer_types": ["linear_attention", "full_attention"]}
 OVERRIDES: dict[str, dict[str, Any]] = {
     "axk1": _ALL_HEADS,
     "axk2": _ALL_HEADS,
-    "bamba": {"mamba_n_heads": 8, "mamba_expand": 2},
+    "bamba": {"mamba_n_heads": 8, "mamba_expand": 2, "attn_layer_indices": [1]},
     "codegen": {"rotary_dim": 8},
     "deepseek_v2": {**_ALL_HEADS, "num_experts_per_tok": 2},
     "deepseek_v3": _ALL_HEADS,
@@ -61,17 +62,26 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "glm_moe_dsa": _ALL_HEADS,
     "gpt_neo": {"attention_types": [[["global", "local"], 1]]},
     "gptj": {"rotary_dim": 8},
-    "granitemoehybrid": {"mamba_n_heads": 8, "mamba_expand": 2},
+    "granitemoehybrid": {"mamba_n_heads": 8, "mamba_expand": 2, **_HYBRID},
     "hunyuan_v1_dense": {"head_dim": HEAD_SIZE},
     "hunyuan_v1_moe": {"head_dim": HEAD_SIZE},
-    "kimi_linear": {"linear_num_heads": HEADS, "linear_head_dim": HEAD_SIZE},
+    "jamba": {"attn_layer_period": 2, "attn_layer_offset": 1},
+    "kimi_linear": {
+        "linear_num_heads": HEADS,
+        "linear_head_dim": HEAD_SIZE,
+        **_ALL_HEADS,
+        **_HYBRID,
+    },
     "lfm2": {"layer_types": ["conv", "full_attention"]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
+    "lfm3": {"layer_types": ["conv", "full_attention"]},
     "longcat_flash": _ALL_HEADS,
     "mamba2": {"num_heads": 8, "expand": 2, "head_dim": HEAD_SIZE},
     "minicpm3": _ALL_HEADS,
     "ministral": {"head_dim": HEAD_SIZE},
     "nemotron": {"head_dim": HEAD_SIZE, "num_key_value_heads": KEY_VALUE_HEADS},
+    **dict.fromkeys(("qwen3_5_moe_text", "qwen3_5_text", "qwen3_next"), _HYBRID),
+    "recurrent_gemma": {"num_hidden_layers": 3},
     "youtu": _ALL_HEADS,
     "zaya": {"num_experts_per_tok": 1},
 }
@@ -150,6 +160,8 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
             },
         },
     ),
+    "llama4-chunked": ("llama4_text", {"attention_chunk_size": 32}),
+    "deepseek-sparse": ("deepseek_v32", {"index_topk": 16}),
     "mistral-full": ("mistral", {"sliding_window": None}),
     "gpt2-untied": ("gpt2", {"tie_word_embeddings": False}),
     "opt-post-norm": ("opt", {"do_layer_norm_before": False, "word_embed_proj_dim": 32}),
