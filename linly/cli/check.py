@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from linly.modeling.suitability import SuitableModel
 
 GIB = 1 << 30
+BYTES_OF_BF16 = 2
 _MARKS = {"ok": "ok  ", "bad": "BAD ", "note": "note"}
 
 
@@ -106,6 +107,7 @@ def _findings(recipe: Recipe, world_size: int | None, gpu_gib: float | None) -> 
         return
     yield Finding("ok", "model", text)
     yield from (Finding("note", "model", note) for note in suitable.notes)
+    yield _tried("documents", partial(_documents, recipe, suitable))
     yield _memory(suitable.parameters, world_size, gpu_bytes)
     yield _tried("disk", partial(_disk, recipe, suitable.parameters))
 
@@ -212,6 +214,40 @@ def _model(recipe: Recipe) -> tuple[SuitableModel, str]:
         f"{config.model_type}, {config.vocab_size:,} rows for {tokenizer.vocab_size:,} pieces; "
         f"training {suitable.parameters}"
     )
+
+
+def _documents(recipe: Recipe, suitable: SuitableModel) -> str | Note:
+    """Try the model on rows of documents, as a run does at its start."""
+    import torch
+
+    from linly.modeling.separation import choose_attention, row_layout
+    from linly.modeling.stored_model import read_weights
+
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    need = BYTES_OF_BF16 * suitable.parameters.total
+    free = torch.cuda.mem_get_info()[0] if device.type == "cuda" else _free_memory()
+    if need > free:
+        return Note(
+            f"not tried: the model's BF16 weights ({need / GIB:,.1f} GiB) are more than the free "
+            f"memory ({free / GIB:,.1f} GiB); a run tries it at its start"
+        )
+    stored = suitable.stored
+    model = read_weights(stored.path, stored.config, dtype=torch.bfloat16).to(device)  # type: ignore[arg-type]
+    layout = row_layout(recipe)
+    chosen = choose_attention(recipe.training.attention_backend, model, device, layout)
+    how = {
+        "apart": "documents of a row do not see each other",
+        "single": "each row holds one document",
+        "joined": "documents of a row see each other, as `data.attention: full` asks",
+    }
+    return f"{how[layout.documents]}; attention {chosen}"
+
+
+def _free_memory() -> int:
+    """Free memory of this machine in bytes, what is cached of files included."""
+    text = Path("/proc/meminfo").read_text(encoding="ascii")
+    line = next(line for line in text.splitlines() if line.startswith("MemAvailable:"))
+    return int(line.split()[1]) << 10
 
 
 def _memory(parameters: ParameterCount, world_size: int, gpu_bytes: int | None) -> Finding:

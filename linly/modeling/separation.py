@@ -10,7 +10,7 @@ and alone. The result must be the same, whatever is before a document in its row
 of the batch, and however long that is: some rotary embeddings scale by the longest position of a
 batch. A model that passes no way (state spaces, recurrences) is refused.
 
-The probe is three forward passes over 64 tokens and one over 16.
+The probe is four forward passes over 64 tokens and one over 16 for each way that is tried.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ import torch
 import transformers
 from transformers import PreTrainedModel
 
+from linly.config.recipe import Recipe
 from linly.errors import ConfigError
 from linly.modeling.attention import (
     backends_to_try,
@@ -60,6 +61,15 @@ class RowLayout:
     documents: Literal["apart", "single", "joined"] = "apart"
 
 
+def row_layout(recipe: Recipe) -> RowLayout:
+    """What the rows of a recipe hold."""
+    length = recipe.data.sequence_length
+    if recipe.data.attention == "full":
+        return RowLayout(length, "joined")
+    packings = {corpus.packing for corpus in recipe.corpora.values()}
+    return RowLayout(length, "single" if packings == {"one-document"} else "apart")
+
+
 @dataclass(frozen=True, slots=True)
 class Attention:
     """How a model attends.
@@ -73,6 +83,10 @@ class Attention:
     backend: str
     way: Way
     note: str | None = None
+
+    def __str__(self) -> str:
+        """The backend, and why it is not the fastest."""
+        return f"{self.backend} ({self.note})" if self.note else self.backend
 
 
 def forward_rows(
@@ -284,9 +298,8 @@ def _compare(probe: _Probe, backend: str, way: Way, usual: str) -> Obstacle | No
         return Obstacle(
             f"a document's logits are {seen:.1%} off those of the document alone", _CURE
         )
-    if backend != usual:
-        model.train()  # dropout of attention, which a backend may lack, is off in evaluation
-        probe.together(way, probe.near)
+    model.train()  # some models compute otherwise in training, and a backend may lack dropout
+    probe.together(way, probe.near)
     return None
 
 

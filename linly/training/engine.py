@@ -128,9 +128,9 @@ class Engine:
     @property
     def description(self) -> str:
         """How a step is computed: what was chosen, and why where it is not what was asked for."""
-        notes = [f" ({note})" if note else "" for note in (self._attention.note, self._loss_note)]
         loss = self._engine.module.loss
-        return f"attention {self._attention.backend}{notes[0]}, loss {loss}{notes[1]}"
+        note = f" ({self._loss_note})" if self._loss_note else ""
+        return f"attention {self._attention}, loss {loss}{note}"
 
     @property
     def device(self) -> torch.device:

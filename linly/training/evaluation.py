@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from linly.config.recipe import Recipe
 from linly.config.settings import EvaluationSettings
@@ -25,6 +25,7 @@ from linly.data.types import IGNORE_LABEL, Document, EncodedDocument
 from linly.errors import ConfigError
 from linly.modeling.separation import Way, forward_rows
 from linly.tokenization.tokenizer import Tokenizer
+from linly.training.completion import complete, num_positions, prompt_ids
 from linly.training.losses import target_nll
 from linly.training.processes import Processes
 
@@ -227,10 +228,10 @@ def check_prompts(
     Raises:
         ConfigError: One does not.
     """
-    positions = getattr(config, "max_position_embeddings", None)
+    positions = num_positions(config)
     if positions is None or not settings.prompts:
         return
-    longest = max(1 + len(tokenizer.encode(prompt)) for prompt in settings.prompts)
+    longest = max(len(prompt_ids(tokenizer, prompt)) for prompt in settings.prompts)
     if longest + settings.max_new_tokens > positions:
         raise ConfigError(
             f"evaluation.max_new_tokens: found {settings.max_new_tokens:,}, allowed: "
@@ -251,25 +252,11 @@ def generate_samples(
 
     The model is in evaluation mode, without gradients, and the same on all ranks.
     """
-    settings = GenerationConfig.from_dict(
-        {
-            "do_sample": False,
-            "max_new_tokens": max_new_tokens,
-            "bos_token_id": tokenizer.bos_id,
-            "eos_token_id": tokenizer.eos_id,
-            "pad_token_id": tokenizer.eos_id,
-        }
-    )
+    settings = {"do_sample": False, "max_new_tokens": max_new_tokens}
     mine = {}
-    for index in range(processes.rank, len(prompts), processes.world_size):
-        ids = torch.tensor([[tokenizer.bos_id, *tokenizer.encode(prompts[index]).tolist()]])
-        ids = ids.to(processes.device)
-        output = model.generate(  # type: ignore[operator]
-            ids, attention_mask=torch.ones_like(ids), generation_config=settings
-        )
-        mine[str(index)] = tokenizer.decode(
-            [i for i in output[0, ids.shape[1] :].tolist() if i != tokenizer.eos_id]
-        )
+    with processes.together("completing the prompts"):
+        for index in range(processes.rank, len(prompts), processes.world_size):
+            mine[str(index)] = complete(model, tokenizer, prompts[index], settings)
     texts = {index: text for part in processes.gather_json(mine) for index, text in part.items()}
     return [{"prompt": prompt, "text": texts[str(index)]} for index, prompt in enumerate(prompts)]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from transformers import GenerationConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from linly.data.templates import alpaca, alpaca_no_input, linly
 from linly.errors import ConfigError
@@ -16,6 +16,7 @@ from linly.modeling.load import load_model
 from linly.modeling.weight_files import stored_tensors
 from linly.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
+from linly.training.completion import complete, num_positions, prompt_ids
 from linly.training.export import assemble, open_checkpoints, parse_run
 
 TEMPLATES = {"alpaca": alpaca, "alpaca-no-input": alpaca_no_input, "linly": linly}
@@ -74,25 +75,18 @@ def generate_texts(
     Raises:
         ConfigError: There is no such template, or a prompt is too long.
     """
-    settings = _settings(opened.tokenizer, sampling)
+    model, tokenizer = opened.model, opened.tokenizer
+    limit = num_positions(model.config)
     for prompt in prompts:
         text = apply_template(template, prompt)
-        ids = torch.tensor(
-            [[opened.tokenizer.bos_id, *opened.tokenizer.encode(text).tolist()]],
-            device=opened.model.device,
-        )
-        limit = opened.model.config.max_position_embeddings
-        if ids.shape[1] + sampling.max_new_tokens > limit:
+        length = len(prompt_ids(tokenizer, text))
+        if limit is not None and length + sampling.max_new_tokens > limit:
             raise ConfigError(
-                f"a prompt of {ids.shape[1]:,} tokens and {sampling.max_new_tokens:,} new ones are "
+                f"a prompt of {length:,} tokens and {sampling.max_new_tokens:,} new ones are "
                 f"more than the model's {limit:,} positions: shorten it, or lower --max-new-tokens"
             )
         torch.manual_seed(sampling.seed)
-        output = opened.model.generate(  # type: ignore[operator]
-            ids, attention_mask=torch.ones_like(ids), generation_config=settings
-        )
-        new = output[0, ids.shape[1] :].tolist()
-        yield opened.tokenizer.decode([i for i in new if i != opened.tokenizer.eos_id])
+        yield complete(model, tokenizer, text, _settings(sampling))
 
 
 def apply_template(template: str, prompt: str) -> str:
@@ -109,22 +103,18 @@ def apply_template(template: str, prompt: str) -> str:
     return TEMPLATES[template](roles, 0)[0].text
 
 
-def _settings(tokenizer: Tokenizer, sampling: Sampling) -> GenerationConfig:
-    chosen: dict[str, Any] = {"do_sample": False}
-    if sampling.temperature > 0:
-        chosen = {
-            "do_sample": True,
-            "temperature": sampling.temperature,
-            "top_k": sampling.top_k,
-            "top_p": sampling.top_p,
-        }
-    return GenerationConfig.from_dict(
-        {
-            **chosen,
-            "max_new_tokens": sampling.max_new_tokens,
-            "repetition_penalty": sampling.repetition_penalty,
-            "bos_token_id": tokenizer.bos_id,
-            "eos_token_id": tokenizer.eos_id,
-            "pad_token_id": tokenizer.eos_id,
-        }
-    )
+def _settings(sampling: Sampling) -> dict[str, Any]:
+    """How transformers samples."""
+    common = {
+        "max_new_tokens": sampling.max_new_tokens,
+        "repetition_penalty": sampling.repetition_penalty,
+    }
+    if sampling.temperature == 0:
+        return {**common, "do_sample": False}
+    return {
+        **common,
+        "do_sample": True,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+    }

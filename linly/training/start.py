@@ -24,7 +24,7 @@ from linly.data.decisions import (
 from linly.data.ranks import check_world_size
 from linly.errors import CheckpointError, ConfigError
 from linly.modeling.load import load_exactly
-from linly.modeling.separation import RowLayout
+from linly.modeling.separation import row_layout
 from linly.modeling.stored_model import StoredModel
 from linly.modeling.suitability import SuitableModel, examine_model
 from linly.modeling.trainable import make_trainable
@@ -313,15 +313,6 @@ def _make_engine(recipe: Recipe, stored: StoredModel, processes: Processes) -> E
     with processes.waiting("dealing the model to the ranks"):
         layout = row_layout(recipe)
         return Engine(model, recipe.training, accumulation=accumulation, layout=layout)
-
-
-def row_layout(recipe: Recipe) -> RowLayout:
-    """What the rows of a recipe hold."""
-    length = recipe.data.sequence_length
-    if recipe.data.attention == "full":
-        return RowLayout(length, "joined")
-    packings = {corpus.packing for corpus in recipe.corpora.values()}
-    return RowLayout(length, "single" if packings == {"one-document"} else "apart")
 
 
 def _make_books(

@@ -1,0 +1,67 @@
+"""A model's completion of a prompt, for evaluations and for `linly generate`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import transformers
+from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
+
+from linly.errors import ConfigError
+from linly.tokenization.tokenizer import Tokenizer
+
+_LIMITS = ("max_position_embeddings", "max_seq_len")
+"""Names of the longest text in configurations. State spaces and ALiBi models may have neither."""
+
+
+def num_positions(config: PretrainedConfig) -> int | None:
+    """Positions of the longest text that a model completes; None: it has no limit."""
+    limits = [getattr(config, name, None) for name in _LIMITS]
+    return min((limit for limit in limits if isinstance(limit, int)), default=None)
+
+
+def prompt_ids(tokenizer: Tokenizer, text: str) -> list[int]:
+    """A prompt as a document begins."""
+    return [tokenizer.bos_id, *tokenizer.encode(text).tolist()]
+
+
+def complete(
+    model: PreTrainedModel, tokenizer: Tokenizer, text: str, settings: dict[str, Any]
+) -> str:
+    """The text that a model writes after a prompt, up to the end of the document.
+
+    Args:
+        model: In evaluation mode, on any device.
+        tokenizer: Its tokenizer.
+        text: The prompt.
+        settings: Of transformers' GenerationConfig: `max_new_tokens` and how to sample.
+
+    Raises:
+        ConfigError: If transformers cannot generate with this model.
+    """
+    ids = torch.tensor([prompt_ids(tokenizer, text)], device=model.device)
+    special: dict[str, Any] = {
+        "bos_token_id": tokenizer.bos_id,
+        "eos_token_id": tokenizer.eos_id,
+        "pad_token_id": tokenizer.eos_id,
+    }
+    if padding := list(range(tokenizer.vocab_size, model.config.vocab_size)):
+        special["suppress_tokens"] = padding  # rows of the embedding that are no token
+    try:
+        output = model.generate(  # type: ignore[operator]
+            ids,
+            attention_mask=torch.ones_like(ids),
+            generation_config=GenerationConfig.from_dict({**settings, **special}),
+        )
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:  # models fail in any way on what they do not support
+        reason = (str(error).splitlines() or [""])[0]
+        raise ConfigError(
+            f"transformers {transformers.__version__} cannot generate with this model of type "
+            f"{model.config.model_type}: {type(error).__name__}: {reason}; a run trains it without "
+            "completions: set `evaluation.prompts: []`"
+        ) from error
+    new = output[0, ids.shape[1] :].tolist()
+    return tokenizer.decode([token for token in new if token != tokenizer.eos_id])
