@@ -135,8 +135,8 @@ def varlen_attention(
     why = _beyond_varlen(query, attention_mask, cu_seq_lens_q, others)
     if why:
         raise ConfigError(
-            f"training.attention_backend: varlen does not go with this model: {why}; set auto, "
-            "sdpa or eager"
+            f"varlen does not compute what this model's layers ask for: {why}; set "
+            "training.attention_backend to auto, sdpa or eager"
         )
     assert varlen_kernel is not None
     rows, heads, positions, size = query.shape

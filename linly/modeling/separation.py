@@ -41,10 +41,16 @@ from linly.modeling.document_masks import (
 
 Way = Literal["positions", "bounds", "mask"]
 _PROBE_TOKENS = 16
-_SAME = {torch.float32: 1e-5, torch.bfloat16: 1e-3}
-"""Relative difference below which equal shapes computed the same."""
-_CLOSE = {torch.float32: 1e-3, torch.bfloat16: 5e-2}
-"""Relative difference below which other shapes, or another backend, computed the same."""
+
+
+class _Tolerance(NamedTuple):
+    """Relative differences that are arithmetic: of equal shapes; of other shapes or backends."""
+
+    same: float
+    close: float
+
+
+_FP32, _FEWER_BITS = _Tolerance(1e-5, 1e-3), _Tolerance(1e-3, 5e-2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,6 +216,8 @@ def find_obstacle(
         return _compare(_Probe(model, layout), backend, way, usual)
     except torch.OutOfMemoryError:
         raise
+    except ConfigError as error:
+        return Obstacle(str(error), _CURE)
     except Exception as error:  # models fail in any way on arguments that they do not know
         reason = str(error).splitlines() or [""]
         text = f"its forward pass in {model.dtype} failed: {type(error).__name__}: {reason[0]}"
@@ -269,6 +277,7 @@ class _Probe:
 
 def _compare(probe: _Probe, backend: str, way: Way, usual: str) -> Obstacle | None:
     model, layout = probe.model, probe.layout
+    limits = _FP32 if model.dtype == torch.float32 else _FEWER_BITS
     with recorded_masks() as masks:
         alone = probe.alone()
     if backend == "varlen" and not (
@@ -280,9 +289,8 @@ def _compare(probe: _Probe, backend: str, way: Way, usual: str) -> Obstacle | No
     if layout.documents != "joined":
         changed, distant = (probe.together(way, span) for span in (probe.other, probe.far))
         # Nothing before the document changed in its first place: that much is arithmetic.
-        same = min(
-            max(_SAME[model.dtype], 8 * _difference(base[0], changed[0])), _CLOSE[model.dtype]
-        )
+        noise = 8 * _difference(base[0], changed[0])
+        same = min(max(limits.same, noise), limits.close)
         if (seen := _largest(base, changed)) > same:
             return Obstacle(
                 f"documents of a row see each other (another one changes logits by {seen:.1%})",
@@ -294,7 +302,7 @@ def _compare(probe: _Probe, backend: str, way: Way, usual: str) -> Obstacle | No
                 "its rotary positions scale with the longest",
                 _CURE_OF_SCALING,
             )
-    if (seen := max(_difference(alone, each) for each in base)) > _CLOSE[model.dtype]:
+    if (seen := max(_difference(alone, each) for each in base)) > limits.close:
         return Obstacle(
             f"a document's logits are {seen:.1%} off those of the document alone", _CURE
         )
