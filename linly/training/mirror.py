@@ -139,9 +139,9 @@ class Mirror:
     def _copy_all(self) -> None:
         """The records, then the checkpoints, newest first; the first problem ends it.
 
-        Checkpoints are listed before the records are copied, so that the records reach them all.
+        Checkpoints are those that the run named before its records were copied, so that the
+        records reach them all.
         """
-        folders = list_checkpoints(self._run / CHECKPOINTS)
         noted: dict[str, str | None] = {}
 
         def copy_records() -> bool:
@@ -153,7 +153,7 @@ class Mirror:
 
         if not self._try("records", copy_records):
             return
-        for folder in folders:
+        for folder in list_checkpoints(self._run / CHECKPOINTS):
             self.in_use = folder.name
             try:
                 is_whole = folder.is_dir() and folder.name in noted
