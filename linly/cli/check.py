@@ -93,6 +93,8 @@ def _findings(recipe: Recipe, world_size: int | None, gpu_gib: float | None) -> 
         "ok", "recipe", f"{recipe.name}, {recipe.num_steps:,} steps of {recipe.num_rows:,} rows"
     )
     yield _tried("run folder", partial(_run_folder, recipe))
+    if recipe.checkpoint.mirror is not None:
+        yield _tried("mirror", partial(_mirror, recipe, recipe.checkpoint.mirror))
     yield _tried("world size", partial(_world_size, recipe, world_size))
     if recipe.training.deepspeed is not None:
         yield _tried("deepspeed", partial(_deepspeed, recipe, world_size, bool(devices)))
@@ -141,6 +143,15 @@ def _run_folder(recipe: Recipe) -> str:
         check_never_saved(RunFolder(recipe.run), recipe.checkpoint.mirror)
     where = f"goes on after step {step_of(saved[0])}" if saved else "begins with step 1"
     return f"{recipe.run}, {where}"
+
+
+def _mirror(recipe: Recipe, place: str) -> str | Note:
+    from linly.training.mirror import Mirror
+
+    mirror = Mirror(recipe.run, place)
+    if not mirror.refuse_another_run():
+        return Note(f"{mirror.place} cannot be reached from here now")
+    return f"{mirror.place} is free or this run's"
 
 
 def _world_size(recipe: Recipe, world_size: int) -> str:

@@ -93,8 +93,11 @@ class Mirror:
         self._is_closing = False
         self.in_use: str | None = None
 
-    def refuse_another_run(self) -> None:
+    def refuse_another_run(self) -> bool:
         """Make sure before a start that the mirror is nobody else's, if it can be reached.
+
+        Returns:
+            Whether it could be reached.
 
         Raises:
             ConfigError: If it is the mirror of another run, or of a later state of this one.
@@ -103,9 +106,10 @@ class Mirror:
         try:
             problem = looking.result(_PATIENCE_S)
         except Exception:  # every pass looks again and reports what it meets
-            return
+            return False
         if problem is not None:
             raise ConfigError(f"checkpoint.mirror: {problem}")
+        return True
 
     def begin(self) -> None:
         """Copy what is not there yet, after what is being copied now."""

@@ -36,6 +36,22 @@ def test_a_sound_recipe_is_found_sound(recipe: Path, capsys: pytest.CaptureFixtu
     assert not (recipe.parent / "runs" / "tiny").exists()
 
 
+def test_a_mirror_of_another_run_is_found(
+    recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    place = tmp_path / "shelf" / "tiny"
+    code, out, _ = checked(capsys, str(recipe), f"checkpoint.mirror={tmp_path}/shelf")
+    assert (code, f"ok   mirror: {place} is free" in out) == (0, True), out
+    place.mkdir(parents=True)
+    (place / "decisions.jsonl").write_text('{"step":0,"kind":"start","time":1500000000.0}\n')
+    code, out, _ = checked(capsys, str(recipe), f"checkpoint.mirror={tmp_path}/shelf")
+    assert code == 1
+    assert f"BAD  mirror: checkpoint.mirror: {place} is the mirror of another run" in out
+    (tmp_path / "file").write_text("")
+    code, out, _ = checked(capsys, str(recipe), f"checkpoint.mirror={tmp_path}/file")
+    assert f"note mirror: {tmp_path}/file/tiny cannot be reached" in out
+
+
 def test_completions_longer_than_the_model_are_found(
     recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
