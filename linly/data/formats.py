@@ -41,6 +41,9 @@ from linly.streams import (
 
 csv.field_size_limit(MAX_LINE_BYTES)
 
+MAX_DEPTH = 500
+"""Levels of arrays and objects in a record; deeper ones overflow Python's stack later on."""
+
 MAX_NESTED = 4 << 20
 """Arrays and objects in a line of JSON: each takes some 64 bytes, however short its text."""
 
@@ -50,6 +53,7 @@ UNREAD = "(not kept: neither `fields` nor `where` asks for it)"
 _DELIMITER_LINE = re.compile(r'"?sep=([^"\n])"?\r?\n', re.IGNORECASE)
 """First line by which spreadsheets say what separates the cells."""
 
+_TOO_DEEP = f"nested deeper than {MAX_DEPTH}"
 _LONG_RECORD_BYTES = 4 << 10
 _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
@@ -261,6 +265,18 @@ def _holds_too_much(line: bytes) -> bool:
     return outside.count(b"[") + outside.count(b"{") > MAX_NESTED
 
 
+def _is_too_deep(value: object) -> bool:
+    level: list[object] = [value]
+    for _ in range(MAX_DEPTH + 1):
+        inner = [v for v in level if isinstance(v, dict | list)]
+        level = [
+            v for found in inner for v in (found.values() if isinstance(found, dict) else found)
+        ]
+        if not inner:
+            return False
+    return True
+
+
 def _parse_object(record: int, line: bytes, kept: frozenset[str]) -> RawRecord:
     if _holds_too_much(line):
         reason = f"more than {MAX_NESTED:,} arrays and objects"
@@ -273,7 +289,12 @@ def _parse_object(record: int, line: bytes, kept: frozenset[str]) -> RawRecord:
                 f"record {record}: not enough memory to parse its {len(line):,} bytes; see what "
                 f"else runs on this machine, or lower its limits (ulimit -v)"
             ) from error
-        return RawRecord(record, None, f"not JSON: {error}", len(line))
+        is_too_deep = str(error).startswith("depth limit")
+        return RawRecord(
+            record, None, _TOO_DEEP if is_too_deep else f"not JSON: {error}", len(line)
+        )
+    if line.count(b"[") + line.count(b"{") > MAX_DEPTH and _is_too_deep(value):
+        return RawRecord(record, None, _TOO_DEEP, len(line))
     if type(value) is not dict:
         return _no_object(record, value, len(line))
     if twice := name_twice(line, kept & value.keys() if kept else value.keys()):

@@ -21,7 +21,7 @@ Texts = tuple[tuple[str, str], ...]
 """What a record says: (role, text) pairs in an order that the record's form does not change."""
 
 MAX_LISTS = 100
-"""Levels of lists at a path; JSON may nest 1,024, more than Python's stack takes."""
+"""Levels of lists at a path; each takes two of the levels of Python's stack."""
 
 _MAX_FIELDS_SHOWN = 20
 _MAX_VALUE_SHOWN = 80

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import math
 import re
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
 from vocabularies import english_model
@@ -295,3 +300,77 @@ def test_new_refuses_files_of_two_languages_that_are_not_aligned(
     assert linly("corpora", "new", "opus/*", *DATA) == 1
     assert "not line-aligned" in capsys.readouterr().err
     assert not (here / "corpora/opus.yaml").exists()
+
+
+def odd_shards(folder: Path) -> None:
+    """Shards with a good text each, beside values that are not JSON's or not shown easily."""
+    folder.mkdir(parents=True)
+    text = "The river runs past the hill."
+    lines = {
+        "integer": '{"id": 18446744073709551616, "text": "%s"}',
+        "negative": '{"id": -9223372036854775809, "text": "%s"}',
+        "deep": '{"tree": ' + "[" * 490 + "]" * 490 + ', "text": "%s"}',
+        "deep-objects": '{"tree": ' + '{"a":' * 490 + "1" + "}" * 490 + ', "text": "%s"}',
+    }
+    for name, line in lines.items():
+        (folder / f"{name}.jsonl").write_text(line % text + "\n")
+        (folder / f"{name}.json").write_text(f"[{line % text}]")
+    (folder / "byte.csv").write_bytes(b"author,text\ncaf\xe9,%s\nok,%s\n" % ((text.encode(),) * 2))
+    table = pa.table(
+        {
+            "raw": [b"\xff\x00"],
+            "when": [datetime(2026, 1, 1)],
+            "price": [Decimal("1.5")],
+            "nan": [math.nan],
+            "pairs": pa.array([[("a", 1)]], pa.map_(pa.string(), pa.int64())),
+            "text": [text],
+        }
+    )
+    pq.write_table(table, folder / "types.parquet")
+    with pa.ipc.new_file(folder / "types.arrow", table.schema) as writer:
+        writer.write_table(table)
+
+
+ODD = [
+    *(f"{name}.{kind}" for name in ("integer", "negative", "deep", "deep-objects")
+      for kind in ("json", "jsonl")),
+    "byte.csv", "types.parquet", "types.arrow",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ODD)
+def test_new_and_show_print_records_of_any_value(
+    here: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    odd_shards(here / "data/odd")
+    assert not linly("corpora", "new", f"odd/{name}", "--name", "odd", *DATA)
+    assert "loss    | The river runs past the hill." in capsys.readouterr().out
+    with (here / "corpora/odd.yaml").open("a") as file:
+        file.write("where: [{field: text, matches: river}]\n")
+    assert not linly("corpora", "show", "odd", *DATA)
+    assert "loss    | The river runs past the hill." in capsys.readouterr().out
+
+
+NO_RECORDS = {
+    "lone surrogate": ("a.json", b'[{"text": "\\ud83d"}]', "record 0: not JSON: no low surrogate"),
+    "control character": ("a.jsonl", b'{"text": "a\tb"}\n', "record 0: not JSON: unexpected"),
+    "pointer": ("a.txt", b"version https://git-lfs.github.com/spec/v1\n", "a Git LFS pointer"),
+    "returns": ("a.csv", b"text\rone\rtwo\r", "carriage returns only"),
+    "return in the header": ("a.csv", b"te\rxt\none\n", "a carriage return that ends no line"),
+    "open quote": ("a.csv", b'text\n"one\n', "row that begins on line 2"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NO_RECORDS)
+def test_new_says_why_a_shard_gives_no_record_and_names_no_file_that_is_not_there(
+    here: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    file, data, message = NO_RECORDS[name]
+    (here / "data/odd").mkdir()
+    (here / "data/odd" / file).write_bytes(data)
+    assert linly("corpora", "new", f"odd/{file}", "--name", "odd", *DATA) == 1
+    error = capsys.readouterr().err
+    assert message in error
+    assert f"odd/{file}" in error
+    assert "correct the corpus file" not in error
+    assert not (here / "corpora/odd.yaml").exists()

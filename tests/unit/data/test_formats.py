@@ -262,8 +262,8 @@ def nested(depth: int) -> bytes:
 
 
 REFUSED = {
-    "deep": (nested(1025), "not JSON: depth limit"),
-    "very deep": (nested(100_000), "not JSON: depth limit"),
+    "deep": (nested(501), "nested deeper than 500"),
+    "very deep": (nested(100_000), "nested deeper than 500"),
     "integer": (b'{"x": {"y": ' + b"1" * 5000 + b'}, "z": "}"}', "not JSON: number is infinity"),
     "exponent": (b'{"x": [1e999], "z": "]}"}', "not JSON: number is infinity"),
     "NaN": (b'{"x": [NaN], "z": "]}"}', "not JSON: unexpected character"),
@@ -306,10 +306,10 @@ def test_what_is_no_json_is_a_bad_record_in_lines_and_in_arrays(
 def test_an_element_as_deep_as_allowed_is_taken(tmp_path: Path) -> None:
     for name in ("a.json", "a.jsonl"):
         brackets = (b"[", b"]") if name == "a.json" else (b"", b"")
-        (taken,) = read(put(tmp_path, name, brackets[0] + nested(1024) + brackets[1]))
+        (taken,) = read(put(tmp_path, name, brackets[0] + nested(500) + brackets[1]))
         assert taken.error is None
-        (refused,) = read(put(tmp_path, name, brackets[0] + nested(1025) + brackets[1]))
-        assert (refused.error or "").startswith("not JSON: depth limit")
+        (refused,) = read(put(tmp_path, name, brackets[0] + nested(501) + brackets[1]))
+        assert (refused.error or "").startswith("nested deeper than 500")
 
 
 def test_of_a_long_record_only_what_is_asked_for_is_kept(tmp_path: Path) -> None:

@@ -227,3 +227,17 @@ def test_which_records_are_held_out_never_changes() -> None:
     texts = [(("zh", f"第{i}"), ("en", f"number {i}")) for i in range(200)]
     held = [i for i, t in enumerate(texts) if is_held_out(t, 0.05)]
     assert held == [64, 72, 89, 90, 98, 106, 107, 179]
+
+
+def test_lists_nested_too_deep_are_a_bad_record_whoever_reads_them() -> None:
+    deep: Any = "text"
+    objects: Any = {"x": "text"}
+    for _ in range(400):
+        deep, objects = [deep], [objects]
+    for record, path in (({"a": deep}, "a"), ({"a": objects}, "a.x")):
+        with pytest.raises(UnusableRecord, match="lists nested deeper than 100"):
+            parse_field(path).text(record)
+    shallow: Any = "text"
+    for _ in range(100):
+        shallow = [shallow]
+    assert parse_field("a").text({"a": shallow}) == "text"

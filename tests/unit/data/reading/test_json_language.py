@@ -179,7 +179,7 @@ def test_what_rfc_8259_does_not_allow_is_refused_in_lines_and_arrays(
     monkeypatch.setattr(json_array, "CHUNK_BYTES", chunk)
     value = REFUSED[name]
     if b"\n" not in value:
-        assert (in_line(tmp_path, value).error or "").startswith("not JSON")
+        assert (in_line(tmp_path, value).error or "").startswith(("not JSON", "nested deeper"))
     found: list[RawRecord] = []
     (tmp_path / "a.json").write_bytes(b'[{"v": 1},\n{"v": %s},\n{"v": 2}]' % value)
     try:
@@ -189,7 +189,7 @@ def test_what_rfc_8259_does_not_allow_is_refused_in_lines_and_arrays(
         assert [raw.value for raw in found if raw.error is None] == [{"v": 1}]
     else:
         assert [raw.value for raw in found] == [{"v": 1}, None, {"v": 2}]
-        assert (found[1].error or "").startswith("not JSON")
+        assert (found[1].error or "").startswith(("not JSON", "nested deeper"))
 
 
 STRUCTURES = {
