@@ -24,6 +24,8 @@ CONFIG_FILE, TOKENIZER_FILE, ADDED_FILE = (
     "tokenizer.json",
     "added_tokens.json",
 )
+MODEL_FILE = "tokenizer.model"
+_DEFAULTS = {"bos_token": "<s>", "eos_token": "</s>"}
 DEFAULT = "default"
 """Name of the template that serves where no other is asked for."""
 
@@ -76,7 +78,7 @@ def read_chat_format(folder: Path) -> ChatFormat:
             f"{CONFIG_FILE} or {TEMPLATE_JSON}; put the chat model's there, or use another template"
         )
     added = [token for token in read_added_tokens(folder) if token.get("special")]
-    tokens = read_named_tokens(folder)
+    tokens = _with_defaults(read_named_tokens(folder), folder)
     listed = _listed(_read_json(folder / CONFIG_FILE))
     names = {*tokens.values(), *listed, *(token["content"] for token in added)}
     return ChatFormat(
@@ -116,6 +118,14 @@ def read_named_tokens(folder: Path) -> dict[str, str]:
     }
 
 
+def _with_defaults(named: dict[str, str], folder: Path) -> dict[str, str]:
+    """The names of a sentencepiece folder whose configuration says none, as in transformers."""
+    if not (folder / MODEL_FILE).is_file():
+        return named
+    config = _read_json(folder / CONFIG_FILE)
+    return {key: name for key, name in _DEFAULTS.items() if key not in config} | named
+
+
 def read_special_names(folder: Path, pieces: frozenset[str]) -> dict[str, Any]:
     """What a tokenizer_config.json names or lists as special tokens, of those that are pieces."""
     config = _read_json(folder / CONFIG_FILE)
@@ -124,8 +134,8 @@ def read_special_names(folder: Path, pieces: frozenset[str]) -> dict[str, Any]:
         value = config.get(key)
         if isinstance(value, dict):
             found[key] = {k: _name(v) for k, v in value.items() if _name(v) in pieces}
-        elif value:
-            found[key] = [name for v in value if (name := _name(v)) in pieces]
+        elif value:  # transformers 4 wants a mapping under the other key
+            found["additional_special_tokens"] = [n for v in value if (n := _name(v)) in pieces]
     named = {k: name for k, name in read_named_tokens(folder).items() if name in pieces}
     return {key: value for key, value in (found | named).items() if value}
 

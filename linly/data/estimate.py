@@ -175,8 +175,9 @@ def _count_shard(
         for encoded in encode_documents(tokenizer, batch):
             counted.tokens += len(encoded.ids)
             counted.supervised_tokens += int(encoded.supervised.sum())
-            counted.documents += 1
-            counted.padding += -len(encoded.ids) % row if row else 0
+            counted.documents += len(encoded.starts)
+            for start, end in zip(encoded.starts, encoded.ends, strict=True):
+                counted.padding += -(end - start) % row if row else 0
     scaled = _Count()
     scaled.add(counted, read_bytes / taken_bytes if taken_bytes else 1.0)
     return scaled

@@ -54,7 +54,7 @@ class ChatTokens:
             if eaten := [name for name in self.inside if name in names]:
                 steps.append(_replace(pattern.replace("NAMES", _any_of(eaten)), ""))
         spaced = [name.replace(" ", SPACE) for name in self.inside]
-        return [*steps, *plain, _replace(f"^{SPACE}(?={_any_of(spaced)})", "")]
+        return [*steps, *plain, _replace(f"\\A{SPACE}(?={_any_of(spaced)})", "")]
 
     def without_special(self, texts: Iterable[str]) -> Iterator[str]:
         """Texts without those that hold a special token, which a chat model reads as one."""

@@ -20,9 +20,9 @@ import orjson
 
 from linly.config.chat import read_chat_templates
 from linly.errors import ConfigError
-from linly.files import publish_together
+from linly.files import publish, publish_together
 from linly.tokenization.auto_tokenizer import complaint, write_byte_level
-from linly.tokenization.byte_level import ByteLevelTokenizer
+from linly.tokenization.byte_level import CONFIG_JSON, ByteLevelTokenizer
 from linly.tokenization.chat_tokens import (
     NO_CHAT,
     ChatTokens,
@@ -90,6 +90,8 @@ def export_tokenizer(
         num_verified, reason = write_byte_level(tokenizer, directory, chain(hard_texts, texts))
         if source is not None and not read_chat_templates(directory):
             publish_together(directory, template_files(read_chat_templates(source)))
+        if read_chat_templates(directory):
+            _read_special_tokens(directory / CONFIG_JSON)
         return TokenizerExport(reason is None, reason, num_verified)
     reason = why_not_exact(tokenizer)
     num_verified = 0
@@ -288,6 +290,14 @@ def _configuration(tokenizer: SentencePieceTokenizer, chat: ChatTokens) -> bytes
     if tokenizer.pad_id is not None:
         value["pad_token"] = tokenizer.piece(tokenizer.pad_id)
     return orjson.dumps(value, option=orjson.OPT_INDENT_2)
+
+
+def _read_special_tokens(path: Path) -> None:
+    """Have the special tokens that a chat template writes read as such."""
+    config = orjson.loads(path.read_bytes())
+    if config.get("split_special_tokens"):
+        config["split_special_tokens"] = False
+        publish(path, orjson.dumps(config, option=orjson.OPT_INDENT_2))
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,6 +38,7 @@ from linly.data.chat import ANSWERS, TEXT_ALONE, WHOLE, ChatTemplate
 from linly.data.chat_layout import Part
 from linly.data.conversations import Conversation, Message
 from linly.data.encoding import encode_documents
+from linly.data.estimate import estimate_tokens
 from linly.data.lookup import TracedSource, Wanted, find_texts
 from linly.data.producer import ProducedRows
 from linly.data.records import Texts, UnusableRecord
@@ -625,6 +626,11 @@ def test_turns_trained_one_by_one_lie_apart_and_resume_at_every_row(
         assert [m.row.ids.tolist() for m in tail] == [r.ids.tolist() for r in rows[index:]]
     corpus, root = load_recipe(folder / "recipe.yaml").corpora["zh"], folder / "data"
     size = (root / "a.jsonl").stat().st_size
+    counted = estimate_tokens(
+        "zh", corpus, root, [Shard("a.jsonl", size)], tokenizer, template="chat", sequence_length=96
+    )
+    assert counted.documents == sum(1 + i % 4 for i in range(30))
+    assert packing != "one-document" or (counted.tokens + counted.padding) % 96 == 0
     source = TracedSource("zh", corpus, "chat", root, [(0, {"a.jsonl": Shard("a.jsonl", size)})])
     for row in rows[:4]:
         ends = [*row.starts[1:].tolist(), len(row.ids) - row.num_padding]

@@ -34,7 +34,7 @@ PHI3_TOKENS = ("<|endoftext|>", "<|user|>", "<|assistant|>", "<|end|>")
 SAID = (
     ("user", "hello the river"),
     ("assistant", "walks"),
-    ("user", "  the river\n\nx"),
+    ("user", "  the river\n\nx\n "),
     ("assistant", "山 two times"),
 )
 
@@ -239,3 +239,24 @@ def test_files_that_disagree_are_refused(tmp_path: Path) -> None:
     (tmp_path / "added_tokens.json").write_text(json.dumps({"<x>": 5}))
     with pytest.raises(ConfigError, match=r"added token '<x>' has id 5, which is '<0x02>'"):
         Tokenizer.load(tmp_path)
+
+
+def test_special_tokens_are_read_in_a_byte_level_chat_model_too(tmp_path: Path) -> None:
+    given = write_byte_level(tmp_path / "given", CHATML, eos="<|im_end|>")
+    config = json.loads((given / "tokenizer_config.json").read_text())
+    config["split_special_tokens"] = True
+    (given / "tokenizer_config.json").write_text(json.dumps(config))
+    (tmp_path / "out").mkdir()
+    export_tokenizer(Tokenizer.load(given), tmp_path / "out", source=given)
+    assert transformers_ids(tmp_path / "out") == trained_ids(given)
+
+
+def test_a_sentencepiece_folder_without_names_has_those_of_llama(tmp_path: Path) -> None:
+    (tmp_path / "tokenizer.model").write_bytes(MODEL)
+    (tmp_path / "chat_template.jinja").write_text(LLAMA2)
+    assert read_chat_format(tmp_path).tokens == {"bos_token": "<s>", "eos_token": "</s>"}
+    (tmp_path / "out").mkdir()
+    export_tokenizer(Tokenizer.load(tmp_path), tmp_path / "out", source=tmp_path)
+    assert (
+        transformers_ids(tmp_path / "out") == trained_ids(tmp_path) == trained_ids(tmp_path / "out")
+    )
