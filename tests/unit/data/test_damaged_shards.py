@@ -268,7 +268,7 @@ def test_a_corpus_whose_columns_are_wrong_is_no_damage(
     tmp_path: Path, make_corpus: MakeCorpus
 ) -> None:
     (tmp_path / "a.parquet").write_bytes(parquet())
-    (tmp_path / "b.json").write_bytes(LINES)
+    (tmp_path / "b.json").write_bytes(b"a line\n")
     corpus = corpus_of(make_corpus, "quarantine", ", fields: {text: none}")
     for shard in list_shards(corpus, tmp_path):
         with pytest.raises(DataError, match=r"no column none|say `format: jsonl`"):
