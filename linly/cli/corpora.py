@@ -74,6 +74,7 @@ def new(
     """Look at shards, guess what their records mean, and write a corpus file to be checked."""
     from linly.cli.corpora_view import open_view
     from linly.data.first_records import fault_of_guess
+    from linly.data.formats import format_of
     from linly.data.guess import is_about
     from linly.data.reading.guess_pairs import guess_pairs
     from linly.data.shards import list_shards, locate
@@ -88,6 +89,13 @@ def new(
     pairs = guess_pairs(pattern, paths)
     # A file of line-aligned ones is plain text.
     first, guess = _first_guess([(path, locate(data_root, path)) for path in paths])
+    formats = {format_of(path) or "no known format" for path in paths}
+    if guess.format is not None and len(formats) > 1:
+        raise DataError(
+            f"no corpus file is written: {pattern!r} matches files of "
+            f"{', '.join(sorted(formats))}, and {first!r} is {guess.format}; give a pattern for "
+            f"files of one format"
+        )
     if pairs is None:
         text = corpus_text(pattern, first, len(paths), guess, exclude=about)
     else:

@@ -374,3 +374,14 @@ def test_new_says_why_a_shard_gives_no_record_and_names_no_file_that_is_not_ther
     assert f"odd/{file}" in error
     assert "correct the corpus file" not in error
     assert not (here / "corpora/odd.yaml").exists()
+
+
+def test_new_refuses_a_pattern_over_files_of_several_formats(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "data/mixed").mkdir()
+    (here / "data/mixed/a").write_text("One line.\nAnother line.\n")
+    put(here, "data/mixed/b.jsonl", {"text": "A page."})
+    assert linly("corpora", "new", "mixed/*", *DATA) == 1
+    assert "'mixed/*' matches files of jsonl, no known format" in capsys.readouterr().err
+    assert not (here / "corpora/mixed.yaml").exists()
