@@ -15,6 +15,7 @@ stays when its original is removed.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
@@ -177,8 +178,13 @@ class Mirror:
         return True
 
     def _decisions(self) -> bytes:
+        """The run's, on its disk first: a power cut must not leave the mirror ahead of the run."""
         path = self._run / DECISIONS
-        return _whole_lines(path.read_bytes() if path.is_file() else b"")
+        if not path.is_file():
+            return b""
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+            return _whole_lines(stream.read())
 
     def _owner_problem(self) -> str | None:
         """Why the run may not be copied there; None where it may."""
