@@ -70,10 +70,12 @@ class AlarmWatch:
         """
         step = int(metrics["step"])
         found = [
-            *self._drift(metrics["drift_rows_by_source"]),
-            *self._loss_rise(metrics["loss_by_source"], skipped=bool(metrics["skipped"])),
-            *self._data_wait(metrics["data_wait_fraction"]),
-            *self._quarantine(metrics["rows_by_source"], bad_records),
+            *self._drift(metrics.get("drift_rows_by_source") or {}),
+            *self._loss_rise(
+                metrics.get("loss_by_source") or {}, skipped=bool(metrics.get("skipped"))
+            ),
+            *self._data_wait(metrics.get("data_wait_fraction")),
+            *self._quarantine(metrics.get("rows_by_source") or {}, bad_records),
         ]
         return [self._alarm(step, *one) for one in found if self._begins(*one[:3])]
 
@@ -81,7 +83,7 @@ class AlarmWatch:
         """Alarms that an evaluation raises: sources that got worse than at step 0."""
         bits = {
             name: float(figures["bits_per_byte"])
-            for name, figures in record["sources"].items()
+            for name, figures in (record.get("sources") or {}).items()
             if figures.get("bits_per_byte") is not None
         }
         if record["step"] == 0:

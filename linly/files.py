@@ -155,10 +155,29 @@ def fsync_directory(path: Path) -> None:
         os.close(descriptor)
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Open a regular file for reading; a pipe or a device could be waited for without end.
+
+    Raises:
+        LinlyError: When it is anything else.
+        OSError: When it cannot be opened.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe must not wait
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise LinlyError(f"{path}: not a regular file")
+    return os.fdopen(descriptor, "rb")
+
+
 def sha256_file(path: Path) -> str:
-    """Hash of a file's bytes, 64 hex digits."""
+    """Hash of a regular file's bytes, 64 hex digits.
+
+    Raises:
+        LinlyError: When it is no regular file.
+        OSError: When it cannot be opened or read.
+    """
     digest = hashlib.sha256()
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         while chunk := stream.read(_HASH_CHUNK_BYTES):
             digest.update(chunk)
     return digest.hexdigest()
@@ -171,10 +190,7 @@ def read_limited(path: Path, *, limit_bytes: int) -> bytes:
         LinlyError: When the file is larger or is no regular file (a pipe would never end).
         OSError: When it cannot be opened or read.
     """
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe must not wait
-    with os.fdopen(descriptor, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            raise LinlyError(f"{path}: not a regular file")
+    with open_regular(path) as stream:
         data = stream.read(limit_bytes + 1)
     if len(data) > limit_bytes:
         raise LinlyError(f"{path}: larger than the {limit_bytes:,} bytes that are allowed here")

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from pathlib import Path
+from typing import Any, Protocol
 
 import pyarrow as pa
+import pyarrow.parquet as pq
+
+from linly.errors import LinlyError, TrainingError
+from linly.files import open_regular
 
 ROW_SCHEMA = pa.schema(
     [
@@ -104,3 +109,32 @@ def row_table(rows: Sequence[RowRecord]) -> pa.Table:
 def as_utf8(text: str) -> str:
     r"""The same text with lone surrogates, which UTF-8 cannot hold, written as \udcXX."""
     return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def read_part(
+    path: Path, columns: Sequence[str] = ROW_SCHEMA.names, *, filters: Any = None
+) -> pa.Table:
+    """A part of the row record, with these of ROW_SCHEMA's columns.
+
+    Args:
+        path: The parquet file.
+        columns: Names of the columns.
+        filters: An expression of pyarrow that the rows must meet.
+
+    Raises:
+        TrainingError: The file is torn, or is not a part of a row record.
+    """
+    try:
+        open_regular(path).close()
+        table = pq.read_table(path, columns=list(columns), filters=filters)
+        for name in columns:
+            if table.schema.field(name).type != ROW_SCHEMA.field(name).type:
+                raise TypeError(f"column {name} holds {table.schema.field(name).type}")
+            if not ROW_SCHEMA.field(name).nullable and table[name].null_count:
+                raise TypeError(f"column {name} holds nulls")
+    except (pa.ArrowException, OSError, LinlyError, KeyError, TypeError, ValueError) as error:
+        raise TrainingError(
+            f"{path}: this part of the row record is damaged: {error}; bring it back from a copy, "
+            "or take it out to read the rest"
+        ) from error
+    return table

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import orjson
 import pyarrow as pa
@@ -28,9 +28,10 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from linly.errors import ConfigError, TrainingError
-from linly.files import fsync_directory, naming, publish
+from linly.files import fsync_directory, naming, publish, publishing
 from linly.locks import HeldLock, hold, is_held_by
-from linly.row_record import ROW_SCHEMA, RowRecord, as_utf8, row_table
+from linly.log_lines import LineParser, open_log, whole_lines
+from linly.row_record import ROW_SCHEMA, RowRecord, as_utf8, read_part, row_table
 
 LOGS = ("metrics", "evaluations", "events", "samples", "quarantine", "decisions")
 """The logs of a run; each is `NAME.jsonl`."""
@@ -48,6 +49,7 @@ _LAUNCHER_SUFFIXES = frozenset({".log", ".out", ".err"})
 """Files that shells and launchers leave in a folder, which may be there before the run is."""
 
 _NAMES_SHOWN = 5
+_PART_BYTES = 1 << 20
 
 _PART_NAME = re.compile(r"step-(\d{8,})-(\d{8,})\.parquet")
 
@@ -175,15 +177,14 @@ class RunFolder:
         """The records of a log in the order written, without a half-written last line.
 
         Raises:
-            TrainingError: A whole line is not a JSON object (file:line).
+            TrainingError: A whole line is not a record of this log (file:line).
         """
         path = self._log(name)
         if not path.exists():
             return
-        with path.open("rb") as lines:
-            for number, line in enumerate(lines, start=1):
-                if line.endswith(b"\n"):
-                    yield parse_line(line, path, number)
+        parser = LineParser(path)
+        with open_log(path) as log:
+            yield from map(parser.parse, whole_lines(log))
 
     def _log(self, name: str) -> Path:
         assert name in LOGS, name
@@ -217,7 +218,7 @@ class RunFolder:
     def read_rows(self, columns: Sequence[str] = ROW_SCHEMA.names) -> Iterator[pa.Table]:
         """The parts of the row record in order, each a table with these of ROW_SCHEMA's columns."""
         for _, _, path in self.row_parts():
-            yield pq.read_table(path, columns=list(columns))
+            yield read_part(path, columns)
 
     def row_parts(self) -> list[tuple[int, int, Path]]:
         """(first step, last step, path) of each part.
@@ -265,19 +266,18 @@ class RunFolder:
     def _truncate_log(self, path: Path, step: int) -> None:
         if not path.exists():
             return
-        lines = path.read_bytes().splitlines(keepends=True)
-        kept = [
-            line
-            for number, line in enumerate(lines, start=1)
-            if parse_line(line, path, number)["step"] <= step
-        ]
-        if len(kept) < len(lines):
-            publish(path, b"".join(kept))
+        spans = _kept_spans(path, step)
+        size_bytes = path.stat().st_size
+        if sum(end - start for start, end in spans) == size_bytes:
+            return
+        with open_log(path) as log, publishing(path) as shortened:
+            for span in spans:
+                shortened.writelines(_parts(log, *span))
 
     def _truncate_rows(self, step: int) -> None:
         for first, last, path in self.row_parts():
             if first <= step < last:
-                table = pq.read_table(path)
+                table = read_part(path)
                 kept = table.filter(pc.less_equal(table["step"], step))
                 self._publish_part(kept, first, step)
         for path in self.rows.glob("step-*.parquet"):
@@ -356,24 +356,6 @@ def _may_come_first(entry: Path) -> bool:
     )
 
 
-def parse_line(line: bytes, path: Path, number: int) -> dict[str, Any]:
-    """The record of a whole line of a log.
-
-    Raises:
-        TrainingError: It is not a JSON object with a step (file:line).
-    """
-    try:
-        record = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise TrainingError(
-            f"{path}:{number}: not JSON ({error}): the file was damaged after it was written; "
-            f"take the line out to read the rest"
-        ) from error
-    if not isinstance(record, dict) or not isinstance(record.get("step"), int):
-        raise TrainingError(f"{path}:{number}: not a record with a step: {line[:80]!r}")
-    return record
-
-
 def _dump(record: Mapping[str, Any]) -> bytes:
     try:
         return orjson.dumps(record, option=orjson.OPT_SERIALIZE_NUMPY)
@@ -392,10 +374,49 @@ def _clean(value: Any) -> Any:
     return value
 
 
+def _kept_spans(path: Path, step: int) -> list[tuple[int, int]]:
+    """Stretches of bytes of a log whose lines are of steps up to `step`.
+
+    A power cut may leave damaged lines at the end of a log, after all that a checkpoint put on the
+    disk: they are forgotten with the lines of later steps.
+
+    Raises:
+        TrainingError: A damaged line comes before one that is kept.
+    """
+    spans: list[tuple[int, int]] = []
+    damage: TrainingError | None = None
+    parser, start = LineParser(path), 0
+    with open_log(path) as log:
+        for line in whole_lines(log):
+            end = log.tell()
+            try:
+                is_kept = parser.parse(line)["step"] <= step
+            except TrainingError as error:
+                damage, is_kept = damage or error, False
+            if is_kept and damage is not None:
+                raise damage
+            if is_kept and spans and spans[-1][1] == start:
+                spans[-1] = (spans[-1][0], end)
+            elif is_kept:
+                spans.append((start, end))
+            start = end
+    return spans
+
+
+def _parts(log: BinaryIO, start: int, end: int) -> Iterator[bytes]:
+    """Bytes [start, end) of a log, a part at a time."""
+    log.seek(start)
+    while start < end:
+        part = log.read(min(_PART_BYTES, end - start))
+        yield part
+        start += len(part)
+
+
 def _cut_half_line(path: Path) -> None:
     """Cut what follows the last line end: a write that a crash interrupted."""
     if not path.exists():
         return
+    open_log(path).close()  # a pipe in its place would be waited for
     with path.open("r+b") as log:
         end = log.seek(0, os.SEEK_END)
         position = end

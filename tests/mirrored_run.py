@@ -6,12 +6,17 @@ from hashlib import sha256
 from pathlib import Path
 
 import orjson
+import torch
+from safetensors.torch import save_file
+from small_state import small_state
 
 from linly.data.types import Piece
 from linly.row_record import RowRecord
 from linly.runs import RunFolder
 from linly.training.manifest import MANIFEST, FileEntry, Manifest, folder_name
 from linly.training.mirror import Copied, Mirror
+from linly.training.randomness import capture_random_states
+from linly.training.stored import STATE_KEYS
 
 
 def begin_run(path: Path, *, time: float = 1.5e9) -> RunFolder:
@@ -36,9 +41,11 @@ def make_checkpoint(run: RunFolder, step: int, mark: str) -> Path:
     folder = run.checkpoints / folder_name(step)
     folder.mkdir()
     files = ("rank-00000.safetensors", "random-00000.safetensors", "state.json")
-    for name in files:
-        content = {"of": f"{name} of {step}", "mark": mark, "evaluated_step": step}
-        (folder / name).write_bytes(orjson.dumps(content))
+    weight = torch.frombuffer(bytearray(f"{mark} {step}".ljust(64).encode()), dtype=torch.float32)
+    save_file({f"{key}.a": weight.clone() for key in STATE_KEYS}, folder / files[0])
+    save_file(capture_random_states(), folder / files[1])
+    state = small_state(step, mark=mark, evaluated_step=step)
+    (folder / files[2]).write_bytes(orjson.dumps(state))
     entries = {name: FileEntry.of(folder / name) for name in files}
     Manifest(step, entries, {"a": files[0]}).write(folder)
     digest = sha256((folder / MANIFEST).read_bytes()).hexdigest()

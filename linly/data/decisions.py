@@ -42,7 +42,7 @@ from linly.config.curriculum import Curriculum, SourceShare
 from linly.config.recipe import Recipe
 from linly.curriculum.apportion import Segment
 from linly.curriculum.mixture import Mixture
-from linly.errors import CheckpointError
+from linly.errors import CheckpointError, ConfigError
 
 Decision = Mapping[str, Any]
 """A line of decisions.jsonl."""
@@ -173,7 +173,10 @@ def fold(decisions: Iterable[Decision], *, step: int | None = None) -> Course:
         course = _started(lines[0])
         for line in lines[1:]:
             course = follow(course, line)
-    except (KeyError, TypeError, ValueError, ValidationError) as error:
+    except (
+        *(KeyError, TypeError, ValueError, AttributeError, OverflowError),
+        *(ValidationError, ConfigError),
+    ) as error:
         raise CheckpointError(
             f"decisions.jsonl: a line cannot be read: {error!r}; a later version of linly may have "
             f"written it (kinds known here: {', '.join(sorted(_FOLDS))}): use that version, or "

@@ -58,6 +58,23 @@ class Identity:
             "sources": dict(sorted(self.sources.items())),
         }
 
+    @classmethod
+    def of_json(cls, value: Any) -> Identity:
+        """Back from `to_json`.
+
+        Raises:
+            CheckpointError: It is no identity.
+        """
+        kinds = {"order_version": int, "seed": int, "sequence_length": int, "tokenizer": str}
+        if (
+            not isinstance(value, dict)
+            or any(type(value.get(key)) is not kind for key, kind in kinds.items())
+            or not isinstance(value.get("sources"), dict)
+            or not all(isinstance(text, str) for text in value["sources"].values())
+        ):
+            raise CheckpointError(f"the mixer state is damaged: identity: found {value!r:.200}")
+        return cls(**{key: value[key] for key in kinds}, sources=dict(value["sources"]))
+
     def check(self, found: dict[str, Any]) -> None:
         """Compare with the identity in a state; sources that only one of them has may differ.
 
@@ -163,8 +180,9 @@ class MixerState:
         Raises:
             CheckpointError: Not a state, of another version, or of another stream.
         """
-        if not isinstance(value, dict) or value.get("version") != STATE_VERSION:
-            found = value.get("version") if isinstance(value, dict) else type(value).__name__
+        version = value.get("version") if isinstance(value, dict) else None
+        if type(version) is not int or version != STATE_VERSION:
+            found = version if isinstance(value, dict) else type(value).__name__
             raise CheckpointError(f"not a mixer state of version {STATE_VERSION}: found {found!r}")
         if set(value) != _KEYS:
             raise CheckpointError(
@@ -177,6 +195,7 @@ class MixerState:
                     f"the mixer state is damaged: {key}: found {_shown(value[key])}, allowed: "
                     f"whole numbers from 0 on"
                 )
+        Identity.of_json(value["identity"])
         try:
             identity.check(value["identity"])
             return cls(

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
+from linly.row_record import read_part
 from linly.runs import RunFolder
 
 
@@ -61,7 +61,7 @@ def rows_of_step(path: Path, step: int) -> StepRows:
     last_step = max((last for _, last, _ in parts), default=0)
     for first, last, part in parts:
         if first <= step <= last:
-            table = pq.read_table(part, filters=pc.field("step") == step)
+            table = read_part(part, filters=pc.field("step") == step)
             found = sorted(map(_row, table.to_pylist()), key=lambda row: row.row)
             return StepRows(step, tuple(found), last_step)
     return StepRows(step, (), last_step)

@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from linly.errors import TrainingError
+from linly.log_lines import LineParser, open_log, whole_lines
 from linly.monitor.history import History, Logs, longer_history, make_history
-from linly.runs import RunFolder, parse_line
+from linly.runs import RunFolder
 
 
 class LogTail:
@@ -23,36 +24,30 @@ class LogTail:
     def __init__(self, path: Path) -> None:
         """Begin before the first line; the file need not be there yet."""
         self._path = path
+        self._parser = LineParser(path)
         self._offset = 0
-        self._num_lines = 0
         self._last_line = b""
 
     def added(self) -> list[dict[str, Any]] | None:
         """Whole lines written since the last call; None when what was read is there no more.
 
         Raises:
-            TrainingError: A whole line is not a JSON object (file:line).
+            TrainingError: A whole line is not a record of this log (file:line).
         """
         try:
-            with self._path.open("rb") as log:
+            with open_log(self._path) as log:
                 if os.fstat(log.fileno()).st_size < self._offset:
                     return None
                 log.seek(self._offset - len(self._last_line))
                 if log.read(len(self._last_line)) != self._last_line:
                     return None
-                text = log.read()
+                records = []
+                for line in whole_lines(log):
+                    records.append(self._parser.parse(line))
+                    self._offset += len(line)
+                    self._last_line = line
         except FileNotFoundError:
             return [] if self._offset == 0 else None
-        whole = text[: text.rfind(b"\n") + 1]
-        lines = whole.splitlines(keepends=True)
-        records = [
-            parse_line(line, self._path, number)
-            for number, line in enumerate(lines, start=self._num_lines + 1)
-        ]
-        if lines:
-            self._offset += len(whole)
-            self._num_lines += len(lines)
-            self._last_line = lines[-1]
         return records
 
 

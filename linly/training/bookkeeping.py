@@ -161,7 +161,7 @@ class Bookkeeper:
         self._rows_before = dict(state["rows_before"])
         self.largest_drift = state["largest_drift"]
         self.tokens_seen = state["tokens_seen"]
-        if self.new_pieces is not None:
+        if self.new_pieces is not None and state["new_pieces"] is not None:
             self.new_pieces.load_state_dict(state["new_pieces"])
 
     def _enter(self, rows: Sequence[MixedRow]) -> Segment:

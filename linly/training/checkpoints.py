@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import orjson
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
@@ -25,7 +26,6 @@ from linly.errors import CheckpointError, LinlyError
 from linly.files import fsync_directory, publish
 from linly.training.engine import Engine
 from linly.training.manifest import (
-    STATE,
     FileEntry,
     Manifest,
     folder_name,
@@ -39,6 +39,7 @@ from linly.training.randomness import restore_random_states
 from linly.training.snapshot import Snapshot, Snapshots
 from linly.training.stored import (
     BYTES_PER_PARAMETER,
+    STATE,
     named_buffers,
     read_buffers,
     read_parameter,
@@ -183,7 +184,7 @@ class Checkpoints:
         """Remove what broken saves and interrupted removals left; none of it is a checkpoint."""
         self._check_lock()
         for path in self._folder.glob(".step-*"):
-            shutil.rmtree(path)
+            _remove(path)
 
     def _write_part(self, partial: Path, snapshot: Snapshot) -> dict[str, FileEntry]:
         entries = {}
@@ -229,7 +230,7 @@ class Checkpoints:
             if self._settings.keep_every is None or step % self._settings.keep_every:
                 old = self._folder / folder_name(step)
                 hidden = old.rename(self._folder / f".{old.name}.removing")
-                shutil.rmtree(hidden)
+                _remove(hidden)
 
     # -- finding ------------------------------------------------------------------------------
 
@@ -315,7 +316,7 @@ class Checkpoints:
             _check_parameters(folder, manifest, engine)
             for name, parameter in engine.parameters().items():
                 if engine.owns(parameter):
-                    state = read_parameter(folder, manifest, name)
+                    state = read_parameter(folder / manifest.parameters[name], name)
                     if state["master"].shape != parameter.shape:
                         raise CheckpointError(
                             f"{folder}: {name} has shape {tuple(state['master'].shape)}, "
@@ -323,6 +324,7 @@ class Checkpoints:
                         )
                     engine.set_state(parameter, state)
             if buffers := read_buffers(folder):
+                _check_buffers(folder, buffers, engine.buffers())
                 engine.set_buffers(buffers)
             random = f"random-{self._processes.rank:05d}.safetensors"
             if random in manifest.files:  # a larger world has ranks that were not there before
@@ -353,6 +355,23 @@ def _check_parameters(folder: Path, manifest: Manifest, engine: Engine) -> None:
             f"{folder}: parameters of another model: not in the checkpoint "
             f"{sorted(wanted - saved)[:3]}, not in the model {sorted(saved - wanted)[:3]}"
         )
+
+
+def _check_buffers(
+    folder: Path, saved: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]
+) -> None:
+    forms = [{name: (b.dtype, b.shape) for name, b in side.items()} for side in (saved, own)]
+    if forms[0] != forms[1]:
+        other = sorted(name for name, _ in forms[0].items() ^ forms[1].items())
+        raise CheckpointError(f"{folder}: buffers of another model: {', '.join(other[:3])}")
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint's folder, or whatever has taken its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
 
 
 def _fsync_file(path: Path) -> None:

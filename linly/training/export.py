@@ -82,13 +82,17 @@ class Checkpoint:
             lora: How its matrices, if the layer has them, are added to `frozen`.
         """
         if name in self.manifest.parameters:
-            return read_master_weight(self.folder, self.manifest, name)
+            return self.master(name)
         assert frozen is not None, name
         matrices = lora_names(name.removesuffix(".weight"))
         if lora is None or matrices[0] not in self.manifest.parameters:
             return frozen.float()
-        first, second = (read_master_weight(self.folder, self.manifest, n) for n in matrices)
+        first, second = map(self.master, matrices)
         return frozen.float() + lora_addition(first, second, lora)
+
+    def master(self, name: str) -> torch.Tensor:
+        """The master weight of a parameter that trained, fp32 on the CPU."""
+        return read_master_weight(self.folder / self.manifest.parameters[name], name)
 
 
 def parse_run(text: str) -> tuple[Path, tuple[int, ...]]:
@@ -277,7 +281,7 @@ def _count(model: PreTrainedModel, checkpoint: Checkpoint) -> ParameterCount:
     trained = added = 0
     own = {name for name, _ in model.named_parameters()}
     for name in checkpoint.manifest.parameters:
-        size = read_master_weight(checkpoint.folder, checkpoint.manifest, name).numel()
+        size = checkpoint.master(name).numel()
         trained += size
         added += size if name not in own else 0
     return ParameterCount(trained, model.num_parameters() + added)

@@ -13,25 +13,48 @@ from __future__ import annotations
 
 import hashlib
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from linly.data.decisions import standing
 from linly.errors import CheckpointError, LinlyError
 from linly.files import inside, publish, read_limited, sha256_file
 from linly.runs import RunFolder
+from linly.training.contents import content_problem
+from linly.training.stored import STATE
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-STATE = "state.json"
 _LIMIT_BYTES = 256 << 20
 _FOLDER = re.compile(r"step-(\d{8,})")
 _DECIDED_AT_A_CHECKPOINT = frozenset({"resume", "amend", "fork"})
 _FILE = re.compile(r"(rank|random)-\d{5,}\.safetensors|state\.json")
+_ALWAYS = (STATE, "rank-00000.safetensors", "random-00000.safetensors")
+
+
+class _EntryForm(BaseModel):
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    size_bytes: Annotated[int, Field(ge=0)]
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _ManifestForm(BaseModel):
+    """A manifest as JSON."""
+
+    model_config = ConfigDict(strict=True, extra="forbid")
+
+    format: int
+    step: Annotated[int, Field(ge=0)]
+    files: dict[str, _EntryForm]
+    parameters: dict[str, str]
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,54 +110,83 @@ class Manifest:
         """
         try:
             data = read_limited(folder / MANIFEST, limit_bytes=_LIMIT_BYTES)
-        except (OSError, LinlyError) as error:
-            raise CheckpointError(f"{folder.name}: {MANIFEST} cannot be read: {error}") from error
+        except OSError as error:
+            raise corrupt(folder, MANIFEST, f"cannot be read: {error.strerror}") from error
+        except LinlyError as error:
+            raise corrupt(folder, MANIFEST, str(error)) from error
         try:
             content = orjson.loads(data)
-            version = content["format"]
-            files = {name: FileEntry(**entry) for name, entry in content["files"].items()}
-            manifest = cls(content["step"], files, content["parameters"])
-        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise CheckpointError(f"{folder.name}: {MANIFEST} is damaged") from error
-        if version != FORMAT:
+        except orjson.JSONDecodeError as error:
+            raise corrupt(folder, MANIFEST, f"not JSON ({error})") from error
+        version = content.get("format") if isinstance(content, dict) else None
+        if type(version) is int and version != FORMAT:
             raise CheckpointError(
                 f"{folder.name}: {MANIFEST} has format {version}, this version reads {FORMAT}"
             )
+        try:
+            form = _ManifestForm.model_validate(content)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"])) or "it"
+            text = f"{place}: {first['msg']}, found {first['input']!r:.80}"
+            raise corrupt(folder, MANIFEST, text) from error
+        files = {n: FileEntry(entry.size_bytes, entry.sha256) for n, entry in form.files.items()}
+        manifest = cls(form.step, files, form.parameters)
         if manifest._encode() != data:
-            raise CheckpointError(f"{folder.name}: {MANIFEST} is damaged: its hash differs")
+            raise corrupt(folder, MANIFEST, "differs from its own hash")
         manifest._check_names(folder)
         return manifest
 
     def _check_names(self, folder: Path) -> None:
         for name in self.files:
             if not _FILE.fullmatch(name):
-                raise CheckpointError(f"{folder.name}: {MANIFEST} names {name!r}: refused")
+                raise corrupt(folder, MANIFEST, f"names the file {name!r}, which is refused")
             try:
                 inside(folder, name)
             except LinlyError as error:
-                raise CheckpointError(f"{folder.name}: {error}") from error
-        for parameter, name in self.parameters.items():
+                raise corrupt(folder, MANIFEST, str(error)) from error
+        for name in _ALWAYS:
             if name not in self.files:
-                raise CheckpointError(f"{folder.name}: no file {name!r} for {parameter}")
+                raise corrupt(folder, MANIFEST, f"names no file {name}")
+        for parameter, name in self.parameters.items():
+            if name not in self.files or not name.startswith("rank-"):
+                raise corrupt(folder, MANIFEST, f"no file {name!r} for parameter {parameter}")
         if self.step != step_of(folder):
-            raise CheckpointError(f"{folder.name}: {MANIFEST} is that of step {self.step}")
+            raise corrupt(folder, MANIFEST, f"is that of step {self.step}")
 
     def damage(self, folder: Path, names: Sequence[str]) -> str | None:
-        """What is wrong with the files of that name, by size and hash; None when nothing is."""
+        """What is wrong with the files of that name: sizes, hashes, what they hold.
+
+        Returns:
+            The first problem; None where there is none.
+        """
         for name in names:
-            path = folder / name
-            try:
-                size_bytes = path.stat().st_size
-                if size_bytes != self.files[name].size_bytes:
-                    return (
-                        f"{folder.name}: {name} has {size_bytes:,} bytes, its manifest says "
-                        f"{self.files[name].size_bytes:,}"
-                    )
-                if sha256_file(path) != self.files[name].sha256:
-                    return f"{folder.name}: {name} differs from its hash in the manifest"
-            except OSError as error:
-                return f"{folder.name}: {name} cannot be read: {error.strerror}"
+            why = self._file_problem(folder / name)
+            if why is not None:
+                return str(corrupt(folder, name, why))
         return None
+
+    def _file_problem(self, path: Path) -> str | None:
+        entry = self.files[path.name]
+        try:
+            found = FileEntry.of(path)
+        except OSError as error:
+            return f"cannot be read: {error.strerror}"
+        except LinlyError as error:
+            return str(error)
+        if found.size_bytes != entry.size_bytes:
+            return f"has {found.size_bytes:,} bytes, its manifest says {entry.size_bytes:,}"
+        if found.sha256 != entry.sha256:
+            return "differs from its hash in the manifest"
+        parameters = [name for name, file in self.parameters.items() if file == path.name]
+        return content_problem(path, parameters, step=self.step)
+
+
+def corrupt(folder: Path, name: str, why: str) -> CheckpointError:
+    """The error for a file of a checkpoint that is not what it should be."""
+    return CheckpointError(
+        f"{folder.name}: this checkpoint is incomplete or corrupt: {name}: {why}"
+    )
 
 
 def folder_name(step: int) -> str:
@@ -187,6 +239,8 @@ def verified(checkpoints: Path, step: int | None) -> tuple[Path, Manifest]:
             continue
         problem = manifest.damage(folder, sorted(manifest.files))
         if problem is None:
+            for text in problems:
+                print(f"warning: checkpoint passed over: {text}", file=sys.stderr)
             return folder, manifest
         problems.append(problem)
     raise no_whole_checkpoint(checkpoints, step, problems)

@@ -108,7 +108,7 @@ def _evaluation_lines(state: Mapping[str, Any]) -> list[str]:
     if not after:
         return []
     rows = [
-        f"| {source} | {before[source]['bits_per_byte']:.3f} | {result['bits_per_byte']:.3f} |"
+        f"| {source} | {_figure(before[source])} | {_figure(result)} |"
         for source, result in sorted(after.items())
         if source in before
     ]
@@ -122,3 +122,8 @@ def _evaluation_lines(state: Mapping[str, Any]) -> list[str]:
         *rows,
         "",
     ]
+
+
+def _figure(result: Mapping[str, Any]) -> str:
+    bits = result["bits_per_byte"]
+    return "none" if bits is None else f"{bits:.3f}"

@@ -7,6 +7,16 @@ import random
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
+_FORMS: dict[str, tuple[torch.dtype, tuple[int, ...] | None]] = {
+    "torch": (torch.uint8, None),
+    "python": (torch.int64, (626,)),
+    "python_gauss": (torch.float64, (0, 1)),
+    "numpy": (torch.int64, (626,)),
+    "numpy_gauss": (torch.float64, (1,)),
+}
+"""Type of each state, and how many values it may have; torch checks its own."""
 
 
 def seed_random_states(seed: int, *, rank: int) -> None:
@@ -34,12 +44,41 @@ def capture_random_states() -> dict[str, torch.Tensor]:
 def restore_random_states(states: dict[str, torch.Tensor]) -> None:
     """Set what `capture_random_states` gave; CUDA's only where there is a GPU now."""
     torch.set_rng_state(states["torch"])
-    version, *words = states["python"].tolist()
-    gauss = states["python_gauss"].tolist()
-    random.setstate((version, tuple(words), gauss[0] if gauss else None))
-    *keys, position, has_gauss = states["numpy"].tolist()
-    np.random.set_state(
-        ("MT19937", np.array(keys, np.uint32), position, has_gauss, states["numpy_gauss"].item())
-    )
+    random.setstate(_python_state(states))
+    np.random.set_state(_numpy_state(states))
     if "cuda" in states and torch.cuda.is_available():
         torch.cuda.set_rng_state(states["cuda"])
+
+
+def check_random_states(states: dict[str, torch.Tensor]) -> None:
+    """Restore states into generators of their own, which leaves those of the process alone.
+
+    Raises:
+        KeyError, TypeError, ValueError, OverflowError, RuntimeError: They are not what
+            `capture_random_states` gives.
+    """
+    forms = {name: (states[name].dtype, states[name].shape) for name in states}
+    for name, (dtype, shape) in _FORMS.items():
+        if forms[name][0] != dtype or len(forms[name][1]) != 1:
+            raise ValueError(f"{name}: found {forms[name][0]} of shape {tuple(forms[name][1])}")
+        if shape is not None and forms[name][1][0] not in shape:
+            raise ValueError(f"{name}: found {forms[name][1][0]} values")
+    torch.Generator().set_state(states["torch"])
+    random.Random().setstate(_python_state(states))  # noqa: S311 (draws nothing)
+    np.random.RandomState().set_state(_numpy_state(states))
+
+
+def _python_state(states: dict[str, torch.Tensor]) -> tuple[int, tuple[int, ...], float | None]:
+    version, *words = states["python"].tolist()
+    gauss = states["python_gauss"].tolist()
+    return version, tuple(words), gauss[0] if gauss else None
+
+
+def _numpy_state(
+    states: dict[str, torch.Tensor],
+) -> tuple[str, NDArray[np.uint32], int, int, float]:
+    *keys, position, has_gauss = states["numpy"].tolist()
+    if not all(0 <= key < 1 << 32 for key in keys):
+        raise ValueError("numpy: found a word of more than 32 bits")
+    cached = float(states["numpy_gauss"].item())
+    return "MT19937", np.array(keys, np.uint32), position, has_gauss, cached

@@ -23,8 +23,8 @@ from linly.training.manifest import MANIFEST, noted_checkpoints, step_of
 from linly.training.mirror import Mirror
 from linly.training.processes import Processes
 from linly.training.resume import plain_recipe
+from linly.training.state_form import STATE_VERSION
 
-STATE_VERSION = 2
 _MIRROR_WAIT_S = 5.0
 
 

@@ -43,9 +43,10 @@ def find_passed_over(events: Iterable[Mapping[str, Any]]) -> list[PassedOver]:
     """Steps that a run passed over, by its events."""
     found: list[PassedOver] = []
     for event in events:
-        if event.get("kind") != "pass":
+        rows = event.get("rows")
+        if event.get("kind") != "pass" or not isinstance(rows, list) or len(rows) != 2:
             continue
-        step, (first_row, last_row) = int(event["step"]), event["rows"]
+        step, (first_row, last_row) = int(event["step"]), rows
         if found and step == found[-1].last_step + 1:
             found[-1] = replace(found[-1], last_step=step, last_row=last_row)
         else:
@@ -69,18 +70,20 @@ def find_spikes(
         events: Lines of events.jsonl.
         settings: `spike` and `spike_window` count.
     """
-    skips = {event["step"]: str(event["text"]) for event in events if event.get("kind") == "skip"}
+    skips = {
+        event["step"]: str(event.get("text", "")) for event in events if event.get("kind") == "skip"
+    }
     guards = Guards(settings)
     found = []
     for record in metrics:
         step = int(record["step"])
         losses = [
             RowLoss(0, source, float(loss), 1)
-            for source, loss in record["loss_by_source"].items()
+            for source, loss in (record.get("loss_by_source") or {}).items()
             if loss is not None
         ]
         alarm = guards.check_losses(losses)
-        if record["skipped"]:
+        if record.get("skipped"):
             if step in skips:  # a fork passes over steps without a loss: no guard objected
                 found.append(Spike(step, skips[step], True))
             continue

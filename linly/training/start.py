@@ -59,7 +59,8 @@ from linly.training.resume import (
     plain_recipe,
     recorded_changes,
 )
-from linly.training.session import STATE_VERSION, Session, append_event, note_checkpoint
+from linly.training.session import Session, append_event, note_checkpoint
+from linly.training.state_form import STATE_VERSION
 from linly.training.stored import read_state
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
+from small_state import small_state
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from linly.config.settings import CheckpointSettings, TrainingSettings
@@ -85,7 +86,7 @@ def save(folder: Path, processes: Processes) -> None:
         accumulate(engine, processes, step, 2)
         engine.step(lr=1e-2)
     checkpoints(folder, processes).save(
-        engine, 3, {"step": 3, "optimizer_steps": engine.optimizer_steps()}
+        engine, 3, small_state(3, optimizer_steps=engine.optimizer_steps())
     )
     _keep(folder / f"saved-{processes.world_size}", state_of(engine), processes)
     _continue(folder / f"continued-{processes.world_size}", engine, processes)
@@ -163,7 +164,7 @@ def lose(folder: Path, processes: Processes) -> None:
     keeper = checkpoints(folder / "lost", processes)
     accumulate(engine, processes, 0, 2)
     engine.step(lr=1e-2)
-    keeper.begin(engine, 1, {"step": 1})
+    keeper.begin(engine, 1, small_state(1))
     before = state_of(engine)
     accumulate(engine, processes, 1, 2)
     engine.step(lr=1e-2)
@@ -175,7 +176,7 @@ def lose(folder: Path, processes: Processes) -> None:
     failing = processes.world_size - 1
     if processes.rank == failing:
         checkpoint_module.save_file = full
-    keeper.begin(engine, 2, {"step": 2})
+    keeper.begin(engine, 2, small_state(2))
     while not any(processes.gather_json(keeper.has_failed)):
         accumulate(engine, processes, 2, 2)
         engine.step(lr=1e-2)

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).resolve().parents[2] / "linly"
 LAYERS = (
     {"errors"},
     {"storage"},
-    {"files", "streams", "locks", "row_record"},
+    {"files", "streams", "locks", "row_record", "log_lines"},
     {"runs"},
     {"config"},
     {"curriculum", "alarms"},
@@ -24,8 +24,8 @@ LAYERS = (
     {"training", "monitor"},
     {"cli"},
 )
-"""From the bottom; parts of one layer do not know each other, but `streams` may use `files`."""
-WITHIN_LAYER = {("streams", "files")}
+"""From the bottom; parts of one layer do not know each other, but for these that use `files`."""
+WITHIN_LAYER = {("streams", "files"), ("log_lines", "files"), ("row_record", "files")}
 TORCH_FREE = (
     "errors",
     "storage",
@@ -33,6 +33,7 @@ TORCH_FREE = (
     "streams",
     "locks",
     "row_record",
+    "log_lines",
     "runs",
     "config",
     "curriculum",

@@ -21,7 +21,6 @@ from linly.runs import RunFolder
 from linly.training import export as module
 from linly.training.export import export_run, open_checkpoints, parse_run
 from linly.training.processes import Processes
-from linly.training.stored import read_master_weight
 from linly.training.trainer import train
 
 STEPS = (2, 4, 6)
@@ -60,7 +59,7 @@ def full(world: Path, alone: Processes) -> Path:
 def masters(run: Path) -> list[dict[str, torch.Tensor]]:
     """Of each step."""
     return [
-        {n: read_master_weight(c.folder, c.manifest, n) for n in c.manifest.parameters}
+        {n: c.master(n) for n in c.manifest.parameters}
         for c in open_checkpoints(RunFolder.open(run), STEPS)
     ]
 

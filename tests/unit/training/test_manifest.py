@@ -6,6 +6,9 @@ from pathlib import Path
 
 import orjson
 import pytest
+import torch
+from safetensors.torch import save_file
+from small_state import small_state
 
 from linly.errors import CheckpointError
 from linly.training.manifest import (
@@ -17,6 +20,8 @@ from linly.training.manifest import (
     parse_step,
     verified,
 )
+from linly.training.randomness import capture_random_states
+from linly.training.stored import STATE_KEYS
 
 FILES = ("rank-00000.safetensors", "rank-00001.safetensors", "random-00000.safetensors")
 
@@ -24,9 +29,11 @@ FILES = ("rank-00000.safetensors", "rank-00001.safetensors", "random-00000.safet
 def make_checkpoint(checkpoints: Path, step: int) -> Path:
     folder = checkpoints / folder_name(step)
     folder.mkdir(parents=True)
-    for name in FILES:
-        (folder / name).write_bytes(f"{name} of {step}".encode() * 50)
-    (folder / "state.json").write_bytes(b'{"step": %d}' % step)
+    for name, parameter in zip(FILES, ("a", "b"), strict=False):
+        tensors = {f"{key}.{parameter}": torch.full((4,), float(step)) for key in STATE_KEYS}
+        save_file(tensors, folder / name)
+    save_file(capture_random_states(), folder / FILES[2])
+    (folder / "state.json").write_bytes(orjson.dumps(small_state(step)))
     files = {name: FileEntry.of(folder / name) for name in (*FILES, "state.json")}
     Manifest(step, files, {"a": FILES[0], "b": FILES[1]}).write(folder)
     return folder

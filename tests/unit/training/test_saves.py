@@ -15,6 +15,7 @@ import torch
 from disk_faults import full_from, killed_at, operations
 from safetensors.torch import save_file
 from small_engine import small_engine, state_of, take_step
+from small_state import small_state
 
 from linly.config.settings import CheckpointSettings
 from linly.errors import CheckpointError
@@ -54,7 +55,7 @@ def tensors_in(folder: Path) -> dict[str, torch.Tensor]:
     return {
         f"{key}.{name}": tensor
         for name in manifest.parameters
-        for key, tensor in read_parameter(folder, manifest, name).items()
+        for key, tensor in read_parameter(folder / manifest.parameters[name], name).items()
     }
 
 
@@ -71,7 +72,7 @@ def test_a_checkpoint_is_of_the_step_at_which_it_began(
     engine = small_engine()
     take_step(engine)
     keeper = Checkpoints(tmp_path, alone, ONE)
-    before, counts = state_of(engine), {"rows": 8}
+    before, counts = state_of(engine), small_state(1, rows=8)
     torch.manual_seed(11)
     keeper.begin(engine, 1, counts)
     counts["rows"] = 16
@@ -83,7 +84,7 @@ def test_a_checkpoint_is_of_the_step_at_which_it_began(
     folder = keeper.wait()
     assert folder == tmp_path / "step-00000001"
     assert_same(tensors_in(folder), before)
-    assert read_state(folder) == {"rows": 8}
+    assert read_state(folder) == small_state(1, rows=8)
     keeper.load(folder, engine, optimizer_steps=1)
     assert_same(state_of(engine), before)
     assert torch.equal(torch.rand(4), drawn)
@@ -99,7 +100,7 @@ def test_the_next_save_does_not_change_what_the_last_one_wrote(
     for step in (1, 2):
         take_step(engine)
         states[step] = state_of(engine)
-        keeper.save(engine, step, {})
+        keeper.save(engine, step, small_state(step))
     for step, state in states.items():
         assert_same(tensors_in(keeper.of_step(step)), state)
 
@@ -108,7 +109,7 @@ def test_a_save_that_fails_beside_training_is_known_and_raised(
     engine: Engine, alone: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keeper = Checkpoints(tmp_path, alone, ONE)
-    keeper.save(engine, 1, {})
+    keeper.save(engine, 1, small_state(1))
 
     def torn(tensors: dict[str, torch.Tensor], path: Path) -> None:
         path.write_bytes(b"half")
@@ -116,16 +117,16 @@ def test_a_save_that_fails_beside_training_is_known_and_raised(
 
     with monkeypatch.context() as patch:
         patch.setattr(module, "save_file", torn)
-        keeper.begin(engine, 2, {})
+        keeper.begin(engine, 2, small_state(2))
         with pytest.raises(CheckpointError, match=r"Input/output error.*earlier .* are whole"):
             keeper.wait()
-        keeper.begin(engine, 2, {})
+        keeper.begin(engine, 2, small_state(2))
         while not keeper.has_failed:
             assert keeper.published() is None
         with pytest.raises(CheckpointError):
             keeper.wait()
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
-    assert keeper.save(engine, 2, {}) == keeper.newest()
+    assert keeper.save(engine, 2, small_state(2)) == keeper.newest()
 
 
 def test_a_kill_at_any_operation_leaves_a_whole_checkpoint(
@@ -134,11 +135,11 @@ def test_a_kill_at_any_operation_leaves_a_whole_checkpoint(
     """Also half a file; the old one is removed in the same save when the new one is whole."""
     origin = tmp_path / "origin"
     origin.mkdir()
-    Checkpoints(origin, alone, ONE).save(engine, 1, {"step": 1})
+    Checkpoints(origin, alone, ONE).save(engine, 1, small_state(1))
     expected = state_of(engine)
 
     def save(folder: Path) -> None:
-        Checkpoints(folder, alone, ONE).save(engine, 2, {"step": 2})
+        Checkpoints(folder, alone, ONE).save(engine, 2, small_state(2))
 
     counted = tmp_path / "counted"
     shutil.copytree(origin, counted)
@@ -165,9 +166,13 @@ def test_a_disk_full_from_any_operation_on_harms_no_earlier_checkpoint(
 ) -> None:
     origin, counted = tmp_path / "origin", tmp_path / "counted"
     origin.mkdir()
-    Checkpoints(origin, alone, ONE).save(engine, 1, {})
+    Checkpoints(origin, alone, ONE).save(engine, 1, small_state(1))
     shutil.copytree(origin, counted)
-    number = len(operations(counted, lambda: Checkpoints(counted, alone, ONE).save(engine, 2, {})))
+    number = len(
+        operations(
+            counted, lambda: Checkpoints(counted, alone, ONE).save(engine, 2, small_state(2))
+        )
+    )
     failures = 0
     for full in range(number):
         folder = tmp_path / f"full-{full}"
@@ -175,14 +180,14 @@ def test_a_disk_full_from_any_operation_on_harms_no_earlier_checkpoint(
         keeper = Checkpoints(folder, alone, ONE)
         with full_from(folder, full):
             try:
-                keeper.save(engine, 2, {})
+                keeper.save(engine, 2, small_state(2))
             except CheckpointError as error:
                 failures += 1
                 assert "No space left on device" in str(error)
         assert keeper.newest() is not None
         assert not list(folder.glob(".*.partial")), full
         assert not list(folder.rglob("*.tmp")), full
-        keeper.save(engine, 3, {})
+        keeper.save(engine, 3, small_state(3))
         assert [path.name for path in folder.iterdir()] == ["step-00000003"]
     assert failures > 10
 
@@ -191,7 +196,7 @@ def test_a_checkpoint_that_does_not_fit_is_not_begun_to_be_written(
     engine: Engine, alone: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keeper = Checkpoints(tmp_path, alone, ONE)
-    keeper.save(engine, 1, {})
+    keeper.save(engine, 1, small_state(1))
     usage = namedtuple("usage", "total used free")
     needed = 12 * sum(parameter.numel() for parameter in engine.parameters().values())
     written = []
@@ -200,7 +205,7 @@ def test_a_checkpoint_that_does_not_fit_is_not_begun_to_be_written(
         shutil, "disk_usage", lambda path: usage(1 << 40, 1 << 40, needed + (60 << 20))
     )
     with pytest.raises(CheckpointError, match=r"needs 67,.* bytes and 62,.* are free.*Make room"):
-        keeper.save(engine, 2, {})
+        keeper.save(engine, 2, small_state(2))
     assert not written
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]
 
@@ -211,5 +216,5 @@ def test_a_synchronous_save_keeps_no_memory(
     for is_async in (True, False):
         settings = CheckpointSettings.model_validate({"async": is_async})
         keeper = Checkpoints(tmp_path, alone, settings)
-        keeper.save(engine, 1, {})
+        keeper.save(engine, 1, small_state(1))
         assert bool(keeper._snapshots._buffers) == is_async

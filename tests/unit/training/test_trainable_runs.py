@@ -68,7 +68,8 @@ def checkpoint(run: Path, step: int) -> tuple[Path, Manifest]:
 
 def masters(run: Path, step: int) -> dict[str, torch.Tensor]:
     folder, manifest = checkpoint(run, step)
-    return {name: read_master_weight(folder, manifest, name) for name in manifest.parameters}
+    files = manifest.parameters
+    return {name: read_master_weight(folder / file, name) for name, file in files.items()}
 
 
 def exported(run: Path, output: Path, *steps: int, dtype: str = "fp32") -> dict[str, torch.Tensor]:

@@ -1,0 +1,219 @@
+"""Lines of a run's logs: read in bounded memory, and checked before any reader uses a value.
+
+Every reader of a run (resume, amend, fork, monitor, report, trace, compare, export) gets its lines
+from here, so a damaged line is one error that names the file and the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from linly.errors import LinlyError, TrainingError
+from linly.files import open_regular
+
+MAX_LINE_BYTES = 16 << 20
+"""Bytes of the longest line; a decision holds a curriculum and its corpora, far less than this."""
+
+_SHOWN_BYTES = 80
+_PART_BYTES = 1 << 20
+_By = dict[str, float | None] | None
+_Counts = dict[str, int]
+
+
+class _Form(BaseModel):
+    """Types of the keys that readers use; others are as they are."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
+
+    step: int = Field(ge=0, lt=1 << 62)
+    time: float | None = None
+
+
+class _Metrics(_Form):
+    tokens_seen: int = Field(default=0, ge=0, lt=1 << 62)
+    loss: float | None = None
+    lr: float | None = None
+    grad_norm: float | None = None
+    tokens_per_second: float | None = None
+    data_wait_fraction: float | None = None
+    mfu: float | None = None
+    skipped: bool | None = None
+    loss_by_source: _By = None
+    target_share_by_source: _By = None
+    planned_rows_by_source: _By = None
+    rows_by_source: _Counts = {}
+    supervised_tokens_by_source: _Counts = {}
+    padding_by_source: _Counts = {}
+    drift_rows_by_source: dict[str, float] = {}
+    epoch_by_source: _By = None
+
+
+class _Source(BaseModel):
+    model_config = _Form.model_config
+
+    language: str = ""
+    kind: str = "text"
+    documents: int = 0
+    loss: float | None = None
+    bits_per_byte: float | None = None
+    bytes: int = Field(default=0, ge=0)
+
+
+class _NewPieces(BaseModel):
+    model_config = _Form.model_config
+
+    num_pieces: int
+    num_seen: int
+    share_of_tokens: float | None
+    norm: float | None
+    norm_of_others: float | None
+
+
+class _Evaluation(_Form):
+    tokens_seen: int = Field(default=0, ge=0, lt=1 << 62)
+    sources: dict[str, _Source] = {}
+    loss_at_fixed_shares: float | None = None
+    loss_at_current_shares: float | None = None
+    new_pieces: _NewPieces | None = None
+
+
+class _Event(_Form):
+    kind: str = ""
+    text: str = ""
+    machine: dict[str, Any] | None = None
+    versions: dict[str, Any] | None = None
+
+
+class _Sample(_Form):
+    prompt: str = ""
+    text: str = ""
+
+
+class _Bad(_Form):
+    source: str = ""
+    reason: str = ""
+    shard: str = ""
+    record: int | None = None
+
+
+class _Change(BaseModel):
+    model_config = _Form.model_config
+
+    key: str
+    before: Any = None
+    now: Any = None
+
+
+class _Decision(_Form):
+    kind: str = ""
+    row: int = 0
+    evaluated_step: int | None = None
+    group: str = ""
+    source: str = ""
+    before: int = 0
+    after: int = 0
+    bits_per_byte: float | None = None
+    baseline: float | None = None
+    changes: list[_Change] = []
+    set_aside: list[str] = []
+    skip_steps: list[list[int]] = []
+    curriculum: dict[str, Any] = {}
+    corpora: dict[str, dict[str, Any]] = {}
+    relisted: dict[str, dict[str, Any]] = {}
+
+
+_FORMS: dict[str, type[_Form]] = {
+    "metrics": _Metrics,
+    "evaluations": _Evaluation,
+    "events": _Event,
+    "samples": _Sample,
+    "quarantine": _Bad,
+    "decisions": _Decision,
+}
+_ASCENDING = frozenset({"metrics", "evaluations"})
+"""Logs with one line a step, in the order of the steps."""
+
+
+class LineParser:
+    """Parses the lines of one log, in their order."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin before the first line of a log named NAME.jsonl."""
+        self._path = path
+        self._form = _FORMS.get(path.stem, _Form)
+        self._last_step = -1 if path.stem in _ASCENDING else None
+        self.num_lines = 0
+
+    def parse(self, line: bytes) -> dict[str, Any]:
+        """The record of the next whole line.
+
+        Raises:
+            TrainingError: It is not a record of this log, or out of order (file:line).
+        """
+        self.num_lines += 1
+        if not line.endswith(b"\n"):
+            raise self._error(f"longer than {MAX_LINE_BYTES:,} bytes")
+        try:
+            record = orjson.loads(line)
+        except orjson.JSONDecodeError as error:
+            raise self._error(f"not JSON ({error})") from error
+        if not isinstance(record, dict) or type(record.get("step")) is not int:
+            raise self._error(f"not a record with a step: {line[:_SHOWN_BYTES]!r}")
+        try:
+            self._form.model_validate(record)
+        except ValidationError as error:
+            first = error.errors(include_url=False)[0]
+            place = ".".join(map(str, first["loc"]))
+            raise self._error(f"{place}: {first['msg']}, found {first['input']!r:.80}") from error
+        if self._last_step is not None:
+            if record["step"] <= self._last_step:
+                raise self._error(f"step {record['step']} comes after step {self._last_step}")
+            self._last_step = record["step"]
+        return record
+
+    def _error(self, text: str) -> TrainingError:
+        return TrainingError(
+            f"{self._path}:{self.num_lines}: {text}: the file was damaged after it was written; "
+            f"take the line out to read the rest"
+        )
+
+
+def open_log(path: Path) -> BinaryIO:
+    """Open a log for reading.
+
+    Raises:
+        TrainingError: It is no regular file.
+        FileNotFoundError: It is not there.
+    """
+    try:
+        return open_regular(path)
+    except FileNotFoundError:
+        raise
+    except (OSError, LinlyError) as error:
+        raise TrainingError(f"{path}: the log cannot be read: {error}") from error
+
+
+def whole_lines(log: BinaryIO) -> Iterator[bytes]:
+    """Lines with their ends, without a half-written last one, each in bounded memory.
+
+    Of a line longer than `MAX_LINE_BYTES` its beginning is given, which no parser takes.
+
+    Args:
+        log: The open file, at the beginning of a line.
+    """
+    while line := log.readline(MAX_LINE_BYTES):
+        if line.endswith(b"\n") or (len(line) == MAX_LINE_BYTES and _skip_line(log)):
+            yield line
+
+
+def _skip_line(log: BinaryIO) -> bool:
+    """Read up to the end of the line; false where the file ends before."""
+    while part := log.readline(_PART_BYTES):
+        if part.endswith(b"\n"):
+            return True
+    return False
