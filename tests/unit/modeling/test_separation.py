@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import numpy as np
 import pytest
@@ -135,6 +136,17 @@ def test_a_refused_model_trains_on_one_document_a_row(name: str) -> None:
         padded = forward_rows(model, chosen.way, ids[:1], positions).logits[0, :length]
         wanted = alone(model, ids[0, :length])
     assert (padded - wanted).norm() <= 1e-4 * wanted.norm()
+
+
+@pytest.mark.parametrize("documents", ["apart", "single", "joined"])
+def test_a_model_that_cannot_train_in_bf16_is_named(
+    documents: Literal["apart", "single", "joined"],
+) -> None:
+    """xLSTM fails on rows longer than its chunks of 32."""
+    model = tiny_model("xlstm").bfloat16()
+    why = r"model of type xlstm: its forward pass in torch.bfloat16 failed: RuntimeError: .*dtype"
+    with pytest.raises(ConfigError, match=why):
+        choose_attention("auto", model, CPU, RowLayout(LENGTH, documents))
 
 
 @pytest.mark.parametrize("name", sorted(SCALING))
