@@ -122,6 +122,7 @@ class _GroupReader:
         self._source = source
         self._file = file
         self._columns = columns
+        self._files: dict[tuple[int, ...], pq.ParquetFile] = {(): file}
         prefixes = tuple(f"{name}." for name in columns)
         self._leaves = [
             index
@@ -224,14 +225,20 @@ class _GroupReader:
                 dictionary_bytes = max(dictionary_bytes, page.size_bytes)
             if page.names_values:
                 num_named, end = num_named + page.num_values, num_values
-        if (bound := num_named * dictionary_bytes) <= enough // len(self._in_lists):
+        share = enough // len(self._in_lists)
+        if (bound := num_named * dictionary_bytes) <= share:
+            return bound
+        path = [chunk.path_in_schema]
+        first = next(self._read(self._file_with([leaf]), index, 1, path), None)
+        longest = _longest_named(first, dictionary_bytes)
+        if longest is not None and (bound := num_named * longest) <= share:
             return bound
         most = num_values = 0
-        for batch in self._read(self._file_with([leaf]), index, rows, [chunk.path_in_schema]):
+        for batch in self._read(self._file_with([leaf]), index, rows, path):
             if not batch.columns:
                 raise ValueError(f"column {chunk.path_in_schema!r} cannot be found by its name")
             most = max(most, row_bytes(batch))
-            num_values += _num_values(batch.column(0))
+            num_values += len(_values(batch.column(0)))
             if num_values >= end or most > enough:
                 break
         return most
@@ -246,10 +253,13 @@ class _GroupReader:
 
     def _file_with(self, shared: Sequence[int]) -> pq.ParquetFile:
         """Give the file so that these leaves come as they are stored: slower, but small."""
-        if not shared:
-            return self._file
-        paths = [self._file.schema.column(leaf).path for leaf in shared]
-        return _open(self._source, metadata=self._file.metadata, read_dictionary=paths)
+        key = tuple(shared)
+        if key not in self._files:
+            paths = [self._file.schema.column(leaf).path for leaf in shared]
+            self._files[key] = _open(
+                self._source, metadata=self._file.metadata, read_dictionary=paths
+            )
+        return self._files[key]
 
 
 def _at_most_bytes(chunk: pq.ColumnChunkMetaData) -> int:
@@ -257,8 +267,24 @@ def _at_most_bytes(chunk: pq.ColumnChunkMetaData) -> int:
     return int(chunk.num_values * chunk.total_uncompressed_size)
 
 
-def _num_values(array: pa.Array) -> int:
-    """Count the values of an array within lists and structs of one field each."""
+def _longest_named(first: pa.RecordBatch | None, dictionary_bytes: int) -> int | None:
+    """Return the size of the longest value of a dictionary of texts in lists.
+
+    Args:
+        first: A row of the text alone, as it is stored; None if there is none.
+        dictionary_bytes: Size of the dictionary's page, where each length takes four bytes. None
+            is returned if the row does not have all of it.
+    """
+    values = None if first is None or not first.columns else _values(first.column(0))
+    if not isinstance(values, pa.DictionaryArray) or len(values.dictionary) == 0:
+        return None
+    lengths = pc.binary_length(values.dictionary)
+    is_whole = pc.sum(lengths).as_py() + 4 * len(lengths) == dictionary_bytes
+    return pc.max(lengths).as_py() if is_whole else None
+
+
+def _values(array: pa.Array) -> pa.Array:
+    """Return the values of an array within lists and structs of one field each."""
     while pa.types.is_nested(array.type):
         array = array.field(0) if pa.types.is_struct(array.type) else array.flatten()
-    return len(array)
+    return array
