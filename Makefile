@@ -26,7 +26,7 @@ PIP_SOURCE := $(if $(WHEELS),--no-index --find-links $(WHEELS),$(PIP_INDEX))
 # Launchers and tools are those of .venv.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help install wheelhouse demo demo-chinese-only test test-faults test-exhaustive lint bench clean
+.PHONY: help install wheelhouse demo demo-chinese-only test test-faults test-exhaustive families lint bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -55,8 +55,11 @@ test: $(STAMP)  ## all tests but the many-kill ones, the benchmarks and the real
 test-faults: $(STAMP)  ## the tests that kill processes and break files many times (long)
 	python -m pytest -q -s -m faults tests
 
-test-exhaustive: $(STAMP)  ## all real text under all vocabularies, a 2 GB model (minutes, 5 GB of disk)
+test-exhaustive: $(STAMP)  ## all real text and vocabularies, all model families, a 2 GB model (long, 5 GB of disk)
 	python -m pytest -q -s -m exhaustive tests
+
+families: $(STAMP)  ## each family of models through the whole method; rewrites docs/families.md (minutes)
+	python -m tests.family_table
 
 lint: $(STAMP)  ## ruff, its formatter, mypy --strict
 	ruff check .

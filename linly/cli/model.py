@@ -108,6 +108,8 @@ def _print(report: ExtendReport, tokenizer: Tokenizer, output: Path) -> None:
         f"{report.old_rows:,} -> {report.new_rows:,} rows ({report.num_added:,} new pieces, "
         f"{report.num_padding:,} padding) in {', '.join(report.matrices)}: {output}"
     )
+    for note in report.notes:
+        print(f"  {note}")
     for count, pieces in report.subtoken_counts.items():
         print(f"  {pieces:,} new pieces of {count} sub-tokens")
     if report.identical:

@@ -126,8 +126,10 @@ def is_in_documents(tokenizer: Tokenizer, token: int) -> bool:
         return True
     if token >= tokenizer.vocab_size:
         return False
-    is_text = tokenizer.is_text(token) or bool(tokenizer.partial_ids()[token])
-    return is_text or token in tokenizer.encode(_RARE_CHARACTER)
+    if tokenizer.is_text(token) or tokenizer.partial_ids()[token]:
+        return True
+    texts = (_RARE_CHARACTER, tokenizer.piece(token))  # an added token that is not special is text
+    return any(token in tokenizer.encode(text) for text in texts)
 
 
 def _check_kind(path: Path, config: PretrainedConfig) -> None:

@@ -17,6 +17,7 @@ from linly.modeling.configuration import check_vocabulary
 from linly.modeling.parameters import ParameterCount
 from linly.modeling.stored_model import StoredModel, empty_model, open_stored_model
 from linly.modeling.trainable import count_trained, make_trainable
+from linly.modeling.tried_families import TRIED
 from linly.tokenization.tokenizer import Tokenizer
 
 _POSITION_KEYS = ("max_position_embeddings", "max_seq_len", "context_length")
@@ -56,6 +57,11 @@ def examine_model(
     stored = open_stored_model(path)
     check_vocabulary(stored.config, tokenizer)
     notes = [*stored.notes, *_beyond_positions(stored, sequence_length)]
+    if stored.config.model_type not in TRIED:
+        notes.append(
+            f"models of type {stored.config.model_type} were not tried (docs/families.md lists "
+            f"those that were); compare the logits of an export with the run's before a long one"
+        )
     has_checkpointing = bool(getattr(stored.model, "supports_gradient_checkpointing", False))
     if training.activation_checkpointing != "none" and not has_checkpointing:
         raise ConfigError(

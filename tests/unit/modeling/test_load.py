@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from vocabularies import english_model
+from vocabularies import byte_level_folder, english_model
 
 from linly.errors import ConfigError
-from linly.modeling.configuration import check_vocabulary
+from linly.modeling.configuration import check_vocabulary, is_in_documents
 from linly.modeling.load import (
     SIZES,
     init_model,
@@ -19,8 +19,9 @@ from linly.modeling.load import (
     save_model,
 )
 from linly.modeling.weight_files import WEIGHTS, WEIGHTS_INDEX
-from linly.tokenization.extend import extend_vocabulary
+from linly.tokenization.extend import add_pad_piece, extend_vocabulary
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from linly.tokenization.tokenizer import Tokenizer
 
 TOKENIZER = SentencePieceTokenizer(english_model())
 
@@ -146,3 +147,22 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused_with_the_command(folde
         assert part in str(error.value)
     config.vocab_size = 512  # padded: allowed
     check_vocabulary(config, larger)
+
+
+def test_padding_is_none_that_documents_hold(tmp_path: Path) -> None:
+    """Where pad is EOS, or is to count from the end, a row of the embedding would be frozen."""
+    assert llama_config("nano", TOKENIZER).pad_token_id is None
+    folder = byte_level_folder(tmp_path / "vocabulary")
+    file = folder / "tokenizer_config.json"
+    config = json.loads(file.read_text())
+    for pad in ("<|end|>", "<|begin|>", "<tool>"):
+        file.write_text(json.dumps(config | {"pad_token": pad}))
+        tokenizer = Tokenizer.load(folder)
+        assert tokenizer.pad_id is not None
+        assert llama_config("nano", tokenizer).pad_token_id is None
+    padded = SentencePieceTokenizer(add_pad_piece(TOKENIZER))
+    assert llama_config("nano", padded).pad_token_id == padded.pad_id == TOKENIZER.vocab_size
+    assert is_in_documents(TOKENIZER, -1)
+    assert is_in_documents(TOKENIZER, TOKENIZER.eos_id)
+    assert is_in_documents(TOKENIZER, int(TOKENIZER.encode("the")[-1]))
+    assert not is_in_documents(TOKENIZER, TOKENIZER.vocab_size)

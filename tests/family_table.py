@@ -1,0 +1,258 @@
+"""Each family of decoders through the whole method on a tiny model, and the table of the results.
+
+`python -m tests.family_table` tries all of them and writes docs/families.md and the list of
+families in linly/modeling/tried_families.py; names after it are tried and printed alone. Where
+`.venv-transformers4` is there, its transformers reads the exports too.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import traceback
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from unittest.mock import patch
+
+import torch
+from transformers import AutoModelForCausalLM, PreTrainedModel
+
+from linly.config.recipe import load_recipe
+from linly.errors import LinlyError
+from linly.modeling.embeddings import extend_model
+from linly.modeling.load import load_model
+from linly.modeling.weight_files import read_json_object
+from linly.runs import RunFolder
+from linly.tokenization.extend import extend_vocabulary
+from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from linly.training.export import export_run, open_checkpoints
+from linly.training.processes import Processes
+from linly.training.stored import read_master_weight
+from linly.training.trainer import train
+from tests.model_families import FAMILIES, VARIANTS, tiny_model
+from tests.vocabularies import ENGLISH, english_model
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE, LIST = ROOT / "docs" / "families.md", ROOT / "linly" / "modeling" / "tried_families.py"
+TRANSFORMERS_4 = ROOT / ".venv-transformers4" / "bin" / "python"
+BEGIN, END = "<!-- families: begin -->", "<!-- families: end -->"
+NAMES = (*FAMILIES, *VARIANTS)
+NEW_CHARACTERS = "山水亿俺é"
+_EQUAL = 1e-4
+"""Largest difference of logits, relative to the largest logit, that counts as equal."""
+
+_RECIPE = """\
+curriculum: curriculum.yaml
+corpora: [corpora]
+data_root: data
+run: {run}
+model: {model}
+data: {{sequence_length: 32, global_batch: 2, seed: 7, producers: 0}}
+training: {{lr: 1e-2, warmup: 0%, micro_batch: 2, activation_checkpointing: false}}
+checkpoint: {{every: 2}}
+evaluation: {{every: 100, prompts: []}}
+"""
+_CURRICULUM = "tokens: 128\nmixture: {text: {ratio: 100%, sources: {text: 100%}}}\n"
+_CORPUS = "language: en\nkind: text\npaths: ['text.jsonl']\npacking: %s\n"
+
+
+@dataclass(frozen=True)
+class Tried:
+    """A row of the table.
+
+    Attributes:
+        name: Family, or a form of it.
+        vocabulary: `yes`, or why the vocabulary cannot grow.
+        trains: `yes`, or why not.
+        documents: `apart`, where documents of a row do not see each other; else `one a row`.
+        transformers_5: `equal`, or how much the export's logits differ from the trained ones.
+        transformers_4: The same in transformers 4; `-` where it was not tried.
+    """
+
+    name: str
+    vocabulary: str
+    trains: str = "-"
+    documents: str = "-"
+    transformers_5: str = "-"
+    transformers_4: str = "-"
+
+
+@patch("linly.tokenization.export.torture_texts", lambda _: ENGLISH)
+def try_family(name: str, folder: Path, processes: Processes) -> Tried:
+    """Extend, train, export and reload a tiny model.
+
+    The tokenizer is the same for all; its export is compared on a few texts only.
+
+    Args:
+        name: Family or variant of the zoo.
+        folder: Empty folder.
+        processes: This process, as a run of one.
+    """
+    base = SentencePieceTokenizer(english_model())
+    larger = SentencePieceTokenizer(extend_vocabulary(base, list(NEW_CHARACTERS)))
+    tiny_model(name).save_pretrained(folder / "base")
+    (folder / "base" / "tokenizer.model").write_bytes(base.model_bytes)
+    model, vocabulary = folder / "base", "yes"
+    try:
+        extend_model(folder / "base", larger, folder / "extended")
+        model = folder / "extended"
+    except LinlyError as error:
+        vocabulary = _reason(error)
+    documents, why = "-", ""
+    for packing, says in (("chunk", "apart"), ("one-document", "one a row")):
+        run = folder / f"run-{packing}"
+        try:
+            _train(folder, run, model, packing, processes)
+        except LinlyError as error:
+            why = why or _reason(error)
+            continue
+        documents = says
+        break
+    if documents == "-":
+        return Tried(name, vocabulary, why)
+    export_run(run, steps=[], output=folder / "export", dtype="fp32")
+    plain = AutoModelForCausalLM.from_pretrained(folder / "export", dtype=torch.float32)
+    difference = _difference(_trained(model, run), plain)
+    return Tried(name, vocabulary, "yes", documents, _verdict(difference))
+
+
+def _train(folder: Path, run: Path, model: Path, packing: str, processes: Processes) -> None:
+    """Two steps of two rows of 32 tokens."""
+    world = folder / f"world-{packing}"
+    for name in ("corpora", "data", "runs"):
+        (world / name).mkdir(parents=True)
+    texts = [*ENGLISH, *(f"{NEW_CHARACTERS} {text}" for text in ENGLISH)]
+    lines = (json.dumps({"text": text}) + "\n" for text in texts)
+    (world / "data" / "text.jsonl").write_text("".join(lines))
+    (world / "corpora" / "text.yaml").write_text(_CORPUS % packing)
+    (world / "curriculum.yaml").write_text(_CURRICULUM)
+    recipe = world / "recipe.yaml"
+    recipe.write_text(_RECIPE.format(run=run, model=model))
+    train(load_recipe(recipe, []), processes, resume_step=None, is_quiet=True)
+
+
+def _trained(model: Path, run: Path) -> PreTrainedModel:
+    """The model folder with the master weights of the run's checkpoint, beside the export's way."""
+    (checkpoint,) = open_checkpoints(RunFolder.open(run), [])
+    trained = load_model(model, dtype=torch.float32)
+    with torch.no_grad():
+        for key, parameter in trained.named_parameters():
+            parameter.data = read_master_weight(checkpoint.folder, checkpoint.manifest, key)
+    return trained.train(False)
+
+
+def _difference(left: PreTrainedModel, right: PreTrainedModel) -> float:
+    ids = torch.tensor([[1, 7, 60, 300, 12, 9, 45, 2]])
+    with torch.no_grad():
+        first, second = (model(ids, use_cache=False).logits.float() for model in (left, right))
+    return float((first - second).abs().max() / first.abs().max())
+
+
+def _verdict(difference: float) -> str:
+    return "equal" if difference <= _EQUAL else f"off by {difference:.1%}"
+
+
+def _reason(error: LinlyError) -> str:
+    """An error in a cell: without paths, its first clause."""
+    text = re.sub(r"^model \S+: ", "", str(error).splitlines()[0])
+    return re.split(r"[;|]|\. ", re.sub(r"/\S+", "", text))[0].strip()
+
+
+def table(rows: Iterable[Tried]) -> str:
+    """The rows as Markdown."""
+    lines = [
+        "| family | vocabulary grows | trains | documents | transformers 5 | transformers 4 |",
+        "|---|---|---|---|---|---|",
+    ]
+    lines += ["| " + " | ".join(asdict(row).values()) + " |" for row in rows]
+    return "\n".join(lines)
+
+
+def rows_of_page() -> dict[str, Tried]:
+    """The rows of docs/families.md by name."""
+    _, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    lines = rest.partition(END)[0].strip().splitlines()[2:]
+    cells = ([cell.strip() for cell in line.strip("|").split("|")] for line in lines)
+    return {row[0]: Tried(*row) for row in cells}
+
+
+def write_page(rows: list[Tried]) -> None:
+    """Put the table into docs/families.md, and the families into the package."""
+    before, _, rest = PAGE.read_text(encoding="utf-8").partition(BEGIN)
+    after = rest.partition(END)[2]
+    PAGE.write_text(f"{before}{BEGIN}\n\n{table(rows)}\n\n{END}{after}", encoding="utf-8")
+    families = "".join(f'        "{row.name}",\n' for row in rows if row.name in FAMILIES)
+    text = LIST.read_text(encoding="utf-8")
+    text = re.sub(r"(    \{\n).*(    \}\n\))", rf"\1{families}\2", text, flags=re.S)
+    LIST.write_text(text, encoding="utf-8")
+
+
+def start_alone() -> Processes:
+    """This process as a run of one, with DeepSpeed's process group."""
+    import deepspeed
+
+    from linly.training.engine import _no_helper_builds
+    from linly.training.processes import start_processes
+
+    processes = start_processes()
+    _no_helper_builds()
+    deepspeed.init_distributed()
+    for name in ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT"):
+        os.environ.pop(name, None)
+    return processes
+
+
+def main(names: list[str]) -> None:
+    """Try families, print each row as it comes, and write the page when all were tried."""
+    processes = start_alone()
+    rows = []
+    for name in names or NAMES:
+        with tempfile.TemporaryDirectory() as folder:
+            try:
+                rows.append(_tried(name, Path(folder), processes))
+            except Exception as error:
+                rows.append(Tried(name, "-", f"fails with {type(error).__name__}"))
+                traceback.print_exc()
+        print(json.dumps(asdict(rows[-1])), flush=True)
+    if not names:
+        write_page(rows)
+
+
+def _tried(name: str, folder: Path, processes: Processes) -> Tried:
+    row = try_family(name, folder, processes)
+    if row.transformers_5 != "equal" or not TRANSFORMERS_4.is_file():
+        return row
+    program = (
+        "import sys, torch\nfrom transformers import AutoModelForCausalLM\n"
+        "model = AutoModelForCausalLM.from_pretrained(sys.argv[1], torch_dtype=torch.float32)\n"
+        "ids = torch.tensor([[1, 7, 60, 300, 12, 9, 45, 2]])\n"
+        "with torch.no_grad(): torch.save(model(ids, use_cache=False).logits, sys.argv[2])\n"
+    )
+    export, result = folder / "export", folder / "logits.pt"
+    done = subprocess.run(
+        [str(TRANSFORMERS_4), "-c", program, str(export), str(result)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        kind = read_json_object(export / "config.json")["model_type"]
+        unknown = f"model type `{kind}`" in done.stderr
+        found = "unknown to it" if unknown else "cannot load it"
+    else:
+        plain = AutoModelForCausalLM.from_pretrained(export, dtype=torch.float32)
+        ids = torch.tensor([[1, 7, 60, 300, 12, 9, 45, 2]])
+        with torch.no_grad():
+            here = plain(ids, use_cache=False).logits
+        there = torch.load(result, weights_only=True)
+        found = _verdict(float((here - there).abs().max() / here.abs().max()))
+    return Tried(**{**asdict(row), "transformers_4": found})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
