@@ -59,8 +59,8 @@ def examine_model(
     notes = [*stored.notes, *_beyond_positions(stored, sequence_length)]
     if stored.config.model_type not in TRIED:
         notes.append(
-            f"models of type {stored.config.model_type} were not tried (docs/families.md lists "
-            f"those that were); compare the logits of an export with the run's before a long one"
+            f"models of type {stored.config.model_type} are not among those that were tried with "
+            f"success (docs/families.md); compare an export's logits before a long run"
         )
     has_checkpointing = bool(getattr(stored.model, "supports_gradient_checkpointing", False))
     if training.activation_checkpointing != "none" and not has_checkpointing:

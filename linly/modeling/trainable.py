@@ -53,8 +53,8 @@ def trained_names(model: PreTrainedModel, trainable: Trainable) -> set[str]:
     Raises:
         ConfigError: If the model has no linear layer of a target's name.
     """
-    if trainable.kind == "full":
-        return {name for name, _ in model.named_parameters()}
+    if trainable.kind == "full":  # but what the model itself never trains
+        return {name for name, p in model.named_parameters() if p.requires_grad}
     lora = trainable.lora
     whole = [model.get_input_embeddings()] if lora is None or "embed_tokens" in lora.also else []
     if lora is not None and "lm_head" in lora.also:

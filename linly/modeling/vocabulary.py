@@ -97,7 +97,7 @@ def _roles(stored: StoredModel, model: PreTrainedModel, changed: set[str]) -> di
     }
     roles = {}
     parameters = dict(model.named_parameters(remove_duplicate=False))
-    for key in changed:
+    for key in sorted(changed):
         parameter = parameters.get(key)
         if parameter is None:
             raise ConfigError(

@@ -206,7 +206,8 @@ def assemble(
     settings = state["recipe"]["training"]["trainable"]
     trainable = TrainingSettings.model_validate({"trainable": settings}).trainable
     config = read_config(run.path / "model")
-    wanted = trained_names(empty_model(config, dtype), trainable)
+    empty = empty_model(config, dtype)
+    wanted = trained_names(empty, trainable)
     for checkpoint in checkpoints:
         other = wanted ^ checkpoint.manifest.parameters.keys()
         if other:
@@ -214,7 +215,7 @@ def assemble(
                 f"{checkpoint.folder}: its parameters are not those of {run.path / 'model'}: "
                 f"{sorted(other)[:3]}"
             )
-    is_full = trainable.kind == "full"
+    is_full = trainable.kind == "full" and len(wanted) == len(dict(empty.named_parameters()))
     model = _random_model(config, dtype) if is_full else _frozen_model(run, state, trainable)
     dtypes = kept_dtypes(config, dtype)
     for name, parameter in model.named_parameters():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -24,10 +23,14 @@ HANDFUL = ("bloom", "falcon-40b", "gemma3n_text", "mamba", "mixtral", "phi")
 )
 def test_a_family_is_as_the_table_says(name: str, alone: Processes, tmp_path: Path) -> None:
     row = rows_of_page()[name]
-    tried = try_family(name, tmp_path, alone)
-    assert replace(tried, transformers_4=row.transformers_4) == row
+    if row.trains.startswith("fails"):
+        with pytest.raises(RuntimeError):
+            try_family(name, tmp_path, alone)
+    else:
+        assert try_family(name, tmp_path, alone) == row
 
 
 def test_the_page_and_the_package_list_every_family() -> None:
-    assert rows_of_page().keys() == set(NAMES)
-    assert set(FAMILIES) == TRIED
+    rows = rows_of_page()
+    assert rows.keys() == set(NAMES)
+    assert {name for name in FAMILIES if rows[name].trains == "yes"} == TRIED
