@@ -22,8 +22,8 @@ from linly.storage.urls import Location
 from linly.streams import CHUNK_BYTES, UTF8, as_utf8, open_stream, read_heads
 
 HEAD_BYTES = 64 << 10
-ANSWER_BYTES = 4 << 10
-"""A server's answer in JSON is shorter than this; a shard's first record may not be."""
+LOOK_BYTES = 4 << 10
+"""What is looked at for everything but line ends; a server's answer in JSON is shorter."""
 
 _COLUMNAR = frozenset({"parquet", "arrow"})
 _OF_LINES = frozenset({"jsonl", "txt", "tsv", "csv", "moses"})
@@ -118,9 +118,9 @@ def check_first_bytes(kind: str, files: ShardFiles) -> None:
     for path in files.paths:
         stored, head = read_heads(path, HEAD_BYTES, files.retries)
         _check_is_data(path, (stored, head), files.columns)
-        _check_compression(path, stored)
+        _check_compression(path, stored[:LOOK_BYTES])
         if kind not in _COLUMNAR:
-            _check_text(path, kind, head, files.encoding)
+            _check_text(path, kind, head[:LOOK_BYTES], files.encoding)
             if kind in _OF_LINES:
                 _check_line_ends(path, head, files)
 
@@ -144,7 +144,7 @@ def _text_of(head: bytes) -> str:
 def _check_is_data(path: Location, heads: tuple[bytes, bytes], wanted: Collection[str]) -> None:
     if heads[0].startswith(_ENCRYPTED_PARQUET):
         raise encrypted(path)
-    for text in dict.fromkeys(map(_text_of, heads)):
+    for text in map(_text_of, dict.fromkeys(head[:LOOK_BYTES] for head in heads)):
         for system, form in _POINTERS.items():
             if form.match(text):
                 raise DamagedShardError(
@@ -168,7 +168,7 @@ def _answer(text: str, wanted: Collection[str]) -> str | None:
     whole = text.strip()
     if whole.lower() in _ANSWERS:
         return f"an error message ({whole!r})"
-    if len(text) < ANSWER_BYTES and whole.startswith("{"):
+    if len(text) < LOOK_BYTES and whole.startswith("{"):
         try:
             value = orjson.loads(whole)
         except ValueError:
