@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
+from itertools import count, repeat
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -228,8 +229,7 @@ def _part_rows(part: pa.RecordBatch, first_record: int) -> Iterator[RawRecord]:
             yield _lone_row(part.slice(offset, 1), first_record + offset)
         return
     sizes = text_sizes(plain).tolist()
-    for record, (row, size) in enumerate(zip(rows, sizes, strict=True), first_record):
-        yield RawRecord(record, row, None, size)
+    yield from map(RawRecord, count(first_record), rows, repeat(None), sizes)
 
 
 def _lone_row(row: pa.RecordBatch, record: int) -> RawRecord:
