@@ -38,7 +38,7 @@ CANNOT_GROW = {"deepseek_v4": r"mlp\.gate\.tid2eid has a row a token that is no 
 def _only_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
     """The tokenizer is the same for every family, and is exported in other tests."""
     exported = TokenizerExport(exact=True, reason=None, num_verified=0)
-    monkeypatch.setattr(embeddings, "export_tokenizer", lambda *_: exported)
+    monkeypatch.setattr(embeddings, "export_tokenizer", lambda *_, **__: exported)
     transformers_logging.disable_progress_bar()
 
 
