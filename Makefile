@@ -20,6 +20,8 @@ WHEELS ?=
 EXTRAS := lora,monitor,remote,wandb,dev
 VENV := .venv
 STAMP := $(VENV)/.installed
+VENV4 := .venv-transformers4
+STAMP4 := $(VENV4)/.installed
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 PIP_SOURCE := $(if $(WHEELS),--no-index --find-links $(WHEELS),$(PIP_INDEX))
 
@@ -38,6 +40,17 @@ $(STAMP): pyproject.toml constraints.txt
 	$(VENV)/bin/python -m pip install $(PIP_SOURCE) -c constraints.txt -e '.[$(EXTRAS)]'
 	touch $@
 
+# transformers 4, which reads exports in the tests; everything else it takes from .venv. Without
+# network those tests are skipped.
+$(STAMP4): $(STAMP)
+	rm -rf $(VENV4)
+	$(VENV)/bin/python -m venv $(VENV4)
+	purelib='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	echo "import site; site.addsitedir('$$($(VENV)/bin/python -c "$$purelib")')" \
+		> "$$($(VENV4)/bin/python -c "$$purelib")/shared.pth"
+	if $(VENV4)/bin/python -m pip install -q $(PIP_SOURCE) 'transformers==4.57.*'; then touch $@; \
+	else rm -rf $(VENV4); echo 'no transformers 4: the tests that need it are skipped' >&2; fi
+
 install: $(STAMP)  ## make .venv with the versions of constraints.txt
 
 wheelhouse: $(STAMP)  ## all wheels of an installation, for a machine of this kind without network
@@ -49,7 +62,7 @@ demo: $(STAMP)  ## English base, vocabulary, curriculum training and report on a
 demo-chinese-only: $(STAMP)  ## after `make demo`: the same number of steps on Chinese alone, to compare
 	bash demo/run.sh chinese-only
 
-test: $(STAMP)  ## all tests but the many-kill ones, the benchmarks and the real data
+test: $(STAMP) $(STAMP4)  ## all tests but the many-kill ones, the benchmarks and the real data
 	python -m pytest -q -n 2 --dist loadfile -m 'not faults and not benchmark and not exhaustive' tests
 
 test-faults: $(STAMP)  ## the tests that kill processes and break files many times (long)

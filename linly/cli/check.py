@@ -110,6 +110,7 @@ def _findings(recipe: Recipe, world_size: int | None, gpu_gib: float | None) -> 
     yield Finding("ok", "model", text)
     yield from (Finding("note", "model", note) for note in suitable.notes)
     yield _tried("documents", partial(_documents, recipe, suitable))
+    yield _tried("export", partial(_export, suitable))
     yield _memory(suitable.parameters, world_size, gpu_bytes)
     yield _tried("disk", partial(_disk, recipe, suitable.parameters))
 
@@ -259,6 +260,15 @@ def _free_memory() -> int:
     text = Path("/proc/meminfo").read_text(encoding="ascii")
     line = next(line for line in text.splitlines() if line.startswith("MemAvailable:"))
     return int(line.split()[1]) << 10
+
+
+def _export(suitable: SuitableModel) -> str | Note:
+    from linly.tokenization.tokenizer import Tokenizer
+    from linly.training.rehearsal import try_export
+
+    path, config = suitable.stored.path, suitable.stored.config
+    notes = try_export(path, config, Tokenizer.load(path))
+    return Note("; ".join(notes)) if notes else "a trained model can be exported"
 
 
 def _memory(parameters: ParameterCount, world_size: int, gpu_bytes: int | None) -> Finding:

@@ -140,7 +140,7 @@ def export_run(
     parameters = _count(model, newest)
     with new_folder(output) as partial:
         save_weights(model, partial, shard_size=shard_size)
-        notes = write_configuration(folder, model, partial, DTYPES[dtype])
+        notes = write_configuration(run / "model", model, partial, DTYPES[dtype])
         exported = export_tokenizer(tokenizer, partial, source=run / "model")
         card = model_card(
             run.resolve().name,
@@ -155,12 +155,12 @@ def export_run(
 
 
 def write_configuration(
-    run: RunFolder, model: PreTrainedModel, folder: Path, dtype: torch.dtype
+    base: Path, model: PreTrainedModel, folder: Path, dtype: torch.dtype
 ) -> tuple[str, ...]:
-    """Write config.json and generation_config.json for a run's model.
+    """Write config.json and generation_config.json for a trained model.
 
     Args:
-        run: Run that trains it.
+        base: Folder with those of the model that was trained.
         model: The model; the meta device is enough.
         folder: Folder to write into.
         dtype: Dtype of the weights.
@@ -168,10 +168,10 @@ def write_configuration(
     Returns:
         What differs from the base's settings of generation, and why.
     """
-    base = read_json_object(run.path / "model" / CONFIG)
-    config = exported_config(base, model.config, architecture=type(model).__name__, dtype=dtype)
+    file = read_json_object(base / CONFIG)
+    config = exported_config(file, model.config, architecture=type(model).__name__, dtype=dtype)
     write_json_object(folder / CONFIG, config)
-    settings, changed = generation_settings(run, model.config)
+    settings, changed = generation_settings(base, model.config)
     write_json_object(folder / GENERATION, settings)
     if not changed:
         return ()
@@ -224,7 +224,9 @@ def assemble(
         parameter.data = _mean(weights, len(checkpoints)).to(dtypes[name])
     _set_buffers(model, _newest(checkpoints))
     model.config.dtype = dtype
-    model.generation_config = GenerationConfig.from_dict(generation_settings(run, config)[0])
+    model.generation_config = GenerationConfig.from_dict(
+        generation_settings(run.path / "model", config)[0]
+    )
     model.train(False)
     return model
 
@@ -303,9 +305,8 @@ def read_config(folder: Path) -> PreTrainedConfig:
     return config
 
 
-def generation_settings(run: RunFolder, config: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Settings of generation for a run's model, as `exported_generation` gives them."""
-    path = run.path / "model" / GENERATION
-    if path.is_file():
-        return exported_generation(read_json_object(path))
+def generation_settings(base: Path, config: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """Settings of generation for a model folder, as `exported_generation` gives them."""
+    if (base / GENERATION).is_file():
+        return exported_generation(read_json_object(base / GENERATION))
     return GenerationConfig.from_model_config(config).to_diff_dict(), ()

@@ -50,6 +50,7 @@ from linly.training.mirror import Mirror
 from linly.training.new_pieces import NewPieces
 from linly.training.processes import Processes
 from linly.training.randomness import seed_random_states
+from linly.training.rehearsal import try_export
 from linly.training.resume import (
     Change,
     curriculum_notice,
@@ -119,6 +120,9 @@ def prepare(
     state = None if folder is None else read_state(folder)
     notices = [f"model {model}: {note}" for note in suitable.notes]
     if state is None:
+        with processes.together("trying an export"):
+            if processes.is_first:
+                notices += try_export(model, suitable.stored.config, tokenizer)
         _begin(recipe, run, suitable.stored, tokenizer, processes)
         course = fold([start_decision(recipe)])
     else:

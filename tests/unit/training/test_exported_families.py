@@ -1,0 +1,142 @@
+"""Exports of every family hold the checkpoint's weights and buffers; transformers 4 reads them."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+import torch
+from model_families import FAMILIES, VARIANTS, VOCAB_SIZE, tiny_config, tiny_model
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
+from transformers4 import read_with_transformers4
+
+from linly.modeling.dtypes import persistent_buffers
+from linly.modeling.load import load_model, save_weights
+from linly.modeling.weight_files import WEIGHTS
+from linly.runs import RunFolder
+from linly.training.export import assemble, open_checkpoints, write_configuration
+from linly.training.manifest import STATE, FileEntry, Manifest, folder_name
+from linly.training.stored import STATE_KEYS, named_buffers
+
+ALL = (*FAMILIES, *VARIANTS)
+IDS = torch.randint(3, VOCAB_SIZE, (2, 24), generator=torch.Generator().manual_seed(0))
+RANK = "rank-00000.safetensors"
+FP32 = torch.float32
+
+DIFFERS_IN_4 = {
+    "jamba": "needs CUDA kernels there",
+    "mamba2": "4.57 computes it in another way without CUDA kernels",
+    "modernbert-decoder": "4.57 computes it in another way",
+}
+"""Families that transformers 4 computes in another way, or not at all."""
+
+
+def unusual_rope(name: str) -> dict[str, Any]:
+    """Settings with another base of RoPE than any class's default."""
+    rope = copy.deepcopy(tiny_config(name).to_dict().get("rope_parameters"))
+    if not rope:
+        return {}
+    parts = [rope] if "rope_theta" in rope else [part for part in rope.values() if part]
+    for part in parts:
+        if "rope_theta" in part:
+            part["rope_theta"] = part["rope_theta"] * 1.5 + 300
+    return {"rope_parameters": rope}
+
+
+def shaken(model: PreTrainedModel) -> PreTrainedModel:
+    """A model whose weights and buffers are none that a class makes by itself."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for tensor in model.state_dict().values():
+            if tensor.is_floating_point():
+                noise = torch.randn(tensor.shape, generator=generator) * 0.02
+                tensor.add_(noise if tensor.dim() else 0.25)
+    return model
+
+
+def saved_run(model: PreTrainedModel, base: Path, path: Path) -> RunFolder:
+    """A run with one checkpoint, which holds a model's weights and buffers."""
+    run = RunFolder.create_or_open(path)
+    (path / "model").mkdir()
+    for name in ("config.json", "generation_config.json"):
+        if (base / name).is_file():
+            (path / "model" / name).write_bytes((base / name).read_bytes())
+    folder = path / "checkpoints" / folder_name(1)
+    folder.mkdir(parents=True)
+    weights = {name: p.detach().float() for name, p in model.named_parameters()}
+    tensors = {f"{key}.{n}": w.clone() for n, w in weights.items() for key in STATE_KEYS}
+    save_file(tensors | named_buffers(persistent_buffers(model)), folder / RANK)
+    state = {"recipe": {"training": {"trainable": "full"}}}
+    (folder / STATE).write_bytes(orjson.dumps(state))
+    files = {name: FileEntry.of(folder / name) for name in (RANK, STATE)}
+    Manifest(1, files, dict.fromkeys(weights, RANK)).write(folder)
+    return run
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Exports of all families, each with the logits of the model that was stored."""
+    disable_progress_bar()
+    place = tmp_path_factory.mktemp("families")
+    (place / "exports").mkdir()
+    for name in ALL:
+        model = shaken(tiny_model(name, **unusual_rope(name)))
+        base, output = place / "base" / name, place / "exports" / name
+        model.save_pretrained(base)
+        loaded = load_model(base)
+        run = saved_run(loaded, base, place / "runs" / name)
+        assembled = assemble(run, open_checkpoints(run, ()), FP32)
+        save_weights(assembled, output)
+        write_configuration(run.path / "model", assembled, output, FP32)
+        with torch.no_grad():
+            logits = model(IDS, use_cache=False).logits
+        save_file({"ids": IDS, "logits": logits.contiguous()}, output / "reference.safetensors")
+    return place
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_export_holds_every_tensor_and_logit_of_the_model(exports: Path, name: str) -> None:
+    base, export = exports / "base" / name, exports / "exports" / name
+    ours, theirs = load_file(export / WEIGHTS), load_file(base / WEIGHTS)
+    assert ours.keys() == theirs.keys()
+    for key, tensor in theirs.items():
+        assert torch.equal(ours[key], tensor), key
+    read = AutoModelForCausalLM.from_pretrained(export)
+    reference = load_file(export / "reference.safetensors")
+    with torch.no_grad():
+        assert torch.equal(read(IDS, use_cache=False).logits, reference["logits"])
+    first, second = AutoConfig.from_pretrained(base).to_dict(), read.config.to_dict()
+    assert {k: v for k, v in second.items() if k in first} == first
+
+
+def test_transformers_4_gives_the_same_logits(exports: Path) -> None:
+    found = read_with_transformers4(exports / "exports")
+    assert found.keys() == set(ALL)
+    known = {name: each for name, each in found.items() if each["known"]}
+    assert len(known) > 80
+    other = {
+        name: each.get("error", each.get("difference"))
+        for name, each in known.items()
+        if name not in DIFFERS_IN_4 and each.get("difference", 1.0) > 1e-5
+    }
+    assert other == {}
+
+
+def test_every_family_with_fixed_rope_has_the_old_names(exports: Path) -> None:
+    for name in (
+        "llama3",
+        "qwen2",
+        "qwen3",
+        "qwen3_moe",
+        "gpt_neox",
+        "gemma3_text",
+        "phi3-longrope",
+    ):
+        config = json.loads((exports / "exports" / name / "config.json").read_text())
+        assert {"rope_theta", "rotary_emb_base"} & config.keys(), name
