@@ -1,9 +1,9 @@
 """Byte-level tokenizer files as `AutoTokenizer` loads them, in transformers 4 and 5.
 
 `tokenizer_class` names code that builds a tokenizer, and may put a pre-tokenizer of its own in the
-place of the file's: GPT2Tokenizer splits Llama-3's numbers in another way. Files are written under
-the name that they came with where it gives the ids that were trained on, and else under
-PreTrainedTokenizerFast, which takes tokenizer.json as it is.
+place of the file's: GPT2Tokenizer splits Llama-3's numbers in another way, and LlamaTokenizer of
+transformers 4 knows no byte level. Files are written under PreTrainedTokenizerFast, which takes
+tokenizer.json as it is, and under the class they came with where a model's family wants that one.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from linly.tokenization.tokenizer import Tokenizer
 
 PLAIN_CLASS = "PreTrainedTokenizerFast"
 
-_UNKNOWN_TO_4 = ("TokenizersBackend", "PythonBackend", "SentencePieceBackend")
 _NO_LONGER = (
     *("auto_map", "processor_class"),  # code and settings that are not shipped
     *("name_or_path", "special_tokens_map_file", "tokenizer_file", "vocab_file", "merges_file"),
@@ -47,9 +46,8 @@ def write_byte_level(
     tokenizer.write(directory)
     given = _configuration(tokenizer)
     named = given.get("tokenizer_class") or PLAIN_CLASS
-    first = PLAIN_CLASS if named in _UNKNOWN_TO_4 else named
     problem = None
-    for name in dict.fromkeys((first, PLAIN_CLASS)):
+    for name in dict.fromkeys((PLAIN_CLASS, named)):
         content = orjson.dumps(given | {"tokenizer_class": name}, option=orjson.OPT_INDENT_2)
         publish(directory / CONFIG_JSON, content)
         problem = complaint(directory, tokenizer, texts)
