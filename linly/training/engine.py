@@ -217,7 +217,7 @@ class Engine:
     def buffers(self) -> dict[str, torch.Tensor]:
         """Persistent buffers by name, as they were stored unless training has changed them."""
         return {
-            name: stored if torch.equal(buffer, stored.to(buffer)) else buffer
+            name: stored if torch.equal(buffer, stored.to(buffer)) else buffer.to(stored.dtype)
             for name, buffer in persistent_buffers(self.module).items()
             for stored in (self._stored_buffers[name],)
         }

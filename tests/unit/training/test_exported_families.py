@@ -22,11 +22,12 @@ from linly.modeling.weight_files import WEIGHTS
 from linly.runs import RunFolder
 from linly.training.export import assemble, open_checkpoints, write_configuration
 from linly.training.manifest import STATE, FileEntry, Manifest, folder_name
+from linly.training.randomness import capture_random_states
 from linly.training.stored import STATE_KEYS, named_buffers
 
 ALL = (*FAMILIES, *VARIANTS)
 IDS = torch.randint(3, VOCAB_SIZE, (2, 24), generator=torch.Generator().manual_seed(0))
-RANK = "rank-00000.safetensors"
+RANK, RANDOM = "rank-00000.safetensors", "random-00000.safetensors"
 FP32 = torch.float32
 
 DIFFERS_IN_4 = {
@@ -53,10 +54,12 @@ def shaken(model: PreTrainedModel) -> PreTrainedModel:
     """A model whose weights and buffers are none that a class makes by itself."""
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
-        for tensor in model.state_dict().values():
+        for name, tensor in model.state_dict().items():
             if tensor.is_floating_point():
                 noise = torch.randn(tensor.shape, generator=generator) * 0.02
                 tensor.add_(noise if tensor.dim() else 0.0)  # Apertus's constants are BF16 in 4
+            if name.endswith("balancing_biases"):
+                tensor[-1] = -1.0  # transformers sets it at every load
     return model
 
 
@@ -74,7 +77,8 @@ def saved_run(model: PreTrainedModel, base: Path, path: Path) -> RunFolder:
     save_file(tensors | named_buffers(persistent_buffers(model)), folder / RANK)
     state = {"recipe": {"training": {"trainable": "full"}}}
     (folder / STATE).write_bytes(orjson.dumps(state))
-    files = {name: FileEntry.of(folder / name) for name in (RANK, STATE)}
+    save_file(capture_random_states(), folder / RANDOM)
+    files = {name: FileEntry.of(folder / name) for name in (RANK, RANDOM, STATE)}
     Manifest(1, files, dict.fromkeys(weights, RANK)).write(folder)
     return run
 
