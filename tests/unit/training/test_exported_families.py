@@ -75,7 +75,8 @@ def saved_run(model: PreTrainedModel, base: Path, path: Path) -> RunFolder:
     weights = {name: p.detach().float() for name, p in model.named_parameters()}
     tensors = {f"{key}.{n}": w.clone() for n, w in weights.items() for key in STATE_KEYS}
     save_file(tensors | named_buffers(persistent_buffers(model)), folder / RANK)
-    state = {"recipe": {"training": {"trainable": "full"}}}
+    # A version that is not looked into: the export reads the recipe alone.
+    state = {"version": 0, "recipe": {"training": {"trainable": "full"}}}
     (folder / STATE).write_bytes(orjson.dumps(state))
     save_file(capture_random_states(), folder / RANDOM)
     files = {name: FileEntry.of(folder / name) for name in (RANK, RANDOM, STATE)}
