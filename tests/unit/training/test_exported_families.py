@@ -15,20 +15,26 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 from transformers4 import read_with_transformers4
+from vocabularies import english_model
 
-from linly.modeling.dtypes import persistent_buffers
+from linly.config.settings import TrainingSettings
+from linly.modeling.dtypes import empty_model, persistent_buffers
 from linly.modeling.load import load_model, save_weights
+from linly.modeling.trainable import trained_names
 from linly.modeling.weight_files import WEIGHTS
 from linly.runs import RunFolder
 from linly.training.export import assemble, open_checkpoints, write_configuration
+from linly.training.frozen import model_identity
 from linly.training.manifest import STATE, FileEntry, Manifest, folder_name
 from linly.training.randomness import capture_random_states
 from linly.training.stored import STATE_KEYS, named_buffers
 
+TOKENIZER = english_model()
 ALL = (*FAMILIES, *VARIANTS)
 IDS = torch.randint(3, VOCAB_SIZE, (2, 24), generator=torch.Generator().manual_seed(0))
 RANK, RANDOM = "rank-00000.safetensors", "random-00000.safetensors"
 FP32 = torch.float32
+FULL = TrainingSettings(micro_batch=1).trainable
 
 DIFFERS_IN_4 = {
     "jamba": "needs CUDA kernels there",
@@ -72,11 +78,14 @@ def saved_run(model: PreTrainedModel, base: Path, path: Path) -> RunFolder:
             (path / "model" / name).write_bytes((base / name).read_bytes())
     folder = path / "checkpoints" / folder_name(1)
     folder.mkdir(parents=True)
-    weights = {name: p.detach().float() for name, p in model.named_parameters()}
+    trained = trained_names(empty_model(model.config, FP32), FULL)
+    weights = {n: p.detach().float() for n, p in model.named_parameters() if n in trained}
+    (path / "recipe.yaml").write_text(f"model: {base}\n")
     tensors = {f"{key}.{n}": w.clone() for n, w in weights.items() for key in STATE_KEYS}
     save_file(tensors | named_buffers(persistent_buffers(model)), folder / RANK)
     # A version that is not looked into: the export reads the recipe alone.
-    state = {"version": 0, "recipe": {"training": {"trainable": "full"}}}
+    identity = model_identity(base, FULL)
+    state = {"version": 0, "model": identity, "recipe": {"training": {"trainable": "full"}}}
     (folder / STATE).write_bytes(orjson.dumps(state))
     save_file(capture_random_states(), folder / RANDOM)
     files = {name: FileEntry.of(folder / name) for name in (RANK, RANDOM, STATE)}
@@ -104,6 +113,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
         model = shaken(tiny_model(name, **unusual_rope(name)))
         base, output = place / "base" / name, place / "exports" / name
         model.save_pretrained(base)
+        (base / "tokenizer.model").write_bytes(TOKENIZER)
         loaded = load_model(base)
         run = saved_run(loaded, base, place / "runs" / name)
         assembled = assemble(run, open_checkpoints(run, ()), FP32)
