@@ -202,9 +202,9 @@ def _source(recipe: Recipe, source: str) -> str | Note:
 
 
 def _deepspeed(recipe: Recipe, world_size: int, has_gpu: bool) -> str:
-    from linly.config.deepspeed import recipe_deepspeed_config
+    from linly.config.deepspeed import settings_deepspeed_config
 
-    recipe_deepspeed_config(recipe, world_size=world_size, has_gpu=has_gpu)
+    settings_deepspeed_config(recipe.training, recipe.data, world_size=world_size, has_gpu=has_gpu)
     return "its own settings go with the recipe (linly train --print-deepspeed-config shows all)"
 
 

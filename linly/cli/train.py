@@ -89,15 +89,15 @@ def _print_deepspeed_config(recipe: Recipe) -> None:
     import orjson
     import torch
 
-    from linly.config.deepspeed import recipe_deepspeed_config
+    from linly.config.deepspeed import settings_deepspeed_config
     from linly.curriculum.plan import Batch
     from linly.data.ranks import check_world_size
 
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     batch = Batch(recipe.data.global_batch, recipe.training.micro_batch)
     check_world_size(batch, world_size)  # DeepSpeed is not loaded: it prints, too
-    config = recipe_deepspeed_config(
-        recipe, world_size=world_size, has_gpu=torch.cuda.is_available()
+    config = settings_deepspeed_config(
+        recipe.training, recipe.data, world_size=world_size, has_gpu=torch.cuda.is_available()
     )
     typer.echo(orjson.dumps(config, option=orjson.OPT_INDENT_2).decode())
 

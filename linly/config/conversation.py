@@ -12,6 +12,12 @@ _FORMS = {
 }
 """Fields of each form -> what may be named besides."""
 
+BESIDE = {
+    "system": ("system", "system_prompt", "system_message"),
+    "tools": ("tools", "functions"),
+}
+"""Role -> fields of a record that belong to its conversation; each must be named in `fields`."""
+
 CONVERSATION_FORMS = (
     " or ".join("{" + ", ".join(form) + "}" for form in _FORMS)
     + "; with messages also system, tools and weight, with text also system"

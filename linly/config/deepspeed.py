@@ -10,17 +10,14 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from linly.config.model import describe, error_at, found, unknown
 from linly.config.overrides import relative_to_origin
-from linly.config.settings import MAX_BUFFER, TrainingSettings
+from linly.config.settings import MAX_BUFFER, DataSettings, TrainingSettings
 from linly.config.yaml import Located, Origin, shown
 from linly.errors import ConfigError
 from linly.files import read_limited
-
-if TYPE_CHECKING:
-    from linly.config.recipe import Recipe
 
 LIMIT_BYTES = 1 << 20
 _ZERO = "zero_optimization"
@@ -146,15 +143,17 @@ def deepspeed_config(
     return made
 
 
-def recipe_deepspeed_config(recipe: Recipe, *, world_size: int, has_gpu: bool) -> dict[str, Any]:
-    """DeepSpeed's configuration of a recipe that trains on so many ranks.
+def settings_deepspeed_config(
+    training: TrainingSettings, data: DataSettings, *, world_size: int, has_gpu: bool
+) -> dict[str, Any]:
+    """DeepSpeed's configuration of a run that trains on `world_size` ranks.
 
     Raises:
         ConfigError: As `deepspeed_config`.
     """
-    accumulation = recipe.data.global_batch // (world_size * recipe.training.micro_batch)
+    accumulation = data.global_batch // (world_size * training.micro_batch)
     return deepspeed_config(
-        recipe.training, accumulation=accumulation, world_size=world_size, has_gpu=has_gpu
+        training, accumulation=accumulation, world_size=world_size, has_gpu=has_gpu
     )
 
 

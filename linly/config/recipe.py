@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+import orjson
 from pydantic import model_validator
 
 from linly.config.corpus import (
@@ -352,3 +353,9 @@ def _path(tree: Located, key: str, node: Located) -> Path:
         origin = Origin(node.origin.source, node.origin.line, Path.cwd())
         node = Located(node.value, origin)
     return relative_to_origin(node)
+
+
+def plain_recipe(recipe: Recipe) -> dict[str, Any]:
+    """The resolved recipe as JSON, as a checkpoint keeps it."""
+    plain: dict[str, Any] = orjson.loads(orjson.dumps(recipe.file_form(), default=str))
+    return plain

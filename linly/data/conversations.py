@@ -15,6 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
+from linly.config.conversation import BESIDE
 from linly.data.reading.turn_lists import turns_of
 from linly.data.records import FieldPath, Texts, UnusableRecord, clean_text
 from linly.data.tool_calls import calls_in_text, read_calls, with_ids
@@ -40,12 +41,6 @@ ROLES = {
 
 WEIGHTS = ("weight", "loss_weight", "train", "training", "loss")
 """Keys of a turn that say whether it is trained on: 0 or 1, false or true."""
-
-BESIDE = {
-    "system": ("system", "system_prompt", "system_message"),
-    "tools": ("tools", "functions"),
-}
-"""Role -> fields of a record that belong to its conversation; each must be named in `fields`."""
 
 _UNSUPPORTED = ("audio", "audios", "image", "images", "video", "videos", "refusal", "train_detail")
 _THINK = re.compile(r"(<think>\s*)(.*?)(\s*</think>\s*)(.*)", re.DOTALL)

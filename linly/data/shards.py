@@ -12,8 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path, PurePosixPath
 
+from linly.config.conversation import BESIDE
 from linly.config.corpus import Corpus
-from linly.data.conversations import BESIDE
 from linly.data.formats import READERS, format_of, read_records
 from linly.data.records import FieldPath, parse_field, paths_of
 from linly.data.shard_files import ShardFiles

@@ -5,13 +5,14 @@ from __future__ import annotations
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import orjson
 
 from linly.alarms import Alarm, AlarmWatch
-from linly.training.session import Session
+from linly.config.settings import AlarmSettings
+from linly.runs import RunFolder
 
 MAX_COMMANDS = 8
 """Running at once; further alarms do not start one."""
@@ -22,13 +23,19 @@ CLOSE_TIMEOUT_S = 10.0
 class AlarmRelay:
     """Watches a run and passes alarms on; training never waits for the command."""
 
-    def __init__(self, session: Session) -> None:
-        """Watch a session; what its log holds already is gone through in silence."""
-        self._session = session
-        self._command = session.recipe.alarms.command
+    def __init__(self, run: RunFolder, settings: AlarmSettings, event: Callable[..., None]) -> None:
+        """Watch a run; alarms of what its logs already hold are not raised again.
+
+        Args:
+            run: Folder of the run.
+            settings: Rules, and the user's command.
+            event: Function that adds a line to the run's events: kind, text, details by name.
+        """
+        self._run = run
+        self._event = event
+        self._command = settings.command
         self._running: list[subprocess.Popen[bytes]] = []
-        self._watch = AlarmWatch(session.recipe.alarms)
-        run = session.run
+        self._watch = AlarmWatch(settings)
         bad = Counter(record["step"] for record in run.read("quarantine"))
         for record in run.read("evaluations"):
             self._watch.evaluation(record)
@@ -58,7 +65,7 @@ class AlarmRelay:
     def _raise(self, alarms: Sequence[Alarm]) -> list[str]:
         told = []
         for alarm in alarms:
-            self._session.event("alarm", alarm.text, rule=alarm.rule, source=alarm.source)
+            self._event("alarm", alarm.text, rule=alarm.rule, source=alarm.source)
             told.append(f"alarm at step {alarm.step}: {alarm.text}")
             if self._command:
                 told += self._start(alarm)
@@ -69,7 +76,7 @@ class AlarmRelay:
         if len(self._running) >= MAX_COMMANDS:
             return self._failed(f"not started: {MAX_COMMANDS} of them still run")
         message = {
-            "run": str(self._session.run.path),
+            "run": str(self._run.path),
             "step": alarm.step,
             "time": time.time(),
             "rule": alarm.rule,
@@ -104,5 +111,5 @@ class AlarmRelay:
 
     def _failed(self, why: str) -> list[str]:
         text = f"alarms.command {self._command[0]}: {why}"
-        self._session.event("alarm", text)
+        self._event("alarm", text)
         return [text]

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from linly.modeling.trainable import count_trained
+from linly.config.recipe import Recipe, plain_recipe
+from linly.modeling.parameters import ParameterCount
+from linly.runs import RunFolder
 from linly.training.alarm_relay import AlarmRelay
 from linly.training.progress import ProgressView
-from linly.training.resume import plain_recipe
 from linly.training.scalars import ScalarLog, evaluation_scalars, step_scalars
-from linly.training.session import Session
 from linly.training.tensorboard import TensorBoardLog
 from linly.training.wandb_log import WandbLog
 
@@ -17,31 +18,42 @@ from linly.training.wandb_log import WandbLog
 class Display:
     """What rank 0 shows besides the run's logs: the progress, curves and alarms."""
 
-    def __init__(self, session: Session, *, is_quiet: bool) -> None:
-        """Show a run that stands at the session's step; quiet shows warnings alone.
+    def __init__(
+        self,
+        run: RunFolder,
+        recipe: Recipe,
+        event: Callable[..., None],
+        *,
+        step: int,
+        is_quiet: bool,
+    ) -> None:
+        """Show a run from a step on.
+
+        Args:
+            run: Folder of the run.
+            recipe: Recipe of the run.
+            event: Function that adds a line to the run's events: kind, text, details by name.
+            step: Steps taken before this start.
+            is_quiet: Whether to show only warnings.
 
         Raises:
-            LinlyError: A program that plots, asked for in the recipe, cannot be used.
+            LinlyError: If a plotting program that the recipe asks for cannot be used.
         """
-        self._view = ProgressView(
-            step=session.step, num_steps=session.recipe.num_steps, is_quiet=is_quiet
-        )
-        self._logs: list[ScalarLog] = [TensorBoardLog(session.run, resumed_step=session.step)]
-        if session.recipe.wandb is not None:
-            wandb = WandbLog(
-                session.run,
-                session.recipe.wandb,
-                resumed_step=session.step,
-                recipe=plain_recipe(session.recipe),
-            )
+        self._event = event
+        self._view = ProgressView(step=step, num_steps=recipe.num_steps, is_quiet=is_quiet)
+        self._logs: list[ScalarLog] = [TensorBoardLog(run, resumed_step=step)]
+        if recipe.wandb is not None:
+            wandb = WandbLog(run, recipe.wandb, resumed_step=step, recipe=plain_recipe(recipe))
             self._logs.append(wandb)
             self.message(f"wandb: {wandb.place}")
-        self._alarms = AlarmRelay(session)
-        if session.step:
-            self.message(f"resumed after step {session.step}")
-        count = count_trained(session.engine.module)
-        text = f"training {count}; {session.engine.description}"
-        session.event("model", text, trained=count.trained, parameters=count.total)
+        self._alarms = AlarmRelay(run, recipe.alarms, event)
+        if step:
+            self.message(f"resumed after step {step}")
+
+    def model(self, count: ParameterCount, description: str) -> None:
+        """Show what trains and how, and record it."""
+        text = f"training {count}; {description}"
+        self._event("model", text, trained=count.trained, parameters=count.total)
         self.message(text)
 
     def step(self, metrics: dict[str, Any], *, bad_records: int) -> None:

@@ -82,12 +82,6 @@ class Change:
         return f"{self.key}: {_shown(self.before)} -> {_shown(self.now)}"
 
 
-def plain_recipe(recipe: Recipe) -> dict[str, Any]:
-    """The resolved recipe as JSON, as a checkpoint keeps it."""
-    plain: dict[str, Any] = orjson.loads(orjson.dumps(recipe.file_form(), default=str))
-    return plain
-
-
 def in_force(recipe: Recipe, course: Course) -> Recipe:
     """The recipe with the curriculum that the run's decisions have put in force.
 

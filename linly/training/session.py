@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from linly.config.recipe import Recipe
+from linly.config.recipe import Recipe, plain_recipe
 from linly.data.decisions import Course, follow
 from linly.errors import LinlyError
 from linly.files import sha256_file
@@ -22,7 +22,6 @@ from linly.training.guards import Guards
 from linly.training.manifest import MANIFEST, noted_checkpoints, step_of
 from linly.training.mirror import Mirror
 from linly.training.processes import Processes
-from linly.training.resume import plain_recipe
 from linly.training.state_form import STATE_VERSION
 
 _MIRROR_WAIT_S = 5.0

@@ -10,8 +10,8 @@ from typing import Any
 
 from transformers.utils.logging import disable_progress_bar
 
-from linly.config.deepspeed import recipe_deepspeed_config
-from linly.config.recipe import Recipe
+from linly.config.deepspeed import settings_deepspeed_config
+from linly.config.recipe import Recipe, plain_recipe
 from linly.config.settings import Trainable
 from linly.curriculum.plan import Batch
 from linly.data.decisions import (
@@ -57,7 +57,6 @@ from linly.training.resume import (
     in_force,
     kept_amendments,
     plain_before,
-    plain_recipe,
     recorded_changes,
 )
 from linly.training.session import Session, append_event, note_checkpoint
@@ -103,8 +102,11 @@ def prepare(
     """
     batch = Batch(recipe.data.global_batch, recipe.training.micro_batch)
     check_world_size(batch, processes.world_size)
-    recipe_deepspeed_config(  # refuses what conflicts, before anything is loaded
-        recipe, world_size=processes.world_size, has_gpu=processes.device.type == "cuda"
+    settings_deepspeed_config(  # refuses what conflicts, before anything is loaded
+        recipe.training,
+        recipe.data,
+        world_size=processes.world_size,
+        has_gpu=processes.device.type == "cuda",
     )
     if recipe.model is None:
         raise ConfigError("model: missing, but training needs one: add model=PATH")

@@ -24,6 +24,7 @@ from linly.data.loader import Loader, StepBatch
 from linly.data.stream import stream_plan
 from linly.data.types import BadRecord
 from linly.errors import ExhaustedError, TrainingError
+from linly.modeling.trainable import count_trained
 from linly.training.bookkeeping import StepFacts
 from linly.training.combined_loss import combined_losses
 from linly.training.curve_guard import guard_decisions
@@ -97,7 +98,11 @@ class Trainer:
         self._display: Display | None = None
         with self._processes.together("opening what the run shows"):
             if self._processes.is_first:
-                self._display = Display(session, is_quiet=is_quiet)
+                self._display = Display(
+                    session.run, session.recipe, session.event, step=session.step, is_quiet=is_quiet
+                )
+                engine = session.engine
+                self._display.model(count_trained(engine.module), engine.description)
                 for text in session.notices:
                     self._display.warning(text)
         self._step_began = time.monotonic()

@@ -419,7 +419,7 @@ def measure_trainer(
     from speed_world import first_steps
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
-    from linly.config.deepspeed import recipe_deepspeed_config
+    from linly.config.deepspeed import settings_deepspeed_config
     from linly.modeling.recompute import checkpoint_activations
 
     if case.settings.get("liger") and importlib.util.find_spec("liger_kernel") is None:
@@ -461,7 +461,9 @@ def measure_trainer(
             learning_rate=1e-5,
             max_grad_norm=recipe.training.clip,
             optim="adamw_torch_fused",
-            deepspeed=recipe_deepspeed_config(recipe, world_size=1, has_gpu=device.type == "cuda"),
+            deepspeed=settings_deepspeed_config(
+                recipe.training, recipe.data, world_size=1, has_gpu=device.type == "cuda"
+            ),
             use_liger_kernel=bool(case.settings.get("liger")),
             use_cpu=device.type == "cpu",
             report_to="none",

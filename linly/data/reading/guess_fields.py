@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
+from linly.config.conversation import BESIDE
 from linly.config.fields import write_path
 from linly.config.patterns import LANGUAGE
-from linly.data.conversations import BESIDE
 from linly.data.reading import known_names
 from linly.data.reading.known_names import plain_name
 from linly.data.reading.turn_lists import turns_of

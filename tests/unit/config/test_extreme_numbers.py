@@ -19,7 +19,7 @@ from linly.config.corpus import Corpus, Where
 from linly.config.curriculum import Curriculum, SourceShare
 from linly.config.curve import Curve, RatioGuard
 from linly.config.model import Model
-from linly.config.recipe import Recipe, load_recipe
+from linly.config.recipe import Recipe, load_recipe, plain_recipe
 from linly.config.settings import (
     AlarmSettings,
     CheckpointSettings,
@@ -33,7 +33,6 @@ from linly.config.yaml import write_yaml
 from linly.curriculum.mixture import Mixture
 from linly.errors import ConfigError
 from linly.monitor.plan_facts import kept_checkpoints
-from linly.training.resume import plain_recipe
 from linly.training.schedule import learning_rate
 
 SECTIONS: dict[type[Model], tuple[str | int, ...]] = {

@@ -5,7 +5,6 @@ from __future__ import annotations
 import sys
 import time
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import orjson
@@ -20,13 +19,11 @@ from linly.training.session import append_event
 RECEIVER = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
 
 
-def session(run: SyntheticRun, settings: AlarmSettings) -> Any:
-    """What the relay takes of a session."""
-
+def relay_of(run: SyntheticRun, settings: AlarmSettings) -> AlarmRelay:
     def event(kind: str, text: str, **details: Any) -> None:
         append_event(run.folder, 21, kind, text, details)
 
-    return SimpleNamespace(recipe=SimpleNamespace(alarms=settings), run=run.folder, event=event)
+    return AlarmRelay(run.folder, settings, event)
 
 
 @pytest.fixture
@@ -49,7 +46,7 @@ def alarms(path: Path) -> list[dict[str, Any]]:
 def test_the_command_gets_json_and_no_shell(run: SyntheticRun, tmp_path: Path) -> None:
     received = tmp_path / "received"
     command = (sys.executable, "-c", RECEIVER, str(received))
-    relay = AlarmRelay(session(run, AlarmSettings(command=command)))
+    relay = relay_of(run, AlarmSettings(command=command))
     (line,) = relay.step(drifting(run), bad_records=0)
     assert line.startswith("alarm at step 21: source $(touch owned): +1.50 rows")
     relay.close()
@@ -63,7 +60,7 @@ def test_the_command_gets_json_and_no_shell(run: SyntheticRun, tmp_path: Path) -
 
 def test_what_the_log_holds_is_not_raised_again(run: SyntheticRun) -> None:
     run.folder.append("metrics", drifting(run))
-    relay = AlarmRelay(session(run, AlarmSettings()))
+    relay = relay_of(run, AlarmSettings())
     assert relay.step(drifting(run) | {"step": 22}, bad_records=0) == []
     assert alarms(run.path) == []
 
@@ -75,7 +72,7 @@ def test_what_the_log_holds_is_not_raised_again(run: SyntheticRun) -> None:
 def test_a_command_that_fails_is_written_down(
     run: SyntheticRun, command: tuple[str, ...], why: str
 ) -> None:
-    relay = AlarmRelay(session(run, AlarmSettings(command=command)))
+    relay = relay_of(run, AlarmSettings(command=command))
     relay.step(drifting(run), bad_records=0)
     relay.close()
     texts = [alarm["text"] for alarm in alarms(run.path)]
@@ -88,7 +85,7 @@ def test_training_does_not_wait_for_a_slow_command(
 ) -> None:
     monkeypatch.setattr("linly.training.alarm_relay.CLOSE_TIMEOUT_S", 0.2)
     command = (sys.executable, "-c", "import time; time.sleep(60)")
-    relay = AlarmRelay(session(run, AlarmSettings(command=command)))
+    relay = relay_of(run, AlarmSettings(command=command))
     began = time.monotonic()
     relay.step(drifting(run), bad_records=0)
     assert time.monotonic() - began < 5
