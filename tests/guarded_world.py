@@ -9,6 +9,7 @@ import torch
 from tiny_world import make_tiny_world
 
 from linly.modeling.load import load_model, save_model
+from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 
 NUM_STEPS = 16
@@ -40,7 +41,7 @@ def make_guarded_world(folder: Path) -> Path:
     """Write the world; returns its recipe, to be used with OVERRIDES."""
     recipe = make_tiny_world(folder, num_steps=NUM_STEPS)
     (folder / "curriculum.yaml").write_text(CURRICULUM, encoding="utf-8")
-    tokenizer = Tokenizer.load(folder / "model")
+    tokenizer = load_tokenizer(folder / "model")
     torch.manual_seed(0)
     model = load_model(folder / "model").float()
     lines = [

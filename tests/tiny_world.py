@@ -9,6 +9,7 @@ import orjson
 import sentencepiece
 
 from linly.modeling.load import init_model, save_model
+from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 
 ENGLISH = [
@@ -109,7 +110,7 @@ def train_tokenizer(folder: Path) -> Tokenizer:
         remove_extra_whitespaces=False,
         minloglevel=2,
     )
-    return Tokenizer.load(folder / "tokenizer.model")
+    return load_tokenizer(folder / "tokenizer.model")
 
 
 def _write(path: Path, records: list[dict[str, str]]) -> None:

@@ -106,9 +106,9 @@ def show(amendment: Amendment) -> None:
                 f"warning: {source}: {len(new.gone):,} shards of the list in use are gone or have "
                 f"changed, such as {new.gone[0]}: the epoch it stands in will stop there"
             )
-    for source, survey in amendment.surveys.items():
-        held_out = f"{len(survey.held_out):,} held-out documents"
-        console.print(f"{source}: new, {len(survey.shards):,} shards, {held_out}")
+    for source, inventory in amendment.inventories.items():
+        held_out = f"{len(inventory.held_out):,} held-out documents"
+        console.print(f"{source}: new, {len(inventory.shards):,} shards, {held_out}")
 
 
 def _table(amendment: Amendment) -> Table:

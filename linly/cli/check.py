@@ -211,12 +211,12 @@ def _deepspeed(recipe: Recipe, world_size: int, has_gpu: bool) -> str:
 def _model(recipe: Recipe) -> tuple[SuitableModel, str]:
     """The model, by the code that decides it when training starts."""
     from linly.modeling.suitability import examine_model
-    from linly.tokenization.tokenizer import Tokenizer
+    from linly.tokenization.load import load_tokenizer
     from linly.training.evaluation import check_prompts
 
     if recipe.model is None:
         raise ConfigError("missing, but training needs one: add model=PATH")
-    tokenizer = Tokenizer.load(recipe.model)
+    tokenizer = load_tokenizer(recipe.model)
     suitable = examine_model(
         recipe.model, tokenizer, recipe.training, sequence_length=recipe.data.sequence_length
     )

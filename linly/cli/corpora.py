@@ -52,9 +52,9 @@ def show(
 ) -> None:
     """Show how a corpus's first records become documents and tokens; without loss is dim."""
     from linly.cli.corpora_view import open_view
-    from linly.tokenization.tokenizer import Tokenizer
+    from linly.tokenization.load import load_tokenizer
 
-    vocabulary = None if tokenizer is None else Tokenizer.load(tokenizer)
+    vocabulary = None if tokenizer is None else load_tokenizer(tokenizer)
     found = _find(corpus, corpora)
     if tokenizer is not None:
         found = with_chat(found, template, tokenizer)

@@ -46,10 +46,10 @@ def init(
 
     from linly.modeling.folder import new_folder
     from linly.modeling.load import init_model, save_model
-    from linly.tokenization.tokenizer import Tokenizer
+    from linly.tokenization.load import load_tokenizer
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    vocabulary = Tokenizer.load(tokenizer)
+    vocabulary = load_tokenizer(tokenizer)
     model = init_model(config, vocabulary, seed=seed)
     with new_folder(output) as folder:
         exported = save_model(model, vocabulary, folder)
@@ -87,14 +87,14 @@ def extend(
 ) -> None:
     """Give a model rows for the pieces that its vocabulary gained."""
     from linly.modeling.embeddings import Init, extend_model
-    from linly.tokenization.tokenizer import Tokenizer
+    from linly.tokenization.load import load_tokenizer
 
-    vocabulary = Tokenizer.load(tokenizer)
+    vocabulary = load_tokenizer(tokenizer)
     report = extend_model(
         model,
         vocabulary,
         output,
-        base=Tokenizer.load(base_tokenizer) if base_tokenizer else None,
+        base=load_tokenizer(base_tokenizer) if base_tokenizer else None,
         init=Init(init.value),
         multiple=multiple,
         noise=noise,

@@ -147,40 +147,16 @@ def _look_at_data(recipe: Recipe, model: Path) -> dict[str, Available]:
     """Count or estimate what each source has."""
     from rich.console import Console
 
-    from linly.curriculum.plan import Available
-    from linly.data.estimate import estimate_tokens
-    from linly.data.first_records import check_first_records
-    from linly.data.held_out import held_out_documents
-    from linly.data.shards import list_shards
-    from linly.tokenization.tokenizer import Tokenizer
+    from linly.data.inspection.source_inventory import source_inventory
+    from linly.tokenization.load import load_tokenizer
 
-    vocabulary = Tokenizer.load(model)
+    tokenizer = load_tokenizer(model)
     available: dict[str, Available] = {}
     with Console(stderr=True).status("") as status:
-        for name, (_, source) in sorted(recipe.curriculum.sources.items()):
-            status.update(f"counting the tokens of {name}")
-            corpus = recipe.corpora[source.corpus]
-            shards = list_shards(corpus, recipe.data_root)
-            check_first_records(name, corpus, recipe.data_root, shards, template=source.template)
-            estimate = estimate_tokens(
-                name,
-                corpus,
-                recipe.data_root,
-                shards,
-                vocabulary,
-                template=source.template,
-                sequence_length=recipe.data.sequence_length,
-            )
-            held_out = held_out_documents(
-                name, corpus, recipe.data_root, shards, max_documents=1, template=source.template
-            )
-            available[name] = Available(
-                tokens=estimate.tokens,
-                supervised_tokens=estimate.supervised_tokens,
-                exact=estimate.exact,
-                has_held_out=bool(held_out),
-                padding=estimate.padding,
-            )
+        for source in sorted(recipe.curriculum.sources):
+            status.update(f"counting the tokens of {source}")
+            found = source_inventory(recipe, source, tokenizer, max_held_out=1)
+            available[source] = found.available
     return available
 
 

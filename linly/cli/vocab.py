@@ -76,12 +76,12 @@ def characters(
         frequent_characters,
         standard_characters,
     )
+    from linly.tokenization.load import load_tokenizer
     from linly.tokenization.reachable import dead_characters
-    from linly.tokenization.tokenizer import Tokenizer
 
     if standard and from_corpus:
         raise ConfigError("found --standard and --from-corpus: give one of the two")
-    tokenizer = Tokenizer.load(base)
+    tokenizer = load_tokenizer(base)
     if from_corpus:
         texts = _open(from_corpus, corpora, data_root)
         candidates: Iterator[str] = iter(frequent_characters(texts.all_documents()))
@@ -129,10 +129,10 @@ def extend(
     from linly.cli.vocab_extend import extend_file, extend_folder
     from linly.tokenization.byte_level import ByteLevelTokenizer
     from linly.tokenization.characters import read_characters
+    from linly.tokenization.load import load_tokenizer
     from linly.tokenization.sentence_piece import SentencePieceTokenizer
-    from linly.tokenization.tokenizer import Tokenizer
 
-    old, wanted = Tokenizer.load(base), read_characters(characters)
+    old, wanted = load_tokenizer(base), read_characters(characters)
     if isinstance(old, ByteLevelTokenizer):
         if pad:
             raise ConfigError("--pad: a byte-level vocabulary pads with a token it has")
@@ -278,10 +278,10 @@ def report(
 
     from linly.cli.vocab_report import draw, print_json, show
     from linly.tokenization.fertility import MAX_EXAMPLES, compare_vocabularies
+    from linly.tokenization.load import load_tokenizer
     from linly.tokenization.subtokens import check_grows
-    from linly.tokenization.tokenizer import Tokenizer
 
-    old, new = Tokenizer.load(base), Tokenizer.load(tokenizer)
+    old, new = load_tokenizer(base), load_tokenizer(tokenizer)
     check_grows(old, new)
     texts = _open(corpus, corpora, data_root)
     reports = [

@@ -19,7 +19,7 @@ Each stage is a module that takes the type before it and gives the one after it 
 
 One source alone, without a model or a curriculum::
 
-    spec, tokenizer = SourceSpec(name="wiki", corpus=corpus, ...), Tokenizer.load(path)
+    spec, tokenizer = SourceSpec(name="wiki", corpus=corpus, ...), load_tokenizer(path)
     for sourced in SourceStream(spec, tokenizer):
         sourced.row       # ids, labels, where each piece comes from
         sourced.cursor    # SourceStream(spec, tokenizer, sourced.cursor) goes on behind this row

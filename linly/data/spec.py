@@ -19,7 +19,7 @@ from linly.data.sources import SourceSpec
 from linly.data.state import Identity, MixerState
 from linly.data.types import Shard, ShardList
 from linly.errors import ConfigError, DataError
-from linly.tokenization.tokenizer import Tokenizer
+from linly.tokenization.load import load_tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class StreamPlan:
     Attributes:
         segments: The run's curricula, each from its first row.
         sources: By name.
-        tokenizer_path: What `Tokenizer.load` takes.
+        tokenizer_path: What `load_tokenizer` takes.
         identity: What a state must belong to.
     """
 
@@ -68,7 +68,7 @@ def stream_plan(
         ConfigError: The tokenizer cannot be read, or the ratios do not add up.
         DataError: A source has no shards.
     """
-    tokenizer = Tokenizer.load(tokenizer_path)
+    tokenizer = load_tokenizer(tokenizer_path)
     course = fold([start_decision(recipe)]) if course is None else course
     corpora = {**course.corpora, **recipe.corpora}
     sources = []
@@ -155,7 +155,7 @@ def make_mixer(
     Raises:
         ConfigError: The tokenizer is no longer the one of the plan.
     """
-    tokenizer = Tokenizer.load(plan.tokenizer_path)
+    tokenizer = load_tokenizer(plan.tokenizer_path)
     if tokenizer.fingerprint != plan.identity.tokenizer:
         raise ConfigError(
             f"tokenizer {plan.tokenizer_path}: its sha256 is {tokenizer.fingerprint}, not "

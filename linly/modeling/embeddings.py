@@ -42,6 +42,7 @@ from linly.modeling.weight_files import (
     write_json_object,
 )
 from linly.tokenization.export import TokenizerExport, export_tokenizer
+from linly.tokenization.load import load_tokenizer
 from linly.tokenization.subtokens import SubTokens, added_subtokens
 from linly.tokenization.tokenizer import Tokenizer
 
@@ -149,7 +150,7 @@ def extend_model(
         ConfigError: The folder, its tokenizer or the new one does not fit; says what to do.
     """
     stored = open_stored_model(model)
-    base = base or Tokenizer.load(model)
+    base = base or load_tokenizer(model)
     plan = ExtendPlan(
         old_vocab=base.vocab_size,
         subtokens=added_subtokens(base, tokenizer),

@@ -12,7 +12,7 @@ from linly.data.lookup import FoundText, TracedSource, Wanted, find_texts, read_
 from linly.errors import DataError
 from linly.monitor.documents import StepRow, rows_of_step
 from linly.runs import RunFolder
-from linly.tokenization.tokenizer import Tokenizer
+from linly.tokenization.load import load_tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Tracer:
         """
         self._path = path
         self._course = fold(RunFolder.open(path).read("decisions"))
-        self._tokenizer = Tokenizer.load(path / "model")
+        self._tokenizer = load_tokenizer(path / "model")
         self._data_root = data_root or load_recipe(path / "recipe.yaml").data_root
         self._sources: dict[str, TracedSource] = {}
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +15,8 @@ class Tokenizer(ABC):
     """A vocabulary of either kind: `SentencePieceTokenizer` or `ByteLevelTokenizer`.
 
     Attributes:
-        model_bytes: The vocabulary, serialized; `from_bytes` makes an equal one, which is how it
-            travels to other processes.
+        model_bytes: The vocabulary, serialized; `tokenizer_from_bytes` makes an equal one, which
+            is how it travels to other processes.
         fingerprint: Sha256 of `model_bytes`, hexadecimal.
         vocab_size: The largest id and one.
         bos_id: Stands before each document.
@@ -31,34 +30,6 @@ class Tokenizer(ABC):
     bos_id: int
     eos_id: int
     pad_id: int | None
-
-    @staticmethod
-    def load(path: Path) -> Tokenizer:
-        """Read a vocabulary.
-
-        Args:
-            path: A sentencepiece `.model` file, a `tokenizer.json`, or a folder that holds either;
-                where it holds both, sentencepiece's is read, as the other was made from it.
-
-        Raises:
-            ConfigError: There is none, or it cannot be read as one.
-        """
-        from linly.tokenization.byte_level import ByteLevelTokenizer, is_byte_level_path
-        from linly.tokenization.sentence_piece import SentencePieceTokenizer
-
-        if is_byte_level_path(path):
-            return ByteLevelTokenizer.load(path)
-        return SentencePieceTokenizer.load(path)
-
-    @staticmethod
-    def from_bytes(model_bytes: bytes, *, origin: str = "model") -> Tokenizer:
-        """The vocabulary whose `model_bytes` these are; `origin` names it in errors."""
-        from linly.tokenization.byte_level import ByteLevelTokenizer, is_bundle
-        from linly.tokenization.sentence_piece import SentencePieceTokenizer
-
-        if is_bundle(model_bytes):
-            return ByteLevelTokenizer(model_bytes, origin=origin)
-        return SentencePieceTokenizer(model_bytes, origin=origin)
 
     @abstractmethod
     def encode(self, text: str) -> NDArray[np.int32]:

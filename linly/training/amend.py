@@ -28,17 +28,17 @@ from linly.config.yaml import read_yaml
 from linly.curriculum.wording import amount
 from linly.data.decisions import Course, curriculum_form, follow
 from linly.data.estimate import estimate_tokens
+from linly.data.inspection.source_inventory import SourceInventory, source_inventory
 from linly.data.shards import list_shards
 from linly.data.types import Shard
 from linly.errors import ConfigError, DataError
 from linly.files import publish
 from linly.runs import RunFolder
+from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.frozen import (
-    Survey,
     newest_lists,
     shard_lines,
-    survey,
     write_recipe,
     write_source,
 )
@@ -73,7 +73,7 @@ class Amendment:
         after: The course with it.
         line: Of decisions.jsonl, without its time.
         outlooks: Source -> (before, after); None where it is not in that curriculum.
-        surveys: Of the sources that come in.
+        inventories: Of the sources that come in.
         lists: Of the sources whose shards were listed again.
         num_steps: Of the run, before and after.
         lr: Of the next step, before and after.
@@ -84,7 +84,7 @@ class Amendment:
     recipe: Recipe
     line: dict[str, Any]
     outlooks: dict[str, tuple[SourceOutlook | None, SourceOutlook | None]]
-    surveys: dict[str, Survey]
+    inventories: dict[str, SourceInventory]
     lists: dict[str, NewList]
     num_steps: tuple[int, int]
     lr: tuple[float, float]
@@ -137,9 +137,11 @@ def plan_amendment(
         },
     }
     after = follow(at.course, line)
-    tokenizer = Tokenizer.load(run.path / "model")
-    surveys = {
-        source: survey(recipe, source, tokenizer)
+    tokenizer = load_tokenizer(run.path / "model")
+    inventories = {
+        source: source_inventory(
+            recipe, source, tokenizer, max_held_out=recipe.evaluation.max_documents
+        )
         for source in sorted(wanted.sources.keys() - at.course.sources.keys())
     }
     _check_guards(wanted, at)
@@ -148,8 +150,8 @@ def plan_amendment(
         after,
         recipe,
         line,
-        source_outlooks(at, after, _capacities(run, at, recipe, surveys, lists, tokenizer)),
-        surveys,
+        source_outlooks(at, after, _capacities(run, at, recipe, inventories, lists, tokenizer)),
+        inventories,
         lists,
         (at.recipe.num_steps, recipe.num_steps),
         (_next_lr(at, at.recipe), _next_lr(at, recipe)),
@@ -161,7 +163,7 @@ def write_amendment(run: RunFolder, amendment: Amendment) -> None:
 
     The line of decisions.jsonl comes last of what counts: without it the rest changes nothing.
     """
-    for source, found in amendment.surveys.items():
+    for source, found in amendment.inventories.items():
         write_source(run, source, found)
     for new in amendment.lists.values():
         publish(run.path / "shards" / new.file, shard_lines(new.shards))
@@ -339,12 +341,12 @@ def _capacities(
     run: RunFolder,
     at: Standpoint,
     recipe: Recipe,
-    surveys: Mapping[str, Survey],
+    inventories: Mapping[str, SourceInventory],
     lists: Mapping[str, NewList],
     tokenizer: Tokenizer,
 ) -> dict[str, tuple[int, int]]:
     """Positions of an epoch of each source of the new curriculum: up to now, and from now on."""
-    stay = sorted(recipe.curriculum.sources.keys() - surveys.keys())
+    stay = sorted(recipe.curriculum.sources.keys() - inventories.keys())
     fixed = newest_lists(run, at.course, stay)
 
     def positions(source: str, shards: Sequence[Shard]) -> int:
@@ -361,7 +363,7 @@ def _capacities(
         )
         return estimate.tokens + estimate.padding
 
-    found = {source: (seen.available.positions,) * 2 for source, seen in surveys.items()}
+    found = {source: (seen.available.positions,) * 2 for source, seen in inventories.items()}
     for source in stay:
         if source in lists:
             new = lists[source]

@@ -39,7 +39,7 @@ from linly.modeling.trainable import lora_addition, lora_names, trained_names
 from linly.modeling.weight_files import read_json_object, write_json_object
 from linly.runs import RunFolder
 from linly.tokenization.export import TokenizerExport, export_tokenizer
-from linly.tokenization.tokenizer import Tokenizer
+from linly.tokenization.load import load_tokenizer
 from linly.training.frozen import model_identity
 from linly.training.manifest import Manifest, parse_step, verified
 from linly.training.model_card import model_card
@@ -135,7 +135,7 @@ def export_run(
     folder = RunFolder.open(run)
     checkpoints = open_checkpoints(folder, steps)
     model = assemble(folder, checkpoints, DTYPES[dtype])
-    tokenizer = Tokenizer.load(run / "model")
+    tokenizer = load_tokenizer(run / "model")
     newest = _newest(checkpoints)
     parameters = _count(model, newest)
     with new_folder(output) as partial:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Collection, Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,7 @@ from linly.config.recipe import Recipe
 from linly.config.settings import Trainable
 from linly.curriculum.plan import Available, Batch, check_plan, make_plan
 from linly.data.decisions import Course, Relisted
-from linly.data.estimate import estimate_tokens
-from linly.data.first_records import check_first_records
-from linly.data.held_out import held_out_documents
+from linly.data.inspection.source_inventory import SourceInventory, source_inventory
 from linly.data.shards import list_shards
 from linly.data.types import Document, Segment, Shard, ShardList
 from linly.errors import CheckpointError, LinlyError
@@ -33,6 +31,7 @@ from linly.modeling.stored_model import StoredModel
 from linly.modeling.weight_files import hash_weights, read_json_object, write_json_object
 from linly.runs import RunFolder
 from linly.tokenization.byte_level import TOKENIZER_JSON, companions
+from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.processes import Processes
 
@@ -73,7 +72,9 @@ def freeze(
     with processes.together("listing shards and held-out documents"):
         mine = {}
         for source in sorted(recipe.curriculum.sources)[processes.rank :: processes.world_size]:
-            found = survey(recipe, source, tokenizer)
+            found = source_inventory(
+                recipe, source, tokenizer, max_held_out=recipe.evaluation.max_documents
+            )
             write_source(run, source, found)
             mine[source] = asdict(found.available)
     _check_plan(recipe, [entry for part in processes.gather_json(mine) for entry in part.items()])
@@ -107,54 +108,7 @@ def write_recipe(run: RunFolder, recipe: Recipe) -> None:
     publish_text(run.path / "curriculum.yaml", recipe.curriculum.to_yaml())
 
 
-@dataclass(frozen=True, slots=True)
-class Survey:
-    """What a source has: the shards and held-out documents to fix, and what is left to train on."""
-
-    shards: tuple[Shard, ...]
-    held_out: list[Document]
-    available: Available
-
-
-def survey(recipe: Recipe, source: str, tokenizer: Tokenizer) -> Survey:
-    """Look at the data of a source of the recipe's curriculum.
-
-    Raises:
-        DataError: It has no shards, one cannot be read, or the records are not as its corpus file
-            says.
-    """
-    share = recipe.curriculum.sources[source][1]
-    corpus = recipe.corpora[share.corpus]
-    shards = list_shards(corpus, recipe.data_root)
-    check_first_records(source, corpus, recipe.data_root, shards, template=share.template)
-    documents = held_out_documents(
-        source,
-        corpus,
-        recipe.data_root,
-        shards,
-        max_documents=recipe.evaluation.max_documents,
-        template=share.template,
-    )
-    estimate = estimate_tokens(
-        source,
-        corpus,
-        recipe.data_root,
-        shards,
-        tokenizer,
-        template=share.template,
-        sequence_length=recipe.data.sequence_length,
-    )
-    available = Available(
-        tokens=estimate.tokens,
-        supervised_tokens=estimate.supervised_tokens,
-        exact=estimate.exact,
-        has_held_out=bool(documents),
-        padding=estimate.padding,
-    )
-    return Survey(shards, documents, available)
-
-
-def write_source(run: RunFolder, source: str, found: Survey) -> None:
+def write_source(run: RunFolder, source: str, found: SourceInventory) -> None:
     """Fix what was found of a source."""
     run.check_lock()
     publish(run.path / "shards" / f"{source}.jsonl", shard_lines(found.shards))
@@ -265,7 +219,7 @@ def model_identity(folder: Path, trainable: Trainable) -> dict[str, str]:
     """
     identity = {
         "config": hashlib.sha256((folder / "config.json").read_bytes()).hexdigest(),
-        "tokenizer": Tokenizer.load(folder).fingerprint,
+        "tokenizer": load_tokenizer(folder).fingerprint,
     }
     return identity if trainable.kind == "full" else identity | hash_weights(folder)
 

@@ -15,6 +15,7 @@ from linly.modeling.dtypes import cast_buffers, kept_dtypes, usual_dtype
 from linly.modeling.load import load_model
 from linly.modeling.weight_files import stored_tensors
 from linly.runs import RunFolder
+from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.completion import complete, num_positions, prompt_ids
 from linly.training.export import assemble, open_checkpoints, parse_run
@@ -64,7 +65,7 @@ def open_model(text: str) -> OpenModel:
         folder = folder / "model"
     else:
         model = load_model(folder, dtype=usual_dtype(stored_tensors(folder)))
-    return OpenModel(model.to(device).train(False), Tokenizer.load(folder))  # type: ignore[arg-type]
+    return OpenModel(model.to(device).train(False), load_tokenizer(folder))  # type: ignore[arg-type]
 
 
 def generate_texts(

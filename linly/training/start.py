@@ -29,6 +29,7 @@ from linly.modeling.stored_model import StoredModel
 from linly.modeling.suitability import SuitableModel, examine_model
 from linly.modeling.trainable import make_trainable
 from linly.runs import RunFolder
+from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.bookkeeping import Bookkeeper, Machine
 from linly.training.checkpoints import Checkpoints
@@ -111,7 +112,7 @@ def prepare(
     if recipe.model is None:
         raise ConfigError("model: missing, but training needs one: add model=PATH")
     model = recipe.model
-    tokenizer = Tokenizer.load(model)
+    tokenizer = load_tokenizer(model)
     suitable = _examined(recipe, model, tokenizer, processes)
     identity = _identity(model, recipe.training.trainable, processes)
     mirror = _make_mirror(recipe, run, processes)

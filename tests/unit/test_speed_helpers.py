@@ -17,7 +17,7 @@ from real_mixture import (
 from speed import Measured, Target, side_by_side, table_row
 
 from linly.data.spec import StreamPlan
-from linly.tokenization.tokenizer import Tokenizer
+from linly.tokenization.load import load_tokenizer
 
 TEXTS = [f"{number} the old bridge in the rain" for number in range(50)]
 
@@ -74,14 +74,14 @@ def test_dealt_shards_hold_every_text_once_an_epoch(
     plan: StreamPlan, tiny_tokenizer_path: Path
 ) -> None:
     assert len(plan.sources[0].shards) == 7
-    tokenizer = Tokenizer.load(tiny_tokenizer_path)
+    tokenizer = load_tokenizer(tiny_tokenizer_path)
     num_tokens = sum(len(tokenizer.encode(text)) + 2 for text in TEXTS)
     texts = texts_of(plan, tokenizer, num_tokens // 64)
     assert sorted(texts) == sorted(TEXTS)
 
 
 def test_rows_go_on_from_a_state(plan: StreamPlan, tiny_tokenizer_path: Path) -> None:
-    tokenizer = Tokenizer.load(tiny_tokenizer_path)
+    tokenizer = load_tokenizer(tiny_tokenizer_path)
     first = make_rows(plan, tokenizer, 5)
     assert (
         make_rows(plan, tokenizer, 10, first).to_json() == make_rows(plan, tokenizer, 15).to_json()

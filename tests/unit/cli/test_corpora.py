@@ -20,7 +20,7 @@ from linly.cli.corpora import name_of
 from linly.cli.corpora_view import CorpusView, printable
 from linly.cli.main import main
 from linly.config.corpus import load_corpora
-from linly.tokenization.tokenizer import Tokenizer
+from linly.tokenization.load import load_tokenizer
 
 ALPACA = """\
 language: en
@@ -76,7 +76,7 @@ def test_show_prints_record_document_and_tokens(
     assert "record 2: bad: field 'output' is missing" in out
     assert "loss    | The mountain" in out
     assert "The bridge" not in out
-    tokenizer = Tokenizer.load(here / "base.model")
+    tokenizer = load_tokenizer(here / "base.model")
     num_answer = len(tokenizer.encode("The river"))
     assert f"tokens, {num_answer + 1} with loss" in out
     assert "<s> ▁" in out
@@ -94,7 +94,7 @@ def test_control_characters_and_markup_of_a_record_do_nothing(
 
 def test_what_carries_no_loss_is_dim(here: Path) -> None:
     corpus = load_corpora([here / "corpora"])["alpaca"]
-    tokenizer = Tokenizer.load(here / "base.model")
+    tokenizer = load_tokenizer(here / "base.model")
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, color_system="standard", soft_wrap=True)
     CorpusView(console, corpus, here / "data", tokenizer).show(1, template="linly")

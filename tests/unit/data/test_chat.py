@@ -48,7 +48,7 @@ from linly.data.state import MixerState
 from linly.data.templates import DocumentMaker
 from linly.data.types import BadRecord, Document, RawRecord, Segment, Shard
 from linly.errors import ConfigError
-from linly.tokenization.tokenizer import Tokenizer
+from linly.tokenization.load import load_tokenizer
 
 MakeCorpus = Callable[..., Corpus]
 TWO_TURNS: Texts = (
@@ -183,7 +183,7 @@ def test_documents_are_what_transformers_renders_and_encodes(
     said = [{"role": role, "content": text} for role, text in messages]
     text = hugging_face.apply_chat_template(said, tokenize=False)
     made = ChatTemplate(read_chat_format(folder)).segments(messages, ANSWERS)
-    (encoded,) = encode_documents(Tokenizer.load(folder), [Document("a", 0, made)])
+    (encoded,) = encode_documents(load_tokenizer(folder), [Document("a", 0, made)])
     ids = hugging_face(text, add_special_tokens=False).input_ids
     bos, eos = hugging_face.bos_token_id, hugging_face.eos_token_id
     ids = ids if ids[0] == bos else [bos, *ids]
@@ -453,14 +453,14 @@ def test_white_space_beside_a_special_token_goes_where_tokenizers_puts_it(tmp_pa
     made = ChatTemplate(read_chat_format(folder)).segments(
         tuple((m["role"], m["content"]) for m in said), ANSWERS
     )
-    (encoded,) = encode_documents(Tokenizer.load(folder), [Document("a", 0, made)])
+    (encoded,) = encode_documents(load_tokenizer(folder), [Document("a", 0, made)])
     ids = hugging_face(text, add_special_tokens=False).input_ids
     assert encoded.ids.tolist() == [hugging_face.bos_token_id, *ids]
 
 
 def test_sentencepiece_text_goes_on_without_a_space_before_it(llama_tokenizer_path: Path) -> None:
     """Meta's own form: each exchange encoded as one text, between BOS and EOS."""
-    tokenizer = Tokenizer.load(llama_tokenizer_path)
+    tokenizer = load_tokenizer(llama_tokenizer_path)
     chat = format_of(LLAMA2, bos="<s>", eos="</s>")
     made = ChatTemplate(chat).segments(TWO_TURNS, ANSWERS)
     (encoded,) = encode_documents(tokenizer, [Document("a", 0, made)])
@@ -472,7 +472,7 @@ def test_sentencepiece_text_goes_on_without_a_space_before_it(llama_tokenizer_pa
 
 
 def test_a_special_token_that_the_vocabulary_lacks_is_an_error(llama_tokenizer_path: Path) -> None:
-    tokenizer = Tokenizer.load(llama_tokenizer_path)
+    tokenizer = load_tokenizer(llama_tokenizer_path)
     made = ChatTemplate(format_of(CHATML)).segments(TWO_TURNS, ANSWERS)
     with pytest.raises(ConfigError, match=r"special token '<\|im_start\|>', which the vocabulary"):
         encode_documents(tokenizer, [Document("a", 0, made)])
@@ -555,7 +555,7 @@ def test_rows_of_inscp_documents_are_the_same_from_any_process(recipe: Path) -> 
     plan = plan_of(recipe)
     here = make_mixer(plan, plan.new_state())
     rows = [mixed.row for mixed in islice(here, 20)]
-    tokenizer = Tokenizer.load(recipe.parent / "model")
+    tokenizer = load_tokenizer(recipe.parent / "model")
     text = "".join(tokenizer.piece(int(token)) for row in rows for token in row.ids)
     assert "<|start_header_id|>user<|end_header_id|>ĊĊ<|eot_id|><|start_header_id|>" in text
     with closing(
@@ -604,7 +604,7 @@ def test_turns_trained_one_by_one_lie_apart_and_resume_at_every_row(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     plan, folder = by_turns(tmp_path, packing)
-    tokenizer = Tokenizer.load(folder / "model")
+    tokenizer = load_tokenizer(folder / "model")
     state = plan.new_state()
     rows, states = [], []
     for mixed in make_mixer(plan, plan.new_state()):

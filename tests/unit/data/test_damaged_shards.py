@@ -22,6 +22,7 @@ from linly.data.shards import ShardReader, list_shards
 from linly.data.sources import SourcedRow, SourceSpec, SourceStream
 from linly.data.types import BadRecord
 from linly.errors import DamagedShardError, DataError
+from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 
 MakeCorpus = Callable[..., Corpus]
@@ -102,7 +103,7 @@ def spec_of(corpus: Corpus, folder: Path) -> SourceSpec:
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_tokenizer_path: Path) -> Tokenizer:
-    return Tokenizer.load(tiny_tokenizer_path)
+    return load_tokenizer(tiny_tokenizer_path)
 
 
 def rows_of(

@@ -10,12 +10,13 @@ import pytest
 from linly.data.encoding import encode_documents
 from linly.data.types import Document, Segment
 from linly.errors import DataError
+from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_tokenizer_path: Path) -> Tokenizer:
-    return Tokenizer.load(tiny_tokenizer_path)
+    return load_tokenizer(tiny_tokenizer_path)
 
 
 def document(*segments: Segment) -> Document:

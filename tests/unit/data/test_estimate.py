@@ -11,6 +11,7 @@ from linly.config.corpus import Corpus
 from linly.data import estimate
 from linly.data.estimate import TokenEstimate, estimate_tokens
 from linly.data.shards import ShardReader, list_shards
+from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 
 MakeCorpus = Callable[..., Corpus]
@@ -23,7 +24,7 @@ ALPACA = (
 
 @pytest.fixture(scope="module")
 def tokenizer(llama_tokenizer_path: Path) -> Tokenizer:
-    return Tokenizer.load(llama_tokenizer_path)
+    return load_tokenizer(llama_tokenizer_path)
 
 
 def estimated(corpus: Corpus, data_root: Path, tokenizer: Tokenizer) -> TokenEstimate:

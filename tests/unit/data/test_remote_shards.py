@@ -35,7 +35,7 @@ from linly.data.stream import data_stream
 from linly.data.types import RawRecord
 from linly.errors import ConfigError, DamagedShardError, DataError
 from linly.storage.files import BLOCK_BYTES
-from linly.tokenization.tokenizer import Tokenizer
+from linly.tokenization.load import load_tokenizer
 
 MakeCorpus = Callable[..., Corpus]
 
@@ -270,7 +270,7 @@ def test_storage_that_stays_away_stops_the_source_and_quarantines_nothing(
     server.files["/a.jsonl"] = lines()
     corpus = corpus_of(make_corpus, f"{server.url}/a.jsonl", more=", damaged_shards: quarantine")
     spec = spec_of(corpus)
-    rows = SourceStream(spec, Tokenizer.load(tiny_tokenizer_path))
+    rows = SourceStream(spec, load_tokenizer(tiny_tokenizer_path))
     bad = [*next(rows).bad]
     server.faults.always = 503
     with pytest.raises(DataError) as caught:

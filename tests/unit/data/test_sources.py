@@ -25,6 +25,7 @@ from linly.data.sources import SourcedRow, SourceSpec, SourceStream
 from linly.data.templates import DocumentMaker
 from linly.data.types import BadRecord, Document, ShardList
 from linly.errors import DataError
+from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 
 Rows = list[tuple[bytes, tuple[object, ...], SourceCursor, tuple[BadRecord, ...], int]]
@@ -32,7 +33,7 @@ Rows = list[tuple[bytes, tuple[object, ...], SourceCursor, tuple[BadRecord, ...]
 
 @pytest.fixture(scope="module")
 def tokenizer(tiny_tokenizer_path: Path) -> Tokenizer:
-    return Tokenizer.load(tiny_tokenizer_path)
+    return load_tokenizer(tiny_tokenizer_path)
 
 
 @pytest.fixture(scope="module")

@@ -20,8 +20,8 @@ from linly.modeling.load import (
 )
 from linly.modeling.weight_files import WEIGHTS, WEIGHTS_INDEX
 from linly.tokenization.extend import add_pad_piece, extend_vocabulary
+from linly.tokenization.load import load_tokenizer
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
-from linly.tokenization.tokenizer import Tokenizer
 
 TOKENIZER = SentencePieceTokenizer(english_model())
 
@@ -157,7 +157,7 @@ def test_padding_is_none_that_documents_hold(tmp_path: Path) -> None:
     config = json.loads(file.read_text())
     for pad in ("<|end|>", "<|begin|>", "<tool>"):
         file.write_text(json.dumps(config | {"pad_token": pad}))
-        tokenizer = Tokenizer.load(folder)
+        tokenizer = load_tokenizer(folder)
         assert tokenizer.pad_id is not None
         assert llama_config("nano", tokenizer).pad_token_id is None
     padded = SentencePieceTokenizer(add_pad_piece(TOKENIZER))

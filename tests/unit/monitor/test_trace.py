@@ -25,7 +25,7 @@ from linly.data.types import Document, Shard
 from linly.errors import DataError
 from linly.monitor.documents import rows_of_step
 from linly.monitor.trace import Tracer, by_loss, worst_rows
-from linly.tokenization.tokenizer import Tokenizer
+from linly.tokenization.load import load_tokenizer
 
 TABLES = """
     language: zh
@@ -61,7 +61,7 @@ def test_every_format_gives_back_the_text_of_the_rows_tokens(
     recipe: Path, tiny_tokenizer_path: Path, tmp_path: Path
 ) -> None:
     made = write_mixed_run(recipe, tiny_tokenizer_path, tmp_path / "run", num_steps=16)
-    tokenizer = Tokenizer.load(tiny_tokenizer_path)
+    tokenizer = load_tokenizer(tiny_tokenizer_path)
     tracer = Tracer(tmp_path / "run")
     endings = set()
     for step in range(1, 17):
@@ -176,7 +176,7 @@ def test_a_pair_behind_an_epochs_end_is_read_as_it_was_trained_on_where_its_leng
     lists = [(0, {"a.jsonl": Shard("a.jsonl", len(text.encode()))})]
     source = TracedSource("x", corpus, None, tmp_path, lists)
     (tmp_path / "english.model").write_bytes(english_model())
-    tokenizer = Tokenizer.load(tmp_path / "english.model")
+    tokenizer = load_tokenizer(tmp_path / "english.model")
     maker = DocumentMaker("x", corpus)
     (raw,) = ShardReader(corpus, tmp_path).read(lists[0][1]["a.jsonl"])
     documents = [maker.make("a.jsonl", raw, epoch) for epoch in (0, 1)]
@@ -202,7 +202,7 @@ def test_a_record_out_of_range_and_a_shard_that_was_never_listed_are_errors(
     listed = read_shard_list(tmp_path / "run" / "shards" / "handful.jsonl")
     corpus, root = loaded.corpora["handful"], loaded.data_root
     source = TracedSource("handful", corpus, None, root, [(0, listed)])
-    tokenizer = Tokenizer.load(tiny_tokenizer_path)
+    tokenizer = load_tokenizer(tiny_tokenizer_path)
     shard = "handful/handful.txt"
     with pytest.raises(DataError, match=r"there is no record 3: reading from record 0 on, it ends"):
         find_texts(

@@ -15,6 +15,7 @@ from vocabularies import CHINESE, ENGLISH, HARD_TEXTS, byte_level_folder, englis
 from linly.errors import ConfigError, DataError
 from linly.tokenization.byte_level import BYTE_TO_LETTER, ByteLevelTokenizer, to_bytes, to_letters
 from linly.tokenization.export import export_tokenizer
+from linly.tokenization.load import load_tokenizer, tokenizer_from_bytes
 from linly.tokenization.tokenizer import Tokenizer
 
 
@@ -25,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def tokenizer(folder: Path) -> Tokenizer:
-    return Tokenizer.load(folder)
+    return load_tokenizer(folder)
 
 
 def test_ids_are_those_of_the_library(folder: Path, tokenizer: Tokenizer) -> None:
@@ -56,24 +57,24 @@ def test_a_vocabulary_without_bos_takes_its_eos(folder: Path, tmp_path: Path) ->
     (tmp_path / "tokenizer.json").write_bytes((folder / "tokenizer.json").read_bytes())
     config = {"bos_token": None, "eos_token": "<|end|>", "pad_token": "<|begin|>"}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    loaded = Tokenizer.load(tmp_path / "tokenizer.json")
+    loaded = load_tokenizer(tmp_path / "tokenizer.json")
     assert loaded.bos_id == loaded.eos_id == loaded.encode("x")[0] * 0 + loaded.eos_id
     assert loaded.piece(loaded.pad_id or 0) == "<|begin|>"
     (tmp_path / "tokenizer_config.json").write_text('{"eos_token": "<|nothing|>"}')
     with pytest.raises(ConfigError, match=r"names '<\|nothing\|>' as eos_token, which is no piece"):
-        Tokenizer.load(tmp_path)
+        load_tokenizer(tmp_path)
     (tmp_path / "tokenizer_config.json").unlink()
     with pytest.raises(ConfigError, match="names no eos_token"):
-        Tokenizer.load(tmp_path)
+        load_tokenizer(tmp_path)
 
 
 def test_it_travels_as_bytes_and_is_written_as_it_was(tokenizer: Tokenizer, tmp_path: Path) -> None:
     assert export_tokenizer(tokenizer, tmp_path).exact
-    for again in (Tokenizer.load(tmp_path), Tokenizer.from_bytes(tokenizer.model_bytes)):
+    for again in (load_tokenizer(tmp_path), tokenizer_from_bytes(tokenizer.model_bytes)):
         assert isinstance(again, ByteLevelTokenizer)
         assert again.fingerprint == tokenizer.fingerprint
         assert again.pieces() == tokenizer.pieces()
-    assert Tokenizer.from_bytes(english_model()).fingerprint != tokenizer.fingerprint
+    assert tokenizer_from_bytes(english_model()).fingerprint != tokenizer.fingerprint
 
 
 def test_pieces_are_readable_and_parts_of_characters_are_known(tokenizer: Tokenizer) -> None:
@@ -118,7 +119,7 @@ def test_other_kinds_are_refused(
     value = json.loads((folder / "tokenizer.json").read_text()) | change
     (tmp_path / "tokenizer.json").write_text(json.dumps(value))
     with pytest.raises(ConfigError, match=reason):
-        Tokenizer.load(tmp_path)
+        load_tokenizer(tmp_path)
 
 
 def test_added_tokens_whose_ids_the_library_would_move_are_refused(
@@ -128,4 +129,4 @@ def test_added_tokens_whose_ids_the_library_would_move_are_refused(
     value["model"]["vocab"]["zzz"] = 999
     (tmp_path / "tokenizer.json").write_text(json.dumps(value))
     with pytest.raises(ConfigError, match=r"added token '<\|begin\|>' has id 400 in the file"):
-        Tokenizer.load(tmp_path)
+        load_tokenizer(tmp_path)

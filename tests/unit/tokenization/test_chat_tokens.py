@@ -23,6 +23,7 @@ from linly.tokenization.byte_level import ByteLevelTokenizer
 from linly.tokenization.byte_merges import extend_byte_level
 from linly.tokenization.export import export_tokenizer
 from linly.tokenization.extend import extend_vocabulary
+from linly.tokenization.load import load_tokenizer
 from linly.tokenization.model_file import CONTROL, USER_DEFINED, parse_model
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from linly.tokenization.tokenizer import Tokenizer
@@ -92,7 +93,7 @@ def put_template(folder: Path, template: str, place: str, config: dict[str, Any]
 
 def trained_ids(folder: Path) -> list[int]:
     """What linly trains on, without the BOS and EOS that it puts around a document."""
-    tokenizer = Tokenizer.load(folder)
+    tokenizer = load_tokenizer(folder)
     made = ChatTemplate(read_chat_format(folder)).segments(SAID, ANSWERS)
     (encoded,) = encode_documents(tokenizer, [Document("a", 0, made)])
     return encoded.ids.tolist()[1:-1]
@@ -112,7 +113,7 @@ def transformers_ids(folder: Path) -> list[int]:
 
 def grown(folder: Path, output: Path) -> Path:
     """The folder as a model, extended by a few characters."""
-    base = Tokenizer.load(folder)
+    base = load_tokenizer(folder)
     save_weights(init_model("nano", base, seed=1), folder)
     if isinstance(base, SentencePieceTokenizer):
         new: Tokenizer = SentencePieceTokenizer(extend_vocabulary(base, list("山水")))
@@ -131,20 +132,20 @@ def test_an_extended_and_exported_chat_model_gives_the_ids_that_were_trained(
     extended = grown(given, tmp_path / "extended")
     exported = tmp_path / "exported"
     exported.mkdir()
-    assert export_tokenizer(Tokenizer.load(extended), exported, source=extended).exact
+    assert export_tokenizer(load_tokenizer(extended), exported, source=extended).exact
     template = family[0]
     for folder in (extended, exported):
         assert read_chat_templates(folder) == {"default": template}
         assert read_chat_format(folder).rstrip == read_chat_format(given).rstrip
         assert transformers_ids(folder) == trained_ids(folder) == trained_ids(extended)
-    assert Tokenizer.load(extended).pieces()[:FIRST] == Tokenizer.load(given).pieces()[:FIRST]
-    assert Tokenizer.load(extended).pieces()[FIRST:-2] == list(family[1])
+    assert load_tokenizer(extended).pieces()[:FIRST] == load_tokenizer(given).pieces()[:FIRST]
+    assert load_tokenizer(extended).pieces()[FIRST:-2] == list(family[1])
     loaded = AutoTokenizer.from_pretrained(exported)
     assert (loaded.eos_token, loaded.pad_token) == (family[2], "<unk>")
     names = [*family[1], "<s>", "</s>", "<unk>"]
     for text in (text for text in HARD_TEXTS if not any(name in text for name in names)):
         ids = loaded(text, add_special_tokens=False).input_ids
-        assert ids == Tokenizer.load(exported).encode(text).tolist(), text
+        assert ids == load_tokenizer(exported).encode(text).tolist(), text
 
 
 @pytest.mark.parametrize("place", PLACES)
@@ -162,7 +163,7 @@ def test_a_template_is_kept_wherever_it_lies(tmp_path: Path, kind: str, place: s
     extended = grown(given, tmp_path / "extended")
     exported = tmp_path / "exported"
     exported.mkdir()
-    export_tokenizer(Tokenizer.load(extended), exported, source=extended)
+    export_tokenizer(load_tokenizer(extended), exported, source=extended)
     templates = {"default": CHATML}
     if place in ("list", "folder"):
         templates["tool_use"] = CHATML + "{# tools #}"
@@ -174,12 +175,12 @@ def test_a_template_is_kept_wherever_it_lies(tmp_path: Path, kind: str, place: s
 
 def test_a_byte_level_vocabulary_without_a_template_takes_the_models(tmp_path: Path) -> None:
     model = write_byte_level(tmp_path / "model", CHATML, eos="<|im_end|>")
-    save_weights(init_model("nano", Tokenizer.load(model), seed=1), model)
+    save_weights(init_model("nano", load_tokenizer(model), seed=1), model)
     shutil.copytree(model, tmp_path / "bare")
     config = json.loads((tmp_path / "bare/tokenizer_config.json").read_text())
     del config["chat_template"]
     (tmp_path / "bare/tokenizer_config.json").write_text(json.dumps(config))
-    extend_model(model, Tokenizer.load(tmp_path / "bare"), tmp_path / "new")
+    extend_model(model, load_tokenizer(tmp_path / "bare"), tmp_path / "new")
     assert read_chat_templates(tmp_path / "new") == {"default": CHATML}
 
 
@@ -187,7 +188,7 @@ def test_a_model_without_a_template_reads_special_tokens_as_text(tmp_path: Path)
     (tmp_path / "plain").mkdir()
     (tmp_path / "plain/tokenizer.model").write_bytes(MODEL)
     (tmp_path / "out").mkdir()
-    tokenizer = Tokenizer.load(tmp_path / "plain")
+    tokenizer = load_tokenizer(tmp_path / "plain")
     export_tokenizer(tokenizer, tmp_path / "out", source=tmp_path / "plain")
     loaded = AutoTokenizer.from_pretrained(tmp_path / "out")
     text = "the <s> river</s>"
@@ -210,7 +211,7 @@ def test_added_tokens_are_pieces_wherever_they_are_listed(tmp_path: Path, form: 
     else:
         config[form] = {str(token["id"]): token for token in listed}
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    tokenizer = Tokenizer.load(tmp_path)
+    tokenizer = load_tokenizer(tmp_path)
     model = parse_model(tokenizer.model_bytes, origin="loaded")
     assert [(p.piece, p.type) for p in model.pieces[FIRST:]] == [
         ("<|im_start|>", CONTROL), ("<tool>", USER_DEFINED)
@@ -228,17 +229,17 @@ def test_a_folder_that_says_no_more_than_its_model_has_the_models_bytes(tmp_path
         "added_tokens_decoder": {"1": {"content": "<s>", "special": True}},
     }
     (tmp_path / "tokenizer_config.json").write_text(json.dumps(config))
-    assert Tokenizer.load(tmp_path).model_bytes == MODEL
+    assert load_tokenizer(tmp_path).model_bytes == MODEL
     (tmp_path / "added_tokens.json").write_text(json.dumps({"<pad>": FIRST}))
     (tmp_path / "config.json").write_text(json.dumps({"vocab_size": FIRST}))
-    assert Tokenizer.load(tmp_path).model_bytes == MODEL  # the model has no row for it
+    assert load_tokenizer(tmp_path).model_bytes == MODEL  # the model has no row for it
 
 
 def test_files_that_disagree_are_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.model").write_bytes(MODEL)
     (tmp_path / "added_tokens.json").write_text(json.dumps({"<x>": 5}))
     with pytest.raises(ConfigError, match=r"added token '<x>' has id 5, which is '<0x02>'"):
-        Tokenizer.load(tmp_path)
+        load_tokenizer(tmp_path)
 
 
 def test_special_tokens_are_read_in_a_byte_level_chat_model_too(tmp_path: Path) -> None:
@@ -247,7 +248,7 @@ def test_special_tokens_are_read_in_a_byte_level_chat_model_too(tmp_path: Path) 
     config["split_special_tokens"] = True
     (given / "tokenizer_config.json").write_text(json.dumps(config))
     (tmp_path / "out").mkdir()
-    export_tokenizer(Tokenizer.load(given), tmp_path / "out", source=given)
+    export_tokenizer(load_tokenizer(given), tmp_path / "out", source=given)
     assert transformers_ids(tmp_path / "out") == trained_ids(given)
 
 
@@ -256,7 +257,7 @@ def test_a_sentencepiece_folder_without_names_has_those_of_llama(tmp_path: Path)
     (tmp_path / "chat_template.jinja").write_text(LLAMA2)
     assert read_chat_format(tmp_path).tokens == {"bos_token": "<s>", "eos_token": "</s>"}
     (tmp_path / "out").mkdir()
-    export_tokenizer(Tokenizer.load(tmp_path), tmp_path / "out", source=tmp_path)
+    export_tokenizer(load_tokenizer(tmp_path), tmp_path / "out", source=tmp_path)
     assert (
         transformers_ids(tmp_path / "out") == trained_ids(tmp_path) == trained_ids(tmp_path / "out")
     )

@@ -10,13 +10,14 @@ from vocabularies import ENGLISH, HARD_TEXTS, english_model
 
 from linly.errors import ConfigError
 from linly.tokenization.continuation import continued_prefix, special_id
+from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 from linly.tokenization.train import VocabularySpec, train_vocabulary
 
 
 def write(folder: Path, model: bytes) -> Tokenizer:
     (folder / "a.model").write_bytes(model)
-    return Tokenizer.load(folder / "a.model")
+    return load_tokenizer(folder / "a.model")
 
 
 def go_on(tokenizer: Tokenizer, text: str) -> list[int]:
@@ -36,7 +37,7 @@ def test_text_goes_on_without_the_space_that_begins_a_text(tmp_path: Path, text:
 
 
 def test_a_byte_level_vocabulary_needs_no_prefix(tmp_path: Path) -> None:
-    tokenizer = Tokenizer.load(write_byte_level(tmp_path, LLAMA3))
+    tokenizer = load_tokenizer(write_byte_level(tmp_path, LLAMA3))
     assert continued_prefix(tokenizer) == ("", 0)
     assert tokenizer.piece(special_id(tokenizer, "<|eot_id|>")) == "<|eot_id|>"
     assert special_id(tokenizer, "<|eot_id|>") == tokenizer.eos_id

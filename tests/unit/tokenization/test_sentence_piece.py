@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from vocabularies import ENGLISH, HARD_TEXTS, english_model, hand_made
 
 from linly.errors import ConfigError, DataError
+from linly.tokenization.load import load_tokenizer
 from linly.tokenization.model_file import SPACE, UNIGRAM
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
-from linly.tokenization.tokenizer import Tokenizer
 
 ENGLISH_MODEL = english_model()
 ENGLISH_TOKENIZER = SentencePieceTokenizer(ENGLISH_MODEL)
@@ -120,20 +120,20 @@ def test_a_lone_surrogate_is_an_error_that_says_where() -> None:
 
 def test_loads_a_file_or_a_folder_and_says_what_is_missing(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.model").write_bytes(ENGLISH_MODEL)
-    by_folder = Tokenizer.load(tmp_path)
-    assert by_folder.fingerprint == Tokenizer.load(tmp_path / "tokenizer.model").fingerprint
+    by_folder = load_tokenizer(tmp_path)
+    assert by_folder.fingerprint == load_tokenizer(tmp_path / "tokenizer.model").fingerprint
     assert (by_folder.bos_id, by_folder.eos_id, by_folder.pad_id) == (1, 2, None)
     (tmp_path / "other").mkdir()
     (tmp_path / "other" / "tokenizer.json").write_text("{}")
     with pytest.raises(ConfigError, match="its model is not BPE"):
-        Tokenizer.load(tmp_path / "other")
+        load_tokenizer(tmp_path / "other")
     with pytest.raises(ConfigError, match=r"tokenizer\.json only"):
         SentencePieceTokenizer.load(tmp_path / "other")
     with pytest.raises(ConfigError, match="no such file"):
-        Tokenizer.load(tmp_path / "nowhere.model")
+        load_tokenizer(tmp_path / "nowhere.model")
     (tmp_path / "bad.model").write_bytes(b"\x00\x01 no model")
     with pytest.raises(ConfigError, match="not a sentencepiece model"):
-        Tokenizer.load(tmp_path / "bad.model")
+        load_tokenizer(tmp_path / "bad.model")
 
 
 def test_tokenizing_needs_neither_torch_nor_transformers() -> None:

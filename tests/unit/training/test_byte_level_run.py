@@ -14,7 +14,7 @@ from vocabularies import byte_level_folder
 
 from linly.cli.main import main
 from linly.config.recipe import load_recipe
-from linly.tokenization.tokenizer import Tokenizer
+from linly.tokenization.load import load_tokenizer
 from linly.training.export import export_run
 from linly.training.processes import Processes
 from linly.training.trainer import train
@@ -39,8 +39,8 @@ def test_extend_train_and_export(
     linly("vocab", "extend", "--base", str(base), "--characters", str(tmp_path / "c.txt"),
           "--output", str(new))  # fmt: skip
     out = capsys.readouterr().out
-    size = Tokenizer.load(base).vocab_size
-    assert f"{size} -> {Tokenizer.load(new).vocab_size} pieces ({len(CHINESE)} characters" in out
+    size = load_tokenizer(base).vocab_size
+    assert f"{size} -> {load_tokenizer(new).vocab_size} pieces ({len(CHINESE)} characters" in out
     assert "tried on all 1,112,064 code points: old ids are what they were" in out
     assert f"helper {size}: bytes " in out
 
@@ -55,8 +55,8 @@ def test_extend_train_and_export(
     before = old.get_input_embeddings().weight.detach().numpy()
     after = grown.get_input_embeddings().weight.detach().numpy()
     assert np.array_equal(before, after[:size])
-    (cat,) = Tokenizer.load(new).split("çĮ«")  # 猫
-    parts = Tokenizer.load(base).split("çĮ«")
+    (cat,) = load_tokenizer(new).split("çĮ«")  # 猫
+    parts = load_tokenizer(base).split("çĮ«")
     assert len(parts) == 3
     np.testing.assert_allclose(after[cat], before[parts].mean(axis=0), rtol=1e-5, atol=1e-8)
 
@@ -66,7 +66,7 @@ def test_extend_train_and_export(
     exported = export_run(tmp_path / "run", steps=[], output=tmp_path / "hf", dtype="fp32")
     assert exported.tokenizer.exact
     ids = AutoTokenizer.from_pretrained(tmp_path / "hf")("猫看见 the cat").input_ids
-    assert ids == Tokenizer.load(new).encode("猫看见 the cat").tolist()
+    assert ids == load_tokenizer(new).encode("猫看见 the cat").tolist()
     assert AutoModelForCausalLM.from_pretrained(tmp_path / "hf").config.vocab_size == len(after)
     config = json.loads((tmp_path / "hf" / "tokenizer_config.json").read_text())
     assert "<|begin|>" in config.values()

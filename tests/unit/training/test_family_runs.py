@@ -13,7 +13,7 @@ from linly.cli.main import main
 from linly.config.recipe import load_recipe
 from linly.errors import ConfigError
 from linly.modeling.load import save_model
-from linly.tokenization.tokenizer import Tokenizer
+from linly.tokenization.load import load_tokenizer
 from linly.training.generate import Sampling, generate_texts, open_model
 from linly.training.processes import Processes
 from linly.training.trainer import train
@@ -31,7 +31,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def model_of(world: Path, name: str) -> Path:
     folder = world / "models" / name
     if not folder.exists():
-        save_model(tiny_model(name), Tokenizer.load(world / "model"), folder)
+        save_model(tiny_model(name), load_tokenizer(world / "model"), folder)
     return folder
 
 

@@ -22,7 +22,7 @@ from linly.curriculum.mixture import Mixture
 from linly.errors import CheckpointError, ConfigError, DataError, ExhaustedError, TrainingError
 from linly.modeling.load import init_model
 from linly.runs import RunFolder
-from linly.tokenization.tokenizer import Tokenizer
+from linly.tokenization.load import load_tokenizer
 from linly.training.export import assemble, export_run, open_checkpoints, parse_run
 from linly.training.generate import Sampling, apply_template, generate_texts, open_model
 from linly.training.losses import Losses
@@ -325,7 +325,7 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused(world: Path, alone: Pr
     model = world / "small-model"
     shutil.copytree(world / "model", model)
     config = orjson.loads((model / "config.json").read_bytes())
-    tokenizer = Tokenizer.load(model)
+    tokenizer = load_tokenizer(model)
     small = init_model("nano", tokenizer)
     small.resize_token_embeddings(tokenizer.vocab_size - 8, mean_resizing=False)
     small.save_pretrained(model)
@@ -342,7 +342,7 @@ def test_an_export_gives_the_checkpoints_logits_in_plain_transformers(
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="bfloat16")
     run = RunFolder.open(whole)
     ours = assemble(run, open_checkpoints(run, [14]), torch.bfloat16)
-    tokenizer = Tokenizer.load(whole / "model")
+    tokenizer = load_tokenizer(whole / "model")
     text = "the cat 看见大树"
     ids = AutoTokenizer.from_pretrained(tmp_path / "out")(text, return_tensors="pt").input_ids
     assert ids[0, 1:].tolist() == tokenizer.encode(text).tolist()
