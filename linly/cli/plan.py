@@ -296,11 +296,12 @@ def _data_cells(source: SourcePlan) -> tuple[str, str, str, str]:
 
 def _costs(made: Plan, recipe: Recipe | None, tokens_per_second: float | None) -> Costs:
     """Disk and time of the run, as far as the model and the speed are known."""
-    from linly.modeling.trainable import count_model
     from linly.monitor.plan_facts import BYTES_PER_PARAMETER, Costs, kept_checkpoints
 
     checkpoint_bytes = kept = parameters = None
     if recipe is not None and recipe.model is not None and recipe.model.is_dir():
+        from linly.modeling.trainable import count_model  # imports torch
+
         parameters = count_model(recipe.model, recipe.training.trainable)
         checkpoint_bytes = BYTES_PER_PARAMETER * parameters.trained
         kept = kept_checkpoints(recipe.checkpoint, made.num_steps)
