@@ -263,11 +263,11 @@ def _free_memory() -> int:
 
 
 def _export(suitable: SuitableModel) -> str | Note:
-    from linly.tokenization.tokenizer import Tokenizer
+    from linly.tokenization.load import load_tokenizer
     from linly.training.rehearsal import try_export
 
     path, config = suitable.stored.path, suitable.stored.config
-    notes = try_export(path, config, Tokenizer.load(path))
+    notes = try_export(path, config, load_tokenizer(path))
     return Note("; ".join(notes)) if notes else "a trained model can be exported"
 
 
