@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from linly.monitor.history import read_history
+from linly.monitor.history.history import read_history
 
 RUNS = Path("demo/output/runs")
 MAX_LAST_QUARTER_GAIN = 0.02

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from linly.training import checkpoints
+from linly.training.checkpoints import checkpoints
 
 _EVENTS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
 _CREATING = ("open", "os.mkdir", "fsync", "write")

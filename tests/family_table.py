@@ -22,15 +22,15 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from linly.config.recipe import load_recipe
 from linly.errors import LinlyError
+from linly.export.export import export_run, open_checkpoints
 from linly.modeling.embeddings import extend_model
 from linly.modeling.load import load_model
-from linly.runs import RunFolder
-from linly.tokenization.extend import extend_vocabulary
+from linly.runs.runs import RunFolder
+from linly.tokenization.growth.extend import extend_vocabulary
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
-from linly.training.export import export_run, open_checkpoints
-from linly.training.processes import Processes
-from linly.training.stored import read_master_weight
-from linly.training.trainer import train
+from linly.training.checkpoints.stored import read_master_weight
+from linly.training.loop.trainer import train
+from linly.training.ranks.processes import Processes
 from tests.model_families import FAMILIES, VARIANTS, tiny_model
 from tests.vocabularies import ENGLISH, english_model
 
@@ -76,7 +76,7 @@ class Tried:
     transformers_5: str = "-"
 
 
-@patch("linly.tokenization.export.torture_texts", lambda _: ENGLISH)
+@patch("linly.tokenization.hugging_face.export.torture_texts", lambda _: ENGLISH)
 def try_family(name: str, folder: Path, processes: Processes) -> Tried:
     """Extend, train, export and reload a tiny model.
 
@@ -194,8 +194,8 @@ def start_alone() -> Processes:
     """This process as a run of one, with DeepSpeed's process group."""
     import deepspeed
 
-    from linly.training.engine import _no_helper_builds
-    from linly.training.processes import start_processes
+    from linly.training.engine.engine import _no_helper_builds
+    from linly.training.ranks.processes import start_processes
 
     processes = start_processes()
     _no_helper_builds()

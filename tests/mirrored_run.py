@@ -11,12 +11,12 @@ from safetensors.torch import save_file
 from small_state import small_state
 
 from linly.data.types import Piece
-from linly.row_record import RowRecord
-from linly.runs import RunFolder
-from linly.training.manifest import MANIFEST, FileEntry, Manifest, folder_name
-from linly.training.mirror import Copied, Mirror
-from linly.training.randomness import capture_random_states
-from linly.training.stored import STATE_KEYS
+from linly.runs.row_record import RowRecord
+from linly.runs.runs import RunFolder
+from linly.training.checkpoints.manifest import MANIFEST, FileEntry, Manifest, folder_name
+from linly.training.checkpoints.mirror import Copied, Mirror
+from linly.training.engine.optimizer_state import STATE_KEYS
+from linly.training.engine.randomness import capture_random_states
 
 
 def begin_run(path: Path, *, time: float = 1.5e9) -> RunFolder:

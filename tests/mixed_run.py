@@ -8,12 +8,12 @@ from pathlib import Path
 import orjson
 
 from linly.config.recipe import load_recipe
-from linly.data.decisions import start_decision
-from linly.data.mixed_row import MixedRow
-from linly.data.shards import list_shards
-from linly.data.spec import make_mixer, stream_plan
-from linly.row_record import RowRecord
-from linly.runs import RunFolder
+from linly.curriculum.decisions import start_decision
+from linly.data.mixing.mixed_row import MixedRow
+from linly.data.mixing.spec import make_mixer, stream_plan
+from linly.data.reading.shards import list_shards
+from linly.runs.row_record import RowRecord
+from linly.runs.runs import RunFolder
 
 WORLD_SIZE = 2
 

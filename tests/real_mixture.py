@@ -12,12 +12,16 @@ import zstandard
 from numpy.typing import NDArray
 
 from linly.config.recipe import load_recipe
-from linly.data.mixer import Mixer
-from linly.data.shards import list_shards
-from linly.data.spec import StreamPlan, stream_plan
-from linly.data.state import MixerState
-from linly.tokenization.characters import DEFAULT_STANDARDS, choose_characters, standard_characters
-from linly.tokenization.extend import extend_vocabulary
+from linly.data.mixing.mixer import Mixer
+from linly.data.mixing.spec import StreamPlan, stream_plan
+from linly.data.mixing.state import MixerState
+from linly.data.reading.shards import list_shards
+from linly.tokenization.growth.characters import (
+    DEFAULT_STANDARDS,
+    choose_characters,
+    standard_characters,
+)
+from linly.tokenization.growth.extend import extend_vocabulary
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from linly.tokenization.tokenizer import Tokenizer
 

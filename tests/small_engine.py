@@ -6,8 +6,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from linly.config.settings import TrainingSettings
-from linly.data.loader import MicroBatch
-from linly.training.engine import Engine
+from linly.data.loading.loader import MicroBatch
+from linly.training.engine.engine import Engine
 
 
 def small_engine(hidden: int = 16, *, layers: int = 1) -> Engine:

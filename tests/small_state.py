@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from linly.data.state import Identity, MixerState
-from linly.training.state_form import STATE_VERSION
+from linly.data.mixing.state import Identity, MixerState
+from linly.training.checkpoints.state_form import STATE_VERSION
 
 
 def small_state(step: int, **changed: Any) -> dict[str, Any]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from linly.config.curriculum import load_curriculum
 from linly.data.types import Piece
-from linly.row_record import RowRecord
-from linly.runs import RunFolder
+from linly.runs.row_record import RowRecord
+from linly.runs.runs import RunFolder
 
 CURRICULUM = """\
 name: small

@@ -12,9 +12,9 @@ import sentencepiece
 import zstandard
 
 from linly.config.recipe import Recipe, load_recipe
-from linly.data.blocks import BlockLimits
-from linly.data.shards import list_shards
-from linly.data.spec import StreamPlan, stream_plan
+from linly.data.mixing.blocks import BlockLimits
+from linly.data.mixing.spec import StreamPlan, stream_plan
+from linly.data.reading.shards import list_shards
 
 SOURCES = ("handful", "pairs", "tasks", "texts")
 TEXT_SHARD_SIZES = (30, 7, 1, 55, 12)

@@ -12,8 +12,8 @@ from linly.errors import ConfigError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from linly.training.amend import Amendment
-    from linly.training.outlook import SourceOutlook
+    from linly.training.changes.amend import Amendment
+    from linly.training.changes.outlook import SourceOutlook
 
 _PIPE_WIDTH = 200
 
@@ -56,8 +56,8 @@ def amend(
             "--drop SOURCE"
         )
     from linly.config.curriculum import load_curriculum
-    from linly.runs import RunFolder
-    from linly.training.amend import plan_amendment, write_amendment
+    from linly.runs.runs import RunFolder
+    from linly.training.changes.amend import plan_amendment, write_amendment
 
     wanted = None if curriculum is None else load_curriculum(curriculum)
     folder = RunFolder.open(run)

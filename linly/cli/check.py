@@ -135,8 +135,8 @@ def _devices() -> list[int]:
 
 
 def _run_folder(recipe: Recipe) -> str:
-    from linly.runs import RunFolder, check_place
-    from linly.training.manifest import check_never_saved, list_checkpoints, step_of
+    from linly.runs.runs import RunFolder, check_place
+    from linly.training.checkpoints.manifest import check_never_saved, list_checkpoints, step_of
 
     check_place(recipe.run)
     saved = list_checkpoints(recipe.run / "checkpoints")
@@ -147,7 +147,7 @@ def _run_folder(recipe: Recipe) -> str:
 
 
 def _mirror(recipe: Recipe, place: str) -> str | Note:
-    from linly.training.mirror import Mirror
+    from linly.training.checkpoints.mirror import Mirror
 
     mirror = Mirror(recipe.run, place)
     if not mirror.refuse_another_run():
@@ -157,7 +157,7 @@ def _mirror(recipe: Recipe, place: str) -> str | Note:
 
 def _world_size(recipe: Recipe, world_size: int) -> str:
     from linly.curriculum.plan import Batch, valid_world_sizes
-    from linly.data.ranks import check_world_size
+    from linly.data.loading.ranks import check_world_size
 
     batch = Batch(recipe.data.global_batch, recipe.training.micro_batch)
     check_world_size(batch, world_size)
@@ -181,9 +181,9 @@ def _guards(recipe: Recipe) -> str | Note:
 
 
 def _source(recipe: Recipe, source: str) -> str | Note:
-    from linly.data.first_records import check_first_records
-    from linly.data.shards import list_shards
-    from linly.monitor.summary import size
+    from linly.data.inspection.first_records import check_first_records
+    from linly.data.reading.shards import list_shards
+    from linly.monitor.history.summary import size
 
     share = recipe.curriculum.sources[source][1]
     corpus = recipe.corpora[share.corpus]
@@ -210,9 +210,9 @@ def _deepspeed(recipe: Recipe, world_size: int, has_gpu: bool) -> str:
 
 def _model(recipe: Recipe) -> tuple[SuitableModel, str]:
     """The model, by the code that decides it when training starts."""
+    from linly.evaluation.evaluation import check_prompts
     from linly.modeling.suitability import examine_model
     from linly.tokenization.load import load_tokenizer
-    from linly.training.evaluation import check_prompts
 
     if recipe.model is None:
         raise ConfigError("missing, but training needs one: add model=PATH")
@@ -232,8 +232,8 @@ def _documents(recipe: Recipe, suitable: SuitableModel) -> str | Note:
     """Try the model on rows of documents, as a run does at its start."""
     import torch
 
-    from linly.modeling.separation import choose_attention, row_layout
-    from linly.modeling.stored_model import read_weights
+    from linly.modeling.attention.separation import choose_attention, row_layout
+    from linly.modeling.stored.stored_model import read_weights
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     need = BYTES_OF_BF16 * suitable.parameters.total
@@ -263,8 +263,8 @@ def _free_memory() -> int:
 
 
 def _export(suitable: SuitableModel) -> str | Note:
+    from linly.export.rehearsal import try_export
     from linly.tokenization.load import load_tokenizer
-    from linly.training.rehearsal import try_export
 
     path, config = suitable.stored.path, suitable.stored.config
     notes = try_export(path, config, load_tokenizer(path))
@@ -293,8 +293,8 @@ def _memory(parameters: ParameterCount, world_size: int, gpu_bytes: int | None) 
 
 
 def _disk(recipe: Recipe, parameters: ParameterCount) -> str:
-    from linly.monitor.plan_facts import BYTES_PER_PARAMETER, kept_checkpoints
-    from linly.monitor.summary import size
+    from linly.monitor.history.summary import size
+    from linly.monitor.plans.plan_facts import BYTES_PER_PARAMETER, kept_checkpoints
 
     kept = kept_checkpoints(recipe.checkpoint, recipe.num_steps)
     need = kept * BYTES_PER_PARAMETER * parameters.trained

@@ -11,7 +11,7 @@ import typer
 from linly.errors import ConfigError
 
 if TYPE_CHECKING:
-    from linly.monitor.plan_facts import PlanFacts
+    from linly.monitor.plans.plan_facts import PlanFacts
 
 
 def register(app: typer.Typer) -> None:
@@ -47,9 +47,9 @@ def compare(
 
 
 def _compare_runs(paths: Sequence[Path], output: Path | None) -> None:
-    from linly.monitor.history import read_history
-    from linly.monitor.overlay import named_runs
-    from linly.monitor.overlay_page import trade_lines, write_comparison
+    from linly.monitor.charts.overlay import named_runs
+    from linly.monitor.history.history import read_history
+    from linly.monitor.pages.overlay_page import trade_lines, write_comparison
 
     runs = named_runs([read_history(path) for path in paths])
     lines = trade_lines(runs)
@@ -60,8 +60,8 @@ def _compare_runs(paths: Sequence[Path], output: Path | None) -> None:
 
 
 def _compare_plans(paths: Sequence[Path], output: Path | None) -> None:
-    from linly.monitor.plan_overlay import source_names, tokens_of, write_plan_comparison
-    from linly.monitor.summary import count
+    from linly.monitor.history.summary import count
+    from linly.monitor.plans.plan_overlay import source_names, tokens_of, write_plan_comparison
 
     plans = [_facts(path) for path in paths]
     width = max(len(name) for name in (*source_names(plans), "source"))
@@ -77,7 +77,7 @@ def _facts(path: Path) -> PlanFacts:
     """The plan of a curriculum or recipe, without looking at data."""
     from linly.cli.plan import CURRICULUM_SEQUENCE_LENGTH, load_plan_file
     from linly.curriculum.plan import make_plan
-    from linly.monitor.plan_facts import Costs, plan_facts
+    from linly.monitor.plans.plan_facts import Costs, plan_facts
 
     recipe, curriculum = load_plan_file(path, [])
     length = recipe.data.sequence_length if recipe else CURRICULUM_SEQUENCE_LENGTH

@@ -13,12 +13,12 @@ import typer
 
 from linly.cli.numbers import MAX_COUNT
 from linly.config.corpus import Corpus, load_corpora, make_corpus, with_chat
-from linly.config.model import suggestion
-from linly.config.yaml import Origin, parse_yaml, read_yaml, write_yaml
+from linly.config.yaml.model import suggestion
+from linly.config.yaml.yaml import Origin, parse_yaml, read_yaml, write_yaml
 from linly.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
-    from linly.data.guess import Guess
+    from linly.data.guessing.guess import Guess
     from linly.storage.urls import Location
 
 DataRoot = Annotated[Path, typer.Option(envvar="LINLY_DATA", help="Folder of the shards.")]
@@ -73,11 +73,11 @@ def new(
 ) -> None:
     """Look at shards, guess what their records mean, and write a corpus file to be checked."""
     from linly.cli.corpora_view import open_view
-    from linly.data.first_records import fault_of_guess
-    from linly.data.formats import format_of
-    from linly.data.guess import is_about
-    from linly.data.reading.guess_pairs import guess_pairs
-    from linly.data.shards import list_shards, locate
+    from linly.data.guessing.guess import is_about
+    from linly.data.guessing.guess_pairs import guess_pairs
+    from linly.data.inspection.first_records import fault_of_guess
+    from linly.data.reading.formats import format_of
+    from linly.data.reading.shards import list_shards, locate
 
     chosen = name or name_of(pattern)
     any_text = {"language": "en", "kind": "text", "format": "txt", "paths": [pattern]}
@@ -122,7 +122,7 @@ def new(
 
 def _first_guess(shards: Sequence[tuple[str, Location]]) -> tuple[str, Guess]:
     """Return the path of the first shard that holds records, and the guess from it."""
-    from linly.data.guess import guess_corpus
+    from linly.data.guessing.guess import guess_corpus
 
     for path, location in shards:
         if guess := guess_corpus(location):

@@ -13,9 +13,9 @@ from rich.rule import Rule
 from rich.text import Text
 
 from linly.config.corpus import Corpus
-from linly.data.encoding import encode_documents
-from linly.data.shards import ShardReader, list_shards
-from linly.data.templates import DocumentMaker
+from linly.data.documents.encoding import encode_documents
+from linly.data.documents.templates import DocumentMaker
+from linly.data.reading.shards import ShardReader, list_shards
 from linly.data.types import BadRecord, Document, Filtered, RawRecord
 from linly.errors import DataError
 from linly.tokenization.tokenizer import Tokenizer

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from linly.config.corpus import Corpus, load_corpora
-from linly.data.shards import ShardReader, list_shards
-from linly.data.templates import DocumentMaker
+from linly.data.documents.templates import DocumentMaker
+from linly.data.reading.shards import ShardReader, list_shards
 from linly.data.types import BadRecord, Document
 from linly.errors import ConfigError
-from linly.tokenization.fertility import LocatedText
+from linly.tokenization.growth.fertility import LocatedText
 
 
 @dataclass(slots=True)

@@ -41,9 +41,9 @@ def fork(
     """
     from linly.cli.amend import show
     from linly.config.curriculum import load_curriculum
-    from linly.runs import RunFolder
-    from linly.training.fork import fork_run
-    from linly.training.manifest import parse_step
+    from linly.runs.runs import RunFolder
+    from linly.training.changes.fork import fork_run
+    from linly.training.checkpoints.manifest import parse_step
 
     at, amendment = fork_run(
         RunFolder.open(run),

@@ -36,7 +36,7 @@ def generate(
     """Print what a model writes after each prompt; the defaults are Linly's own settings."""
     from transformers.utils.logging import disable_progress_bar
 
-    from linly.training.generate import Sampling, generate_texts, open_model
+    from linly.export.generate import Sampling, generate_texts, open_model
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     sampling = Sampling(max_new_tokens, temperature, top_k, top_p, repetition_penalty, seed)

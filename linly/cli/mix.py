@@ -19,12 +19,12 @@ from linly.cli.numbers import MAX_COUNT
 from linly.config.recipe import Recipe, load_recipe
 from linly.curriculum.apportion import Segment
 from linly.curriculum.plan import Batch
-from linly.data.first_records import check_first_records
-from linly.data.mixed_row import MixedRow
-from linly.data.ranks import rank_slice
-from linly.data.shards import list_shards
-from linly.data.state import MixerState
-from linly.data.stream import RowStream, StreamPlan, data_stream, stream_plan
+from linly.data.inspection.first_records import check_first_records
+from linly.data.loading.ranks import rank_slice
+from linly.data.loading.stream import RowStream, StreamPlan, data_stream, stream_plan
+from linly.data.mixing.mixed_row import MixedRow
+from linly.data.mixing.state import MixerState
+from linly.data.reading.shards import list_shards
 from linly.errors import CheckpointError, ConfigError
 from linly.files import publish, publishing, read_limited
 

@@ -44,8 +44,8 @@ def init(
     """Make a new Llama with random weights."""
     from transformers.utils.logging import disable_progress_bar
 
-    from linly.modeling.folder import new_folder
     from linly.modeling.load import init_model, save_model
+    from linly.modeling.stored.folder import new_folder
     from linly.tokenization.load import load_tokenizer
 
     disable_progress_bar()  # type: ignore[no-untyped-call]

@@ -23,8 +23,8 @@ def monitor(
 ) -> None:
     """Show runs while they train, in a browser on this machine; Ctrl-C ends it."""
     try:
-        from linly.monitor.follow import RunFollower
-        from linly.monitor.live import ADDRESS, serve
+        from linly.monitor.history.follow import RunFollower
+        from linly.monitor.pages.live import ADDRESS, serve
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"linly monitor needs dash and plotly, and {error.name} is not installed: "

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from linly.config.recipe import Recipe
     from linly.curriculum.guard_plan import GuardPlan
     from linly.curriculum.plan import Available, Plan, SourcePlan
-    from linly.monitor.plan_facts import Costs
+    from linly.monitor.plans.plan_facts import Costs
 
 CURRICULUM_SEQUENCE_LENGTH = 2048
 """A curriculum does not say how long a row is; planned by itself, it is planned with this."""
@@ -109,10 +109,10 @@ def plan(
 def load_plan_file(file: Path, overrides: Sequence[str]) -> tuple[Recipe | None, Curriculum]:
     """Read a recipe, or a curriculum by itself, whichever the file is."""
     from linly.config.curriculum import Curriculum
-    from linly.config.model import validate
-    from linly.config.overrides import Override, parse_override, with_override
     from linly.config.recipe import load_recipe
-    from linly.config.yaml import read_yaml
+    from linly.config.yaml.model import validate
+    from linly.config.yaml.overrides import Override, parse_override, with_override
+    from linly.config.yaml.yaml import read_yaml
 
     tree = read_yaml(file)
     keys = tree.value if isinstance(tree.value, dict) else {}
@@ -131,7 +131,7 @@ def _position(text: str, curriculum: Curriculum) -> float:
     Raises:
         ConfigError: When it is neither, or lies beyond the run's end.
     """
-    from linly.config.quantities import parse_fraction, parse_tokens
+    from linly.config.yaml.quantities import parse_fraction, parse_tokens
 
     try:
         is_percent = text.endswith("%")
@@ -192,7 +192,7 @@ def _print_text(
     from rich.console import Console
 
     from linly.curriculum.wording import amount
-    from linly.monitor.summary import duration, size
+    from linly.monitor.history.summary import duration, size
 
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:
@@ -296,7 +296,7 @@ def _data_cells(source: SourcePlan) -> tuple[str, str, str, str]:
 
 def _costs(made: Plan, recipe: Recipe | None, tokens_per_second: float | None) -> Costs:
     """Disk and time of the run, as far as the model and the speed are known."""
-    from linly.monitor.plan_facts import BYTES_PER_PARAMETER, Costs, kept_checkpoints
+    from linly.monitor.plans.plan_facts import BYTES_PER_PARAMETER, Costs, kept_checkpoints
 
     checkpoint_bytes = kept = parameters = None
     if recipe is not None and recipe.model is not None and recipe.model.is_dir():
@@ -318,8 +318,8 @@ def _costs(made: Plan, recipe: Recipe | None, tokens_per_second: float | None) -
 def _draw(curriculum: Curriculum, made: Plan, costs: Costs, path: Path) -> None:
     """Write the picture and say where."""
     from linly.curriculum.plan import check_plan
-    from linly.monitor.plan_chart import write_picture
-    from linly.monitor.plan_facts import plan_facts
+    from linly.monitor.plans.plan_chart import write_picture
+    from linly.monitor.plans.plan_facts import plan_facts
 
     problems: list[str] = []
     try:

@@ -34,8 +34,8 @@ def report(
         _recount(run)
         return
     try:
-        from linly.monitor.picture import write_picture
-        from linly.monitor.report import write_report
+        from linly.monitor.charts.picture import write_picture
+        from linly.monitor.pages.report import write_report
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"linly report draws with plotly and matplotlib, and {error.name} is not installed: "
@@ -48,8 +48,8 @@ def report(
 
 def _recount(run: Path) -> None:
     """Print whether the counters hold; an error where they do not."""
-    from linly.monitor.history import read_history
-    from linly.monitor.recount import recount, recount_text
+    from linly.monitor.history.history import read_history
+    from linly.monitor.history.recount import recount, recount_text
 
     recounted = recount(read_history(run))
     if recounted.num_rows and not recounted.agrees:

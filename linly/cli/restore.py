@@ -32,8 +32,8 @@ def restore(
     Every record is read and every byte of the checkpoint is compared with its hash. The folder
     appears whole or not at all. `linly train RECIPE run=RUN` then resumes the run.
     """
-    from linly.training.manifest import parse_step
-    from linly.training.restore import restore_run
+    from linly.training.checkpoints.manifest import parse_step
+    from linly.training.checkpoints.restore import restore_run
 
     restored = restore_run(mirror, run, step=None if step is None else parse_step(step))
     typer.echo(f"{run}: restored from {mirror} at step {restored}")

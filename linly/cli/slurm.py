@@ -67,7 +67,7 @@ def slurm(
     """
     from linly.config.recipe import load_recipe
     from linly.curriculum.plan import Batch
-    from linly.data.ranks import check_world_size
+    from linly.data.loading.ranks import check_world_size
 
     loaded = load_recipe(recipe, overrides or [])
     batch = Batch(loaded.data.global_batch, loaded.training.micro_batch)

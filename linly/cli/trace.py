@@ -13,10 +13,10 @@ from linly.cli.numbers import MAX_COUNT, finite
 from linly.errors import ConfigError
 
 if TYPE_CHECKING:
-    from linly.monitor.documents import DocumentSpan
-    from linly.monitor.trace import TracedRow, Tracer
-    from linly.runs import RunFolder
-    from linly.training.spikes import Spike
+    from linly.monitor.history.documents import DocumentSpan
+    from linly.monitor.history.trace import TracedRow, Tracer
+    from linly.runs.runs import RunFolder
+    from linly.training.recording.spikes import Spike
 
 SHOWN_CHARACTERS = 240
 SPIKE_ROWS = 3
@@ -70,8 +70,8 @@ def trace(
     Steps count from 1, rows of the run's stream from 0. --spikes also names steps that a fork
     passed over (linly fork --skip-steps): their rows were drawn, not trained on.
     """
-    from linly.monitor.trace import Tracer
-    from linly.runs import RunFolder
+    from linly.monitor.history.trace import Tracer
+    from linly.runs.runs import RunFolder
 
     if (step is None) != spikes:
         raise ConfigError("linly trace: give either --step N or --spikes")
@@ -104,14 +104,14 @@ def trace(
 def _rows(
     run: Path, tracer: Tracer, step: int, *, rank: int | None, top: int
 ) -> tuple[TracedRow, ...]:
-    from linly.monitor.trace import worst_rows
+    from linly.monitor.history.trace import worst_rows
 
     return tracer.texts(worst_rows(run, step, rank=rank, top=top))
 
 
 def _spikes(folder: RunFolder, factor: float | None) -> list[Spike]:
     from linly.config.recipe import load_recipe
-    from linly.training.spikes import find_spikes
+    from linly.training.recording.spikes import find_spikes
 
     settings = load_recipe(folder.path / "recipe.yaml").guards
     if factor is not None:
@@ -120,7 +120,7 @@ def _spikes(folder: RunFolder, factor: float | None) -> list[Spike]:
 
 
 def _print_passed_over(folder: RunFolder) -> None:
-    from linly.training.spikes import find_passed_over
+    from linly.training.recording.spikes import find_passed_over
 
     for one in find_passed_over(folder.read("events")):
         steps = f"step {one.first_step}"

@@ -54,16 +54,16 @@ def train(
     checkpoint saved.
     """
     from linly.config.recipe import load_recipe
-    from linly.training.processes import start_processes, stop_processes
+    from linly.training.ranks.processes import start_processes, stop_processes
 
     loaded = load_recipe(recipe, overrides or [])
     if print_deepspeed_config:
         _print_deepspeed_config(loaded)
         return
     processes = start_processes(loaded.training.collective_timeout_s)
-    from linly.training.manifest import parse_step
-    from linly.training.preemption import EXIT_CODE
-    from linly.training.trainer import train as train_recipe
+    from linly.training.checkpoints.manifest import parse_step
+    from linly.training.loop.trainer import train as train_recipe
+    from linly.training.ranks.preemption import EXIT_CODE
 
     resume_step = None if resume is None else parse_step(resume)
     outcome = train_recipe(loaded, processes, resume_step=resume_step, is_quiet=quiet)
@@ -91,7 +91,7 @@ def _print_deepspeed_config(recipe: Recipe) -> None:
 
     from linly.config.deepspeed import settings_deepspeed_config
     from linly.curriculum.plan import Batch
-    from linly.data.ranks import check_world_size
+    from linly.data.loading.ranks import check_world_size
 
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     batch = Batch(recipe.data.global_batch, recipe.training.micro_batch)
@@ -117,7 +117,7 @@ def _leave(code: int) -> NoReturn:
 def _report_line(run: Path) -> str:
     """Write the report and say where; a training node may lack what draws it, or have no room."""
     try:
-        from linly.monitor.report import write_report
+        from linly.monitor.pages.report import write_report
     except ModuleNotFoundError as error:
         return (
             f"report: none, {str(error.name).split('.')[0]} is not installed here; "

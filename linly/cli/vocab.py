@@ -70,14 +70,14 @@ def characters(
 ) -> None:
     """List characters that a base vocabulary lacks, from public standards or a corpus."""
     from linly.files import publish_text
-    from linly.tokenization.characters import (
+    from linly.tokenization.growth.characters import (
         DEFAULT_STANDARDS,
         choose_characters,
         frequent_characters,
         standard_characters,
     )
+    from linly.tokenization.growth.reachable import dead_characters
     from linly.tokenization.load import load_tokenizer
-    from linly.tokenization.reachable import dead_characters
 
     if standard and from_corpus:
         raise ConfigError("found --standard and --from-corpus: give one of the two")
@@ -128,7 +128,7 @@ def extend(
     """
     from linly.cli.vocab_extend import extend_file, extend_folder
     from linly.tokenization.byte_level import ByteLevelTokenizer
-    from linly.tokenization.characters import read_characters
+    from linly.tokenization.growth.characters import read_characters
     from linly.tokenization.load import load_tokenizer
     from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
@@ -165,8 +165,8 @@ def train(
 ) -> None:
     """Train a sentencepiece vocabulary on a seeded sample of corpora."""
     from linly.files import publish
+    from linly.tokenization.growth.train import VocabularySpec, sample_texts, train_vocabulary
     from linly.tokenization.sentence_piece import SentencePieceTokenizer
-    from linly.tokenization.train import VocabularySpec, sample_texts, train_vocabulary
 
     texts = _open(corpus, corpora, data_root)
     sample = sample_texts(texts.all_documents(), limit_bytes=sample_mb * 1_000_000, seed=seed)
@@ -188,8 +188,8 @@ def merge(
 ) -> None:
     """Append another vocabulary's pieces to a base (Chinese-LLaMA's way)."""
     from linly.files import publish
-    from linly.tokenization.extend import add_pad_piece
-    from linly.tokenization.merge import Scores, merge_vocabularies
+    from linly.tokenization.growth.extend import add_pad_piece
+    from linly.tokenization.growth.merge import Scores, merge_vocabularies
     from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
     old, theirs = SentencePieceTokenizer.load(base), SentencePieceTokenizer.load(other)
@@ -225,15 +225,15 @@ def export(
     from itertools import chain
 
     from linly.files import made
-    from linly.tokenization.export import (
+    from linly.tokenization.hugging_face.export import (
         compare,
         export_tokenizer,
         hugging_face_json,
         why_no_candidate,
         why_not_exact,
     )
+    from linly.tokenization.hugging_face.torture import torture_texts
     from linly.tokenization.sentence_piece import SentencePieceTokenizer
-    from linly.tokenization.torture import torture_texts
 
     vocabulary = SentencePieceTokenizer.load(tokenizer)
 
@@ -277,7 +277,7 @@ def report(
     from itertools import islice
 
     from linly.cli.vocab_report import draw, print_json, show
-    from linly.tokenization.fertility import MAX_EXAMPLES, compare_vocabularies
+    from linly.tokenization.growth.fertility import MAX_EXAMPLES, compare_vocabularies
     from linly.tokenization.load import load_tokenizer
     from linly.tokenization.subtokens import check_grows
 

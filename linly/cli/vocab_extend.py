@@ -11,11 +11,11 @@ import orjson
 
 from linly.errors import ConfigError
 from linly.files import publish
-from linly.modeling.folder import new_folder
+from linly.modeling.stored.folder import new_folder
 from linly.tokenization.byte_level import ByteLevelTokenizer
-from linly.tokenization.byte_merges import ByteLevelExtension, extend_byte_level
-from linly.tokenization.extend import add_pad_piece, extend_vocabulary
-from linly.tokenization.reachable import dead_characters
+from linly.tokenization.growth.byte_merges import ByteLevelExtension, extend_byte_level
+from linly.tokenization.growth.extend import add_pad_piece, extend_vocabulary
+from linly.tokenization.growth.reachable import dead_characters
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from linly.tokenization.tokenizer import Tokenizer
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from linly.errors import ConfigError
 from linly.files import publish
-from linly.tokenization.fertility import SourceReport
+from linly.tokenization.growth.fertility import SourceReport
 
 _MAX_PIECES = 12
 _MOSTLY = 0.5

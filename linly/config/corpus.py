@@ -13,9 +13,18 @@ from linly.config.chat import CHAT_TEMPLATES, ChatFormat, read_chat_format
 from linly.config.conversation import CONVERSATION_FORMS, is_conversation
 from linly.config.encodings import text_encoding
 from linly.config.fields import is_form, parse_form, parse_path
-from linly.config.model import Model, check_name, describe, found, problem, suggestion, validate
 from linly.config.patterns import LANGUAGE, LANGUAGE_FORM, Pattern, parse_patterns
-from linly.config.quantities import (
+from linly.config.settings import Packing
+from linly.config.yaml.model import (
+    Model,
+    check_name,
+    describe,
+    found,
+    problem,
+    suggestion,
+    validate,
+)
+from linly.config.yaml.quantities import (
     Count,
     Date,
     Fraction,
@@ -25,8 +34,7 @@ from linly.config.quantities import (
     format_fraction,
     parse_fraction,
 )
-from linly.config.settings import Packing
-from linly.config.yaml import Located, read_yaml, shown
+from linly.config.yaml.yaml import Located, read_yaml, shown
 from linly.errors import ConfigError
 
 Kind = Literal["text", "parallel", "instruction", "conversation"]

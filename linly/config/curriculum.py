@@ -10,8 +10,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from linly.config.curve import REST, Curve, RatioGuard, format_position, parse_at, parse_ratio
-from linly.config.model import Model, check_name, found, problem, unknown, validate
-from linly.config.quantities import (
+from linly.config.yaml.model import Model, check_name, found, problem, unknown, validate
+from linly.config.yaml.quantities import (
     Fraction,
     Number,
     Text,
@@ -21,7 +21,7 @@ from linly.config.quantities import (
     format_tokens,
     parse_fraction,
 )
-from linly.config.yaml import read_yaml, write_yaml
+from linly.config.yaml.yaml import read_yaml, write_yaml
 
 SUM_TOLERANCE = 1e-9
 _SHARE_FORM = "a percentage, or a mapping such as {share: 40%, max_epochs: 2}"

@@ -8,8 +8,8 @@ from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError
 
-from linly.config.model import Model, check_keys, found, problem, suggestion
-from linly.config.quantities import (
+from linly.config.yaml.model import Model, check_keys, found, problem, suggestion
+from linly.config.yaml.quantities import (
     Count,
     Fraction,
     Number,

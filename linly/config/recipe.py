@@ -21,26 +21,6 @@ from linly.config.corpus import (
 )
 from linly.config.curriculum import Curriculum
 from linly.config.deepspeed import with_own_deepspeed
-from linly.config.model import (
-    Model,
-    check_name,
-    describe,
-    error_at,
-    found,
-    problem,
-    unknown,
-    validate,
-)
-from linly.config.overrides import (
-    Override,
-    escape_variables,
-    expand_variables,
-    inherit,
-    parse_override,
-    relative_to_origin,
-    with_override,
-)
-from linly.config.quantities import Count, Text
 from linly.config.settings import (
     SECTIONS,
     AlarmSettings,
@@ -52,7 +32,27 @@ from linly.config.settings import (
     WandbSettings,
     settings_form,
 )
-from linly.config.yaml import Located, Origin, read_yaml, shown, write_yaml
+from linly.config.yaml.model import (
+    Model,
+    check_name,
+    describe,
+    error_at,
+    found,
+    problem,
+    unknown,
+    validate,
+)
+from linly.config.yaml.overrides import (
+    Override,
+    escape_variables,
+    expand_variables,
+    inherit,
+    parse_override,
+    relative_to_origin,
+    with_override,
+)
+from linly.config.yaml.quantities import Count, Text
+from linly.config.yaml.yaml import Located, Origin, read_yaml, shown, write_yaml
 from linly.errors import ConfigError
 
 

@@ -6,10 +6,10 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, Strict, field_validator, model_validator
 
-from linly.config.model import Model, describe, found, problem, suggestion, unknown
-from linly.config.overrides import escape_variables
 from linly.config.prompts import DEFAULT_PROMPTS
-from linly.config.quantities import (
+from linly.config.yaml.model import Model, describe, found, problem, suggestion, unknown
+from linly.config.yaml.overrides import escape_variables
+from linly.config.yaml.quantities import (
     Count,
     Fraction,
     Number,

@@ -21,10 +21,10 @@ import torch
 
 from linly.errors import ConfigError
 from linly.files import inside
-from linly.modeling.configuration import is_in_documents, may_be_null, padding_id
-from linly.modeling.folder import new_folder
-from linly.modeling.stored_model import StoredModel, open_stored_model
-from linly.modeling.tensor_files import (
+from linly.modeling.stored.configuration import is_in_documents, may_be_null, padding_id
+from linly.modeling.stored.folder import new_folder
+from linly.modeling.stored.stored_model import StoredModel, open_stored_model
+from linly.modeling.stored.tensor_files import (
     CHUNK_BYTES,
     DTYPES,
     Outgoing,
@@ -33,15 +33,15 @@ from linly.modeling.tensor_files import (
     tensor_bytes,
     write_tensor_file,
 )
-from linly.modeling.vocabulary import Role, VocabularyTensors, vocabulary_tensors
-from linly.modeling.weight_files import (
+from linly.modeling.stored.weight_files import (
     WEIGHTS,
     WEIGHTS_INDEX,
     read_json_object,
     weight_files,
     write_json_object,
 )
-from linly.tokenization.export import TokenizerExport, export_tokenizer
+from linly.modeling.vocabulary import Role, VocabularyTensors, vocabulary_tensors
+from linly.tokenization.hugging_face.export import TokenizerExport, export_tokenizer
 from linly.tokenization.load import load_tokenizer
 from linly.tokenization.subtokens import SubTokens, added_subtokens
 from linly.tokenization.tokenizer import Tokenizer

@@ -13,9 +13,9 @@ from transformers import PretrainedConfig, PreTrainedModel
 
 from linly.config.settings import TrainingSettings
 from linly.errors import ConfigError
-from linly.modeling.configuration import check_vocabulary
 from linly.modeling.parameters import ParameterCount
-from linly.modeling.stored_model import StoredModel, empty_model, open_stored_model
+from linly.modeling.stored.configuration import check_vocabulary
+from linly.modeling.stored.stored_model import StoredModel, empty_model, open_stored_model
 from linly.modeling.trainable import count_trained, make_trainable
 from linly.modeling.tried_families import TRIED
 from linly.tokenization.tokenizer import Tokenizer

@@ -13,11 +13,11 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from linly.config.model import unknown
 from linly.config.settings import Lora, Trainable
+from linly.config.yaml.model import unknown
 from linly.errors import ConfigError
 from linly.modeling.parameters import ParameterCount
-from linly.modeling.stored_model import open_stored_model
+from linly.modeling.stored.stored_model import open_stored_model
 
 
 def make_trainable(model: PreTrainedModel, trainable: Trainable, *, seed: int) -> None:

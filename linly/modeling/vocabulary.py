@@ -17,7 +17,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from linly.errors import ConfigError
-from linly.modeling.stored_model import StoredModel, empty_model
+from linly.modeling.stored.stored_model import StoredModel, empty_model
 
 SIZE_KEYS = ("vocab_size", "vocab_size_per_layer_input", "unpadded_vocab_size")
 """Keys of configurations that hold a number of tokens."""

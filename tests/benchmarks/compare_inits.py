@@ -19,7 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from linly.config.recipe import load_recipe
-from linly.monitor.history import read_history
+from linly.monitor.history.history import read_history
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent

@@ -179,7 +179,7 @@ def run_group(group: str, scale: Scale, output: Path, results: Results) -> None:
     """The cases of a group in this process."""
     import torch
 
-    from linly.training.processes import start_processes
+    from linly.training.ranks.processes import start_processes
 
     processes = start_processes()
     device = processes.device
@@ -234,8 +234,8 @@ def machine(device: Any) -> dict[str, Any]:
     """What it runs on."""
     import torch
 
-    from linly.training.environment import describe_versions
-    from linly.training.flops import peak_flops
+    from linly.training.engine.environment import describe_versions
+    from linly.training.engine.flops import peak_flops
 
     is_cuda = device.type == "cuda"
     return {
@@ -354,7 +354,7 @@ def figures_of(
     """What every measurement says."""
     import torch
 
-    from linly.training.flops import flops_per_token, peak_flops
+    from linly.training.engine.flops import flops_per_token, peak_flops
 
     speed = tokens / statistics.median(seconds)
     flops = speed * flops_per_token(model, sequence_length=scale.sequence_length)
@@ -377,8 +377,8 @@ def measure_engine(
     """The trainer's own step: rows of the loader, gradients, losses of rows, optimizer."""
     from speed_world import world_plan
 
-    from linly.data.loader import Loader
-    from linly.training.engine import Engine
+    from linly.data.loading.loader import Loader
+    from linly.training.engine.engine import Engine
 
     recipe = world_recipe(size, scale, output, case)
     engine = Engine(new_model(config, device), recipe.training, accumulation=scale.accumulation)
@@ -490,9 +490,9 @@ def checks(device: Any) -> Iterator[tuple[str, Callable[[], float]]]:
     """(name, relative difference of a gradient) from eager attention and full logits, in BF16."""
     import torch
 
-    from linly.modeling.attention import document_bounds, set_attention
-    from linly.modeling.separation import RowLayout, choose_attention
-    from linly.training.objective import Objective, choose_loss
+    from linly.modeling.attention.attention import document_bounds, set_attention
+    from linly.modeling.attention.separation import RowLayout, choose_attention
+    from linly.training.engine.objective import Objective, choose_loss
 
     config = model_config("1b", tiny=True)
     torch.manual_seed(3)

@@ -15,8 +15,8 @@ import torch
 
 from linly.config.settings import TrainingSettings
 from linly.modeling.load import load_model
-from linly.training.engine import Engine
-from linly.training.processes import start_processes, stop_processes
+from linly.training.engine.engine import Engine
+from linly.training.ranks.processes import start_processes, stop_processes
 
 INTERVAL_S = 0.01
 

@@ -28,8 +28,8 @@ PROGRAM = """
 import re, sys, time
 from pathlib import Path
 import pyarrow.parquet as pq
-from linly.data.parquet import BUFFER_BYTES, read_parquet
-from linly.data.shard_files import ShardFiles
+from linly.data.reading.parquet import BUFFER_BYTES, read_parquet
+from linly.data.reading.shard_files import ShardFiles
 path = Path(sys.argv[2])
 def peak():
     return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) << 10

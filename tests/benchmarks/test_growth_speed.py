@@ -18,7 +18,7 @@ from real_mixture import (
 )
 from speed import Measured, Target, cpu_seconds, side_by_side, table_row
 
-from linly.data.spec import StreamPlan
+from linly.data.mixing.spec import StreamPlan
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
 pytestmark = pytest.mark.benchmark

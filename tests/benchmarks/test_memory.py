@@ -20,8 +20,8 @@ import pytest
 from vocabularies import ENGLISH, english_model
 
 from linly.config.corpus import load_corpora
-from linly.data.shards import list_shards
-from linly.data.sources import SourceSpec, SourceStream
+from linly.data.mixing.sources import SourceSpec, SourceStream
+from linly.data.reading.shards import list_shards
 from linly.tokenization.load import load_tokenizer
 
 NUM_SOURCES = 12
@@ -32,8 +32,8 @@ PROGRAM = """
 import json, resource, sys
 from pathlib import Path
 from linly.config.recipe import load_recipe
-from linly.data.shards import list_shards
-from linly.data.stream import data_stream, stream_plan
+from linly.data.reading.shards import list_shards
+from linly.data.loading.stream import data_stream, stream_plan
 recipe = load_recipe(Path(sys.argv[1]))
 shards = {
     name: list_shards(recipe.corpora[share.corpus], recipe.data_root)

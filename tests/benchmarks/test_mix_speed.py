@@ -28,9 +28,9 @@ from real_mixture import (
 from speed import Measured, Target, cpu_seconds, side_by_side, table_row
 
 from linly.config.corpus import Corpus, load_corpora
-from linly.data.shards import list_shards
-from linly.data.spec import StreamPlan
-from linly.tokenization.export import hugging_face_json
+from linly.data.mixing.spec import StreamPlan
+from linly.data.reading.shards import list_shards
+from linly.tokenization.hugging_face.export import hugging_face_json
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
 pytestmark = pytest.mark.benchmark

@@ -10,7 +10,7 @@ import pytest
 from real_mixture import MIXTURE, SEQUENCE_LENGTH, extend_llama, plan_of, write_recipe
 from speed import Target, side_by_side, table_row, wall_seconds
 
-from linly.data.stream import data_stream
+from linly.data.loading.stream import data_stream
 
 pytestmark = pytest.mark.benchmark
 

@@ -13,21 +13,21 @@ import torch
 from numpy.typing import NDArray
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from linly.alarms import AlarmWatch
 from linly.config.curriculum import load_curriculum
 from linly.config.settings import AlarmSettings
 from linly.curriculum.apportion import Apportioner, Segment
 from linly.curriculum.mixture import Mixture
-from linly.data.documents import SourceCursor
-from linly.data.mixed_row import MixedRow
+from linly.data.mixing.documents import SourceCursor
+from linly.data.mixing.mixed_row import MixedRow
 from linly.data.types import Piece, Row
-from linly.monitor.follow import RunFollower
-from linly.monitor.live import serve
-from linly.runs import RunFolder
-from linly.training.bookkeeping import Bookkeeper, Machine, StepFacts
-from linly.training.guards import RowLoss
-from linly.training.scalars import step_scalars
-from linly.training.tensorboard import TensorBoardLog
+from linly.monitor.history.follow import RunFollower
+from linly.monitor.pages.live import serve
+from linly.runs.runs import RunFolder
+from linly.training.recording.alarms import AlarmWatch
+from linly.training.recording.bookkeeping import Bookkeeper, Machine, StepFacts
+from linly.training.recording.guards import RowLoss
+from linly.training.recording.scalars import step_scalars
+from linly.training.recording.tensorboard import TensorBoardLog
 
 pytestmark = pytest.mark.benchmark
 

@@ -23,9 +23,9 @@ from real_mixture import (
 )
 from speed import Target, side_by_side, table_row, wall_seconds
 
-from linly.data.spec import StreamPlan
-from linly.data.state import MixerState
-from linly.data.stream import data_stream
+from linly.data.loading.stream import data_stream
+from linly.data.mixing.spec import StreamPlan
+from linly.data.mixing.state import MixerState
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
 pytestmark = pytest.mark.benchmark

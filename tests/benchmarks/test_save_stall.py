@@ -9,8 +9,8 @@ import pytest
 from small_engine import small_engine, take_step
 
 from linly.config.settings import CheckpointSettings
-from linly.training.checkpoints import Checkpoints
-from linly.training.processes import start_processes
+from linly.training.checkpoints.checkpoints import Checkpoints
+from linly.training.ranks.processes import start_processes
 
 pytestmark = pytest.mark.benchmark
 NUM_SAVES = 4

@@ -15,9 +15,9 @@ import pytest
 from synthetic_run import SyntheticRun
 from tiny_world import make_tiny_world
 
-from linly.monitor.follow import RunFollower
-from linly.monitor.live import serve
-from linly.runs import RunFolder
+from linly.monitor.history.follow import RunFollower
+from linly.monitor.pages.live import serve
+from linly.runs.runs import RunFolder
 
 pytestmark = pytest.mark.browser
 

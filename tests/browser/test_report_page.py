@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from synthetic_run import SyntheticRun
 
-from linly.monitor.report import write_report
+from linly.monitor.pages.report import write_report
 
 pytestmark = pytest.mark.browser
 

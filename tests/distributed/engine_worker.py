@@ -12,14 +12,15 @@ from small_state import small_state
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from linly.config.settings import CheckpointSettings, TrainingSettings
-from linly.data.loader import MicroBatch
+from linly.data.loading.loader import MicroBatch
 from linly.data.types import IGNORE_LABEL
 from linly.errors import LinlyError
-from linly.training import checkpoints as checkpoint_module
-from linly.training.checkpoints import Checkpoints
-from linly.training.engine import Engine
-from linly.training.processes import Processes, start_processes, stop_processes
-from linly.training.stored import STATE_KEYS, read_state
+from linly.training.checkpoints import checkpoints as checkpoint_module
+from linly.training.checkpoints.checkpoints import Checkpoints
+from linly.training.checkpoints.stored import read_state
+from linly.training.engine.engine import Engine
+from linly.training.engine.optimizer_state import STATE_KEYS
+from linly.training.ranks.processes import Processes, start_processes, stop_processes
 
 ROWS, LENGTH, VOCABULARY = 16, 24, 96
 

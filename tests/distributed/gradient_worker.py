@@ -12,11 +12,11 @@ from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from linly.config.settings import TrainingSettings
-from linly.data.loader import MicroBatch
+from linly.data.loading.loader import MicroBatch
 from linly.data.types import IGNORE_LABEL
-from linly.training.engine import Engine
-from linly.training.objective import Objective
-from linly.training.processes import start_processes, stop_processes
+from linly.training.engine.engine import Engine
+from linly.training.engine.objective import Objective
+from linly.training.ranks.processes import start_processes, stop_processes
 
 
 def small_llama() -> LlamaForCausalLM:

@@ -7,7 +7,7 @@ import signal
 import sys
 import time
 
-from linly.training.processes import start_processes
+from linly.training.ranks.processes import start_processes
 
 who, how = int(sys.argv[1]), sys.argv[2]
 processes = start_processes(timeout_s=10)

@@ -8,7 +8,7 @@ import sys
 from typing import Any
 
 from linly.cli.main import main
-from linly.training.engine import Engine
+from linly.training.engine.engine import Engine
 
 step = Engine.step
 num_steps = 0

@@ -14,10 +14,10 @@ from rank_processes import TRAIN, environment, logs, rows_of, start_ranks, wait_
 from tiny_world import make_tiny_world
 
 from linly.config.recipe import load_recipe
-from linly.data.decisions import fold
-from linly.data.spec import make_mixer, stream_plan
-from linly.runs import RunFolder
-from linly.training.frozen import read_later_lists, read_shards
+from linly.curriculum.decisions import fold
+from linly.data.mixing.spec import make_mixer, stream_plan
+from linly.runs.runs import RunFolder
+from linly.training.changes.frozen import read_later_lists, read_shards
 
 pytestmark = pytest.mark.distributed
 NUM_STEPS, ROWS = 30, 8

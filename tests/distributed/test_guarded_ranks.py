@@ -21,7 +21,7 @@ from rank_processes import (
     without,
 )
 
-from linly.data.decisions import standing
+from linly.curriculum.decisions import standing
 
 pytestmark = pytest.mark.distributed
 SETTINGS = (*OVERRIDES, "training.micro_batch=4", "data.producers=1")
@@ -58,9 +58,9 @@ KILLER = """
 import os, signal, sys
 from pathlib import Path
 from linly.config.recipe import load_recipe
-from linly.training.processes import start_processes
-from linly.training.session import Session
-from linly.training.trainer import train
+from linly.training.ranks.processes import start_processes
+from linly.training.loop.session import Session
+from linly.training.loop.trainer import train
 
 decide = Session.decide
 

@@ -32,8 +32,8 @@ from rank_processes import (
 )
 from tiny_world import make_tiny_world
 
-from linly.runs import RunFolder
-from linly.training.manifest import verified
+from linly.runs.runs import RunFolder
+from linly.training.checkpoints.manifest import verified
 
 pytestmark = pytest.mark.distributed
 NUM_STEPS = 60

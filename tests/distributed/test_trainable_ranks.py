@@ -10,8 +10,8 @@ from rank_processes import TRAIN, lines_of, logs, start_ranks, wait_all
 from safetensors.torch import load_file
 from tiny_world import make_tiny_world
 
-from linly.modeling.weight_files import WEIGHTS
-from linly.training.export import export_run
+from linly.export.export import export_run
+from linly.modeling.stored.weight_files import WEIGHTS
 
 pytestmark = pytest.mark.distributed
 LORA = "training.trainable={lora: {rank: 2, also: [lm_head]}}"

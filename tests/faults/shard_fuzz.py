@@ -27,9 +27,9 @@ import pyarrow.parquet as pq
 import zstandard
 
 from linly.config.corpus import Corpus, make_corpus
-from linly.config.yaml import Origin, parse_yaml
-from linly.data.guess import guess_corpus
-from linly.data.shards import ShardReader, list_shards
+from linly.config.yaml.yaml import Origin, parse_yaml
+from linly.data.guessing.guess import guess_corpus
+from linly.data.reading.shards import ShardReader, list_shards
 from linly.data.types import RawRecord
 from linly.errors import DataError, LinlyError
 

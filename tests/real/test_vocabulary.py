@@ -23,17 +23,17 @@ import sentencepiece
 import zstandard
 from transformers import AutoTokenizer
 
-from linly.tokenization.characters import (
+from linly.tokenization.growth.characters import (
     DEFAULT_STANDARDS,
     choose_characters,
     standard_characters,
 )
-from linly.tokenization.export import export_tokenizer, why_not_exact
-from linly.tokenization.extend import add_pad_piece, extend_vocabulary
-from linly.tokenization.fertility import LocatedText, compare_vocabularies
-from linly.tokenization.merge import Merge, Scores, merge_vocabularies
+from linly.tokenization.growth.extend import add_pad_piece, extend_vocabulary
+from linly.tokenization.growth.fertility import LocatedText, compare_vocabularies
+from linly.tokenization.growth.merge import Merge, Scores, merge_vocabularies
+from linly.tokenization.hugging_face.export import export_tokenizer, why_not_exact
+from linly.tokenization.hugging_face.torture import random_texts
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
-from linly.tokenization.torture import random_texts
 
 pytestmark = pytest.mark.real
 

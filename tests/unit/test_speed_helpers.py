@@ -16,7 +16,7 @@ from real_mixture import (
 )
 from speed import Measured, Target, side_by_side, table_row
 
-from linly.data.spec import StreamPlan
+from linly.data.mixing.spec import StreamPlan
 from linly.tokenization.load import load_tokenizer
 
 TEXTS = [f"{number} the old bridge in the rain" for number in range(50)]

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from linly.config.recipe import Recipe
 from linly.curriculum.plan import Available
-from linly.data.estimate import estimate_tokens
-from linly.data.first_records import check_first_records
-from linly.data.held_out import held_out_documents
-from linly.data.shards import list_shards
+from linly.data.inspection.estimate import estimate_tokens
+from linly.data.inspection.first_records import check_first_records
+from linly.data.inspection.held_out import held_out_documents
+from linly.data.reading.shards import list_shards
 from linly.data.types import Document, Shard
 from linly.tokenization.tokenizer import Tokenizer
 

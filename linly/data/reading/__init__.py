@@ -1,1 +1,11 @@
-"""Files in, records out: what readers of several formats, or of one, are made of."""
+"""Read shards: files of a corpus in, raw records out, from any record on.
+
+    pattern --shards--> Shard --formats--> RawRecord --records--> fields of the corpus
+
+In: the patterns of a corpus file, local or remote. Out: one `RawRecord` (shard, position, value or
+the reason why it is unusable) at a time, in bounded memory.
+
+Open `shards` first: `list_shards` expands patterns, `read_shard` opens one. `formats` has one
+reader per format; JSON arrays, parquet, other columnar files and TMX have modules of their own.
+`records` finds fields and applies `where`. `guess` writes a corpus file from a look at its shards.
+"""

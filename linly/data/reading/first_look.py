@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from linly.data.reading.errors import encrypted
-from linly.data.shard_files import ShardFiles
+from linly.data.reading.shard_files import ShardFiles
 from linly.errors import DamagedShardError, DataError
 from linly.storage.decompression import CODECS, Readable, compression
 from linly.storage.urls import Location

@@ -11,7 +11,7 @@ from vocabularies import english_model
 
 from linly.cli.main import main
 from linly.modeling.load import load_model
-from linly.tokenization.extend import extend_vocabulary
+from linly.tokenization.growth.extend import extend_vocabulary
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
 

@@ -13,7 +13,7 @@ import sentencepiece
 from mixed_run import write_mixed_run
 
 from linly.cli.main import main
-from linly.runs import RunFolder
+from linly.runs.runs import RunFolder
 
 
 @pytest.fixture(scope="module")

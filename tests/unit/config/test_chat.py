@@ -10,7 +10,7 @@ from chat_templates import CHATML, LLAMA3, SPECIAL, write_byte_level
 
 from linly.config.chat import ChatFormat, read_chat_format
 from linly.config.corpus import load_corpora, with_chat
-from linly.config.yaml import write_yaml
+from linly.config.yaml.yaml import write_yaml
 from linly.errors import ConfigError
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from linly.config.corpus import Corpus, Where, corpus_files, load_corpora, make_corpus
-from linly.config.yaml import Origin, parse_yaml, write_yaml
+from linly.config.yaml.yaml import Origin, parse_yaml, write_yaml
 from linly.errors import ConfigError
 
 TEXT = """\

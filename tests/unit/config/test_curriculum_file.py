@@ -10,8 +10,8 @@ from pydantic import ValidationError
 
 from linly.config.curriculum import Curriculum, Group, SourceShare, load_curriculum
 from linly.config.curve import Curve, Position, RatioGuard
-from linly.config.model import validate
-from linly.config.yaml import Origin, parse_yaml
+from linly.config.yaml.model import validate
+from linly.config.yaml.yaml import Origin, parse_yaml
 from linly.errors import ConfigError
 
 EXAMPLE = """\

@@ -18,7 +18,6 @@ from linly.cli.main import build_app
 from linly.config.corpus import Corpus, Where
 from linly.config.curriculum import Curriculum, SourceShare
 from linly.config.curve import Curve, RatioGuard
-from linly.config.model import Model
 from linly.config.recipe import Recipe, load_recipe, plain_recipe
 from linly.config.settings import (
     AlarmSettings,
@@ -29,11 +28,12 @@ from linly.config.settings import (
     Lora,
     TrainingSettings,
 )
-from linly.config.yaml import write_yaml
+from linly.config.yaml.model import Model
+from linly.config.yaml.yaml import write_yaml
 from linly.curriculum.mixture import Mixture
 from linly.errors import ConfigError
-from linly.monitor.plan_facts import kept_checkpoints
-from linly.training.schedule import learning_rate
+from linly.monitor.plans.plan_facts import kept_checkpoints
+from linly.training.engine.schedule import learning_rate
 
 SECTIONS: dict[type[Model], tuple[str | int, ...]] = {
     Recipe: (),

@@ -8,8 +8,8 @@ import pytest
 from chat_templates import LLAMA3, write_byte_level
 
 from linly.config.chat import read_chat_format
-from linly.config.overrides import parse_override
 from linly.config.recipe import Recipe, load_recipe
+from linly.config.yaml.overrides import parse_override
 from linly.errors import ConfigError
 
 CURRICULUM = """\

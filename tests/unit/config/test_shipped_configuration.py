@@ -7,7 +7,7 @@ import pytest
 from linly.config.corpus import load_corpora
 from linly.config.curriculum import load_curriculum
 from linly.config.recipe import load_recipe
-from linly.config.yaml import Origin, parse_yaml
+from linly.config.yaml.yaml import Origin, parse_yaml
 
 ROOT = Path(__file__).parents[3]
 REAL = ROOT / "tests/real"

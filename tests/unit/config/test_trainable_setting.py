@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from linly.config.model import Model, validate
-from linly.config.quantities import Text
 from linly.config.settings import Lora, Trainable, TrainingSettings, settings_form
-from linly.config.yaml import Origin, parse_yaml
+from linly.config.yaml.model import Model, validate
+from linly.config.yaml.quantities import Text
+from linly.config.yaml.yaml import Origin, parse_yaml
 from linly.errors import ConfigError
 
 FORMS = "full, embeddings, or {lora: {rank: 8, alpha: 32, targets: [q_proj, ...]}}"

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from linly.config.curriculum import Curriculum
-from linly.config.model import validate
-from linly.config.yaml import Origin, parse_yaml
+from linly.config.yaml.model import validate
+from linly.config.yaml.yaml import Origin, parse_yaml
 from linly.curriculum.guard_plan import GuardPlan
 from linly.curriculum.plan import Available, Plan, SourcePlan, check_plan, make_plan
 from linly.errors import ConfigError

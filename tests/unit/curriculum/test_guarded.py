@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 from mixture_strategies import counts_by_prefix, curve, curves, schedule
 
 from linly.config.curriculum import Curriculum
-from linly.config.model import validate
-from linly.config.yaml import Origin, parse_yaml
+from linly.config.yaml.model import validate
+from linly.config.yaml.yaml import Origin, parse_yaml
 from linly.curriculum.apportion import UNITS, Segment, bound
 from linly.curriculum.curves import CurveFunction, Floats
 from linly.curriculum.guarded import RaisedCurve, Ratio

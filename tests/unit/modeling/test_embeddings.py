@@ -14,8 +14,8 @@ from vocabularies import ENGLISH, english_model
 from linly.errors import ConfigError
 from linly.modeling.embeddings import Init, extend_model
 from linly.modeling.load import init_model, load_model, save_model
-from linly.modeling.weight_files import WEIGHTS, WEIGHTS_INDEX
-from linly.tokenization.extend import add_pad_piece, extend_vocabulary
+from linly.modeling.stored.weight_files import WEIGHTS, WEIGHTS_INDEX
+from linly.tokenization.growth.extend import add_pad_piece, extend_vocabulary
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
 BASE = SentencePieceTokenizer(english_model())

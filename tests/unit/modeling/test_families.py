@@ -19,11 +19,11 @@ from linly.errors import ConfigError
 from linly.modeling import embeddings
 from linly.modeling.embeddings import extend_model
 from linly.modeling.load import load_model
-from linly.modeling.stored_model import open_stored_model
+from linly.modeling.stored.stored_model import open_stored_model
+from linly.modeling.stored.weight_files import WEIGHTS
 from linly.modeling.vocabulary import Role, vocabulary_tensors
-from linly.modeling.weight_files import WEIGHTS
-from linly.tokenization.export import TokenizerExport
-from linly.tokenization.extend import extend_vocabulary
+from linly.tokenization.growth.extend import extend_vocabulary
+from linly.tokenization.hugging_face.export import TokenizerExport
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
 BASE = SentencePieceTokenizer(english_model())

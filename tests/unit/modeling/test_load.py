@@ -10,7 +10,6 @@ import torch
 from vocabularies import byte_level_folder, english_model
 
 from linly.errors import ConfigError
-from linly.modeling.configuration import check_vocabulary, is_in_documents
 from linly.modeling.load import (
     SIZES,
     init_model,
@@ -18,8 +17,9 @@ from linly.modeling.load import (
     load_model,
     save_model,
 )
-from linly.modeling.weight_files import WEIGHTS, WEIGHTS_INDEX
-from linly.tokenization.extend import add_pad_piece, extend_vocabulary
+from linly.modeling.stored.configuration import check_vocabulary, is_in_documents
+from linly.modeling.stored.weight_files import WEIGHTS, WEIGHTS_INDEX
+from linly.tokenization.growth.extend import add_pad_piece, extend_vocabulary
 from linly.tokenization.load import load_tokenizer
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 

@@ -20,9 +20,9 @@ from linly.config.settings import TrainingSettings
 from linly.errors import ConfigError
 from linly.modeling.load import load_model
 from linly.modeling.recompute import checkpoint_activations
+from linly.modeling.stored.weight_files import WEIGHTS, WEIGHTS_INDEX
 from linly.modeling.suitability import SuitableModel, examine_model
 from linly.modeling.trainable import count_trained, make_trainable
-from linly.modeling.weight_files import WEIGHTS, WEIGHTS_INDEX
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
 TOKENIZER = SentencePieceTokenizer(english_model())
@@ -209,7 +209,7 @@ def test_what_is_no_text_decoder_is_refused_by_its_kind(
 
 
 def test_no_family_of_decoders_is_taken_for_another_kind(tmp_path: Path) -> None:
-    from linly.modeling.configuration import read_configuration
+    from linly.modeling.stored.configuration import read_configuration
 
     for name in FAMILIES:
         folder = tmp_path / name
@@ -228,7 +228,7 @@ def test_an_adapters_folder_is_refused(tmp_path: Path) -> None:
 
 def test_weights_are_those_of_one_file_or_of_the_index(tmp_path: Path) -> None:
     """Training, counting and hashing read the same files, those that transformers reads."""
-    from linly.modeling.weight_files import hash_weights, stored_tensors
+    from linly.modeling.stored.weight_files import hash_weights, stored_tensors
 
     model = tiny_model("llama")
     folder = tmp_path / "model"

@@ -237,7 +237,7 @@ def test_a_missing_package_is_named_with_the_extra(
 def test_fsspec_is_imported_with_the_first_url_only() -> None:
     program = (
         "import sys\n"
-        "import linly.data.stream, linly.data.shards\n"
+        "import linly.data.loading.stream, linly.data.reading.shards\n"
         "print(sorted({'fsspec', 's3fs', 'aiohttp', 'huggingface_hub'} & set(sys.modules)))\n"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)

@@ -14,7 +14,7 @@ from vocabularies import CHINESE, ENGLISH, HARD_TEXTS, byte_level_folder, englis
 
 from linly.errors import ConfigError, DataError
 from linly.tokenization.byte_level import BYTE_TO_LETTER, ByteLevelTokenizer, to_bytes, to_letters
-from linly.tokenization.export import export_tokenizer
+from linly.tokenization.hugging_face.export import export_tokenizer
 from linly.tokenization.load import load_tokenizer, tokenizer_from_bytes
 from linly.tokenization.tokenizer import Tokenizer
 

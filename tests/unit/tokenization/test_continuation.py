@@ -10,9 +10,9 @@ from vocabularies import ENGLISH, HARD_TEXTS, english_model
 
 from linly.errors import ConfigError
 from linly.tokenization.continuation import continued_prefix, special_id
+from linly.tokenization.growth.train import VocabularySpec, train_vocabulary
 from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
-from linly.tokenization.train import VocabularySpec, train_vocabulary
 
 
 def write(folder: Path, model: bytes) -> Tokenizer:

@@ -23,10 +23,10 @@ import pytest
 import zstandard
 
 from linly.config.corpus import Corpus
-from linly.data.formats import READERS, format_of, read_records
-from linly.data.guess import guess_corpus
-from linly.data.shard_files import ShardFiles
-from linly.data.shards import ShardReader, list_shards
+from linly.data.guessing.guess import guess_corpus
+from linly.data.reading.formats import READERS, format_of, read_records
+from linly.data.reading.shard_files import ShardFiles
+from linly.data.reading.shards import ShardReader, list_shards
 from linly.data.types import RawRecord
 from linly.errors import DamagedShardError, DataError
 from linly.streams import open_stream
@@ -294,8 +294,8 @@ def test_a_row_group_of_over_long_lists_is_refused_before_it_is_held(tmp_path: P
 READ = """
 import sys
 from pathlib import Path
-from linly.data.formats import read_records
-from linly.data.shard_files import ShardFiles
+from linly.data.reading.formats import read_records
+from linly.data.reading.shard_files import ShardFiles
 from linly.errors import DamagedShardError
 for name in sys.argv[1:]:
     try:

@@ -15,9 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from linly.data.formats import READERS, read_records
 from linly.data.reading.first_look import check_is_data
-from linly.data.shard_files import ShardFiles
+from linly.data.reading.formats import READERS, read_records
+from linly.data.reading.shard_files import ShardFiles
 from linly.data.types import RawRecord
 from linly.errors import DamagedShardError, DataError
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from linly.data import json_array
-from linly.data.formats import read_records
-from linly.data.shard_files import ShardFiles
+from linly.data.reading import json_array
+from linly.data.reading.formats import read_records
+from linly.data.reading.shard_files import ShardFiles
 from linly.data.types import RawRecord
 from linly.errors import DamagedShardError
 

@@ -1,0 +1,215 @@
+"""Base of the frozen models at the YAML edge, and how their errors become `file:line` texts."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from linly.config.yaml.yaml import Located, key_text
+from linly.errors import ConfigError
+
+_MAX_SHOWN_CHARACTERS = 80
+_MAX_ERRORS = 8
+_NAME = re.compile(r"\w[\w-]{0,63}")
+
+ModelT = TypeVar("ModelT", bound="Model")
+
+
+class Model(BaseModel):
+    """A frozen model whose unknown keys are refused with the nearest valid name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _check_keys(cls, value: Any) -> Any:
+        if isinstance(value, dict):
+            check_keys(value, cls.file_keys(), shown=cls.shown_keys())
+            return cls.from_file_form(value)
+        return value
+
+    @classmethod
+    def file_keys(cls) -> tuple[str, ...]:
+        """Keys that a file may have."""
+        return tuple(field.alias or name for name, field in cls.model_fields.items())
+
+    @classmethod
+    def shown_keys(cls) -> tuple[str, ...]:
+        """Those of them that an error lists."""
+        return cls.file_keys()
+
+    @classmethod
+    def from_file_form(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Turn the short forms that a file may use into the model's fields."""
+        return value
+
+
+def problem(text: str, *path: str | int, also: tuple[str | int, ...] = ()) -> PydanticCustomError:
+    """An error for a validator to raise.
+
+    Args:
+        text: What was found and what is allowed.
+        path: Where, below the value being validated.
+        also: From the document's root, a second place; its file:line fills `{also}` in the text.
+    """
+    return PydanticCustomError("linly", "{text}", {"text": text, "path": path, "also": also})
+
+
+def found(value: Any, allowed: str) -> str:
+    """`found X, allowed: Y`."""
+    return f"found {describe(value)}, allowed: {allowed}"
+
+
+def describe(value: Any) -> str:
+    """A value as it stands in YAML, shortened."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, dict):
+        return "a mapping" if value else "an empty mapping"
+    if isinstance(value, list | tuple):
+        return "a list" if value else "an empty list"
+    text = repr(value) if isinstance(value, str | int | float) else f"'{value}'"
+    return text if len(text) <= _MAX_SHOWN_CHARACTERS else text[: _MAX_SHOWN_CHARACTERS - 3] + "..."
+
+
+def suggestion(name: str, names: Iterable[str]) -> str:
+    """`, did you mean 'x'?` when a valid name is near, else nothing."""
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
+    return f", did you mean {near[0]!r}?" if near else ""
+
+
+def unknown(what: str, name: str, names: Iterable[str]) -> str:
+    """Text for a name that does not exist: the nearest one, then all that do."""
+    known = sorted(names)
+    near = suggestion(name, known)
+    listed = ", ".join(known) if known else "none"
+    return f"unknown {what} {name!r}{near or ','} allowed: {listed}"
+
+
+def check_keys(
+    value: Mapping[str, Any], names: tuple[str, ...], *, shown: tuple[str, ...] = ()
+) -> None:
+    """Refuse keys that are not among the names (a validator's check); list the `shown` ones."""
+    for key in value:
+        if key not in names:
+            raise problem(unknown("key", str(key), shown or names), str(key))
+
+
+def check_name(name: Any, *path: str | int) -> None:
+    """Refuse a name that could not be part of a file's name (a validator's check)."""
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        allowed = "a name of letters, digits, '_' and '-', at most 64 characters"
+        raise problem(found(name, allowed), *path)
+
+
+def validate(
+    model: type[ModelT],
+    tree: Located,
+    *,
+    prefix: tuple[str | int, ...] = (),
+    name: str,
+    made: Mapping[str, Any] | None = None,
+) -> ModelT:
+    """Make a model from a document.
+
+    Args:
+        model: What to make.
+        tree: The document or a part of it.
+        prefix: The key path of `tree`, for messages.
+        name: Given to the model as its `name` where the document does not have one.
+        made: Values that are made already and take the place of what the document says.
+
+    Raises:
+        ConfigError: One line for each error: file:line, key, what was found, what is allowed.
+    """
+    plain = tree.plain()
+    if not isinstance(plain, dict):
+        raise error_at(tree, (), found(plain, "a mapping of keys to values"), prefix=prefix)
+    plain.setdefault("name", name)
+    plain |= made or {}
+    try:
+        return model.model_validate(plain)
+    except ValidationError as error:
+        raise config_error(error, tree, prefix) from None
+
+
+def config_error(
+    error: ValidationError, tree: Located, prefix: tuple[str | int, ...] = ()
+) -> ConfigError:
+    """All errors of a validation, one a line."""
+    lines = [_line(details, tree, prefix) for details in error.errors(include_url=False)]
+    if len(lines) > _MAX_ERRORS:
+        lines[_MAX_ERRORS:] = [f"and {len(lines) - _MAX_ERRORS} more errors"]
+    return ConfigError("\n".join(lines))
+
+
+def error_at(
+    tree: Located, path: tuple[str | int, ...], text: str, *, prefix: tuple[str | int, ...] = ()
+) -> ConfigError:
+    """A ConfigError for a key of a document: `file:line: key: text`."""
+    key, origin = key_text((*prefix, *path)), tree.nearest(path).origin
+    if origin.line is None and origin.source.partition("=")[0].endswith(key):
+        key = ""  # an override says its key itself
+    return ConfigError(f"{origin}: {key}: {text}" if key else f"{origin}: {text}")
+
+
+def _line(details: ErrorDetails, tree: Located, prefix: tuple[str | int, ...]) -> str:
+    context: Mapping[str, Any] = details.get("ctx", {})
+    path = tuple(details["loc"])
+    if details["type"] == "linly":
+        path += tuple(context["path"])
+        text = str(context["text"])
+        if context["also"]:
+            text = text.replace("{also}", str(tree.nearest(context["also"]).origin))
+    else:
+        text = _pydantic_text(details, context)
+    return str(error_at(tree, path, text, prefix=prefix))
+
+
+def _pydantic_text(details: ErrorDetails, context: Mapping[str, Any]) -> str:
+    """Pydantic's own kinds of error in our words."""
+    kind, value = details["type"], details["input"]
+    if kind == "missing" and isinstance(details["loc"][-1], int):
+        return "missing, one more item is required"
+    if kind == "missing":
+        return "missing, this key is required"
+    if kind == "literal_error":
+        allowed = str(context["expected"]).replace(" or ", ", ")
+        names = re.findall(r"'([^']*)'", allowed)
+        near = suggestion(value, names) if isinstance(value, str) else ""
+        return f"found {describe(value)}{near or ','} allowed: {', '.join(names)}"
+    return found(value, _allowed(kind, context) or details["msg"])
+
+
+def _allowed(kind: str, context: Mapping[str, Any]) -> str | None:
+    bounds = {
+        "greater_than": "more than {gt}",
+        "greater_than_equal": "{ge} or more",
+        "less_than": "less than {lt}",
+        "less_than_equal": "{le} or less",
+        "too_short": "at least {min_length} items",
+        "too_long": "at most {max_length} items",
+        "string_too_short": "at least {min_length} characters",
+    }
+    if kind in bounds:
+        return bounds[kind].format_map(context)
+    types = {
+        "int": "a whole number",
+        "float": "a number",
+        "bool": "true or false",
+        "string": "text",
+        "path": "a path",
+        "tuple": "a list",
+        "list": "a list",
+        "dict": "a mapping",
+        "model": "a mapping of keys to values",
+        "finite": "a finite number",
+    }
+    return types.get(kind.split("_")[0])

@@ -1,0 +1,196 @@
+"""How many tokens a source has: counted when it is small, else estimated, and says which."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from linly.config.corpus import Corpus
+from linly.data.documents.encoding import encode_documents
+from linly.data.documents.templates import DocumentMaker
+from linly.data.reading.shards import ShardReader
+from linly.data.types import BadRecord, Document, Shard
+from linly.tokenization.tokenizer import Tokenizer
+
+EXACT_DISK_BYTES = 16 << 20
+"""A source of shards up to this size together is counted: some 10 s at most."""
+
+SAMPLE_SHARDS = 8
+SAMPLE_DISK_BYTES = 32 << 20
+"""A sample ends at either (but has one shard): all of it is read, which is fast."""
+
+ENCODED_BYTES = 512 << 10
+ENCODED_FRACTION = 1 / 64
+"""Of a sampled shard, its first records and then this fraction, spread over it, are encoded."""
+
+_BATCH_CHARACTERS = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class TokenEstimate:
+    """What one epoch of a source holds.
+
+    Attributes:
+        tokens: BOS and EOS included; held-out, filtered and bad records are not.
+        supervised_tokens: Those that carry loss.
+        documents: That the tokens are in.
+        bad_records: That cannot be used.
+        padding: Positions that one-document packing leaves empty.
+        exact: All counted; else scaled up from a sample of shards by their size on disk.
+    """
+
+    tokens: int
+    supervised_tokens: int
+    documents: int
+    bad_records: int
+    padding: int
+    exact: bool
+
+    @property
+    def supervised_share(self) -> float:
+        """Of all tokens; 0 when there are none."""
+        return self.supervised_tokens / self.tokens if self.tokens else 0.0
+
+
+@dataclass(slots=True)
+class _Count:
+    """Sums over records; floats, for they are scaled."""
+
+    tokens: float = 0.0
+    supervised_tokens: float = 0.0
+    documents: float = 0.0
+    bad_records: float = 0.0
+    padding: float = 0.0
+
+    def add(self, other: _Count, factor: float) -> None:
+        self.tokens += other.tokens * factor
+        self.supervised_tokens += other.supervised_tokens * factor
+        self.documents += other.documents * factor
+        self.bad_records += other.bad_records * factor
+        self.padding += other.padding * factor
+
+    def estimate(self, *, exact: bool) -> TokenEstimate:
+        return TokenEstimate(
+            tokens=round(self.tokens),
+            supervised_tokens=round(self.supervised_tokens),
+            documents=round(self.documents),
+            bad_records=round(self.bad_records),
+            padding=round(self.padding),
+            exact=exact,
+        )
+
+
+def estimate_tokens(
+    source: str,
+    corpus: Corpus,
+    data_root: Path,
+    shards: Sequence[Shard],
+    tokenizer: Tokenizer,
+    *,
+    template: str | None = None,
+    sequence_length: int | None = None,
+) -> TokenEstimate:
+    """Count or estimate the tokens of one epoch of a source, the same every time.
+
+    Args:
+        source: Name of the source.
+        corpus: Its corpus.
+        data_root: Folder that the shards' paths are relative to.
+        shards: Its shards.
+        tokenizer: Tokenizer to count with.
+        template: Template in place of the corpus's own.
+        sequence_length: Positions of a row, to count the padding of one-document packing.
+
+    Raises:
+        DataError: A shard that is read is damaged.
+        ConfigError: The corpus file's fields or template cannot be read.
+    """
+    maker = DocumentMaker(source, corpus, template)
+    reader = ShardReader(corpus, data_root)
+    row = sequence_length if corpus.packing == "one-document" else None
+    disk_bytes = sum(shard.size_bytes for shard in shards)
+    total = _Count()
+    if disk_bytes <= EXACT_DISK_BYTES:
+        for shard in shards:
+            total.add(_count_shard(maker, reader, shard, tokenizer, row=row, fraction=1.0), 1.0)
+        return total.estimate(exact=True)
+    sample = _sample(shards)
+    scale = disk_bytes / sum(shard.size_bytes for shard in sample)
+    for shard in sample:
+        counted = _count_shard(maker, reader, shard, tokenizer, row=row, fraction=ENCODED_FRACTION)
+        total.add(counted, scale)
+    return total.estimate(exact=False)
+
+
+def _sample(shards: Sequence[Shard]) -> list[Shard]:
+    """Choose shards by the hash of their paths: even over folders, the same every time."""
+    sample: list[Shard] = []
+    disk_bytes = 0
+    for shard in sorted(shards, key=lambda s: hashlib.blake2b(s.path.encode()).digest()):
+        disk_bytes += shard.size_bytes
+        if sample and (disk_bytes > SAMPLE_DISK_BYTES or len(sample) == SAMPLE_SHARDS):
+            break
+        sample.append(shard)
+    return sample
+
+
+def _count_shard(
+    maker: DocumentMaker,
+    reader: ShardReader,
+    shard: Shard,
+    tokenizer: Tokenizer,
+    *,
+    row: int | None,
+    fraction: float,
+) -> _Count:
+    """Encode about `fraction` of a shard and scale up to all of it by the records' bytes.
+
+    Args:
+        maker: Makes documents of records.
+        reader: Reads shards.
+        shard: The shard.
+        tokenizer: Tokenizer to count with.
+        row: Positions of a row, where each document is padded to whole rows.
+        fraction: Part of the shard to encode.
+    """
+    read_bytes = taken_bytes = 0
+    counted = _Count()
+
+    def documents() -> Iterator[Document]:
+        nonlocal read_bytes, taken_bytes
+        for raw in reader.read(shard):
+            read_bytes += raw.size_bytes
+            if fraction < 1 and taken_bytes > max(ENCODED_BYTES, read_bytes * fraction):
+                continue
+            taken_bytes += raw.size_bytes
+            made = maker.make(shard.path, raw, epoch=0)
+            if isinstance(made, Document):
+                yield made
+            elif isinstance(made, BadRecord):
+                counted.bad_records += 1
+
+    for batch in _batches(documents()):
+        for encoded in encode_documents(tokenizer, batch):
+            counted.tokens += len(encoded.ids)
+            counted.supervised_tokens += int(encoded.supervised.sum())
+            counted.documents += len(encoded.starts)
+            for start, end in zip(encoded.starts, encoded.ends, strict=True):
+                counted.padding += -(end - start) % row if row else 0
+    scaled = _Count()
+    scaled.add(counted, read_bytes / taken_bytes if taken_bytes else 1.0)
+    return scaled
+
+
+def _batches(documents: Iterable[Document]) -> Iterator[list[Document]]:
+    batch: list[Document] = []
+    size = 0
+    for document in documents:
+        batch.append(document)
+        size += sum(len(segment.text) for segment in document.segments)
+        if size > _BATCH_CHARACTERS:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch

@@ -1,0 +1,183 @@
+"""A piece of a row back to its text: the record read again from its shard, by the same readers.
+
+    (shard, record, tokens) -> ShardReader -> DocumentMaker -> tokens -> the text of these tokens
+
+The row record keeps where each stretch of a row came from, not what it said. Reading it back goes
+the way the row went. What the record says of lengths and targets is compared, so that a shard that
+was replaced since is an error, unless its documents have the same numbers of tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from linly.config.corpus import Corpus
+from linly.data.documents.encoding import encode_documents
+from linly.data.documents.templates import DocumentMaker
+from linly.data.reading.shards import ShardReader
+from linly.data.types import Document, EncodedDocument, RawRecord, Shard
+from linly.errors import DataError
+from linly.tokenization.tokenizer import Tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class TracedSource:
+    """What a source's documents are made of.
+
+    Attributes:
+        name: In the curriculum.
+        template: In place of the corpus file's.
+        lists: (first epoch that it holds for, shards by path) of each list that the run froze.
+    """
+
+    name: str
+    corpus: Corpus
+    template: str | None
+    data_root: Path
+    lists: Sequence[tuple[int, Mapping[str, Shard]]]
+
+    def shard(self, path: str, epoch: int) -> Shard:
+        """A shard as it was listed for an epoch.
+
+        A row that ends in the next epoch says the one that it began in, so that a shard which is
+        in a later list alone is looked up there.
+
+        Raises:
+            DataError: It is in none.
+        """
+        held = [shards for from_epoch, shards in self.lists if from_epoch <= epoch]
+        later = [shards for from_epoch, shards in self.lists if from_epoch > epoch]
+        for shards in (*reversed(held), *later):
+            if path in shards:
+                return shards[path]
+        raise DataError(
+            f"source {self.name!r}: shard {path!r} is not among the shards that the run froze for "
+            f"it; was the list in the run folder replaced?"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Tokens [start, end) of a record's document, as it was made in an epoch.
+
+    Attributes:
+        ends: The document ends with them.
+    """
+
+    shard: str
+    record: int
+    epoch: int
+    start: int
+    end: int
+    ends: bool
+
+
+@dataclass(frozen=True, slots=True)
+class FoundText:
+    """What these tokens say.
+
+    Attributes:
+        text: Of the tokens; the marks at a document's ends say nothing.
+        num_tokens: Of the whole document.
+        num_supervised: Those that carry loss in a row that holds these tokens.
+    """
+
+    text: str
+    num_tokens: int
+    num_supervised: int
+
+
+def read_shard_list(path: Path) -> dict[str, Shard]:
+    """A source's frozen shard list (`shards/SOURCE.jsonl` of a run), by path.
+
+    Raises:
+        DataError: It cannot be read.
+    """
+    try:
+        lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
+        return {line["path"]: Shard(**line) for line in lines}
+    except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
+        raise DataError(f"{path}: the frozen shard list cannot be read: {error}") from error
+
+
+def find_texts(
+    source: TracedSource, tokenizer: Tokenizer, wanted: Iterable[Wanted]
+) -> dict[Wanted, FoundText]:
+    """Read the text of pieces, each shard once.
+
+    A piece behind an epoch's end is of the epoch after its row's: where the numbers of tokens do
+    not tell, the two sides of a parallel pair are then given the other way round.
+
+    Raises:
+        DataError: A shard is not in the frozen list, gone, changed or damaged, has no such record,
+            or the record no longer gives a document with as many tokens.
+    """
+    maker = DocumentMaker(source.name, source.corpus, source.template)
+    found = {}
+    by_shard: dict[Shard, list[Wanted]] = {}
+    for piece in wanted:
+        by_shard.setdefault(source.shard(piece.shard, piece.epoch), []).append(piece)
+    for shard, pieces in sorted(by_shard.items(), key=lambda item: item[0].path):
+        records = _read_records(source, shard, [piece.record for piece in pieces])
+        for piece in pieces:
+            document = _encoded(source, maker, tokenizer, piece, records[piece.record])
+            found[piece] = _text(document, tokenizer, piece)
+    return found
+
+
+def _read_records(
+    source: TracedSource, shard: Shard, wanted: Sequence[int]
+) -> dict[int, RawRecord]:
+    """Some records of a shard, in one pass from the first to the last of them."""
+    missing = set(wanted)
+    records = {}
+    last = None
+    for raw in ShardReader(source.corpus, source.data_root).read(shard, min(missing)):
+        last = raw.record
+        if raw.record in missing:
+            records[raw.record] = raw
+            missing.remove(raw.record)
+            if not missing:
+                break
+    if missing:
+        ends = "holds nothing from there on" if last is None else f"ends with record {last}"
+        raise DataError(
+            f"source {source.name!r}, shard {shard.path!r}: there is no record {min(missing)}: "
+            f"reading from record {min(wanted)} on, it {ends}; it is not the shard that was "
+            f"trained on, or the corpus file reads it in another way"
+        )
+    return records
+
+
+def _encoded(
+    source: TracedSource, maker: DocumentMaker, tokenizer: Tokenizer, piece: Wanted, raw: RawRecord
+) -> EncodedDocument:
+    """The piece's document, as it was made in its epoch, or where only that fits in the next."""
+    where = f"source {source.name!r}, shard {piece.shard!r}, record {piece.record}"
+    turns = source.corpus.kind == "parallel"
+    for epoch in (piece.epoch, piece.epoch + 1)[: 1 + turns]:
+        document = maker.make(piece.shard, raw, epoch)
+        if not isinstance(document, Document):
+            raise DataError(
+                f"{where}: it was trained on, but gives no document now ({document.reason}): the "
+                f"shard or the corpus file has changed since"
+            )
+        (encoded,) = encode_documents(tokenizer, [document])
+        num_tokens = len(encoded.ids)
+        if piece.end in encoded.ends or (piece.end < num_tokens and not piece.ends):
+            return encoded
+    raise DataError(
+        f"{where}: tokens {piece.start} to {piece.end}{' (its end)' * piece.ends} were trained on, "
+        f"but its document has {num_tokens} now: the shard, the corpus file or the tokenizer has "
+        f"changed since"
+    )
+
+
+def _text(document: EncodedDocument, tokenizer: Tokenizer, piece: Wanted) -> FoundText:
+    ids = document.ids[piece.start : piece.end]
+    targets = document.supervised[piece.start + 1 : piece.end]  # none predicts the first
+    return FoundText(tokenizer.decode(ids), len(document.ids), int(targets.sum()))

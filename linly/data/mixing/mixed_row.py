@@ -1,0 +1,42 @@
+"""A row at its place in the global stream, with what has to be known when it is consumed."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from linly.data.mixing.documents import SourceCursor
+from linly.data.types import BadRecord, Row
+
+
+@dataclass(frozen=True, slots=True)
+class MixedRow:
+    """A row at its place in the global stream.
+
+    Attributes:
+        index: From 0, over the whole run.
+        segment_from: First row of the curriculum segment it belongs to.
+        cursor: Where its source goes on after it.
+        bad: Records to enter in the quarantine ledger when this row is consumed.
+        digest: `row_digest` of the row.
+    """
+
+    index: int
+    segment_from: int
+    row: Row
+    cursor: SourceCursor
+    bad: tuple[BadRecord, ...]
+    digest: bytes
+
+    def __reduce__(self) -> tuple[type[MixedRow], tuple[object, ...]]:
+        """Its fields: a frozen dataclass travels slowly by itself."""
+        form = (self.index, self.segment_from, self.row, self.cursor, self.bad, self.digest)
+        return MixedRow, form
+
+
+def row_digest(row: Row) -> bytes:
+    """Sha256 of ids, labels and document starts as int32 little-endian, in this order."""
+    digest = hashlib.sha256(row.ids.astype("<i4", copy=False).tobytes())
+    digest.update(row.labels.astype("<i4", copy=False).tobytes())
+    digest.update(row.starts.astype("<i4", copy=False).tobytes())
+    return digest.digest()

@@ -1,0 +1,171 @@
+"""The stream's specification: everything the global order of rows depends on, as values."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import orjson
+
+from linly.config.corpus import Corpus
+from linly.config.recipe import Recipe
+from linly.curriculum.apportion import Segment
+from linly.curriculum.decisions import Course, fold, start_decision
+from linly.data.mixing.mixer import Mixer
+from linly.data.mixing.order import ORDER_VERSION
+from linly.data.mixing.sources import SourceSpec
+from linly.data.mixing.state import Identity, MixerState
+from linly.data.types import Shard, ShardList
+from linly.errors import ConfigError, DataError
+from linly.tokenization.load import load_tokenizer
+
+
+@dataclass(frozen=True, slots=True)
+class StreamPlan:
+    """What a process needs to make the stream; travels to the producer as it is.
+
+    Attributes:
+        segments: The run's curricula, each from its first row.
+        sources: By name.
+        tokenizer_path: What `load_tokenizer` takes.
+        identity: What a state must belong to.
+    """
+
+    segments: tuple[Segment, ...]
+    sources: tuple[SourceSpec, ...]
+    tokenizer_path: Path
+    identity: Identity
+
+    @property
+    def num_rows(self) -> int:
+        """Rows of the run."""
+        return self.segments[-1].mixture.num_rows
+
+    def new_state(self) -> MixerState:
+        """The state before the first row."""
+        return MixerState(self.identity)
+
+
+def stream_plan(
+    recipe: Recipe,
+    tokenizer_path: Path,
+    shards: Mapping[str, tuple[Shard, ...]],
+    course: Course | None = None,
+    later_lists: Mapping[str, tuple[ShardList, ...]] | None = None,
+) -> StreamPlan:
+    """Gather what the rows of a recipe depend on.
+
+    Args:
+        recipe: Resolved.
+        tokenizer_path: Of the recipe's model, or what stands in its place.
+        shards: Source name -> the list frozen when the source came into the run.
+        course: What the run's decisions make of it; None is a run without any.
+        later_lists: Of the sources whose shards were listed again.
+
+    Raises:
+        ConfigError: The tokenizer cannot be read, or the ratios do not add up.
+        DataError: A source has no shards.
+    """
+    tokenizer = load_tokenizer(tokenizer_path)
+    course = fold([start_decision(recipe)]) if course is None else course
+    corpora = {**course.corpora, **recipe.corpora}
+    sources = []
+    for name, share in sorted(course.sources.items()):
+        if not shards.get(name):
+            raise DataError(f"source {name!r}: no shards were listed for it")
+        sources.append(
+            SourceSpec(
+                name=name,
+                corpus=corpora[share.corpus],
+                template=share.template,
+                data_root=recipe.data_root,
+                shards=tuple(shards[name]),
+                seed=recipe.data.seed,
+                sequence_length=recipe.data.sequence_length,
+                padding_id=tokenizer.pad_id if tokenizer.pad_id is not None else tokenizer.eos_id,
+                max_epochs=share.max_epochs,
+                on_exhausted=share.on_exhausted,
+                later_lists=(later_lists or {}).get(name, ()),
+            )
+        )
+    return StreamPlan(
+        segments=course.segments,
+        sources=tuple(sources),
+        tokenizer_path=tokenizer_path,
+        identity=Identity(
+            order_version=ORDER_VERSION,
+            seed=recipe.data.seed,
+            sequence_length=recipe.data.sequence_length,
+            tokenizer=tokenizer.fingerprint,
+            sources={spec.name: source_fingerprint(spec) for spec in sources},
+        ),
+    )
+
+
+NOT_IN_ROWS = (
+    "paths",
+    "exclude",
+    "language",
+    "max_bad_fraction",
+    "damaged_shards",
+    "read_attempts",
+    "read_delay_s",
+)
+"""Keys of a corpus file that no row depends on: patterns (the shard list stands), and when to stop
+(the rows before a damaged shard are the same whether the stream then stops or goes on)."""
+
+
+def source_fingerprint(spec: SourceSpec) -> str:
+    """Sha256 of a source's first shard list and of what its corpus file says of records.
+
+    Later lists are told by the hashes in the decision log.
+    """
+    limits = spec.limits
+    value = {
+        "shards": [
+            [s.path, s.size_bytes] if s.version is None else [s.path, s.size_bytes, s.version]
+            for s in spec.shards
+        ],
+        "corpus": _record_form(spec.corpus),
+        "template": spec.template,
+        "limits": [limits.num_records, limits.size_bytes, limits.interleave],
+    }
+    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
+
+
+def _record_form(corpus: Corpus) -> dict[str, object]:
+    """The corpus file without what does not reach rows (patterns: the shard list stands)."""
+    form = corpus.file_form()
+    for key in NOT_IN_ROWS:
+        form.pop(key, None)
+    return form
+
+
+def make_mixer(
+    plan: StreamPlan,
+    state: MixerState,
+    *,
+    only: frozenset[str] | None = None,
+    working_on: Callable[[str, str], None] = lambda source, shard: None,
+) -> Mixer:
+    """A mixer in this process, of all sources or of some (see `Mixer`).
+
+    Raises:
+        ConfigError: The tokenizer is no longer the one of the plan.
+    """
+    tokenizer = load_tokenizer(plan.tokenizer_path)
+    if tokenizer.fingerprint != plan.identity.tokenizer:
+        raise ConfigError(
+            f"tokenizer {plan.tokenizer_path}: its sha256 is {tokenizer.fingerprint}, not "
+            f"{plan.identity.tokenizer} as at the start; restore the file"
+        )
+    return Mixer(
+        segments=plan.segments,
+        sources=plan.sources,
+        tokenizer=tokenizer,
+        state=state,
+        only=only,
+        working_on=working_on,
+    )

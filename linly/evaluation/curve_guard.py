@@ -1,0 +1,132 @@
+"""What an evaluation makes of the guards of a curriculum: raise a group, lower it, leave it."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from linly.config.curriculum import Curriculum
+from linly.config.curve import RatioGuard
+from linly.curriculum.decisions import Course
+from linly.curriculum.wording import percent
+
+Results = Mapping[str, Mapping[str, Any]]
+"""The `sources` of an evaluation, by name."""
+
+
+@dataclass(frozen=True, slots=True)
+class GuardDecision:
+    """What a guard makes of an evaluation.
+
+    Attributes:
+        group: Whose ratio it is.
+        guard: As the curriculum has it.
+        before: Steps by which the ratio was raised up to this evaluation.
+        after: From it on.
+        bits_per_byte: Of the held-out text that is watched; None where there is nothing to compare.
+        baseline: The same before the first step.
+    """
+
+    group: str
+    guard: RatioGuard
+    before: int
+    after: int
+    bits_per_byte: float | None
+    baseline: float | None
+
+    @property
+    def is_news(self) -> bool:
+        """Whether a person wants to know: the ratio moves, or the guard can do no more."""
+        is_blind = self.bits_per_byte is None
+        return self.before != self.after or self.after == self.guard.steps or is_blind
+
+    def to_json(self, *, step: int, row: int) -> dict[str, Any]:
+        """As decisions.jsonl keeps it."""
+        return {
+            "step": step,
+            "kind": "guard",
+            "row": row,
+            "group": self.group,
+            "source": self.guard.source,
+            "before": self.before,
+            "after": self.after,
+            "bits_per_byte": self.bits_per_byte,
+            "baseline": self.baseline,
+        }
+
+    def __str__(self) -> str:
+        """`english raised to step 2 of 4 towards 60%: slimpajama is 4.1% above the start ...`."""
+        guard = self.guard
+        moved = {1: "raised to", 0: "left at", -1: "lowered to"}[
+            (self.after > self.before) - (self.after < self.before)
+        ]
+        head = (
+            f"{self.group} {moved} step {self.after} of {guard.steps} towards {percent(guard.cap)}"
+        )
+        if self.bits_per_byte is None or self.baseline is None:
+            return f"{head}: {guard.source} has no bits per byte to compare"
+        rise = self.bits_per_byte / self.baseline - 1
+        return (
+            f"{head}: {guard.source} at {self.bits_per_byte:.4f} bits per byte, {rise:+.2%} since "
+            f"the start, allowed {percent(guard.max_rise)}"
+        )
+
+
+def guard_decisions(
+    curriculum: Curriculum, levels: Mapping[str, int], baseline: Results, latest: Results
+) -> list[GuardDecision]:
+    """Decide for every guard, from values that are the same on all ranks.
+
+    A group goes up by a step while what its guard watches is more than `max_rise` above the
+    baseline, and down by a step while it is not. Without numbers to compare it stays.
+
+    Args:
+        curriculum: In force.
+        levels: Of the groups up to this evaluation; one that is missing is at 0.
+        baseline: The evaluation before the first step.
+        latest: The evaluation to decide from.
+    """
+    return [
+        _decide(curriculum, group, min(levels.get(group, 0), guard.steps), baseline, latest)
+        for group, guard in curriculum.guards.items()
+    ]
+
+
+def _decide(
+    curriculum: Curriculum, group: str, level: int, baseline: Results, latest: Results
+) -> GuardDecision:
+    guard = curriculum.guards[group]
+    watched = [
+        source
+        for source in curriculum.guarded_sources(guard)
+        if source in baseline and source in latest
+    ]
+    before, now = bits_per_byte(baseline, watched), bits_per_byte(latest, watched)
+    if before is None or now is None:
+        return GuardDecision(group, guard, level, level, None, None)
+    change = 1 if now > before * (1 + guard.max_rise) else -1
+    after = min(max(level + change, 0), guard.steps)
+    return GuardDecision(group, guard, level, after, now, before)
+
+
+def raised_groups(course: Course, *, row: int) -> list[str]:
+    """What guards have done to the mixture at a row, a line a group that is raised."""
+    guards = course.curriculum.guards
+    return [
+        f"{group} is raised by its guard: step {level} of {guards[group].steps} towards "
+        f"{percent(guards[group].cap)}"
+        for group, level in course.levels_at(row).items()
+        if level
+    ]
+
+
+def bits_per_byte(results: Results, sources: Sequence[str]) -> float | None:
+    """Bits per byte of some sources together, all bytes alike; None where there is no number."""
+    found = [results[source] for source in sources]
+    if not found or any(result["bits_per_byte"] is None for result in found):  # NaN, from a file
+        return None
+    size_bytes = sum(result["bytes"] for result in found)
+    bits = math.fsum(result["bits_per_byte"] * result["bytes"] for result in found)
+    return bits / size_bytes if math.isfinite(bits) else None

@@ -1,0 +1,283 @@
+"""Evaluation on held-out documents, per source, in loss and in bits per byte.
+
+Every token of a document but its first is predicted once: documents longer than a row are cut into
+windows that share one token. Windows are packed into rows with positions that start again, so that
+short documents cost little; the packing does not depend on the number of ranks. A model that does
+not keep documents of a row apart gets one window at a time, without padding.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from transformers import PretrainedConfig, PreTrainedModel
+
+from linly.config.recipe import Recipe
+from linly.config.settings import EvaluationSettings
+from linly.data.documents.encoding import encode_documents
+from linly.data.types import IGNORE_LABEL, Document, EncodedDocument
+from linly.errors import ConfigError
+from linly.modeling.attention.separation import Way, forward_rows
+from linly.modeling.completion import complete, num_positions, prompt_ids
+from linly.tokenization.tokenizer import Tokenizer
+from linly.training.engine.losses import target_nll
+from linly.training.ranks.processes import Processes
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The held-out documents of a source.
+
+    Attributes:
+        windows: (ids, labels), each int32 [up to sequence_length], labels unshifted.
+        num_documents: Documents they are cut from.
+        size_bytes: UTF-8 bytes of the documents' supervised text.
+    """
+
+    source: str
+    language: str
+    kind: str
+    windows: tuple[tuple[NDArray[np.int32], NDArray[np.int32]], ...]
+    num_documents: int
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a window lies: positions [start, end) of a row."""
+
+    row: int
+    start: int
+    end: int
+
+
+class Evaluator:
+    """Evaluates a model on a fixed set of documents; all ranks take part."""
+
+    def __init__(
+        self,
+        held_out: Sequence[HeldOut],
+        processes: Processes,
+        *,
+        sequence_length: int,
+        batch_rows: int,
+        way: Way | None = "positions",
+    ) -> None:
+        """Lay the windows of all sources into rows, each source by itself.
+
+        Args:
+            held_out: Documents of each source.
+            processes: All ranks.
+            sequence_length: Positions of a packed row.
+            batch_rows: Packed rows to compute at once.
+            way: How the model keeps documents of a row apart; None: it does not.
+        """
+        self._held_out = [source for source in held_out if source.windows]
+        self._processes = processes
+        self._way = way
+        self._batch_rows = 1 if way is None else batch_rows
+        self._rows: list[tuple[NDArray[np.int64], ...]] = []
+        self._places: list[list[_Place]] = []
+        for source in self._held_out:
+            places = self._pack(source, sequence_length) if way else self._lay_alone(source)
+            self._places.append(places)
+
+    def evaluate(self, model: PreTrainedModel) -> dict[str, dict[str, Any]]:
+        """Loss and bits per byte of every source that has held-out documents.
+
+        Args:
+            model: In evaluation mode, without gradients; the same on all ranks.
+
+        Returns:
+            The `sources` of a line of evaluations.jsonl, the same on all ranks.
+        """
+        nll = np.zeros((len(self._rows), self._row_length()))
+        mine = range(self._processes.rank, self._num_batches(), self._processes.world_size)
+        for batch in mine:
+            first = batch * self._batch_rows
+            rows = self._rows[first : first + self._batch_rows]
+            found = self._batch_nll(model, rows)
+            nll[first : first + len(rows), 1 : 1 + found.shape[1]] = found
+        places = [place for places in self._places for place in places]
+        sums = torch.tensor(
+            [nll[place.row, place.start : place.end].sum() for place in places],
+            dtype=torch.float64,
+        )
+        totals = iter(self._processes.sum(sums).tolist())  # each window is one rank's, others add 0
+        return {
+            source.source: _result(source, math.fsum(next(totals) for _ in source.windows))
+            for source in self._held_out
+        }
+
+    def _batch_nll(
+        self, model: PreTrainedModel, rows: Sequence[tuple[NDArray[np.int64], ...]]
+    ) -> NDArray[np.float32]:
+        ids, labels, positions = (
+            torch.from_numpy(np.stack(column)).to(self._processes.device)
+            for column in zip(*rows, strict=True)
+        )
+        logits = forward_rows(model, self._way or "positions", ids, positions).logits
+        losses: NDArray[np.float32] = target_nll(logits, labels).cpu().numpy()
+        return losses
+
+    def _lay_alone(self, source: HeldOut) -> list[_Place]:
+        """Give each window a row of its own length, shortest first.
+
+        In this order a rotary embedding that grows with the longest position so far (`dynamic`) has
+        grown to each window's own length.
+        """
+        places: dict[int, _Place] = {}
+        for index in sorted(range(len(source.windows)), key=lambda i: len(source.windows[i][0])):
+            ids, labels = (column.astype(np.int64) for column in source.windows[index])
+            places[index] = _Place(len(self._rows), 0, len(ids))
+            self._rows.append((ids, labels, np.arange(len(ids))))
+        return [places[index] for index in range(len(places))]
+
+    def _pack(self, source: HeldOut, sequence_length: int) -> list[_Place]:
+        """Lay a source's windows into rows, longest first, each into the first row with room."""
+        places: dict[int, _Place] = {}
+        room: list[int] = []
+        base = len(self._rows)
+        order = sorted(range(len(source.windows)), key=lambda i: -len(source.windows[i][0]))
+        for index in order:
+            ids, labels = source.windows[index]
+            row = next((r for r, left in enumerate(room) if left >= len(ids)), len(room))
+            if row == len(room):
+                room.append(sequence_length)
+                self._rows.append(_empty_row(sequence_length))
+            start = sequence_length - room[row]
+            end = start + len(ids)
+            row_ids, row_labels, row_positions = self._rows[base + row]
+            row_ids[start:end], row_labels[start:end] = ids, labels
+            row_positions[start:end] = np.arange(len(ids))
+            room[row] -= len(ids)
+            places[index] = _Place(base + row, start, end)
+        for row, left in enumerate(room):
+            self._rows[base + row][2][sequence_length - left :] = np.arange(left)
+        return [places[index] for index in range(len(places))]
+
+    def _num_batches(self) -> int:
+        return -(-len(self._rows) // self._batch_rows)
+
+    def _row_length(self) -> int:
+        return max((len(row[0]) for row in self._rows), default=1)
+
+
+def prepare_held_out(
+    recipe: Recipe, documents: Mapping[str, Sequence[Document]], tokenizer: Tokenizer
+) -> list[HeldOut]:
+    """Encode the held-out documents of each source that has any and cut them into windows."""
+    held_out = []
+    for source in sorted(source for source in documents if documents[source]):
+        corpus = recipe.corpora[recipe.curriculum.sources[source][1].corpus]
+        encoded = encode_documents(tokenizer, documents[source])
+        held_out.append(
+            HeldOut(
+                source,
+                corpus.language,
+                corpus.kind,
+                tuple(
+                    window
+                    for document in encoded
+                    for window in windows(document, recipe.data.sequence_length)
+                ),
+                sum(len(document.starts) for document in encoded),
+                sum(
+                    len(segment.text.encode())
+                    for document in documents[source]
+                    for segment in document.segments
+                    if segment.supervised and segment.form != "special"
+                ),
+            )
+        )
+    return held_out
+
+
+def windows(
+    document: EncodedDocument, length: int
+) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+    """Cut a record's documents so that each token but their first is a target in one window.
+
+    The end-of-sequence token is a target in none: it stands for no byte of text.
+
+    Yields:
+        ids and unshifted labels, int32 [up to `length`].
+    """
+    labels = np.where(document.supervised, document.ids, IGNORE_LABEL).astype(np.int32)
+    for begin, end in zip(document.starts, document.ends, strict=True):
+        labels[end - 1] = IGNORE_LABEL
+        for start in range(begin, max(begin + 1, end - 1), length - 1):
+            stop = min(start + length, end)
+            window = labels[start:stop].copy()
+            window[0] = IGNORE_LABEL
+            if (window != IGNORE_LABEL).any():
+                yield document.ids[start:stop], window
+
+
+def check_prompts(
+    config: PretrainedConfig, tokenizer: Tokenizer, settings: EvaluationSettings
+) -> None:
+    """Make sure that the completion of each prompt fits into the model's positions.
+
+    Raises:
+        ConfigError: One does not.
+    """
+    positions = num_positions(config)
+    if positions is None or not settings.prompts:
+        return
+    longest = max(len(prompt_ids(tokenizer, prompt)) for prompt in settings.prompts)
+    if longest + settings.max_new_tokens > positions:
+        raise ConfigError(
+            f"evaluation.max_new_tokens: found {settings.max_new_tokens:,}, allowed: "
+            f"{positions - longest:,} or less: the longest of evaluation.prompts has {longest:,} "
+            f"tokens and the model {positions:,} positions; lower it, or shorten the prompt"
+        )
+
+
+def generate_samples(
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    prompts: Sequence[str],
+    processes: Processes,
+    *,
+    max_new_tokens: int,
+) -> list[dict[str, str]]:
+    """The model's most likely continuation of each prompt; prompts are dealt over the ranks.
+
+    The model is in evaluation mode, without gradients, and the same on all ranks.
+    """
+    settings = {"do_sample": False, "max_new_tokens": max_new_tokens}
+    mine = {}
+    with processes.together("completing the prompts"):
+        for index in range(processes.rank, len(prompts), processes.world_size):
+            mine[str(index)] = complete(model, tokenizer, prompts[index], settings)
+    texts = {index: text for part in processes.gather_json(mine) for index, text in part.items()}
+    return [{"prompt": prompt, "text": texts[str(index)]} for index, prompt in enumerate(prompts)]
+
+
+def _empty_row(length: int) -> tuple[NDArray[np.int64], ...]:
+    """ids, labels, positions of a row without windows."""
+    return (
+        np.zeros(length, np.int64),
+        np.full(length, IGNORE_LABEL, np.int64),
+        np.arange(length, dtype=np.int64),
+    )
+
+
+def _result(source: HeldOut, nll: float) -> dict[str, Any]:
+    targets = sum(int((labels != IGNORE_LABEL).sum()) for _, labels in source.windows)
+    return {
+        "language": source.language,
+        "kind": source.kind,
+        "documents": source.num_documents,
+        "loss": nll / targets,
+        "bits_per_byte": nll / math.log(2) / source.size_bytes,
+        "tokens": targets,
+        "bytes": source.size_bytes,
+    }

@@ -1,0 +1,121 @@
+"""Generation from a model folder or straight from a run's checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from transformers import PreTrainedModel
+
+from linly.data.documents.templates import alpaca, alpaca_no_input, linly
+from linly.errors import ConfigError
+from linly.export.export import assemble, open_checkpoints, parse_run
+from linly.modeling.completion import complete, num_positions, prompt_ids
+from linly.modeling.load import load_model
+from linly.modeling.stored.dtypes import cast_buffers, kept_dtypes, usual_dtype
+from linly.modeling.stored.weight_files import stored_tensors
+from linly.runs.runs import RunFolder
+from linly.tokenization.load import load_tokenizer
+from linly.tokenization.tokenizer import Tokenizer
+
+TEMPLATES = {"alpaca": alpaca, "alpaca-no-input": alpaca_no_input, "linly": linly}
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How the next token is chosen.
+
+    Attributes:
+        temperature: 0 takes the likeliest token, and what follows does not matter.
+        top_k: Of so many likeliest tokens; 0 of all.
+        top_p: Of the likeliest tokens that make up this probability.
+        repetition_penalty: 1 is none.
+    """
+
+    max_new_tokens: int = 256
+    temperature: float = 1.0
+    top_k: int = 10
+    top_p: float = 0.85
+    repetition_penalty: float = 1.15
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class OpenModel:
+    """A model ready to generate, and its tokenizer."""
+
+    model: PreTrainedModel
+    tokenizer: Tokenizer
+
+
+def open_model(text: str) -> OpenModel:
+    """Load a model folder, or the newest whole checkpoint of a run, or the mean of named ones.
+
+    Raises:
+        LinlyError: It is neither, or it is damaged.
+    """
+    folder, steps = parse_run(text)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if (folder / "checkpoints").is_dir():
+        run = RunFolder.open(folder)
+        model = assemble(run, open_checkpoints(run, steps), torch.bfloat16)
+        cast_buffers(model, kept_dtypes(model.config, torch.bfloat16))
+        folder = folder / "model"
+    else:
+        model = load_model(folder, dtype=usual_dtype(stored_tensors(folder)))
+    return OpenModel(model.to(device).train(False), load_tokenizer(folder))  # type: ignore[arg-type]
+
+
+def generate_texts(
+    opened: OpenModel, prompts: Sequence[str], *, template: str, sampling: Sampling
+) -> Iterator[str]:
+    """What the model writes after each prompt, up to the end of its document.
+
+    Raises:
+        ConfigError: There is no such template, or a prompt is too long.
+    """
+    model, tokenizer = opened.model, opened.tokenizer
+    limit = num_positions(model.config)
+    for prompt in prompts:
+        text = apply_template(template, prompt)
+        length = len(prompt_ids(tokenizer, text))
+        if limit is not None and length + sampling.max_new_tokens > limit:
+            raise ConfigError(
+                f"a prompt of {length:,} tokens and {sampling.max_new_tokens:,} new ones are "
+                f"more than the model's {limit:,} positions: shorten it, or lower --max-new-tokens"
+            )
+        torch.manual_seed(sampling.seed)
+        yield complete(model, tokenizer, text, _settings(sampling))
+
+
+def apply_template(template: str, prompt: str) -> str:
+    """The prompt as the template's training documents have it.
+
+    Raises:
+        ConfigError: There is no such template.
+    """
+    if template == "text":
+        return prompt
+    if template not in TEMPLATES:
+        raise ConfigError(f"--template: found {template!r}, allowed: text, {', '.join(TEMPLATES)}")
+    roles = (("instruction", prompt), ("input", ""), ("output", ""))
+    return TEMPLATES[template](roles, 0)[0].text
+
+
+def _settings(sampling: Sampling) -> dict[str, Any]:
+    """How transformers samples."""
+    common = {
+        "max_new_tokens": sampling.max_new_tokens,
+        "repetition_penalty": sampling.repetition_penalty,
+    }
+    if sampling.temperature == 0:
+        return {**common, "do_sample": False}
+    return {
+        **common,
+        "do_sample": True,
+        "temperature": sampling.temperature,
+        "top_k": sampling.top_k,
+        "top_p": sampling.top_p,
+    }

@@ -1,0 +1,257 @@
+"""A model folder seen without its weights: the model that it makes, and which tensor is which.
+
+The model is loaded on the meta device by the code that loads its weights, so what is refused here
+is what training would refuse, and nothing of the files but their heads is read. The exception is an
+output layer that is stored beside the embedding it should be tied to: the two are compared.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
+from transformers.conversion_mapping import get_model_conversion_mapping
+from transformers.core_model_loading import WeightConverter, WeightRenaming, rename_source_key
+from transformers.utils import logging as transformers_logging
+
+from linly.errors import ConfigError
+from linly.files import inside
+from linly.modeling.stored.configuration import PLAIN_DTYPES, read_configuration
+from linly.modeling.stored.tensor_files import TensorFile
+from linly.modeling.stored.weight_files import StoredTensor, read_json_object, stored_tensors
+
+_NAMES_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class StoredModel:
+    """A model folder without its weights.
+
+    Attributes:
+        path: The folder.
+        config: Configuration as the files decide it, with which the weights are loaded.
+        model: The model on the meta device.
+        tensors: Stored tensors by the names that they have in the files.
+        keys: Name in the model's state_dict by the name in the files; without the tensors that
+            are no part of the model.
+        is_untied: Whether the files hold an output layer of its own, against config.json.
+        notes: Where the files decided against config.json, one line each.
+    """
+
+    path: Path
+    config: PretrainedConfig
+    model: PreTrainedModel
+    tensors: Mapping[str, StoredTensor]
+    keys: Mapping[str, str]
+    is_untied: bool
+    notes: tuple[str, ...]
+
+
+def open_stored_model(path: Path) -> StoredModel:
+    """Read a model folder's configuration and the heads of its files.
+
+    Raises:
+        ConfigError: If it holds no text decoder in safetensors, if its weights are quantized or
+            damaged, or if one is missing or has another shape; says what to do.
+    """
+    config = read_configuration(path)
+    tensors = stored_tensors(path)
+    empty = empty_model(path, config)
+    keys = _keys(empty, tensors)
+    _check_dtypes(path, empty, tensors, keys)
+    notes = []
+    untied = _untied(path, empty, tensors, keys)
+    if untied is not None:
+        config.tie_word_embeddings = False
+        notes.append(untied)
+    if read_json_object(path / "config.json").get("quantization_config") is not None:
+        notes.append("config.json calls its weights quantized and they are not: left out")
+    left_out = sorted(name for name in tensors.keys() - keys.keys() if name.endswith("weight"))
+    if left_out:
+        notes.append(
+            f"{len(left_out):,} stored tensors are no part of a {config.model_type} model and are "
+            f"not trained or exported: {_listed(left_out)}"
+        )
+    model = read_weights(path, config, device="meta")
+    return StoredModel(path, config, model, tensors, keys, untied is not None, tuple(notes))
+
+
+def read_weights(
+    path: Path,
+    config: PretrainedConfig,
+    *,
+    dtype: torch.dtype | None = None,
+    device: str | None = None,
+) -> PreTrainedModel:
+    """A folder's model with its weights; no row of an embedding is frozen.
+
+    Args:
+        path: The model folder.
+        config: Its configuration as `open_stored_model` decided it.
+        dtype: Dtype of the weights in memory; None keeps the one they are stored in.
+        device: "meta" for a model without weights; None maps them from their files.
+
+    Raises:
+        ConfigError: If weights are missing, or have other shapes than the configuration says.
+    """
+    try:
+        with _quiet():
+            loaded: Any = AutoModelForCausalLM.from_pretrained(
+                str(path.resolve()),
+                config=config,
+                dtype="auto" if dtype is None else dtype,
+                device_map=device,
+                local_files_only=True,
+                use_safetensors=True,
+                trust_remote_code=False,
+                output_loading_info=True,
+            )
+    except Exception as error:
+        raise ConfigError(f"model {path}: cannot be loaded: {_first_line(error)}") from error
+    model, info = loaded
+    assert isinstance(model, PreTrainedModel)
+    for kind in ("missing_keys", "mismatched_keys"):
+        if info[kind]:
+            names = [each if isinstance(each, str) else str(each[0]) for each in info[kind]]
+            raise ConfigError(
+                f"model {path}: {len(names)} {kind.replace('_', ' ')}: {_listed(sorted(names))}; "
+                f"{_cure(model, kind, names)}"
+            )
+    for module in model.modules():
+        if isinstance(module, torch.nn.Embedding):
+            module.padding_idx = None  # its row would get no gradient
+    return model
+
+
+def empty_model(path: Path, config: PretrainedConfig) -> PreTrainedModel:
+    """The model that a configuration makes, on the meta device.
+
+    Raises:
+        ConfigError: If transformers cannot make one of it.
+    """
+    try:
+        with torch.device("meta"):
+            model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
+                config, trust_remote_code=False
+            )
+    except Exception as error:
+        raise ConfigError(
+            f"model {path}: config.json makes no {config.model_type} model: {_first_line(error)}"
+        ) from error
+    assert isinstance(model, PreTrainedModel)
+    return model
+
+
+def _keys(model: PreTrainedModel, tensors: Mapping[str, StoredTensor]) -> dict[str, str]:
+    """Where transformers puts each stored tensor: published files have other prefixes and names."""
+    state = model.state_dict()
+    transforms = get_model_conversion_mapping(model)
+    renamings = [each for each in transforms if isinstance(each, WeightRenaming)]
+    converters = [each for each in transforms if isinstance(each, WeightConverter)]
+    prefix = model.base_model_prefix
+    keys = {}
+    for name in tensors:
+        key, _ = rename_source_key(name, renamings, converters, prefix, state)
+        if key not in state:
+            key, _ = rename_source_key(name, [], [], prefix, state)
+        if key in state:
+            keys[name] = key
+    return keys
+
+
+def _check_dtypes(
+    path: Path,
+    model: PreTrainedModel,
+    tensors: Mapping[str, StoredTensor],
+    keys: Mapping[str, str],
+) -> None:
+    weights = {name for name, _ in model.named_parameters(remove_duplicate=False)}
+    for name, key in keys.items():
+        if key in weights and tensors[name].dtype not in PLAIN_DTYPES:
+            raise ConfigError(
+                f"model {path}: {name} is stored as {tensors[name].dtype}, allowed: "
+                f"{', '.join(PLAIN_DTYPES)}; take the model in BF16, or dequantize it first"
+            )
+
+
+def _untied(
+    path: Path,
+    model: PreTrainedModel,
+    tensors: Mapping[str, StoredTensor],
+    keys: Mapping[str, str],
+) -> str | None:
+    """What to say of weights that the configuration ties and that are stored with other values."""
+    stored = {key: name for name, key in keys.items()}
+    for target, source in model.all_tied_weights_keys.items():
+        first, second = stored.get(source), stored.get(target)
+        if first and second and not _are_equal(path, first, second, tensors):
+            return (
+                f"config.json ties {second} to {first}, but the files hold another {second}: it "
+                f"is a layer of its own (tie_word_embeddings: false)"
+            )
+    return None
+
+
+def _are_equal(path: Path, left: str, right: str, tensors: Mapping[str, StoredTensor]) -> bool:
+    """Whether two stored tensors have the same bytes."""
+    first, second = tensors[left], tensors[right]
+    if (first.dtype, first.shape) != (second.dtype, second.shape):
+        return False
+    with (
+        TensorFile(inside(path, first.file)) as left_file,
+        TensorFile(inside(path, second.file)) as right_file,
+    ):
+        entries = (left_file.entries[left], right_file.entries[right])
+        return all(
+            one == other
+            for one, other in zip(
+                left_file.chunks(entries[0].start, entries[0].num_bytes),
+                right_file.chunks(entries[1].start, entries[1].num_bytes),
+                strict=True,
+            )
+        )
+
+
+def _cure(model: PreTrainedModel, kind: str, names: list[str]) -> str:
+    output = model.get_output_embeddings()  # type: ignore[no-untyped-call]
+    heads = {
+        name
+        for name, parameter in model.named_parameters(remove_duplicate=False)
+        if output is not None and parameter is getattr(output, "weight", None)
+    }
+    if kind == "missing_keys" and set(names) <= heads:
+        return (
+            "if the output layer is the embedding, say tie_word_embeddings: true in config.json; "
+            "else take a model that has one"
+        )
+    return "the files are not those of config.json; take both from where the model comes from"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
+    return ", ".join(names[:_NAMES_SHOWN]) + more
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().partition("\n")[0] or type(error).__name__
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' own report and progress of a load back; errors and notes say it here."""
+    level = transformers_logging.get_verbosity()
+    shows_progress = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.set_verbosity(logging.ERROR)
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        if shows_progress:
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]

@@ -1,0 +1,5 @@
+"""Draw charts: histories in, plotly figures out, one color per source in all of them.
+
+Open `figures` first (empty figures, thinned series, escaped names), then `charts`, which lists the
+charts of a page.
+"""

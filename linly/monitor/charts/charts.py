@@ -1,0 +1,255 @@
+"""The charts of a run as plotly figures, one colour a source in all of them."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from linly.monitor.charts.colors import source_colors
+from linly.monitor.charts.data_charts import data_charts
+from linly.monitor.charts.evaluation_charts import evaluation_charts
+from linly.monitor.charts.figures import (
+    STRONG,
+    Chart,
+    display_name,
+    edges,
+    farthest,
+    height_of_lines,
+    means,
+    new_figure,
+    plain,
+    scatter,
+    source_meta,
+)
+from linly.monitor.charts.mixture_charts import mixture_charts
+from linly.monitor.history.decisions import told
+from linly.monitor.history.history import Floats, History, Integers
+
+_MAX_RAW_POINTS = 400
+_MAX_SMOOTH_POINTS = 100
+
+
+def run_charts(history: History) -> tuple[Chart, ...]:
+    """All charts of a run, in the order of the page; those without data are left out."""
+    charts = (
+        *mixture_charts(history),
+        _loss(history),
+        *evaluation_charts(history),
+        *data_charts(history),
+        _epochs(history),
+        _series(
+            history, "throughput", "Throughput", history.tokens_per_second, "tokens per second"
+        ),
+        _series(
+            history,
+            "data-wait",
+            "Waiting for data",
+            history.data_wait,
+            "part of a step",
+            tickformat=".1%",
+        ),
+        _learning_rate(history),
+        _series(history, "grad-norm", "Gradient norm", history.grad_norm, "before clipping"),
+        _series(
+            history,
+            "mfu",
+            "Model FLOPs utilization",
+            history.mfu,
+            "part of the machine's peak",
+            tickformat=".0%",
+        ),
+    )
+    shown = tuple(chart for chart in charts if chart is not None)
+    leaves_a_gap = sum(not chart.is_wide for chart in shown) % 2 == 1
+    return (*shown, *_timeline(history, is_wide=not leaves_a_gap))
+
+
+def _loss(history: History) -> Chart:
+    """Training loss of each source and of all."""
+    colors = source_colors(history.groups)
+    at = edges(history.num_steps, _MAX_SMOOTH_POINTS)
+    x = history.tokens_seen[at[1:] - 1]
+    figure = new_figure("loss, nats per token", x_end=int(history.tokens_seen[-1]))
+    for index, source in enumerate(history.sources):
+        figure.add_trace(
+            scatter(
+                x=x,
+                y=means(history.loss_by_source[:, index], at),
+                name=display_name(source),
+                mode="lines",
+                connectgaps=True,
+                line={"width": 1.6, "color": colors[source]},
+                hovertemplate="%{y:.3f}",
+                meta=source_meta(history, source),
+            )
+        )
+    figure.add_trace(
+        scatter(
+            x=x,
+            y=means(history.loss, at),
+            name="all sources",
+            mode="lines",
+            line={"width": 2.4},
+            hovertemplate="%{y:.3f}",
+            meta=STRONG,
+        )
+    )
+    note = f"Over supervised tokens{_averaged(history)}. Bold: all sources."
+    return Chart("loss", "Training loss by source", note, plain(figure))
+
+
+def _epochs(history: History) -> Chart:
+    """How often each source has been read."""
+    colors = source_colors(history.groups)
+    points = edges(history.num_steps, _MAX_RAW_POINTS)[1:] - 1
+    figure = new_figure("epochs", x_end=int(history.tokens_seen[-1]))
+    for index, source in enumerate(history.sources):
+        figure.add_trace(
+            scatter(
+                x=history.tokens_seen[points],
+                y=history.epoch[points, index],
+                name=display_name(source),
+                mode="lines",
+                line={"width": 1.8, "color": colors[source], "shape": "hv"},
+                hovertemplate="%{y:.4~g}",
+                meta=source_meta(history, source),
+            )
+        )
+        repeats = _repeats(history.epoch[:, index])
+        if len(repeats):
+            figure.add_trace(
+                scatter(
+                    x=history.tokens_seen[repeats],
+                    y=history.epoch[repeats, index],
+                    mode="markers",
+                    marker={"size": 8, "symbol": "diamond", "color": colors[source]},
+                    hoverinfo="skip",
+                    cliponaxis=False,
+                    meta=source_meta(history, source),
+                )
+            )
+    most = max(1.0, float(np.nanmax(history.epoch, initial=0.0)))
+    figure.update_yaxes(range=[0, 1.08 * most], dtick=math.ceil(most / 6), nticks=0)
+    note = "How often a source's records have been read before. Diamonds: a repeat begins."
+    return Chart("epochs", "Epochs of each source", note, plain(figure))
+
+
+def _repeats(epoch: Floats) -> Integers:
+    """Indices of the steps at which a source was begun again."""
+    whole = np.floor(np.maximum.accumulate(np.nan_to_num(epoch)))
+    return np.flatnonzero(np.diff(whole, prepend=0.0) > 0).astype(np.int64)
+
+
+def _series(
+    history: History,
+    key: str,
+    title: str,
+    values: Floats,
+    unit: str,
+    *,
+    tickformat: str = "",
+) -> Chart | None:
+    """One number a step: faint as it was, bold as its mean; None where no step has it."""
+    if not np.isfinite(values).any():
+        return None
+    hover = f"%{{y:{tickformat or '.4~g'}}}<extra></extra>"
+    figure = new_figure(unit, tickformat=tickformat, x_end=int(history.tokens_seen[-1]))
+    note = f"{unit.capitalize()}{_averaged(history)}."
+    if history.num_steps > _MAX_SMOOTH_POINTS:
+        raw = farthest(values - np.nanmean(values), edges(history.num_steps, _MAX_RAW_POINTS))
+        note += " Faint: outliers." if history.num_steps > _MAX_RAW_POINTS else " Faint: each step."
+        figure.add_trace(
+            scatter(
+                x=history.tokens_seen[raw],
+                y=values[raw],
+                mode="lines",
+                line={"width": 1},
+                opacity=0.28,
+                hoverinfo="skip",
+                meta=STRONG,
+            )
+        )
+    at = edges(history.num_steps, _MAX_SMOOTH_POINTS)
+    figure.add_trace(
+        scatter(
+            x=history.tokens_seen[at[1:] - 1],
+            y=means(values, at),
+            mode="lines",
+            line={"width": 2},
+            hovertemplate=hover,
+            meta=STRONG,
+        )
+    )
+    figure.update_yaxes(rangemode="tozero")
+    return Chart(key, title, note, plain(figure))
+
+
+def _learning_rate(history: History) -> Chart:
+    points = edges(history.num_steps, _MAX_RAW_POINTS)[1:] - 1
+    figure = new_figure("learning rate", x_end=int(history.tokens_seen[-1]))
+    figure.add_trace(
+        scatter(
+            x=history.tokens_seen[points],
+            y=history.lr[points],
+            mode="lines",
+            line={"width": 2},
+            hovertemplate="%{y:.3~e}<extra></extra>",
+            meta=STRONG,
+        )
+    )
+    ticks = _round_steps(float(np.nanmax(history.lr, initial=0.0)))
+    figure.update_yaxes(rangemode="tozero", tickvals=ticks, ticktext=list(map(_exponent, ticks)))
+    return Chart("lr", "Learning rate", "As set for each step.", plain(figure))
+
+
+def _round_steps(most: float) -> list[float]:
+    """A few round numbers from 0 to about `most`; plotly writes small ones as 0.2e-4."""
+    if most <= 0:
+        return [0.0]
+    power = 10.0 ** math.floor(math.log10(most))
+    step = next(size for size in (0.2, 0.5, 1.0, 2.0) if most / (size * power) <= 5.5) * power
+    return [index * step for index in range(int(1.001 * most / step) + 1)]
+
+
+def _exponent(value: float) -> str:
+    """A small number as people write it: 0, 2e-5, 1.5e-4."""
+    if not value:
+        return "0"
+    digits, power = f"{value:.1e}".split("e")
+    return f"{digits.removesuffix('.0')}e{int(power)}"
+
+
+def _timeline(history: History, *, is_wide: bool) -> tuple[Chart, ...]:
+    """What happened when, a line a kind; nothing where nothing did."""
+    untold = [one for one in told(history.decisions, history.events) if one not in history.events]
+    all_events = sorted((*history.events, *untold), key=lambda event: event.step)
+    if not all_events:
+        return ()
+    kinds = list(dict.fromkeys(event.kind for event in all_events))
+    figure = new_figure("")
+    for kind in reversed(kinds):
+        events = [event for event in all_events if event.kind == kind]
+        figure.add_trace(
+            scatter(
+                x=[history.tokens_at(event.step) for event in events],
+                y=[display_name(kind)] * len(events),
+                mode="markers",
+                marker={"size": 10, "symbol": "line-ns", "line": {"width": 2}},
+                customdata=[[event.step, display_name(event.text)] for event in events],
+                hovertemplate="step %{customdata[0]}: %{customdata[1]}<extra></extra>",
+                cliponaxis=False,
+                meta=STRONG,
+            )
+        )
+    figure.update_layout(hovermode="closest", hoverdistance=20)
+    figure.update_xaxes(range=[0, int(history.tokens_seen[-1])])
+    figure.update_yaxes(type="category", dtick=1, nticks=0)
+    note = "What happened when; the list is below."
+    height = height_of_lines(len(kinds)) if is_wide else None
+    return (Chart("timeline", "Events", note, plain(figure), is_wide, height),)
+
+
+def _averaged(history: History) -> str:
+    window = round(history.num_steps / _MAX_SMOOTH_POINTS)
+    return f", means of {window} steps" if window > 1 else ""

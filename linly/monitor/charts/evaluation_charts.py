@@ -1,0 +1,175 @@
+"""The charts that answer: what did the model learn, and what did it forget?"""
+
+from __future__ import annotations
+
+import math
+
+from linly.monitor.charts.colors import source_colors
+from linly.monitor.charts.figures import (
+    MUTED,
+    STRONG,
+    Chart,
+    Trace,
+    display_name,
+    evaluated_line,
+    height_of_lines,
+    new_figure,
+    plain,
+    scatter,
+    short_name,
+    source_meta,
+)
+from linly.monitor.history.history import History
+from linly.monitor.history.summary import language_name
+
+_MAX_NARROW_LINES = 7
+_DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+
+
+def evaluation_charts(history: History) -> tuple[Chart, ...]:
+    """Held-out text: by language, by source against the start, before and after."""
+    if not history.evaluations or not history.evaluations[0].sources:
+        return ()
+    charts = (
+        _languages(history),
+        _changes(history),
+        _together(history),
+        _before_and_after(history),
+    )
+    return tuple(chart for chart in charts if chart is not None)
+
+
+def _languages(history: History) -> Chart:
+    tokens = [evaluation.tokens_seen for evaluation in history.evaluations]
+    figure = new_figure("bits per byte", x_end=_end(history), legend=True)
+    for index, language in enumerate(sorted(history.evaluations[0].by_language)):
+        values = [evaluation.by_language.get(language) for evaluation in history.evaluations]
+        figure.add_trace(
+            evaluated_line(
+                tokens,
+                values,
+                name=language_name(language),
+                line={"dash": _DASHES[index % len(_DASHES)]},
+                hover="%{y:.3f}",
+                meta=STRONG,
+            )
+        )
+        figure.add_trace(_level(history, values[0]))
+    figure.update_yaxes(rangemode="tozero")
+    note = "Bits per byte, lower is better. Dotted: the model as it was given (step 0)."
+    return Chart("languages", "Held-out text by language", note, plain(figure))
+
+
+def _changes(history: History) -> Chart:
+    before = history.evaluations[0].sources
+    colors = source_colors(history.groups)
+    figure = new_figure("change since step 0", tickformat=".0%", x_end=_end(history))
+    figure.add_trace(_level(history, 0.0))
+    for name in _ordered(history, set(before)):
+        evaluations = [e for e in history.evaluations if name in e.sources]
+        start = before[name].bits_per_byte
+        figure.add_trace(
+            evaluated_line(
+                [evaluation.tokens_seen for evaluation in evaluations],
+                [e.sources[name].bits_per_byte / start - 1 if start else None for e in evaluations],
+                name=name,
+                line={"color": colors.get(name)},
+                hover="%{y:+.1%}",
+                meta=source_meta(history, name),
+            )
+        )
+    note = "Change of held-out bits per byte: below the dotted line learned, above it forgotten."
+    return Chart("change", "Learned and forgotten by source", note, plain(figure))
+
+
+def _together(history: History) -> Chart | None:
+    """Held-out loss of all sources, at shares that stay and at those of the moment."""
+    tokens = [evaluation.tokens_seen for evaluation in history.evaluations]
+    fixed = [evaluation.loss_at_fixed_shares for evaluation in history.evaluations]
+    current = [evaluation.loss_at_current_shares for evaluation in history.evaluations]
+    if not any(math.isfinite(loss) for loss in fixed):
+        return None
+    figure = new_figure("loss, nats per token", x_end=_end(history), legend=True)
+    for name, values, meta, dash in (
+        ("at fixed shares", fixed, STRONG, "solid"),
+        ("at the current shares", current, MUTED, "dash"),
+    ):
+        figure.add_trace(
+            evaluated_line(
+                tokens, values, name=name, line={"dash": dash}, hover="%{y:.3f}", meta=meta
+            )
+        )
+    note = (
+        "Held-out loss. Fixed: at the shares that the curriculum ends with, so that only the model "
+        "moves it. Current: at the planned shares of the step, which move too."
+    )
+    return Chart("together", "Held-out loss of all sources", note, plain(figure))
+
+
+def _before_and_after(history: History) -> Chart:
+    first, last = history.evaluations[0].sources, history.evaluations[-1].sources
+    names = _ordered(history, first.keys() & last.keys())[::-1]
+    colors = source_colors(history.groups)
+    figure = new_figure("")
+    for line, name in enumerate(names):
+        color = colors.get(name)
+        figure.add_trace(
+            scatter(
+                x=[first[name].bits_per_byte, last[name].bits_per_byte],
+                y=[line, line],
+                mode="lines+markers",
+                line={"width": 3, "color": color},
+                marker={
+                    "size": 11,
+                    "symbol": ["circle-open", "circle"],
+                    "line": {"width": 2.5, "color": color},
+                    "color": color,
+                },
+                text=[f"{display_name(name)}, before", f"{display_name(name)}, after"],
+                hovertemplate="%{text}: %{x:.3f} bits per byte<extra></extra>",
+                cliponaxis=False,
+                meta=source_meta(history, name),
+            )
+        )
+    figure.update_layout(hovermode="closest", hoverdistance=20)
+    figure.update_xaxes(title={"text": "bits per byte"}, rangemode="tozero", exponentformat="none")
+    figure.update_yaxes(
+        tickvals=list(range(len(names))),
+        ticktext=[short_name(name) for name in names],
+        range=[-0.6, len(names) - 0.4],
+        nticks=0,
+    )
+    step = history.evaluations[-1].step
+    is_wide = len(names) > _MAX_NARROW_LINES
+    note = f"Held-out bits per byte at step 0 (ring) and at step {step:,} (dot)."
+    return Chart(
+        "before-after",
+        "Before and after",
+        note,
+        plain(figure),
+        is_wide,
+        height_of_lines(len(names)) if is_wide else None,
+    )
+
+
+def _level(history: History, value: float | None) -> Trace:
+    """A dotted line at the start's value."""
+    return scatter(
+        x=[0, _end(history)],
+        y=[value, value],
+        mode="lines",
+        line={"width": 1, "dash": "dot"},
+        hoverinfo="skip",
+        showlegend=False,
+        meta=MUTED,
+    )
+
+
+def _end(history: History) -> int:
+    return int(history.tokens_seen[-1])
+
+
+def _ordered(history: History, names: set[str]) -> list[str]:
+    """In the order of the legend; sources that are evaluated and not trained on come last."""
+    order = {name: index for index, name in enumerate(history.sources)}
+    return sorted(names, key=lambda name: (order.get(name, len(order)), name))

@@ -1,0 +1,231 @@
+"""What all charts are made of: an empty figure, thinned series, names as plain text.
+
+Figures are made as the plain data that plotly's script reads: its Python objects check every value
+and take ten times as long, which a page that follows a run pays again and again (a test checks the
+values instead). A figure holds no colours of the page: traces that take the page's ink say so in
+`meta`, and the page sets them for light or dark.
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+from linly.monitor.history.history import Floats, History, Integers
+
+STRONG = {"ink": "strong"}
+MUTED = {"ink": "muted"}
+"""A trace's `meta` where it takes the page's ink instead of a source's colour."""
+
+
+Trace = dict[str, Any]
+"""Of a figure; made by `scatter` or `bar`."""
+
+
+def scatter(**values: Any) -> Trace:
+    """Lines, markers, areas or text, by plotly's names."""
+    return {"type": "scatter", **values}
+
+
+def bar(**values: Any) -> Trace:
+    """Bars, by plotly's names."""
+    return {"type": "bar", **values}
+
+
+def evaluated_line(
+    x: Sequence[float],
+    y: Sequence[float | None],
+    *,
+    name: str,
+    line: dict[str, Any],
+    hover: str,
+    meta: dict[str, Any],
+) -> Trace:
+    """A line through the values of evaluations, each of them marked: they are few.
+
+    Args:
+        x: Tokens seen.
+        y: A value an evaluation; None or NaN leaves a gap.
+        name: As the legend shows it.
+        line: Its colour, dash or width, by plotly's names.
+        hover: Template of what is shown at a value.
+        meta: Whose ink it takes.
+    """
+    return scatter(
+        x=x,
+        y=y,
+        name=display_name(name),
+        mode="lines+markers",
+        line={"width": 2, **line},
+        marker={"size": 5},
+        hovertemplate=hover,
+        cliponaxis=False,
+        meta=meta,
+    )
+
+
+class Figure:
+    """Traces and a layout, by plotly's names."""
+
+    def __init__(self, layout: dict[str, Any]) -> None:
+        """Begin without a trace."""
+        self.data: list[Trace] = []
+        self.layout = layout
+
+    def add_trace(self, trace: Trace) -> None:
+        """Draw a trace over the ones before it."""
+        self.data.append(trace)
+
+    def update_layout(self, **values: Any) -> None:
+        """Set parts of the layout."""
+        self.layout = _merged(self.layout, values)
+
+    def update_xaxes(self, **values: Any) -> None:
+        """Set parts of the horizontal axis."""
+        self.update_layout(xaxis=values)
+
+    def update_yaxes(self, **values: Any) -> None:
+        """Set parts of the vertical axis."""
+        self.update_layout(yaxis=values)
+
+
+def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """One mapping over another, mappings in them likewise."""
+    merged = dict(old)
+    for key, value in new.items():
+        both = isinstance(value, dict) and isinstance(old.get(key), dict)
+        merged[key] = _merged(old[key], value) if both else value
+    return merged
+
+
+@dataclass(frozen=True, slots=True)
+class Chart:
+    """A figure and the words around it.
+
+    Attributes:
+        key: Unique name, used as the element's id.
+        title: What it shows.
+        note: How to read it.
+        figure: plotly's {"data", "layout"}.
+        is_wide: Whether it takes the page's whole width.
+        height_px: Where the page's usual height does not fit.
+    """
+
+    key: str
+    title: str
+    note: str
+    figure: dict[str, Any]
+    is_wide: bool = False
+    height_px: int | None = None
+
+
+def display_name(name: str) -> str:
+    """A name as plotly shows it letter by letter: plotly reads a part of HTML."""
+    return html.escape(name, quote=False)
+
+
+def short_name(name: str, limit: int = 22) -> str:
+    """A name that fits beside a chart, shortened in its middle, where names differ least."""
+    if len(name) <= limit:
+        return display_name(name)
+    head = (limit - 1) * 2 // 3
+    return display_name(f"{name[:head]}…{name[head - limit + 1 :]}")
+
+
+def source_meta(history: History, name: str) -> dict[str, Any]:
+    """A trace's `meta` by which the legend hides it with its source."""
+    return {"source": history.sources.index(name)} if name in history.sources else dict(MUTED)
+
+
+def new_figure(
+    y_title: str, *, tickformat: str = "", x_end: float | None = None, legend: bool = False
+) -> Figure:
+    """An empty figure over tokens seen, its margins given by its labels.
+
+    Args:
+        y_title: Name and unit of the vertical axis.
+        tickformat: Of the vertical axis, in d3's form.
+        x_end: Tokens at the right end; by default as the traces have it.
+        legend: Whether it has a legend of its own, for lines that are no sources.
+    """
+    axis = {"automargin": True, "zeroline": False, "ticklabelstandoff": 4, "nticks": 6}
+    top = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
+    return Figure(
+        {
+            "template": None,
+            "showlegend": legend,
+            "legend": top,
+            "hovermode": "x unified",
+            "hoverdistance": -1,
+            "margin": {"l": 8, "r": 16, "t": 10, "b": 8, "pad": 0},
+            "xaxis": {
+                **axis,
+                "title": {"text": "tokens seen", "standoff": 8},
+                "exponentformat": "B",
+                "showgrid": False,
+                "unifiedhovertitle": {"text": "%{x:.4~s} tokens"},
+                "range": None if x_end is None else [0, x_end],
+            },
+            "yaxis": {
+                **axis,
+                "title": {"text": y_title, "standoff": 10},
+                "tickformat": tickformat,
+                "exponentformat": "B",
+                "showspikes": False,
+            },
+        }
+    )
+
+
+def plain(figure: Figure) -> dict[str, Any]:
+    """The figure as data for the page; single precision is more than a screen can show."""
+    return {"data": [_plain(trace) for trace in figure.data], "layout": _plain(figure.layout)}
+
+
+def _plain(value: Any) -> Any:
+    """Values that JSON knows, without those that are not set; arrays as plotly packs them."""
+    if isinstance(value, dict):
+        return {key: _plain(entry) for key, entry in value.items() if entry is not None}
+    if isinstance(value, np.ndarray):
+        packed = base64.b64encode(value.astype("<f4").tobytes()).decode()
+        shape = {"shape": ", ".join(map(str, value.shape))} if value.ndim > 1 else {}
+        return {"dtype": "f4", "bdata": packed, **shape}
+    return value
+
+
+def height_of_lines(num_lines: int) -> int:
+    """Pixels that a chart needs whose vertical axis is so many lines of text."""
+    return 70 + 28 * max(num_lines, 3)
+
+
+def edges(num_steps: int, max_buckets: int) -> Integers:
+    """Where at most `max_buckets` buckets of steps begin and end, int64 [buckets + 1]."""
+    return np.linspace(0, num_steps, min(num_steps, max_buckets) + 1).astype(np.int64)
+
+
+def means(values: Floats, at: Integers) -> Floats:
+    """Mean of each bucket without its NaNs; NaN where it has nothing else."""
+    known = np.isfinite(values)
+    sums = np.add.reduceat(np.where(known, values, 0.0), at[:-1])
+    counts = np.add.reduceat(known.astype(np.float64), at[:-1])
+    result = np.full(len(sums), np.nan)
+    np.divide(sums, counts, out=result, where=counts > 0)
+    return result
+
+
+def farthest(values: Floats, at: Integers) -> Integers:
+    """Index of each bucket's value farthest from 0: thinning must not hide a peak."""
+    size = np.nan_to_num(np.abs(values), nan=-1.0)
+    return np.array([a + int(np.argmax(size[a:b])) for a, b in pairwise(at)])
+
+
+def faded(color: str, opacity: float) -> str:
+    """A colour that lets what is behind it through."""
+    red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{opacity})"

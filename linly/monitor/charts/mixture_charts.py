@@ -1,0 +1,280 @@
+"""The charts that answer: was the model trained on what the curriculum says?"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from linly.monitor.charts.colors import source_colors
+from linly.monitor.charts.figures import (
+    STRONG,
+    Chart,
+    Figure,
+    display_name,
+    edges,
+    faded,
+    farthest,
+    new_figure,
+    plain,
+    scatter,
+    source_meta,
+)
+from linly.monitor.history.history import History
+from linly.monitor.history.shares import Shares, last_of_groups, realized_and_planned
+from linly.monitor.history.summary import drift_bound
+
+_DRIFT_POINTS = 100
+_SINCE_START_POINTS = 60
+_TOKEN_POINTS = 200
+_MAX_MARKS = 50
+_GROUP_WIDTH, _SOURCE_WIDTH = 1.8, 0.8
+"""Boundaries between groups stand out from those within a group."""
+
+
+def mixture_charts(history: History) -> tuple[Chart, ...]:
+    """The mixture stacked, each source's share in windows and since the start, drift, tokens."""
+    shares = realized_and_planned(history)
+    return (
+        _stacked(history, shares),
+        _by_source(history, shares),
+        _since_start(history),
+        _drift(history),
+        _tokens(history),
+    )
+
+
+def _stacked(history: History, shares: Shares) -> Chart:
+    """Realized shares as stacked areas under the planned boundaries."""
+    colors = source_colors(history.groups)
+    x, outline = shares.outline_tokens, shares.outline
+    figure = new_figure("share of rows", tickformat=".0%", x_end=shares.end_tokens)
+    for index, source in enumerate(history.sources):
+        planned = np.interp(x, shares.planned_tokens, shares.planned[:, index])
+        figure.add_trace(
+            scatter(
+                x=x,
+                y=outline[:, index],
+                name=display_name(source),
+                stackgroup="realized",
+                mode="lines",
+                line={"width": 0, "color": colors[source]},
+                fillcolor=faded(colors[source], 0.78),
+                customdata=planned,
+                hovertemplate="%{y:.1%} (planned %{customdata:.1%})",
+                meta=source_meta(history, source),
+            )
+        )
+    _add_future(figure, history, shares)
+    lasts = last_of_groups(history)
+    for index, boundary in enumerate(np.cumsum(shares.planned, axis=1)[:, :-1].T):
+        width = _GROUP_WIDTH if index in lasts else _SOURCE_WIDTH
+        figure.add_trace(
+            scatter(
+                x=shares.planned_tokens,
+                y=boundary,
+                mode="lines",
+                line={"width": width},
+                hoverinfo="skip",
+                meta=STRONG | {"boundary": True},
+            )
+        )
+    _mark_decisions(figure, history)
+    figure.update_yaxes(range=[0, 1])
+    note = "Areas: what the model was trained on. Lines: the planned boundaries."
+    if shares.has_future:
+        note += " Pale: what is planned and yet to come."
+    if history.decisions:
+        note += " Upright: a decision, listed below."
+    return Chart("mixture", "Mixture over the run", note, plain(figure), is_wide=True)
+
+
+def _mark_decisions(figure: Figure, history: History) -> None:
+    """An upright line where the plan was changed."""
+    for event in history.decisions[-_MAX_MARKS:]:
+        tokens = history.tokens_at(event.step)
+        figure.add_trace(
+            scatter(
+                x=[tokens, tokens],
+                y=[0, 1],
+                name=display_name(event.kind),
+                mode="lines",
+                line={"width": 1.4, "dash": "dot"},
+                hoverinfo="skip",
+                meta=STRONG,
+            )
+        )
+
+
+def _add_future(figure: Figure, history: History, shares: Shares) -> None:
+    """Pale areas where the plan goes on after the last step."""
+    if not shares.has_future:
+        return
+    colors = source_colors(history.groups)
+    tokens, planned = shares.future
+    for index, source in enumerate(history.sources):
+        figure.add_trace(
+            scatter(
+                x=tokens,
+                y=planned[:, index],
+                name=display_name(source),
+                stackgroup="planned",
+                mode="lines",
+                line={"width": 0, "color": colors[source]},
+                fillcolor=faded(colors[source], 0.25),
+                hovertemplate="planned %{y:.1%}",
+                meta=source_meta(history, source),
+            )
+        )
+
+
+def _by_source(history: History, shares: Shares) -> Chart:
+    """Each source's planned share as a thin line on the realized one."""
+    colors = source_colors(history.groups)
+    figure = new_figure("share of rows", tickformat=".0%", x_end=shares.end_tokens)
+    for index, source in enumerate(history.sources):
+        color, meta = colors[source], source_meta(history, source)
+        figure.add_trace(
+            scatter(
+                x=shares.outline_tokens,
+                y=shares.outline[:, index],
+                mode="lines",
+                line={"width": 6, "color": color},
+                opacity=0.38,
+                hoverinfo="skip",
+                meta=meta,
+            )
+        )
+        realized = np.interp(
+            shares.planned_tokens, shares.outline_tokens, shares.outline[:, index], right=np.nan
+        )
+        figure.add_trace(
+            scatter(
+                x=shares.planned_tokens,
+                y=shares.planned[:, index],
+                name=display_name(source),
+                mode="lines",
+                line={"width": 1.6, "color": color},
+                customdata=realized,
+                hovertemplate="planned %{y:.2%}, realized %{customdata:.2%}",
+                meta=meta,
+            )
+        )
+    figure.update_yaxes(rangemode="tozero")
+    window = shares.steps_per_window
+    over = "each step" if window <= 1 else f"windows of {window} steps"
+    note = f"Broad lines: realized, counted over {over}. Thin lines: planned."
+    return Chart("shares", "Share of each source", note, plain(figure))
+
+
+def _since_start(history: History) -> Chart:
+    """Each source's part of all rows so far, on the part that the plan gives it."""
+    colors = source_colors(history.groups)
+    points = edges(history.num_steps, _SINCE_START_POINTS)[1:] - 1
+    x = history.tokens_seen[points]
+    realized = history.rows[points] / history.rows[points].sum(axis=1, keepdims=True)
+    total = np.maximum(history.planned_rows[points].sum(axis=1, keepdims=True), 1)
+    planned = history.planned_rows[points] / total
+    figure = new_figure("share of all rows", tickformat=".0%", x_end=int(history.tokens_seen[-1]))
+    for index, source in enumerate(history.sources):
+        color, meta = colors[source], source_meta(history, source)
+        figure.add_trace(
+            scatter(
+                x=x,
+                y=planned[:, index],
+                name=display_name(source),
+                mode="lines",
+                line={"width": 1.6, "color": color},
+                customdata=realized[:, index],
+                hovertemplate="planned %{y:.3%}, realized %{customdata:.3%}",
+                meta=meta,
+            )
+        )
+        figure.add_trace(
+            scatter(
+                x=x,
+                y=realized[:, index],
+                mode="markers",
+                marker={"size": 5, "color": color, "opacity": 0.6},
+                hoverinfo="skip",
+                meta=meta,
+            )
+        )
+    figure.update_yaxes(rangemode="tozero")
+    note = "Counted from the first row on. Dots: realized. Lines: planned."
+    return Chart("since-start", "Share since the start", note, plain(figure))
+
+
+def _tokens(history: History) -> Chart:
+    """What each source gave: tokens in its rows, and those of them that carry loss."""
+    colors = source_colors(history.groups)
+    points = edges(history.num_steps, _TOKEN_POINTS)[1:] - 1
+    x = history.tokens_seen[points]
+    tokens_per_row = history.tokens_seen[-1] / max(1, int(history.rows[-1].sum()))
+    figure = new_figure("tokens", x_end=int(history.tokens_seen[-1]))
+    for index, source in enumerate(history.sources):
+        color, meta = colors[source], source_meta(history, source)
+        supervised = history.supervised_tokens[points, index]
+        figure.add_trace(
+            scatter(
+                x=x,
+                y=history.rows[points, index] * tokens_per_row,
+                name=display_name(source),
+                mode="lines",
+                line={"width": 2, "color": color},
+                customdata=supervised,
+                hovertemplate="%{y:.4~s}, with loss %{customdata:.4~s}",
+                meta=meta,
+            )
+        )
+        figure.add_trace(
+            scatter(
+                x=x,
+                y=supervised,
+                mode="lines",
+                line={"width": 1.4, "color": color, "dash": "dot"},
+                hoverinfo="skip",
+                meta=meta,
+            )
+        )
+    figure.update_yaxes(rangemode="tozero")
+    note = "Solid: tokens in rows. Dotted: those that carry loss; prompts and padding do not."
+    return Chart("tokens", "Tokens of each source", note, plain(figure))
+
+
+def _drift(history: History) -> Chart:
+    """Rows that each source is ahead of its plan, between the bounds it must keep."""
+    bound = drift_bound(len(history.sources))
+    colors = source_colors(history.groups)
+    end = int(history.tokens_seen[-1])
+    at = edges(history.num_steps, _DRIFT_POINTS)
+    figure = new_figure("rows ahead of plan", x_end=end)
+    for index, source in enumerate(history.sources):
+        points = farthest(history.drift[:, index], at)
+        figure.add_trace(
+            scatter(
+                x=history.tokens_seen[points],
+                y=history.drift[points, index],
+                name=display_name(source),
+                mode="markers",
+                marker={"size": 4, "color": colors[source], "opacity": 0.75},
+                hovertemplate="%{y:+.2f}",
+                meta=source_meta(history, source),
+            )
+        )
+    for side in (bound, -bound):
+        figure.add_trace(
+            scatter(
+                x=[0, end],
+                y=[side, side],
+                mode="lines",
+                line={"width": 1.4, "dash": "dash"},
+                hoverinfo="skip",
+                meta=STRONG,
+            )
+        )
+    reach = 1.2 * max(1.0, float(np.max(np.abs(history.drift))))
+    figure.update_yaxes(range=[-reach, reach])
+    note = (
+        "Rows that a source is ahead (+) or behind (−), farthest in each stretch of steps. "
+        f"Dashed: the bound, ±{bound:.2f} row."
+    )
+    return Chart("drift", "Drift from the plan", note, plain(figure))

@@ -1,0 +1,222 @@
+"""Several runs in the same charts: a colour a run, a dash a language or group."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from linly.monitor.charts.colors import source_colors
+from linly.monitor.charts.figures import (
+    Chart,
+    display_name,
+    edges,
+    evaluated_line,
+    means,
+    new_figure,
+    plain,
+    scatter,
+)
+from linly.monitor.history.history import Floats, History
+from linly.monitor.history.shares import realized_and_planned
+from linly.monitor.history.summary import language_name
+
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
+_MAX_POINTS = 100
+LOST_AND_LEARNED = ("en", "zh")
+"""The language that may be forgotten, and the one that is to be learned."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedRun:
+    """A run under a name that no other run of the page has."""
+
+    name: str
+    history: History
+
+
+def named_runs(histories: Sequence[History]) -> tuple[NamedRun, ...]:
+    """Runs by their folders' names; the folder above is added where two are called the same."""
+    names = [history.name for history in histories]
+    return tuple(
+        NamedRun(
+            name if names.count(name) == 1 else f"{history.path.resolve().parent.name}/{name}",
+            history,
+        )
+        for name, history in zip(names, histories, strict=True)
+    )
+
+
+def run_colors(names: Sequence[str]) -> tuple[str, ...]:
+    """A hue a run, in their order."""
+    colors = source_colors({f"{index:04d}": [str(index)] for index in range(len(names))})
+    return tuple(colors[str(index)] for index in range(len(names)))
+
+
+def overlay_charts(runs: Sequence[NamedRun]) -> tuple[Chart, ...]:
+    """The charts in which runs are compared; those without data are left out."""
+    charts = (
+        _trade(runs),
+        _languages(runs),
+        _groups(runs),
+        _series(runs, "all-loss", "Training loss", "loss, nats per token", lambda h: h.loss),
+        _series(
+            runs, "all-speed", "Throughput", "tokens per second", lambda h: h.tokens_per_second
+        ),
+        _series(runs, "all-norm", "Gradient norm", "before clipping", lambda h: h.grad_norm),
+        _series(
+            runs, "all-lr", "Learning rate", "learning rate", lambda h: h.lr, exponentformat="e"
+        ),
+    )
+    return tuple(chart for chart in charts if chart is not None)
+
+
+def changes_of(history: History, language: str) -> Floats:
+    """Change of held-out bits per byte since step 0 at each evaluation; empty without any."""
+    values = [evaluation.by_language.get(language) for evaluation in history.evaluations]
+    if not values or not values[0]:
+        return np.zeros(0)
+    return np.array([np.nan if value is None else value / values[0] - 1 for value in values])
+
+
+def _trade(runs: Sequence[NamedRun]) -> Chart | None:
+    """The path of each run: what it learned of one language against what it lost of another."""
+    lost, learned = LOST_AND_LEARNED
+    figure = new_figure(f"{language_name(learned)}: improvement", tickformat=".0%")
+    for index, (run, color) in enumerate(_colored(runs)):
+        x, y = changes_of(run.history, lost), changes_of(run.history, learned)
+        if len(x) != len(y) or len(x) < 2:
+            continue
+        sizes = [5] * (len(x) - 1) + [11]
+        steps = [evaluation.step for evaluation in run.history.evaluations]
+        figure.add_trace(
+            scatter(
+                x=x,
+                y=-y,
+                name=display_name(run.name),
+                mode="lines+markers",
+                line={"width": 1.8, "color": color},
+                marker={"size": sizes, "color": color},
+                customdata=steps,
+                hovertemplate=(
+                    f"{display_name(run.name)}, step %{{customdata}}: "
+                    f"{language_name(learned)} %{{y:.1%}} better, "
+                    f"{language_name(lost)} %{{x:+.1%}}<extra></extra>"
+                ),
+                cliponaxis=False,
+                meta={"source": index},
+            )
+        )
+    if not figure.data:
+        return None
+    figure.update_layout(hovermode="closest")
+    figure.update_xaxes(
+        title={"text": f"{language_name(lost)}: change of bits per byte"},
+        tickformat="+.1%",
+        exponentformat=None,
+    )
+    note = (
+        f"{language_name(learned)} gained against {language_name(lost)} lost, from the start to "
+        "the last evaluation (large dot). Up is learned, right is forgotten."
+    )
+    return Chart("all-trade", "Gained and lost", note, plain(figure), is_wide=True)
+
+
+def _languages(runs: Sequence[NamedRun]) -> Chart | None:
+    found = sorted(
+        {name for run in runs for e in run.history.evaluations for name in e.by_language}
+    )
+    if not found:
+        return None
+    figure = new_figure("bits per byte", x_end=_end(runs))
+    for index, (run, color) in enumerate(_colored(runs)):
+        for dash, language in zip(DASHES, found, strict=False):
+            evaluations = [e for e in run.history.evaluations if language in e.by_language]
+            figure.add_trace(
+                evaluated_line(
+                    [evaluation.tokens_seen for evaluation in evaluations],
+                    [evaluation.by_language[language] for evaluation in evaluations],
+                    name=f"{run.name}, {language_name(language)}",
+                    line={"color": color, "dash": dash},
+                    hover="%{y:.3f}",
+                    meta={"source": index},
+                )
+            )
+    figure.update_yaxes(rangemode="tozero")
+    note = f"Lower is better. {dash_words(map(language_name, found))}"
+    return Chart("all-languages", "Held-out text by language", note, plain(figure))
+
+
+def _groups(runs: Sequence[NamedRun]) -> Chart:
+    """Realized share of each group."""
+    groups = sorted({group for run in runs for group in run.history.groups})
+    figure = new_figure("share of rows", tickformat=".0%", x_end=_end(runs))
+    for index, (run, color) in enumerate(_colored(runs)):
+        shares = realized_and_planned(run.history)
+        for dash, group in zip(DASHES, groups, strict=False):
+            members = run.history.groups.get(group, ())
+            columns = [run.history.sources.index(name) for name in members]
+            if not columns:
+                continue
+            figure.add_trace(
+                scatter(
+                    x=(shares.window_tokens[1:] + shares.window_tokens[:-1]) / 2,
+                    y=shares.realized[:, columns].sum(axis=1),
+                    name=display_name(f"{run.name}, {group}"),
+                    mode="lines",
+                    line={"width": 1.8, "color": color, "dash": dash},
+                    hovertemplate="%{y:.1%}",
+                    meta={"source": index},
+                )
+            )
+    figure.update_yaxes(rangemode="tozero")
+    return Chart("all-groups", "Realized share of groups", dash_words(groups), plain(figure))
+
+
+def _series(
+    runs: Sequence[NamedRun],
+    key: str,
+    title: str,
+    unit: str,
+    values_of: Callable[[History], Floats],
+    *,
+    exponentformat: str = "B",
+) -> Chart | None:
+    """One number a step, its mean over stretches."""
+    figure = new_figure(unit, x_end=_end(runs))
+    for index, (run, color) in enumerate(_colored(runs)):
+        values = values_of(run.history)
+        if not np.isfinite(values).any():
+            continue
+        at = edges(run.history.num_steps, _MAX_POINTS)
+        figure.add_trace(
+            scatter(
+                x=run.history.tokens_seen[at[1:] - 1],
+                y=means(values, at),
+                name=display_name(run.name),
+                mode="lines",
+                line={"width": 2, "color": color},
+                hovertemplate="%{y:.4~g}",
+                meta={"source": index},
+            )
+        )
+    if not figure.data:
+        return None
+    figure.update_yaxes(rangemode="tozero", exponentformat=exponentformat)
+    return Chart(key, title, f"{unit.capitalize()}.", plain(figure))
+
+
+def _colored(runs: Sequence[NamedRun]) -> Iterable[tuple[NamedRun, str]]:
+    return zip(runs, run_colors([run.name for run in runs]), strict=True)
+
+
+def dash_words(names: Iterable[str]) -> str:
+    """Which dash is whose, as a sentence."""
+    words = ("Solid", "dashed", "dotted", "dash-dotted", "long dashes")
+    pairs = zip(words, names, strict=False)
+    return ", ".join(f"{word}: {name}" for word, name in pairs) + "."
+
+
+def _end(runs: Sequence[NamedRun]) -> int:
+    return max(int(run.history.tokens_seen[-1]) for run in runs)

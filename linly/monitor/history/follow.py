@@ -1,0 +1,138 @@
+"""A run followed while it is written: each look reads only what was added since the last one.
+
+A log may end in half a line (its writer is at it), and may be cut back to a checkpoint (the run was
+resumed): the first is left for the next look, after the second the run is read anew.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from linly.errors import TrainingError
+from linly.monitor.history.history import History, Logs, longer_history, make_history
+from linly.runs.log_lines import LineParser, open_log, whole_lines
+from linly.runs.runs import RunFolder
+
+
+class LogTail:
+    """The place up to which a log has been read."""
+
+    def __init__(self, path: Path) -> None:
+        """Begin before the first line; the file need not be there yet."""
+        self._path = path
+        self._parser = LineParser(path)
+        self._offset = 0
+        self._last_line = b""
+
+    def added(self) -> list[dict[str, Any]] | None:
+        """Whole lines written since the last call; None when what was read is there no more.
+
+        Raises:
+            TrainingError: A whole line is not a record of this log (file:line).
+        """
+        try:
+            with open_log(self._path) as log:
+                if os.fstat(log.fileno()).st_size < self._offset:
+                    return None
+                log.seek(self._offset - len(self._last_line))
+                if log.read(len(self._last_line)) != self._last_line:
+                    return None
+                records = []
+                for line in whole_lines(log):
+                    records.append(self._parser.parse(line))
+                    self._offset += len(line)
+                    self._last_line = line
+        except FileNotFoundError:
+            return [] if self._offset == 0 else None
+        return records
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What is known of a run now.
+
+    Attributes:
+        version: Another number means another history.
+        history: None before the first step.
+        problem: Why the logs cannot be read on, such as a damaged line; empty when they can.
+    """
+
+    version: int
+    history: History | None
+    problem: str
+
+
+class RunFollower:
+    """Keeps a run's history up to date."""
+
+    def __init__(self, path: Path) -> None:
+        """Follow the run at `path`.
+
+        Raises:
+            ConfigError: There is no run.
+        """
+        self.path = RunFolder.open(path).path
+        self._version = 0
+        self._history: History | None = None
+        self._problem = ""
+        self._begin()
+
+    def look(self) -> Look:
+        """Read what was added."""
+        try:
+            logs = self._added()
+            if logs is None or not self._take(logs):
+                self._reread()
+            problem = ""
+        except TrainingError as error:
+            self._begin()
+            problem = str(error)
+        if problem != self._problem:
+            self._problem = problem
+            self._version += 1
+        return Look(self._version, self._history, self._problem)
+
+    def _begin(self) -> None:
+        """Forget how far the logs were read; the last whole history stays to be shown."""
+        self._tails = {
+            field.name: LogTail(self.path / f"{field.name}.jsonl") for field in fields(Logs)
+        }
+        self._is_fresh = True
+
+    def _added(self) -> Logs | None:
+        added: Mapping[str, list[dict[str, Any]] | None] = {
+            name: tail.added() for name, tail in self._tails.items()
+        }
+        found = {name: lines for name, lines in added.items() if lines is not None}
+        return Logs(**found) if len(found) == len(added) else None
+
+    def _reread(self) -> None:
+        self._begin()
+        logs = self._added()
+        if logs is not None:  # else it is being cut back at this moment: the next look sees it
+            self._take(logs)
+
+    def _take(self, logs: Logs) -> bool:
+        """Add lines to the history; false where they do not go with it."""
+        if not any(getattr(logs, field.name) for field in fields(logs)) and not self._is_fresh:
+            return True
+        if self._is_fresh:
+            if not logs.metrics:
+                if self._history is not None:
+                    self._version += 1
+                self._history = None
+                self._begin()
+                return True
+            self._history, self._is_fresh = make_history(self.path, logs), False
+        else:
+            assert self._history is not None
+            longer = longer_history(self._history, logs)
+            if longer is None:
+                return False
+            self._history = longer
+        self._version += 1
+        return True

@@ -1,0 +1,325 @@
+"""What a run wrote, as numpy columns: a row a step, a column a source.
+
+Everything shown about a run comes from here, so that the report, the picture and the live page
+cannot disagree.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linly.config.curriculum import Curriculum
+from linly.curriculum.decisions import Course, fold
+from linly.errors import CheckpointError, TrainingError
+from linly.monitor.history.decisions import Event, decision_events
+from linly.monitor.history.evaluations import Evaluation, number, parse_evaluation
+from linly.runs.runs import RunFolder
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """What the model wrote after a prompt at a step."""
+
+    step: int
+    prompt: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A run, read once. n steps, k sources; NaN where a step has no value.
+
+    Attributes:
+        path: The run folder.
+        course: What the run's decisions make of it; None where the folder has no decisions.
+        groups: Sources of each group, in the order of `sources`.
+        sources: By group, then name; the columns of the [n, k] arrays.
+        step: int64 [n].
+        time: Seconds since 1970 at the end of each step.
+        tokens_seen: int64 [n], all sources.
+        loss: Nats a supervised token.
+        tokens_per_second: NaN, as what else is measured, where a fork passed over the step.
+        data_wait: Part of a step spent waiting for rows, 0 to 1.
+        mfu: Model FLOPs utilization, 0 to 1; NaN where the machine's peak is not known.
+        skipped: Steps whose update the guards refused, or that a fork passed over.
+        loss_by_source: float64 [n, k].
+        target_share: Planned share of rows, float64 [n, k].
+        planned_rows: Integral of the share at the end of each step, float64 [n, k].
+        rows: Rows so far, int64 [n, k].
+        supervised_tokens: So far, int64 [n, k].
+        padding: Positions without a document so far, int64 [n, k].
+        drift: Rows minus planned rows where a step was farthest from the plan, float64 [n, k].
+        epoch: float64 [n, k].
+        decisions: What was decided about the rows to come, as far as it still holds.
+        quarantined: Bad records of each (source, reason).
+        quarantined_at: Bad records of each (step, source).
+        machine: Of the last start, as the trainer wrote it.
+        versions: Likewise.
+    """
+
+    path: Path
+    course: Course | None
+    groups: dict[str, tuple[str, ...]]
+    sources: tuple[str, ...]
+    step: Integers
+    time: Floats
+    tokens_seen: Integers
+    loss: Floats
+    lr: Floats
+    grad_norm: Floats
+    tokens_per_second: Floats
+    data_wait: Floats
+    mfu: Floats
+    skipped: NDArray[np.bool_]
+    loss_by_source: Floats
+    target_share: Floats
+    planned_rows: Floats
+    rows: Integers
+    supervised_tokens: Integers
+    padding: Integers
+    drift: Floats
+    epoch: Floats
+    evaluations: tuple[Evaluation, ...]
+    events: tuple[Event, ...]
+    decisions: tuple[Event, ...]
+    samples: tuple[Sample, ...]
+    quarantined: dict[tuple[str, str], int]
+    quarantined_at: dict[tuple[int, str], int]
+    machine: dict[str, Any]
+    versions: dict[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The run's name: its folder's."""
+        return self.path.resolve().name
+
+    @property
+    def num_steps(self) -> int:
+        """Steps in the log."""
+        return len(self.step)
+
+    def tokens_at(self, step: int) -> int:
+        """Tokens seen after a step; 0 before the first."""
+        index = int(np.searchsorted(self.step, step, side="right"))
+        return int(self.tokens_seen[index - 1]) if index else 0
+
+    @property
+    def training_s(self) -> float:
+        """Seconds spent in steps, without evaluations and the time between two starts."""
+        tokens = np.diff(self.tokens_seen, prepend=0)
+        known = self.tokens_per_second > 0
+        return float(np.sum(tokens[known] / self.tokens_per_second[known]))
+
+    @property
+    def mean_tokens_per_second(self) -> float:
+        """Over all steps that were computed; NaN without any."""
+        tokens = np.diff(self.tokens_seen, prepend=0)[self.tokens_per_second > 0]
+        return float(tokens.sum()) / self.training_s if len(tokens) else math.nan
+
+    @property
+    def curriculum(self) -> Curriculum | None:
+        """The one in force; None where the folder has no decisions."""
+        return self.course.curriculum if self.course else None
+
+    @property
+    def total_tokens(self) -> int | None:
+        """Tokens the curriculum plans for; None without one."""
+        return self.curriculum.tokens if self.curriculum else None
+
+
+@dataclass(frozen=True, slots=True)
+class Logs:
+    """Lines of a run's logs, each log in the order written."""
+
+    metrics: Sequence[Mapping[str, Any]]
+    evaluations: Sequence[Mapping[str, Any]]
+    events: Sequence[Mapping[str, Any]]
+    samples: Sequence[Mapping[str, Any]]
+    quarantine: Sequence[Mapping[str, Any]]
+    decisions: Sequence[Mapping[str, Any]]
+
+
+def read_history(path: Path) -> History:
+    """Read a run folder, also while it is written to.
+
+    Raises:
+        ConfigError: There is no run at `path`.
+        TrainingError: A log is damaged, or no step is in it yet.
+    """
+    folder = RunFolder.open(path)
+    names = (field.name for field in fields(Logs))
+    return make_history(path, Logs(*(list(folder.read(name)) for name in names)))
+
+
+def make_history(path: Path, logs: Logs) -> History:
+    """The history that these lines tell.
+
+    Raises:
+        TrainingError: No step is among them.
+    """
+    if not logs.metrics:
+        raise TrainingError(f"run {path}: no step is in metrics.jsonl yet; train first")
+    course = _course(path, logs.decisions)
+    groups = _groups(course, logs.metrics)
+    sources = tuple(name for names in groups.values() for name in names)
+    return History(
+        path=path,
+        course=course,
+        groups=groups,
+        sources=sources,
+        **_columns(logs.metrics, sources),
+        evaluations=tuple(map(parse_evaluation, logs.evaluations)),
+        events=tuple(map(_event, logs.events)),
+        decisions=decision_events(logs.decisions),
+        samples=tuple(map(_sample, logs.samples)),
+        quarantined=_quarantined(logs.quarantine),
+        quarantined_at=dict(_quarantined_at(logs.quarantine)),
+        machine=_last(logs.events, "machine"),
+        versions=_last(logs.events, "versions"),
+    )
+
+
+def longer_history(history: History, logs: Logs) -> History | None:
+    """The history with the lines that were written since, without reading the old ones again.
+
+    Returns:
+        None where the run goes on otherwise than planned so far, or the lines name a source that
+        the history does not know: it has other columns.
+    """
+    known = set(history.sources)
+    if logs.decisions or any(
+        not known.issuperset(record.get("rows_by_source", {})) for record in logs.metrics
+    ):
+        return None
+    quarantined = Counter(history.quarantined)
+    quarantined.update(_quarantined(logs.quarantine))
+    quarantined_at = Counter(history.quarantined_at)
+    quarantined_at.update(_quarantined_at(logs.quarantine))
+    new = _columns(logs.metrics, history.sources) if logs.metrics else {}
+    longer: dict[str, Any] = {
+        name: np.concatenate([getattr(history, name), values]) for name, values in new.items()
+    }
+    return replace(
+        history,
+        **longer,
+        evaluations=(*history.evaluations, *map(parse_evaluation, logs.evaluations)),
+        events=(*history.events, *map(_event, logs.events)),
+        samples=(*history.samples, *map(_sample, logs.samples)),
+        quarantined=dict(sorted(quarantined.items())),
+        quarantined_at=dict(quarantined_at),
+        machine=_last(logs.events, "machine") or history.machine,
+        versions=_last(logs.events, "versions") or history.versions,
+    )
+
+
+# -- columns -----------------------------------------------------------------------------------
+
+
+def _course(path: Path, decisions: Sequence[Mapping[str, Any]]) -> Course | None:
+    if not decisions:
+        return None
+    try:
+        return fold(decisions)
+    except CheckpointError as error:
+        raise TrainingError(f"run {path}: {error}") from error
+
+
+def _groups(
+    course: Course | None, metrics: Sequence[Mapping[str, Any]]
+) -> dict[str, tuple[str, ...]]:
+    """The curricula's groups; sources that only the log knows come last, as "other"."""
+    logged = {name for record in metrics for name in record.get("rows_by_source", {})}
+    groups = course.groups if course else {}
+    others = sorted(logged.difference(*groups.values()))
+    if others:
+        groups["other"] = (*groups.get("other", ()), *others)
+    return groups
+
+
+def _floats(records: Sequence[Mapping[str, Any]], key: str) -> Floats:
+    return np.array([number(record.get(key)) for record in records], np.float64)
+
+
+def _integers(records: Sequence[Mapping[str, Any]], key: str) -> Integers:
+    return np.array([record.get(key, 0) for record in records], np.int64)
+
+
+def _by_source(
+    records: Sequence[Mapping[str, Any]], key: str, sources: Sequence[str], *, missing: float
+) -> Floats:
+    """float64 [n, k] of a mapping per source; `missing` where a source is not in it."""
+    values = [
+        [number(by_source.get(name, missing)) for name in sources]
+        for by_source in (record.get(key) or {} for record in records)
+    ]
+    return np.array(values, np.float64).reshape(len(records), len(sources))
+
+
+def _event(record: Mapping[str, Any]) -> Event:
+    return Event(
+        step=record["step"],
+        time=number(record.get("time")),
+        kind=str(record.get("kind", "event")),
+        text=str(record.get("text", "")),
+    )
+
+
+def _quarantined(records: Iterable[Mapping[str, Any]]) -> dict[tuple[str, str], int]:
+    counts = Counter((str(r.get("source", "")), str(r.get("reason", ""))) for r in records)
+    return dict(sorted(counts.items()))
+
+
+def _quarantined_at(records: Iterable[Mapping[str, Any]]) -> Counter[tuple[int, str]]:
+    return Counter((int(r["step"]), str(r.get("source", ""))) for r in records)
+
+
+def _last(events: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
+    """The newest event's value of `key` that has one."""
+    for record in reversed(events):
+        if isinstance(record.get(key), dict):
+            return dict(record[key])
+    return {}
+
+
+def _columns(
+    records: Sequence[Mapping[str, Any]], sources: Sequence[str]
+) -> dict[str, NDArray[Any]]:
+    """History's arrays of these lines of metrics, by its attribute's name."""
+    rows = _by_source(records, "rows_by_source", sources, missing=0)
+    supervised = _by_source(records, "supervised_tokens_by_source", sources, missing=0)
+    padding = _by_source(records, "padding_by_source", sources, missing=0)
+    return {
+        "step": _integers(records, "step"),
+        "time": _floats(records, "time"),
+        "tokens_seen": _integers(records, "tokens_seen"),
+        "loss": _floats(records, "loss"),
+        "lr": _floats(records, "lr"),
+        "grad_norm": _floats(records, "grad_norm"),
+        "tokens_per_second": _floats(records, "tokens_per_second"),
+        "data_wait": _floats(records, "data_wait_fraction"),
+        "mfu": _floats(records, "mfu"),
+        "skipped": np.array([bool(record.get("skipped")) for record in records]),
+        "loss_by_source": _by_source(records, "loss_by_source", sources, missing=math.nan),
+        "target_share": _by_source(records, "target_share_by_source", sources, missing=0),
+        "planned_rows": _by_source(records, "planned_rows_by_source", sources, missing=0),
+        "rows": rows.astype(np.int64),
+        "supervised_tokens": supervised.astype(np.int64),
+        "padding": padding.astype(np.int64),
+        "drift": _by_source(records, "drift_rows_by_source", sources, missing=0),
+        "epoch": _by_source(records, "epoch_by_source", sources, missing=math.nan),
+    }
+
+
+def _sample(record: Mapping[str, Any]) -> Sample:
+    return Sample(record["step"], str(record.get("prompt", "")), str(record.get("text", "")))

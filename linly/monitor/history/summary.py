@@ -1,0 +1,149 @@
+"""The figures of a run that a reader wants first, as words."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+
+from linly.monitor.history.history import History
+
+_LANGUAGES = {"en": "English", "zh": "Chinese"}
+_MAX_LANGUAGES = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """One figure: what it is, its value, what stands beside it, whether it is good news."""
+
+    label: str
+    value: str
+    detail: str
+    tone: Literal["good", "bad", "plain"] = "plain"
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """Held-out bits per byte at step 0 and at the last evaluation."""
+
+    before: float
+    after: float
+
+    @property
+    def relative(self) -> float:
+        """Change as a part of the start: negative is learned, positive is forgotten."""
+        return self.after / self.before - 1 if self.before else math.nan
+
+
+def language_name(language: str) -> str:
+    """The English name of the two languages at hand, any other's code."""
+    return _LANGUAGES.get(language, language)
+
+
+def language_changes(history: History) -> dict[str, Change]:
+    """How each language's text got better or worse; empty without two evaluations."""
+    if len(history.evaluations) < 2:
+        return {}
+    first, last = history.evaluations[0].by_language, history.evaluations[-1].by_language
+    return {name: Change(first[name], last[name]) for name in first if name in last}
+
+
+def source_changes(history: History) -> dict[str, Change]:
+    """The same of each source."""
+    if len(history.evaluations) < 2:
+        return {}
+    first, last = history.evaluations[0].sources, history.evaluations[-1].sources
+    return {
+        name: Change(first[name].bits_per_byte, last[name].bits_per_byte)
+        for name in first
+        if name in last
+    }
+
+
+def drift_bound(num_sources: int) -> float:
+    """Rows by which a source may be off its integral: 1 - 1/(2k-2) for k sources."""
+    return 1 - 1 / (2 * num_sources - 2) if num_sources > 1 else 0.0
+
+
+def headlines(history: History) -> tuple[Headline, ...]:
+    """The figures at the top of a report: languages, drift, tokens, time."""
+    return (*_languages(history), _drift(history), _tokens(history), _time(history))
+
+
+def _languages(history: History) -> list[Headline]:
+    """Languages with the largest improvement first."""
+    changes = sorted(language_changes(history).items(), key=lambda item: item[1].relative)
+    return [
+        Headline(
+            label=f"{language_name(language)}, bits per byte",
+            value=f"{change.before:.2f} → {change.after:.2f}",
+            detail=f"{percent(change.relative)} since step 0",
+            tone="good" if change.relative <= 0 else "bad",
+        )
+        for language, change in changes[:_MAX_LANGUAGES]
+    ]
+
+
+def _drift(history: History) -> Headline:
+    largest = float(np.max(np.abs(history.drift)))
+    bound = drift_bound(len(history.sources))
+    return Headline(
+        label="Largest drift",
+        value=f"{largest:.2f} row",
+        detail=f"bound {bound:.2f} row",
+        tone="plain" if largest <= bound + 1e-3 else "bad",
+    )
+
+
+def _tokens(history: History) -> Headline:
+    seen = int(history.tokens_seen[-1])
+    steps = f"{int(history.step[-1]):,} steps"
+    planned = history.total_tokens
+    detail = f"of {count(planned)} planned, {steps}" if planned else steps
+    return Headline(label="Tokens seen", value=count(seen), detail=detail)
+
+
+def _time(history: History) -> Headline:
+    speed = history.mean_tokens_per_second
+    return Headline(
+        label="Time in steps",
+        value=duration(history.training_s),
+        detail=f"{count(speed)} tokens per second" if math.isfinite(speed) else "",
+    )
+
+
+def percent(value: float) -> str:
+    """A signed change, such as -31.8% with a true minus sign."""
+    return f"{value:+.1%}".replace("-", "−") if math.isfinite(value) else "–"
+
+
+def count(value: float) -> str:
+    """A large number in three digits: 950, 40.0k, 1.31M, 5.00B."""
+    for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= limit * 0.9995:
+            scaled = value / limit
+            digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
+            return f"{scaled:.{digits}f}{unit}"
+    return f"{value:.0f}"
+
+
+def duration(seconds: float) -> str:
+    """Two units, such as 3 d 4 h, 12 min 30 s, 8.2 s."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    for name, length, small_name, small in (("d", 86400, "h", 3600), ("h", 3600, "min", 60)):
+        if whole >= length:
+            return f"{whole // length} {name} {whole % length // small} {small_name}"
+    return f"{whole // 60} min {whole % 60} s"
+
+
+def size(num_bytes: float) -> str:
+    """Bytes in three digits: 4.0 kB, 78.0 GB."""
+    for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if num_bytes >= limit * 0.9995:
+            scaled = num_bytes / limit
+            return f"{scaled:.{1 if scaled < 99.95 else 0}f} {unit}"
+    return f"{num_bytes:.0f} B"

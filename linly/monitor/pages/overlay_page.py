@@ -1,0 +1,97 @@
+"""The page on which several runs are compared: the same parts for the file and the live page."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from pathlib import Path
+
+from linly.files import publish_text
+from linly.monitor.charts.figures import Chart
+from linly.monitor.charts.overlay import NamedRun, named_runs, overlay_charts, run_colors
+from linly.monitor.history.history import read_history
+from linly.monitor.history.summary import count, language_changes, language_name, percent
+from linly.monitor.pages.page import chart_cards, legend, section, table, text
+from linly.monitor.pages.standalone import standalone_page
+
+
+def write_comparison(paths: Sequence[Path], output: Path) -> Path:
+    """Write a page that compares runs, self-contained.
+
+    Raises:
+        ConfigError: There is no run at one of the paths.
+        TrainingError: A run has no step yet, or its logs are damaged.
+    """
+    runs = named_runs([read_history(path) for path in paths])
+    charts = overlay_charts(runs)
+    title = f"{' and '.join(run.name for run in runs)} · linly"
+    page = standalone_page(title, overlay_parts(runs, charts).values(), charts)
+    publish_text(output, page)
+    return output
+
+
+def overlay_parts(runs: Sequence[NamedRun], charts: Sequence[Chart]) -> dict[str, str]:
+    """The parts in the order of the page, by name."""
+    colors = run_colors([run.name for run in runs])
+    entries = [(run.name, colors[index], index) for index, run in enumerate(runs)]
+    return {
+        "header": f"<header><h1>{len(runs)} runs</h1><p>{text(', '.join(r.name for r in runs))}"
+        "</p></header>",
+        "legend": legend({"": entries}, label="Show or hide runs"),
+        "charts": chart_cards(charts),
+        "sources": section("Runs", _runs(runs)),
+    }
+
+
+def trade_lines(runs: Sequence[NamedRun]) -> list[str]:
+    """What each pair of runs says of the trade: learned of Chinese for each lost of English."""
+    lines = []
+    for run in runs:
+        changes = language_changes(run.history)
+        if "en" in changes and "zh" in changes:
+            gained, lost = -changes["zh"].relative, changes["en"].relative
+            lines.append(f"{run.name}: Chinese {percent(-gained)}, English {percent(lost)}")
+            lines[-1] += f": {_rate(gained, lost)}"
+    for one, other in combinations(runs, 2):
+        first, second = language_changes(one.history), language_changes(other.history)
+        for language in sorted(first.keys() & second.keys()):
+            difference = second[language].after / first[language].after - 1
+            lines.append(
+                f"{other.name} against {one.name}: {language_name(language)} bits per byte "
+                f"{percent(difference)}"
+            )
+    return lines
+
+
+def _rate(gained: float, lost: float) -> str:
+    """Chinese gained per English lost, in words."""
+    if gained <= 0:
+        return "no Chinese gained"
+    if lost <= 0:
+        return "no English lost"
+    return f"{gained / lost:.1f}% Chinese gained per 1% English lost"
+
+
+def _runs(runs: Sequence[NamedRun]) -> str:
+    """Each run's last figures, and what the pairs say."""
+    languages = sorted({name for run in runs for name in language_changes(run.history)})
+    heads = ["run", "steps", "tokens", "drift"]
+    heads += [f"{language_name(name)}, bits per byte" for name in languages]
+    lines = []
+    for run in runs:
+        history, changes = run.history, language_changes(run.history)
+        cells = [text(run.name), f"{int(history.step[-1]):,}", count(int(history.tokens_seen[-1]))]
+        cells.append(f"{abs(history.drift).max():.2f}")
+        for name in languages:
+            change = changes.get(name)
+            if change is None:
+                cells.append("–")
+                continue
+            tone = "good" if change.relative <= 0 else "bad"
+            cells.append(
+                f"{change.before:.3f} → {change.after:.3f} "
+                f'<span class="{tone}">{percent(change.relative)}</span>'
+            )
+        lines.append(cells)
+    said = "".join(f"<li>{text(line)}</li>" for line in trade_lines(runs))
+    return f"{table(heads, lines)}<ul>{said}</ul>" if said else table(heads, lines)

@@ -1,0 +1,78 @@
+"""A page in one file: plotly's script, the figures as JSON, styles, all inline.
+
+The page's policy allows the two scripts by their hashes and nothing from outside, so a source
+named like a script tag stays the text it is, in the page as in the charts.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import orjson
+from plotly.offline import get_plotlyjs
+
+from linly.monitor.charts.figures import Chart
+from linly.monitor.pages.page import asset, text
+
+
+def standalone_page(title: str, parts: Iterable[str], charts: Sequence[Chart]) -> str:
+    """The HTML of a page.
+
+    Args:
+        title: As plain text.
+        parts: HTML, with the cards of the charts among it.
+        charts: To be drawn into their cards.
+    """
+    plotly = _script_text(get_plotlyjs())
+    drawing = _script_text(asset("page.js"))
+    figures = {chart.key: chart.figure for chart in charts}
+    return "\n".join(
+        (
+            "<!doctype html>",
+            '<html lang="en">',
+            "<head>",
+            '<meta charset="utf-8">',
+            f'<meta http-equiv="Content-Security-Policy" content="{_policy(plotly, drawing)}">',
+            '<meta name="viewport" content="width=device-width, initial-scale=1">',
+            f"<title>{text(title)}</title>",
+            f"<style>{asset('page.css')}</style>",
+            "</head>",
+            "<body>",
+            "<main>",
+            *parts,
+            "</main>",
+            f'<script type="application/json" id="charts">{_json(figures)}</script>',
+            f"<script>{plotly}</script>",
+            f"<script>{drawing}</script>",
+            "</body>",
+            "</html>",
+            "",
+        )
+    )
+
+
+def _policy(*scripts: str) -> str:
+    """Only these scripts run; plotly sets styles and offers its picture as a data address."""
+    digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
+    sources = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
+    return (
+        f"default-src 'none'; script-src {sources}; style-src 'unsafe-inline'; "
+        "img-src data: blob:; base-uri 'none'; form-action 'none'"
+    )
+
+
+def _script_text(script: str) -> str:
+    """A script of ours, sure not to end its own element."""
+    assert "</script" not in script.lower(), "a bundled script would end its element"
+    return script
+
+
+def _json(value: Any) -> str:
+    """JSON that cannot leave its script element."""
+    encoded = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
+    for character in "<>&\u2028\u2029":
+        encoded = encoded.replace(character, f"\\u{ord(character):04x}")
+    return encoded

@@ -1,0 +1,217 @@
+"""A plan as a page in one file: shares, tokens against what is available, costs, warnings."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from linly.monitor.charts.colors import source_colors
+from linly.monitor.charts.figures import (
+    STRONG,
+    Chart,
+    Trace,
+    bar,
+    display_name,
+    height_of_lines,
+    new_figure,
+    plain,
+    scatter,
+    short_name,
+)
+from linly.monitor.history.summary import count, duration, size
+from linly.monitor.pages.page import chart_cards, legend, section, table, text
+from linly.monitor.pages.standalone import standalone_page
+from linly.monitor.plans.plan_facts import PlanFacts
+
+
+def plan_html(facts: PlanFacts) -> str:
+    """The page."""
+    colors = source_colors(facts.groups)
+    number = {source.name: index for index, source in enumerate(facts.sources)}
+    charts = plan_charts(facts)
+    entries = {
+        group: [(name, colors[name], number[name]) for name in names]
+        for group, names in facts.groups.items()
+    }
+    parts = (
+        f"<header><h1>{text(facts.name)}</h1><p>{text(cost_line(facts))}</p></header>",
+        _warnings(facts),
+        legend(entries, label="Show or hide sources"),
+        chart_cards(charts),
+        section("Sources", _sources(facts)),
+    )
+    return standalone_page(f"{facts.name}: plan · linly", parts, charts)
+
+
+def cost_line(facts: PlanFacts) -> str:
+    """Tokens, steps, disk and time in a line."""
+    words = [f"{count(float(facts.tokens[-1]))} tokens"]
+    if facts.num_steps:
+        words.append(f"{facts.num_steps:,} steps")
+    costs = facts.costs
+    if costs.parameters is not None:
+        words.append(f"training {costs.parameters}")
+    if costs.checkpoint_bytes is not None and costs.kept_checkpoints is not None:
+        whole = size(costs.checkpoint_bytes * costs.kept_checkpoints)
+        each = size(costs.checkpoint_bytes)
+        words.append(f"checkpoints {whole} ({costs.kept_checkpoints} of {each})")
+    if costs.seconds is not None:
+        words.append(f"{duration(costs.seconds)} in steps")
+    return " · ".join(words)
+
+
+def plan_charts(facts: PlanFacts) -> tuple[Chart, ...]:
+    """Shares along the run, and tokens of each source against what it has."""
+    return (_shares(facts), _tokens(facts))
+
+
+def _shares(facts: PlanFacts) -> Chart:
+    colors = source_colors(facts.groups)
+    number = {source.name: index for index, source in enumerate(facts.sources)}
+    figure = new_figure("share of rows", tickformat=".0%", x_end=float(facts.tokens[-1]))
+    bottom = 0.0 * facts.tokens
+    marks: list[Trace] = []
+    for names in facts.groups.values():
+        for name in names:
+            meta = {"source": number[name]}
+            figure.add_trace(
+                scatter(
+                    x=facts.tokens,
+                    y=facts.shares[name],
+                    name=display_name(name),
+                    stackgroup="planned",
+                    mode="lines",
+                    line={"width": 0.6, "color": colors[name]},
+                    fillcolor=colors[name],
+                    hovertemplate="%{y:.2%}",
+                    meta=meta,
+                )
+            )
+            repeats = facts.sources[number[name]].repeats
+            middle = bottom + facts.shares[name] / 2
+            if len(repeats):
+                marks.append(
+                    scatter(
+                        x=repeats,
+                        y=np.interp(repeats, facts.tokens, middle),
+                        mode="markers",
+                        marker={"size": 9, "symbol": "diamond"},
+                        hoverinfo="skip",
+                        meta=STRONG | {"boundary": True},
+                    )
+                )
+            bottom = bottom + facts.shares[name]
+    for mark in marks:
+        figure.add_trace(mark)
+    for group, edge in facts.raised.items():
+        figure.add_trace(
+            scatter(
+                x=facts.tokens,
+                y=edge,
+                mode="lines",
+                line={"width": 1.6, "dash": "dash"},
+                hovertemplate=f"{display_name(group)} with its guard at the cap<extra></extra>",
+                meta=STRONG | {"boundary": True},
+            )
+        )
+    figure.update_yaxes(range=[0, 1])
+    note = "Planned along the run."
+    if any(source.repeats for source in facts.sources):
+        note += " Diamonds: a source has been read to its end and begins anew."
+    if facts.raised:
+        note += " Dashed: the edge of a group with its guard at the cap."
+    return Chart("plan", "Mixture over the run", note, plain(figure), is_wide=True)
+
+
+def _tokens(facts: PlanFacts) -> Chart:
+    colors = source_colors(facts.groups)
+    figure = new_figure("")
+    lines = list(enumerate(facts.sources))[::-1]
+    for line, (index, source) in enumerate(lines):
+        epochs = "" if source.epochs is None else f" {source.epochs:.2f} epochs"
+        figure.add_trace(
+            bar(
+                x=[source.tokens],
+                y=[line],
+                orientation="h",
+                width=0.42,
+                marker={"color": colors[source.name]},
+                hovertemplate=f"{display_name(source.name)}: %{{x:.4~s}} tokens{epochs}"
+                "<extra></extra>",
+                meta={"source": index},
+            )
+        )
+        figure.add_trace(
+            scatter(
+                x=[max(source.tokens, source.available or 0)],
+                y=[line],
+                mode="text",
+                text=[f" {epochs}"],
+                textposition="middle right",
+                cliponaxis=False,
+                hoverinfo="skip",
+                meta={"source": index},
+            )
+        )
+        if source.available is not None:
+            figure.add_trace(
+                scatter(
+                    x=[source.available, source.available],
+                    y=[line - 0.36, line + 0.36],
+                    mode="lines",
+                    line={"width": 2.5},
+                    hovertemplate=f"{display_name(source.name)}: %{{x:.4~s}} available"
+                    "<extra></extra>",
+                    meta=STRONG,
+                )
+            )
+    most = max(max(source.tokens, source.available or 0) for source in facts.sources)
+    figure.update_layout(hovermode="closest")
+    figure.update_xaxes(title={"text": "tokens"}, range=[0, 1.35 * most], showgrid=True)
+    figure.update_yaxes(
+        tickmode="array",
+        tickvals=list(range(len(lines))),
+        ticktext=[short_name(source.name) for _, source in lines],
+        range=[-0.6, len(lines) - 0.4],
+        showgrid=False,
+        nticks=0,
+    )
+    note = "Bars: tokens that the plan takes."
+    if any(source.available is not None for source in facts.sources):
+        note += " Lines: tokens that the source has; beyond them it repeats."
+    height = height_of_lines(len(lines))
+    return Chart("plan-tokens", "Tokens of each source", note, plain(figure), True, height)
+
+
+def _warnings(facts: PlanFacts) -> str:
+    if not facts.warnings:
+        return ""
+    lines = "".join(f"<li>{text(warning)}</li>" for warning in facts.warnings)
+    return f'<section class="alarms" aria-label="Warnings"><ul>{lines}</ul></section>'
+
+
+def _sources(facts: PlanFacts) -> str:
+    heads = (
+        "source", "share at the start", "in the middle", "at the end", "share of rows",
+        "share of loss", "tokens", "available", "epochs",
+    )  # fmt: skip
+    total = max(1, sum(source.tokens for source in facts.sources))
+    middle = len(facts.tokens) // 2
+    lines = []
+    for source in facts.sources:
+        shares = facts.shares[source.name]
+        lines.append(
+            (
+                text(source.name),
+                *(f"{float(shares[at]):.1%}" for at in (0, middle, -1)),
+                f"{source.tokens / total:.1%}",
+                "–" if source.loss_share is None else f"{source.loss_share:.1%}",
+                count(source.tokens),
+                "–" if source.available is None else count(source.available),
+                "–" if source.epochs is None else f"{source.epochs:.2f}",
+            )
+        )
+    note = (
+        "Share of loss: of the tokens that carry loss, which masked prompts leave out. It is known "
+        "where the data was looked at."
+    )
+    return f'<p class="note">{note}</p>{table(heads, lines)}'

@@ -1,0 +1,378 @@
+"""Another future for a run, from its newest whole checkpoint on; what is past stays as it was.
+
+    newest checkpoint, decision log -> `plan_amendment` -> Amendment, to be shown
+                                    -> `write_amendment` -> a line of decisions.jsonl
+
+Cursors belong to the names of sources: a source that stays goes on where it is, one that goes
+leaves its cursor behind (and finds it when it comes back), one that comes in is fixed as at a
+start: its shards, its held-out documents. Shards that were added to a source's files count once
+they are listed again, from the source's next epoch on: an epoch that has begun keeps its list.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from itertools import count
+from typing import Any
+
+from linly.config.corpus import Corpus, corpus_files, make_corpus, with_chat, with_packing
+from linly.config.curriculum import Curriculum
+from linly.config.recipe import Recipe
+from linly.config.yaml.model import unknown
+from linly.config.yaml.yaml import read_yaml
+from linly.curriculum.decisions import Course, curriculum_form, follow
+from linly.curriculum.wording import amount
+from linly.data.inspection.estimate import estimate_tokens
+from linly.data.inspection.source_inventory import SourceInventory, source_inventory
+from linly.data.reading.shards import list_shards
+from linly.data.types import Shard
+from linly.errors import ConfigError, DataError
+from linly.files import publish
+from linly.runs.runs import RunFolder
+from linly.tokenization.load import load_tokenizer
+from linly.tokenization.tokenizer import Tokenizer
+from linly.training.changes.frozen import (
+    newest_lists,
+    shard_lines,
+    write_recipe,
+    write_source,
+)
+from linly.training.changes.outlook import SourceOutlook, source_outlooks
+from linly.training.changes.resume import differences
+from linly.training.changes.standpoint import Standpoint, standpoint
+from linly.training.engine.schedule import learning_rate
+
+
+@dataclass(frozen=True, slots=True)
+class NewList:
+    """A source's shards, listed again.
+
+    Attributes:
+        from_epoch: Of the source, from 0; it holds from there on.
+        added: Paths that the list before did not have.
+        gone: Paths that only the list before has, or that have another size now.
+    """
+
+    shards: tuple[Shard, ...]
+    from_epoch: int
+    added: tuple[str, ...]
+    gone: tuple[str, ...]
+    file: str
+
+
+@dataclass(frozen=True, slots=True)
+class Amendment:
+    """A change of a run's future, not written yet.
+
+    Attributes:
+        after: The course with it.
+        line: Of decisions.jsonl, without its time.
+        outlooks: Source -> (before, after); None where it is not in that curriculum.
+        inventories: Of the sources that come in.
+        lists: Of the sources whose shards were listed again.
+        num_steps: Of the run, before and after.
+        lr: Of the next step, before and after.
+    """
+
+    at: Standpoint
+    after: Course
+    recipe: Recipe
+    line: dict[str, Any]
+    outlooks: dict[str, tuple[SourceOutlook | None, SourceOutlook | None]]
+    inventories: dict[str, SourceInventory]
+    lists: dict[str, NewList]
+    num_steps: tuple[int, int]
+    lr: tuple[float, float]
+
+
+def plan_amendment(
+    run: RunFolder,
+    curriculum: Curriculum | None,
+    *,
+    relist: Collection[str] = (),
+    drop: Collection[str] = (),
+) -> Amendment:
+    """Work out what an amendment of a run would do; nothing is written.
+
+    Args:
+        run: That is amended, at its newest whole checkpoint.
+        curriculum: In place of the one in force; None keeps that.
+        relist: Sources whose shards are listed again.
+        drop: Sources whose shares go to the rest of their groups.
+
+    Raises:
+        ConfigError: It asks for what is past, for nothing, or for more than a source has.
+        DataError: A source's shards cannot be found or read.
+        CheckpointError: There is no whole checkpoint to go on from.
+    """
+    at = standpoint(run)
+    wanted = curriculum or at.course.curriculum
+    for source in drop:
+        wanted = without_source(wanted, source)
+    for source in relist:
+        if source not in wanted.sources or source not in at.course.sources:
+            known = sorted(wanted.sources.keys() & at.course.sources.keys())
+            raise ConfigError(f"--relist: {unknown('source', source, known)}")
+    if not relist and not differences(_rows_of(at.course.curriculum), _rows_of(wanted)):
+        raise ConfigError(
+            f"curriculum {wanted.name}: the rows to come follow it already, so there is nothing to "
+            "amend; give one that differs"
+        )
+    _check_past(at, wanted)
+    recipe = _recipe(run, at, wanted, relist)
+    lists = {source: _list_again(run, at, recipe, source) for source in sorted(relist)}
+    line = {
+        "step": at.step,
+        "kind": "amend",
+        "row": at.row,
+        **curriculum_form(wanted, recipe.corpora),
+        "relisted": {
+            source: {"from_epoch": new.from_epoch, "file": new.file, "sha256": _digest(new)}
+            for source, new in lists.items()
+        },
+    }
+    after = follow(at.course, line)
+    tokenizer = load_tokenizer(run.path / "model")
+    inventories = {
+        source: source_inventory(
+            recipe, source, tokenizer, max_held_out=recipe.evaluation.max_documents
+        )
+        for source in sorted(wanted.sources.keys() - at.course.sources.keys())
+    }
+    _check_guards(wanted, at)
+    return Amendment(
+        at,
+        after,
+        recipe,
+        line,
+        source_outlooks(at, after, _capacities(run, at, recipe, inventories, lists, tokenizer)),
+        inventories,
+        lists,
+        (at.recipe.num_steps, recipe.num_steps),
+        (_next_lr(at, at.recipe), _next_lr(at, recipe)),
+    )
+
+
+def write_amendment(run: RunFolder, amendment: Amendment) -> None:
+    """Put an amendment on the record; call it holding the run's lock.
+
+    The line of decisions.jsonl comes last of what counts: without it the rest changes nothing.
+    """
+    for source, found in amendment.inventories.items():
+        write_source(run, source, found)
+    for new in amendment.lists.values():
+        publish(run.path / "shards" / new.file, shard_lines(new.shards))
+    run.append("decisions", amendment.line | {"time": time.time()})
+    text = f"amended from step {amendment.at.step} on: " + "; ".join(changes(amendment))
+    event = {"step": amendment.at.step, "time": time.time(), "kind": "amend", "text": text}
+    run.append("events", event)
+    run.fsync()
+    run.close()
+    write_recipe(run, amendment.recipe)
+
+
+def changes(amendment: Amendment) -> list[str]:
+    """What an amendment changes of the curriculum, setting by setting, and of shard lists."""
+    before, after = amendment.at.course.curriculum, amendment.after.curriculum
+    found = [str(change) for change in differences(_rows_of(before), _rows_of(after))]
+    for source, new in amendment.lists.items():
+        found.append(
+            f"{source}: {len(new.added)} new shards, {len(new.gone)} gone, from its epoch "
+            f"{new.from_epoch + 1} on"
+        )
+    return found
+
+
+def without_source(curriculum: Curriculum, source: str) -> Curriculum:
+    """A curriculum without a source, its share spread over the rest of its group as they stand.
+
+    Raises:
+        ConfigError: There is no such source, its group has no other, or a guard watches it.
+    """
+    if source not in curriculum.sources:
+        raise ConfigError(f"--drop: {unknown('source', source, curriculum.sources)}")
+    group, _ = curriculum.sources[source]
+    form = curriculum.file_form()
+    sources = curriculum.mixture[group].sources
+    rest = {name: share for name, share in sources.items() if name != source}
+    parts = {name: Fraction(repr(share.share)) for name, share in rest.items()}  # as written
+    whole = sum(parts.values())
+    if not whole:
+        raise ConfigError(
+            f"--drop: source {source!r} has all of group {group!r}, whose ratio would go to "
+            f"nobody: give `linly amend` a curriculum in which other groups take it, or another "
+            f"source is in {group!r}"
+        )
+    for guarded, guard in curriculum.guards.items():
+        if guard.source == source:
+            raise ConfigError(
+                f"--drop: source {source!r} is what the guard of group {guarded!r} watches "
+                f"(curriculum {curriculum.name}: mixture.{guarded}.ratio.guard.source): give "
+                "`linly amend` a curriculum in which it watches another source, or without it"
+            )
+    form["mixture"][group]["sources"] = {
+        name: share.model_copy(update={"share": float(parts[name] / whole)}).file_form(name)
+        for name, share in rest.items()
+    }
+    return Curriculum.model_validate(form)
+
+
+def _rows_of(curriculum: Curriculum) -> dict[str, Any]:
+    """A curriculum's file without its name, which no row depends on."""
+    return {key: value for key, value in curriculum.file_form().items() if key != "name"}
+
+
+def _digest(new: NewList) -> str:
+    return hashlib.sha256(shard_lines(new.shards)).hexdigest()
+
+
+def _check_past(at: Standpoint, wanted: Curriculum) -> None:
+    """Refuse what would change rows that are made, or leave none to make."""
+    data = at.recipe.data
+    num_steps = wanted.tokens // data.sequence_length // data.global_batch
+    if num_steps <= at.step:
+        tokens = (at.step + 1) * data.global_batch * data.sequence_length
+        raise ConfigError(
+            f"curriculum {wanted.name}: tokens: found {amount(wanted.tokens)}, which is "
+            f"{num_steps} steps, and the run has taken {at.step}; allowed: {tokens:,} or more"
+        )
+    known = at.course.sources
+    for name, (_, share) in sorted(wanted.sources.items()):
+        before = known.get(name)
+        if before is None:
+            continue
+        for key in ("corpus", "template"):
+            now, then = getattr(share, key), getattr(before, key)
+            if now != then:
+                raise ConfigError(
+                    f"curriculum {wanted.name}: source {name!r}: {key}: found {now}, but the run "
+                    f"has read it with {then} and its cursor stands there; give the other one "
+                    f"another name, such as {name}-2: {{corpus: {share.corpus}, ...}}"
+                )
+        limits = {share.max_epochs, before.max_epochs}
+        if len(limits) > 1 and min(map(math.floor, limits)) <= at.epoch(name):
+            raise ConfigError(
+                f"curriculum {wanted.name}: source {name!r}: max_epochs: found "
+                f"{share.max_epochs:g} in place of {before.max_epochs:g}, but the source stands in "
+                f"its epoch {at.epoch(name) + 1} already, which the limit cuts: leave it, or "
+                "drop the source"
+            )
+
+
+def _check_guards(wanted: Curriculum, at: Standpoint) -> None:
+    """Refuse a guard that compares with an evaluation that was never made."""
+    for group, guard in wanted.guards.items():
+        watched = wanted.guarded_sources(guard)
+        if not set(watched) & at.baseline.keys():
+            raise ConfigError(
+                f"curriculum {wanted.name}: mixture.{group}.ratio.guard.source: found "
+                f"{guard.source}, but of {', '.join(watched)} nothing was evaluated before the "
+                f"first step, allowed: {', '.join(sorted(at.baseline))}"
+            )
+
+
+def _recipe(run: RunFolder, at: Standpoint, wanted: Curriculum, relist: Collection[str]) -> Recipe:
+    """The recipe with the new curriculum, and the corpora that it uses."""
+    corpora: dict[str, Corpus] = {}
+    listed = {wanted.sources[source][1].corpus for source in relist}
+    own = at.recipe.model
+    model = own if own is not None and own.is_dir() else run.path / "model"
+    for _, share in wanted.sources.values():
+        name = share.corpus
+        if name not in corpora:
+            found = _corpus(at, wanted, name, is_listed_again=name in listed)
+            corpora[name] = with_packing(found, at.recipe.data.packing)
+        corpora[name] = with_chat(corpora[name], share.template, model)
+    return at.recipe.model_copy(update={"curriculum": wanted, "corpora": corpora})
+
+
+def _corpus(at: Standpoint, wanted: Curriculum, name: str, *, is_listed_again: bool) -> Corpus:
+    """A corpus as the run knows it, or its file; where it is listed again, by the file's paths."""
+    known = at.course.corpora.get(name)
+    if known is not None and not is_listed_again:
+        return known
+    folders = at.recipe.corpus_folders
+    files = corpus_files(folders)
+    if name in files:
+        written = make_corpus(name, read_yaml(files[name]))
+        if known is None:
+            return written
+        return known.model_copy(update={"paths": written.paths, "exclude": written.exclude})
+    if known is None:
+        where = ", ".join(map(str, folders)) or "no folder: the run's recipe holds its corpora"
+        raise ConfigError(
+            f"curriculum {wanted.name}: {unknown('corpus', name, files)} (in {where})"
+        )
+    return known
+
+
+def _list_again(run: RunFolder, at: Standpoint, recipe: Recipe, source: str) -> NewList:
+    corpus = recipe.corpora[recipe.curriculum.sources[source][1].corpus]
+    shards = list_shards(corpus, recipe.data_root)
+    before = newest_lists(run, at.course, [source])[source]
+    added = {shard.path for shard in shards} - {shard.path for shard in before}
+    gone = {shard.path for shard in set(before) - set(shards)}
+    if not added and not gone:
+        raise DataError(
+            f"--relist: source {source!r}: its {len(shards)} shards are those that the run has; "
+            f"nothing new matches {_patterns(corpus)} in {recipe.data_root}"
+        )
+    taken = (run.path / "shards" / f"{source}.{number}.jsonl" for number in count(2))
+    return NewList(
+        shards,
+        at.epoch(source) + at.has_begun_epoch(source),
+        tuple(sorted(added)),
+        tuple(sorted(gone)),
+        next(path for path in taken if not path.exists()).name,
+    )
+
+
+def _patterns(corpus: Corpus) -> str:
+    paths = corpus.paths.values() if isinstance(corpus.paths, Mapping) else corpus.paths
+    return ", ".join(repr(pattern) for pattern in paths)
+
+
+def _capacities(
+    run: RunFolder,
+    at: Standpoint,
+    recipe: Recipe,
+    inventories: Mapping[str, SourceInventory],
+    lists: Mapping[str, NewList],
+    tokenizer: Tokenizer,
+) -> dict[str, tuple[int, int]]:
+    """Positions of an epoch of each source of the new curriculum: up to now, and from now on."""
+    stay = sorted(recipe.curriculum.sources.keys() - inventories.keys())
+    fixed = newest_lists(run, at.course, stay)
+
+    def positions(source: str, shards: Sequence[Shard]) -> int:
+        share = recipe.curriculum.sources[source][1]
+        corpus = recipe.corpora[share.corpus]
+        estimate = estimate_tokens(
+            source,
+            corpus,
+            recipe.data_root,
+            shards,
+            tokenizer,
+            template=share.template,
+            sequence_length=recipe.data.sequence_length,
+        )
+        return estimate.tokens + estimate.padding
+
+    found = {source: (seen.available.positions,) * 2 for source, seen in inventories.items()}
+    for source in stay:
+        if source in lists:
+            new = lists[source]
+            kept = [shard for shard in fixed[source] if shard.path not in new.gone]
+            found[source] = (positions(source, kept or new.shards), positions(source, new.shards))
+        else:
+            found[source] = (positions(source, fixed[source]),) * 2
+    return found
+
+
+def _next_lr(at: Standpoint, recipe: Recipe) -> float:
+    return learning_rate(recipe.training, step=at.step + 1, num_steps=recipe.num_steps)

@@ -1,0 +1,79 @@
+"""What a course has in store for each source from a checkpoint on: shares, rows, epochs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from linly.curriculum.apportion import Apportioner
+from linly.curriculum.decisions import Course
+from linly.curriculum.wording import amount
+from linly.errors import ConfigError
+from linly.training.changes.standpoint import Standpoint
+
+
+@dataclass(frozen=True, slots=True)
+class SourceOutlook:
+    """What a curriculum has in store for a source.
+
+    Attributes:
+        shares: Now, half-way through what is to come, and at the end.
+        rows: Still to come.
+        epochs: Read by the end of the run; None where its data was not looked at.
+    """
+
+    shares: tuple[float, float, float]
+    rows: int
+    epochs: float | None
+
+
+def source_outlooks(
+    at: Standpoint, after: Course, capacities: Mapping[str, tuple[int, int]]
+) -> dict[str, tuple[SourceOutlook | None, SourceOutlook | None]]:
+    """Before and after for each source; refuses what reads a source too often."""
+    old = rows_to_come(at, at.course, at.counts)
+    new = rows_to_come(at, after, {})
+    names = sorted(at.course.curriculum.sources.keys() | after.curriculum.sources.keys())
+    length = at.recipe.data.sequence_length
+    found, problems = {}, []
+    for name in names:
+        done = at.rows.get(name, 0) * length
+        so_far, ahead = capacities.get(name, (0, 0))
+        before = now = None
+        if name in at.course.curriculum.sources:
+            epochs = (done + old[name] * length) / so_far if so_far else None
+            before = SourceOutlook(_shares(at, at.course, name), old[name], epochs)
+        if name in after.curriculum.sources:
+            share = after.curriculum.sources[name][1]
+            planned = new[name] * length
+            if not so_far or not ahead:
+                epochs = math.inf if planned else 0.0
+            else:
+                epochs = done / so_far + planned / ahead
+            now = SourceOutlook(_shares(at, after, name), new[name], epochs)
+            if epochs > share.max_epochs and (share.on_exhausted == "error" or math.isinf(epochs)):
+                problems.append(
+                    f"curriculum {after.curriculum.name}: source {name}: {epochs:.2f} epochs "
+                    f"({amount(done)} tokens read, {amount(planned)} to come, {amount(ahead)} in "
+                    f"an epoch), allowed: {share.max_epochs:g} (max_epochs): lower its share, "
+                    f"raise max_epochs, --relist it, or end the run there with on_exhausted: stop"
+                )
+        found[name] = (before, now)
+    if problems:
+        raise ConfigError("\n".join(problems))
+    return found
+
+
+def rows_to_come(at: Standpoint, course: Course, counts: Mapping[str, int]) -> dict[str, int]:
+    """Rows of each source from here to the end of the last whole step."""
+    batch = at.recipe.data.global_batch
+    schedule = Apportioner(course.segments, counts, at.row)
+    made = schedule.advance(course.num_rows // batch * batch - at.row)
+    return {name: made.get(name, 0) for name in course.curriculum.sources}
+
+
+def _shares(at: Standpoint, course: Course, source: str) -> tuple[float, float, float]:
+    mixture, end = course.segments[-1].mixture, course.num_rows
+    now, middle, last = (mixture.share(source, row) for row in (at.row, (at.row + end) / 2, end))
+    return now, middle, last

@@ -1,0 +1,394 @@
+"""Checkpoints of a run: saved whole or not at all, by all ranks, and loaded at any world size.
+
+Each rank copies the parameters that it writes to host memory and goes on training; a thread writes
+them into a hidden folder. When all ranks have, the manifest is written last and the folder renamed.
+What a crash leaves behind is hidden and is cleaned before the next save.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from linly.config.settings import CheckpointSettings
+from linly.errors import CheckpointError, LinlyError
+from linly.files import fsync_directory, publish
+from linly.training.checkpoints.manifest import (
+    FileEntry,
+    Manifest,
+    folder_name,
+    list_checkpoints,
+    no_whole_checkpoint,
+    step_of,
+)
+from linly.training.checkpoints.mirror import Mirror
+from linly.training.checkpoints.snapshot import Snapshot, Snapshots
+from linly.training.checkpoints.stored import STATE, named_buffers, read_buffers, read_parameter
+from linly.training.engine.engine import Engine
+from linly.training.engine.optimizer_state import BYTES_PER_PARAMETER
+from linly.training.engine.randomness import restore_random_states
+from linly.training.ranks.processes import Processes
+
+_MARGIN_BYTES = 64 << 20
+"""Of the manifest, the files' heads, and logs that grow while a checkpoint is written."""
+
+
+class Checkpoints:
+    """The checkpoints of a run's folder; all methods are collectives unless they say otherwise."""
+
+    def __init__(
+        self,
+        folder: Path,
+        processes: Processes,
+        settings: CheckpointSettings,
+        mirror: Mirror | None = None,
+        check_lock: Callable[[], None] = lambda: None,
+    ) -> None:
+        """Look after the checkpoints in `folder`, which exists.
+
+        Args:
+            folder: Checkpoints of one run.
+            processes: Processes that train the run.
+            settings: Settings of the recipe.
+            mirror: Mirror of the run, on rank 0.
+            check_lock: Raises if the run is no longer this process's; called before every change.
+        """
+        self._folder = folder
+        self._processes = processes
+        self._settings = settings
+        self._mirror = mirror
+        self._check_lock = check_lock
+        self._snapshots = Snapshots(processes)
+        self._apart = processes.apart()
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
+        self._under_way: Future[Path] | None = None
+
+    # -- saving -------------------------------------------------------------------------------
+
+    def check_room(self, engine: Engine) -> None:
+        """Make sure before the first step that a checkpoint will fit on the disk; a collective.
+
+        Raises:
+            LinlyError: It will not; on all ranks.
+        """
+        sizes = (parameter.numel() for parameter in engine.parameters().values())
+        with self._processes.together("looking for room for a checkpoint"):
+            if self._processes.is_first:
+                self._remove_leftovers()
+                check_space(self._folder, BYTES_PER_PARAMETER * sum(sizes))
+
+    def begin(self, engine: Engine, step: int, state: dict[str, Any]) -> None:
+        """Copy weights, moments, random states and `state` (JSON), and save them in a thread.
+
+        The step's checkpoint is what they are now, whatever training does meanwhile. `wait` comes
+        before the next one.
+        """
+        assert self._under_way is None, "the last checkpoint was not waited for"
+        snapshot = self._snapshots.take(engine)
+        encoded = orjson.dumps(state, option=orjson.OPT_SERIALIZE_NUMPY)
+        self._under_way = self._thread.submit(self._save, step, snapshot, encoded)
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether the checkpoint under way has failed, as `wait` will raise; no collective."""
+        return self._is_done() and self._under_way.exception() is not None  # type: ignore[union-attr]
+
+    def published(self) -> Path | None:
+        """The checkpoint under way once it is whole, given once; no collective."""
+        return self.wait() if self._is_done() and not self.has_failed else None
+
+    def wait(self) -> Path | None:
+        """Wait for the checkpoint under way, if there is one; its ranks go well or fail together.
+
+        Returns:
+            Its folder, unless that was given before.
+
+        Raises:
+            LinlyError: A rank could not write its part; earlier checkpoints are untouched.
+        """
+        under_way, self._under_way = self._under_way, None
+        if under_way is None:
+            return None
+        with self._processes.waiting("the checkpoint under way"):
+            wait([under_way])
+        if not self._settings.is_async:
+            self._snapshots.release()
+        return under_way.result()
+
+    def save(self, engine: Engine, step: int, state: dict[str, Any]) -> Path:
+        """Save a checkpoint and wait for it.
+
+        Raises:
+            LinlyError: As `wait`.
+        """
+        self.begin(engine, step, state)
+        folder = self.wait()
+        assert folder is not None
+        return folder
+
+    def _is_done(self) -> bool:
+        return self._under_way is not None and self._under_way.done()
+
+    def _save(self, step: int, snapshot: Snapshot, state: bytes) -> Path:
+        """Write a snapshot and publish it; in a thread of every rank."""
+        ranks, what = self._apart, f"checkpoint {folder_name(step)}"
+        partial = self._folder / f".{folder_name(step)}.partial"
+        size_bytes = sum(ranks.gather_json(snapshot.size_bytes)) + len(state)
+        try:
+            with ranks.together(what):
+                if ranks.is_first:
+                    self._prepare(partial, size_bytes)
+            entries: dict[str, FileEntry] = {}
+            with ranks.together(what):
+                entries = self._write_part(partial, snapshot)
+            parts = ranks.gather_json(
+                {
+                    "files": {name: [e.size_bytes, e.sha256] for name, e in entries.items()},
+                    "parameters": snapshot.parameters,
+                }
+            )
+            with ranks.together(what):
+                if ranks.is_first:
+                    self._publish(partial, step, state, parts)
+        except BaseException:
+            if ranks.is_first:
+                with suppress(LinlyError):  # another process may be writing a folder of that name
+                    self._check_lock()
+                    shutil.rmtree(partial, ignore_errors=True)
+            raise
+        return self._folder / folder_name(step)
+
+    def _prepare(self, partial: Path, size_bytes: int) -> None:
+        with _as_checkpoint_error(partial):
+            self._remove_leftovers()
+            check_space(self._folder, size_bytes)
+            partial.mkdir()
+
+    def _remove_leftovers(self) -> None:
+        """Remove what broken saves and interrupted removals left; none of it is a checkpoint."""
+        self._check_lock()
+        for path in self._folder.glob(".step-*"):
+            _remove(path)
+
+    def _write_part(self, partial: Path, snapshot: Snapshot) -> dict[str, FileEntry]:
+        entries = {}
+        rank = self._processes.rank
+        for name, tensors in (
+            (f"rank-{rank:05d}.safetensors", snapshot.tensors | named_buffers(snapshot.buffers)),
+            (f"random-{rank:05d}.safetensors", snapshot.random),
+        ):
+            with _as_checkpoint_error(partial / name):
+                save_file(tensors, partial / name)
+                _fsync_file(partial / name)
+                entries[name] = FileEntry.of(partial / name)
+        return entries
+
+    def _publish(self, partial: Path, step: int, state: bytes, parts: list[dict[str, Any]]) -> None:
+        with _as_checkpoint_error(partial):
+            publish(partial / STATE, state)
+            files = {STATE: FileEntry.of(partial / STATE)}
+            for part in parts:
+                files.update({name: FileEntry(*entry) for name, entry in part["files"].items()})
+            parameters = {
+                name: f"rank-{rank:05d}.safetensors"
+                for rank, part in enumerate(parts)
+                for name in part["parameters"]
+            }
+            Manifest(step, files, parameters).write(partial)
+            fsync_directory(partial)
+            self._check_lock()
+            target = self._folder / folder_name(step)
+            if target.exists():  # torn, or we would have resumed after it
+                target.rename(self._folder / f".{target.name}.replaced")
+            partial.rename(target)
+            fsync_directory(self._folder)
+            self._remove_leftovers()
+            self._retain()
+
+    def _retain(self) -> None:
+        """Remove old checkpoints; called when the newest has just been published whole."""
+        in_use = self._mirror.in_use if self._mirror is not None else None
+        found = [path for path in list_checkpoints(self._folder) if path.name != in_use]
+        steps = [step_of(path) for path in found]
+        for step in steps[self._settings.keep_last :]:
+            if self._settings.keep_every is None or step % self._settings.keep_every:
+                old = self._folder / folder_name(step)
+                hidden = old.rename(self._folder / f".{old.name}.removing")
+                _remove(hidden)
+
+    # -- finding ------------------------------------------------------------------------------
+
+    def newest(self) -> Path | None:
+        """The newest whole checkpoint; a torn one is passed over with a warning that names it.
+
+        Returns:
+            None when nothing was ever saved.
+
+        Raises:
+            CheckpointError: There are checkpoints, and none is whole.
+        """
+        steps = self._steps()
+        problems = []
+        for step in steps:
+            problem = self._damage(self._folder / folder_name(step))
+            if problem is None:
+                return self._folder / folder_name(step)
+            problems.append(problem)
+            if self._processes.is_first:
+                print(f"warning: checkpoint passed over: {problem}", file=sys.stderr)
+        if steps:
+            raise no_whole_checkpoint(self._folder, None, problems)
+        return None
+
+    def of_step(self, step: int) -> Path:
+        """The checkpoint of one step.
+
+        Raises:
+            CheckpointError: It is missing or torn.
+        """
+        folder = self._folder / folder_name(step)
+        if step not in self._steps():
+            raise no_whole_checkpoint(self._folder, step, [])
+        problem = self._damage(folder)
+        if problem is not None:
+            raise no_whole_checkpoint(self._folder, step, [problem])
+        return folder
+
+    def set_aside_after(self, step: int) -> list[str]:
+        """Rename the checkpoints of later steps, so that they are no longer this run's future.
+
+        Returns:
+            Their new names.
+        """
+        names = []
+        with self._processes.together("setting later checkpoints aside"):
+            self._check_lock()
+            for path in list_checkpoints(self._folder):
+                if self._processes.is_first and step_of(path) > step:
+                    aside = _free_name(self._folder / f"abandoned-{path.name}")
+                    names.append(path.rename(aside).name)
+        return names
+
+    def _steps(self) -> list[int]:
+        steps: list[int] = self._processes.gather_json(
+            [step_of(path) for path in list_checkpoints(self._folder)]
+        )[0]
+        return steps
+
+    def _damage(self, folder: Path) -> str | None:
+        """What is wrong with a checkpoint; hashing is shared by the ranks."""
+        try:
+            manifest = Manifest.read(folder)
+            mine = sorted(manifest.files)[self._processes.rank :: self._processes.world_size]
+            problem = manifest.damage(folder, mine)
+        except CheckpointError as error:
+            problem = str(error)
+        return next((p for p in self._processes.gather_json(problem) if p is not None), None)
+
+    # -- loading ------------------------------------------------------------------------------
+
+    def load(self, folder: Path, engine: Engine, *, optimizer_steps: int) -> None:
+        """Put a verified checkpoint's weights, moments and random states into the engine.
+
+        Each rank reads the parameters that its share of the optimizer touches, and no others.
+
+        Raises:
+            CheckpointError: The checkpoint holds other parameters than the model.
+        """
+        with self._processes.together(f"loading {folder}"):
+            manifest = Manifest.read(folder)
+            _check_parameters(folder, manifest, engine)
+            for name, parameter in engine.parameters().items():
+                if engine.owns(parameter):
+                    state = read_parameter(folder / manifest.parameters[name], name)
+                    if state["master"].shape != parameter.shape:
+                        raise CheckpointError(
+                            f"{folder}: {name} has shape {tuple(state['master'].shape)}, "
+                            f"in the model {tuple(parameter.shape)}"
+                        )
+                    engine.set_state(parameter, state)
+            if buffers := read_buffers(folder):
+                _check_buffers(folder, buffers, engine.buffers())
+                engine.set_buffers(buffers)
+            random = f"random-{self._processes.rank:05d}.safetensors"
+            if random in manifest.files:  # a larger world has ranks that were not there before
+                restore_random_states(load_file(folder / random))
+        with self._processes.waiting(f"loading {folder}"):
+            engine.finish_loading(optimizer_steps=optimizer_steps)
+
+
+def check_space(folder: Path, size_bytes: int) -> None:
+    """Make sure that a checkpoint fits on the disk.
+
+    Raises:
+        CheckpointError: It does not; says what is needed and what is free.
+    """
+    free, needed = shutil.disk_usage(folder).free, size_bytes + _MARGIN_BYTES
+    if free < needed:
+        raise CheckpointError(
+            f"{folder}: a checkpoint needs {needed:,} bytes and {free:,} are free; earlier "
+            "checkpoints are whole. Make room, or keep fewer of them (checkpoint.keep_last, "
+            "checkpoint.keep_every), then start the same command again"
+        )
+
+
+def _check_parameters(folder: Path, manifest: Manifest, engine: Engine) -> None:
+    saved, wanted = set(manifest.parameters), set(engine.parameters())
+    if saved != wanted:
+        raise CheckpointError(
+            f"{folder}: parameters of another model: not in the checkpoint "
+            f"{sorted(wanted - saved)[:3]}, not in the model {sorted(saved - wanted)[:3]}"
+        )
+
+
+def _check_buffers(
+    folder: Path, saved: Mapping[str, torch.Tensor], own: Mapping[str, torch.Tensor]
+) -> None:
+    forms = [{name: (b.dtype, b.shape) for name, b in side.items()} for side in (saved, own)]
+    if forms[0] != forms[1]:
+        other = sorted(name for name, _ in forms[0].items() ^ forms[1].items())
+        raise CheckpointError(f"{folder}: buffers of another model: {', '.join(other[:3])}")
+
+
+def _remove(path: Path) -> None:
+    """Remove a checkpoint's folder, or whatever has taken its place."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink()
+
+
+def _fsync_file(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def _free_name(path: Path) -> Path:
+    number = 1
+    free = path
+    while free.exists():
+        number += 1
+        free = path.with_name(f"{path.name}-{number}")
+    return free
+
+
+@contextmanager
+def _as_checkpoint_error(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(
+            f"writing {path}: {error}; earlier checkpoints are whole. Make room or mend the disk, "
+            "then start the same command again"
+        ) from error

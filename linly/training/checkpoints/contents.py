@@ -1,0 +1,78 @@
+"""Checks of what a checkpoint's files hold, beyond their size and hash in the manifest.
+
+A file that is as it was written may still not be one that a run can resume from: written by other
+hands, or by a program with a fault. It counts as corrupt before anything is taken from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+
+from linly.errors import LinlyError
+from linly.files import open_regular, read_limited
+from linly.training.checkpoints.state_form import state_problem
+from linly.training.checkpoints.stored import BUFFER, STATE
+from linly.training.engine.optimizer_state import STATE_KEYS
+from linly.training.engine.randomness import check_random_states
+
+STATE_LIMIT_BYTES = 256 << 20
+_RANDOM_LIMIT_BYTES = 1 << 24
+
+
+def content_problem(path: Path, parameters: Collection[str], *, step: int) -> str | None:
+    """Why a file of a checkpoint is not what its name says; None where it is.
+
+    Args:
+        path: The file; a state.json, or a rank's tensors or random states.
+        parameters: Names of the parameters that the manifest says are in it.
+        step: The checkpoint's.
+    """
+    try:
+        if path.name == STATE:
+            return state_problem(read_limited(path, limit_bytes=STATE_LIMIT_BYTES), step=step)
+        open_regular(path).close()
+        if path.name.startswith("random-"):
+            return _random_problem(path)
+        return _tensors_problem(path, parameters)
+    except SafetensorError as error:
+        return f"not a safetensors file ({error})"
+    except OSError as error:
+        return f"cannot be read: {error.strerror or error}"
+    except LinlyError as error:
+        return str(error)
+
+
+def _tensors_problem(path: Path, parameters: Collection[str]) -> str | None:
+    """Look at the header alone: every parameter has its three fp32 tensors of one shape."""
+    with safe_open(path, framework="pt") as file:
+        keys = [key for key in file.keys() if not key.startswith(BUFFER)]  # noqa: SIM118
+        found = {key: file.get_slice(key) for key in keys}
+        wanted = {f"{key}.{name}" for key in STATE_KEYS for name in parameters}
+        if found.keys() != wanted:
+            other = sorted(found.keys() ^ wanted)
+            return f"its tensors are not those of the manifest: {', '.join(other[:3])}"
+        for name in parameters:
+            forms = [found[f"{key}.{name}"] for key in STATE_KEYS]
+            dtypes = {form.get_dtype() for form in forms}
+            if dtypes != {"F32"}:
+                return f"{name}: found {', '.join(sorted(dtypes))}, expected F32"
+            shapes = {tuple(form.get_shape()) for form in forms}
+            if len(shapes) > 1:
+                return f"{name}: weight and moments have different shapes: {sorted(shapes)}"
+    return None
+
+
+def _random_problem(path: Path) -> str | None:
+    if path.stat().st_size > _RANDOM_LIMIT_BYTES:
+        return f"has {path.stat().st_size:,} bytes, random states have a few thousand"
+    with safe_open(path, framework="pt") as file:
+        states: dict[str, torch.Tensor] = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    try:
+        check_random_states(states)
+    except (KeyError, TypeError, ValueError, OverflowError, RuntimeError) as error:
+        return f"not the random states of a process: {error}"
+    return None

@@ -1,0 +1,152 @@
+"""The form of a checkpoint's state.json, checked before a run takes anything from it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import orjson
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from linly.config.settings import TrainingSettings
+from linly.data.mixing.state import Identity, MixerState
+from linly.errors import CheckpointError
+
+STATE_VERSION = 2
+
+_Count = Annotated[int, Field(ge=0, lt=1 << 63)]
+_Counts = dict[str, _Count]
+
+
+class _Form(BaseModel):
+    """JSON as it was written; a key that a later version added does no harm."""
+
+    model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
+
+
+class _Guards(_Form):
+    windows: dict[str, list[float]]
+    consecutive: _Count
+    total: _Count
+
+
+class _NewPieces(_Form):
+    first: _Count
+    num_pieces: _Count
+    seen: Annotated[str, Field(pattern=r"^([0-9a-f]{2})*$")]
+    num_new: _Count
+    num_tokens: _Count
+
+    @model_validator(mode="after")
+    def _check_seen(self) -> _NewPieces:
+        if len(self.seen) != 2 * ((self.num_pieces + 7) // 8):
+            raise ValueError(f"found {len(self.seen)} digits for {self.num_pieces} pieces")
+        return self
+
+
+class _Books(_Form):
+    rows: _Counts
+    supervised: _Counts
+    padding: _Counts
+    epochs: _Counts
+    segment_from: _Count
+    rows_before: _Counts
+    largest_drift: float
+    tokens_seen: _Count
+    new_pieces: _NewPieces | None
+
+    @model_validator(mode="after")
+    def _check_sources(self) -> _Books:
+        if not self.rows.keys() == self.supervised.keys() == self.padding.keys():
+            raise ValueError("rows, supervised and padding count different sources")
+        if self.rows.keys() != self.epochs.keys():
+            raise ValueError("rows and epochs count different sources")
+        return self
+
+
+class _Result(_Form):
+    language: str
+    kind: str
+    documents: _Count
+    loss: float | None
+    bits_per_byte: float | None
+    tokens: _Count
+    bytes: _Count
+
+
+class _Corpus(_Form):
+    language: str
+
+
+class _Curriculum(_Form):
+    name: str
+
+
+class _Batch(_Form):
+    global_batch: Annotated[int, Field(ge=1)]
+
+
+class _Training(_Form):
+    trainable: Any
+
+    @model_validator(mode="after")
+    def _check_trainable(self) -> _Training:
+        TrainingSettings.model_validate({"trainable": self.trainable})
+        return self
+
+
+class _Recipe(_Form):
+    model: str | None
+    curriculum: _Curriculum
+    corpora: dict[str, _Corpus]
+    data: _Batch
+    training: _Training
+
+
+class _State(_Form):
+    step: _Count
+    optimizer_steps: _Count
+    world_size: Annotated[int, Field(ge=1)]
+    recipe: _Recipe
+    model: dict[str, str]
+    data: dict[str, Any]
+    guards: _Guards
+    books: _Books
+    baseline: dict[str, _Result]
+    latest: dict[str, _Result]
+    evaluated_step: _Count | None
+
+
+def state_problem(data: bytes, *, step: int) -> str | None:
+    """Why a run cannot resume from a state.json; None where it can.
+
+    A state of another version is not looked into: its own version may read it.
+
+    Args:
+        data: The bytes of the file.
+        step: The checkpoint's.
+    """
+    try:
+        content = orjson.loads(data)
+    except orjson.JSONDecodeError as error:
+        return f"not JSON ({error})"
+    if not isinstance(content, dict):
+        return f"found {type(content).__name__}, expected a JSON object"
+    version = content.get("version")
+    if type(version) is not int:
+        return f"version: found {version!r:.80}, expected a whole number"
+    if version != STATE_VERSION:
+        return None
+    try:
+        state = _State.model_validate(content)
+        mixer = MixerState.from_json(content["data"], Identity.of_json(state.data.get("identity")))
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        return f"{place or 'state'}: {first['msg']}, found {first['input']!r:.80}"
+    except CheckpointError as error:
+        return f"data: {error}"
+    if state.step != step:
+        return f"step: found {state.step}, expected {step}"
+    if mixer.row != step * state.recipe.data.global_batch:
+        return f"data.row: found {mixer.row}, expected {step} steps of a global batch"
+    return None

@@ -1,0 +1,51 @@
+"""Reading a verified checkpoint, one tensor at a time; its manifest names each tensor's file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import orjson
+import torch
+from safetensors import safe_open
+
+from linly.training.engine.optimizer_state import STATE_KEYS
+
+STATE = "state.json"
+
+BUFFER = "buffer."
+"""Prefix of the model's buffers in the first rank's file."""
+
+_BUFFERS_FILE = "rank-00000.safetensors"
+
+
+def read_state(folder: Path) -> dict[str, Any]:
+    """What was given to `Checkpoints.save` for a verified checkpoint."""
+    state: dict[str, Any] = orjson.loads((folder / STATE).read_bytes())
+    return state
+
+
+def read_parameter(path: Path, name: str) -> dict[str, torch.Tensor]:
+    """Master weight and moments of one parameter in a rank's file, fp32 on the CPU."""
+    with safe_open(path, framework="pt") as file:
+        return {key: file.get_tensor(f"{key}.{name}") for key in STATE_KEYS}
+
+
+def read_master_weight(path: Path, name: str) -> torch.Tensor:
+    """Master weight of one parameter in a rank's file, fp32 on the CPU."""
+    with safe_open(path, framework="pt") as file:
+        weight: torch.Tensor = file.get_tensor(f"master.{name}")
+    return weight
+
+
+def named_buffers(buffers: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The model's buffers under the names that the first rank's file gives them."""
+    return {f"{BUFFER}{name}": buffer for name, buffer in buffers.items()}
+
+
+def read_buffers(folder: Path) -> dict[str, torch.Tensor]:
+    """The model's persistent buffers by name, on the CPU, as they were stored."""
+    with safe_open(folder / _BUFFERS_FILE, framework="pt") as file:
+        keys = [key for key in file.keys() if key.startswith(BUFFER)]  # noqa: SIM118
+        return {key.removeprefix(BUFFER): file.get_tensor(key) for key in keys}

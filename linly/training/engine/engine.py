@@ -1,0 +1,383 @@
+"""DeepSpeed's ZeRO-2 engine as the trainer needs it; the only module that imports deepspeed.
+
+BF16 weights and activations, but for weights that transformers keeps in fp32; fp32 master weights,
+gradient accumulation and gradient reduction. The learning rate comes from outside at every step,
+and a step can be discarded on all ranks before it touches weights or moments.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import deepspeed
+import torch
+from deepspeed.accelerator import get_accelerator
+from deepspeed.utils import (
+    logger,
+    safe_get_full_fp32_param,
+    safe_get_full_optimizer_state,
+    safe_set_full_fp32_param,
+    safe_set_full_grad,
+    safe_set_full_optimizer_state,
+)
+from transformers import PreTrainedModel
+
+from linly.config.deepspeed import deepspeed_config, wants_log
+from linly.config.settings import TrainingSettings
+from linly.data.loading.loader import MicroBatch
+from linly.modeling.attention.attention import document_bounds, set_attention, usual_backend
+from linly.modeling.attention.separation import (
+    Attention,
+    RowLayout,
+    Way,
+    choose_attention,
+    way_of_evaluation,
+)
+from linly.modeling.recompute import checkpoint_activations, compile_layers
+from linly.modeling.stored.dtypes import cast_buffers, kept_dtypes, persistent_buffers
+from linly.training.engine.objective import Objective, choose_loss
+from linly.training.engine.optimizer_state import MOMENTS
+from linly.training.ranks.processes import be_patient
+
+
+@dataclass(frozen=True, slots=True)
+class StepResult:
+    """What became of a step.
+
+    Attributes:
+        applied: False when the gradients were not finite; then nothing has changed.
+        grad_norm: Before clipping; infinite when not applied.
+    """
+
+    applied: bool
+    grad_norm: float
+
+
+class Engine:
+    """A model in training, its optimizer dealt over the ranks (ZeRO-2).
+
+    A step is `accumulation` calls of `accumulate`, then either `step` or `discard`.
+
+    Attributes:
+        evaluation_way: How documents of an evaluation row are kept apart; None: they are not, and
+            each needs a row of its own.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        training: TrainingSettings,
+        *,
+        accumulation: int,
+        layout: RowLayout = RowLayout(),  # noqa: B008 (frozen)
+    ) -> None:
+        """Take over the model; its weights move to the device, in BF16, in place.
+
+        Weights that transformers keeps in fp32 in a BF16 model are fp32 here too.
+
+        Master weights are those of the model as it was stored, also where BF16 rounds them. The
+        weights move one by one, so that a model mapped from its files never is in the memory of
+        the host as a whole (see `load_model`).
+        """
+        _no_helper_builds()
+        self._world_size = int(torch.distributed.get_world_size())
+        config = deepspeed_config(
+            training,
+            accumulation=accumulation,
+            world_size=self._world_size,
+            has_gpu=torch.cuda.is_available(),
+        )
+        _set_log_level(logging.INFO if wants_log(config) else logging.ERROR)
+        _quiet_known_warnings()
+        checkpoint_activations(model, training.activation_checkpointing)
+        model.train()
+        self._stored_buffers = {n: b.detach() for n, b in persistent_buffers(model).items()}
+        stored = _move_weights(model, kept_dtypes(model.config, torch.bfloat16))
+        optimizer = torch.optim.AdamW(
+            _parameter_groups(model, training.weight_decay),
+            lr=training.lr,
+            betas=training.betas,
+            eps=training.eps,
+            fused=True,
+        )
+        self._engine, self._optimizer, _, _ = deepspeed.initialize(
+            model=Objective(model),
+            optimizer=optimizer,
+            config=config,
+        )
+        self._accumulation = accumulation
+        self._micro_batches = 0
+        self._usual_backend = usual_backend(model)
+        self._attention, self.evaluation_way = self._choose_attention(training, layout)
+        objective = self._engine.module
+        objective.way = self._attention.way
+        objective.loss, self._loss_note = choose_loss(training.loss, objective, self.device)
+        self._is_compiled = training.compile
+        if training.compile:
+            compile_layers(model)
+        self._create_moments()
+        self._set_masters(stored)
+        be_patient(self._optimizer.dp_process_group, training.collective_timeout_s)
+
+    @property
+    def module(self) -> PreTrainedModel:
+        """The model itself, BF16, the same on all ranks."""
+        model: PreTrainedModel = self._engine.module.model
+        return model
+
+    @property
+    def description(self) -> str:
+        """How a step is computed: what was chosen, and why where it is not what was asked for."""
+        loss = self._engine.module.loss
+        note = f" ({self._loss_note})" if self._loss_note else ""
+        return f"attention {self._attention}, loss {loss}{note}"
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model is."""
+        return torch.device(self._engine.device)
+
+    def accumulate(self, batch: MicroBatch, *, step_targets: int) -> torch.Tensor:
+        """Forward and backward of one micro-batch.
+
+        DeepSpeed averages over ranks, while a loss here is per token of the whole global batch:
+        each micro-batch's sum is scaled so that the two agree. Nothing here waits for the device.
+
+        Args:
+            batch: Moved to the model's device here.
+            step_targets: Supervised tokens of the step, over all ranks and micro-batches.
+
+        Returns:
+            float32 [micro_batch], summed negative log-likelihood of each row.
+        """
+        assert self._micro_batches < self._accumulation, "a step has no more micro-batches"
+        bounds = document_bounds(batch.position_ids) if self._attention.way == "bounds" else None
+        losses = self._engine(
+            *map(self._moved, (batch.ids, batch.labels, batch.position_ids)),
+            None if bounds is None else self._moved(bounds),
+            self._world_size / max(1, step_targets),
+        )
+        self._engine.backward(losses.weighted, scale_wrt_gas=False)
+        self._micro_batches += 1
+        if self._micro_batches < self._accumulation:
+            self._engine.step()  # counts the micro-batch; the weights move at the last one
+        rows: torch.Tensor = losses.rows
+        return rows
+
+    def _moved(self, tensor: torch.Tensor) -> torch.Tensor:
+        """On the model's device, without waiting for it: that takes pinned memory."""
+        if self.device.type == "cuda":
+            tensor = tensor.pin_memory()
+        return tensor.to(self.device, non_blocking=True)
+
+    def step(self, *, lr: float) -> StepResult:
+        """Clip and apply the accumulated gradients, unless they are not finite."""
+        assert self._micro_batches == self._accumulation, "a step needs all its micro-batches"
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        self._engine.step()
+        self._micro_batches = 0
+        applied = bool(self._engine.was_step_applied())
+        norm = self._engine.get_global_grad_norm()
+        return StepResult(applied, float(norm) if applied else math.inf)
+
+    def discard(self) -> None:
+        """Drop the accumulated gradients; weights and moments stay as they are.
+
+        Takes the engine's own way for gradients that overflow, so that its counters and buffers
+        end up as after any step.
+        """
+        parameter = min(self.parameters().values(), key=torch.Tensor.numel)
+        safe_set_full_grad(parameter, torch.full_like(parameter, math.inf, dtype=torch.float32))
+        result = self.step(lr=0.0)
+        assert not result.applied, "a poisoned step must not be applied"
+
+    @contextmanager
+    def evaluating(self) -> Iterator[PreTrainedModel]:
+        """The model in evaluation mode without gradients."""
+        self.module.train(False)
+        set_attention(self.module, self._usual_backend)  # generation needs a cache
+        # Rows of other lengths, and caches, are not worth compiling for.
+        stance = torch.compiler.set_stance("force_eager") if self._is_compiled else nullcontext()
+        try:
+            with torch.no_grad(), stance:
+                yield self.module
+        finally:
+            set_attention(self.module, self._attention.backend)
+            self.module.train()
+
+    def parameters(self) -> dict[str, torch.nn.Parameter]:
+        """Trained parameters by name; a tied one once."""
+        return {
+            name: parameter
+            for name, parameter in self.module.named_parameters()
+            if parameter.requires_grad
+        }
+
+    def buffers(self) -> dict[str, torch.Tensor]:
+        """Persistent buffers by name, as they were stored unless training has changed them."""
+        return {
+            name: stored if torch.equal(buffer, stored.to(buffer)) else buffer.to(stored.dtype)
+            for name, buffer in persistent_buffers(self.module).items()
+            for stored in (self._stored_buffers[name],)
+        }
+
+    def set_buffers(self, buffers: Mapping[str, torch.Tensor]) -> None:
+        """Set the persistent buffers to what `buffers` returned; no collective."""
+        self._stored_buffers = dict(buffers)
+        for name, buffer in persistent_buffers(self.module).items():
+            buffer.copy_(buffers[name])
+
+    def owns(self, parameter: torch.nn.Parameter) -> bool:
+        """Whether this rank's share of the optimizer holds any of the parameter."""
+        return getattr(parameter, "_hp_mapping", None) is not None
+
+    def full_state(self, parameter: torch.nn.Parameter) -> dict[str, torch.Tensor]:
+        """Master weight and moments, whole, fp32 on the device; a collective on all ranks."""
+        state = {"master": safe_get_full_fp32_param(parameter)}
+        for key in MOMENTS:
+            state[key] = safe_get_full_optimizer_state(parameter, key)
+        return state
+
+    def held_state(self, parameter: torch.nn.Parameter) -> dict[str, torch.Tensor] | None:
+        """Master weight and moments where this rank's share holds them whole; no collective.
+
+        Returns:
+            The optimizer's own memory, fp32 on the device; None where it lies across shares.
+        """
+        mapping = getattr(parameter, "_hp_mapping", None)
+        if mapping is None or mapping.lp_fragment_address.numel < parameter.numel():
+            return None
+        keys = {"master": None} | {key: key for key in MOMENTS}
+        return {
+            name: mapping.get_hp_fragment(optim_state_key=key).detach().view(parameter.shape)
+            for name, key in keys.items()
+        }
+
+    def set_state(self, parameter: torch.nn.Parameter, state: dict[str, torch.Tensor]) -> None:
+        """Set this rank's part of master weight and moments from whole tensors; no collective.
+
+        Call `finish_loading` when all parameters are set.
+        """
+        safe_set_full_fp32_param(parameter, state["master"])
+        for key in MOMENTS:
+            safe_set_full_optimizer_state(parameter, state[key], key)
+
+    def finish_loading(self, *, optimizer_steps: int) -> None:
+        """Make the BF16 weights those of the master; a collective on all ranks.
+
+        Args:
+            optimizer_steps: Steps applied so far (AdamW corrects its moments' bias by it).
+        """
+        for partition in self._partitions():
+            self._optimizer.optimizer.state[partition]["step"].fill_(optimizer_steps)
+        self._optimizer.update_lp_params()
+
+    def optimizer_steps(self) -> int:
+        """Steps applied so far; skipped ones are not counted."""
+        return int(self._optimizer.optimizer.state[self._partitions()[0]]["step"].item())
+
+    def _choose_attention(
+        self, training: TrainingSettings, layout: RowLayout
+    ) -> tuple[Attention, Way | None]:
+        """The attention of training, and how documents of a row are kept apart in evaluation."""
+        model = self.module
+        chosen = choose_attention(training.attention_backend, model, self.device, layout)
+        if layout.documents == "apart" and chosen.backend == self._usual_backend:
+            return chosen, chosen.way
+        set_attention(model, self._usual_backend)
+        way = way_of_evaluation(model, layout.length)
+        set_attention(model, chosen.backend)
+        return chosen, way
+
+    def _set_masters(self, stored: dict[str, torch.Tensor]) -> None:
+        """Take master weights from what is more exact than BF16."""
+        for name, parameter in self.parameters().items():
+            if name in stored and self.owns(parameter):
+                safe_set_full_fp32_param(parameter, stored[name].float())
+
+    def _partitions(self) -> list[torch.Tensor]:
+        """This rank's flat fp32 share of each parameter group."""
+        partitions: list[torch.Tensor] = self._optimizer.single_partition_of_fp32_groups
+        return partitions
+
+    def _create_moments(self) -> None:
+        """Create AdamW's state before the first step, so that a checkpoint can be put into it.
+
+        DeepSpeed 0.19 links parameters to it when the first group has stepped and forgets the
+        others; linking once by hand, with all states there, covers every group.
+        """
+        for partition in self._partitions():
+            self._optimizer.optimizer.state[partition] = {
+                "step": torch.zeros((), dtype=torch.float32, device=partition.device),
+                **{key: torch.zeros_like(partition, requires_grad=False) for key in MOMENTS},
+            }
+        self._optimizer._hp_optimizer_states_linked = False
+        self._optimizer._lazy_init_hp_params_optimizer_state()
+
+
+def _move_weights(
+    model: PreTrainedModel, dtypes: Mapping[str, torch.dtype]
+) -> dict[str, torch.Tensor]:
+    """Move weights to this process's device in the dtypes they train in, one by one.
+
+    Args:
+        model: The model; its buffers are cast too, and moved by DeepSpeed.
+        dtypes: Dtype of each parameter and buffer of the model without LoRA's matrices.
+
+    Returns:
+        Trained weights that the cast may have rounded, by name, where and as they were.
+    """
+    accelerator = get_accelerator()
+    stored = {}
+    for name, parameter in model.named_parameters():
+        dtype = dtypes.get(name.replace(".base_layer.", "."), torch.bfloat16)
+        if parameter.requires_grad and parameter.dtype != dtype:
+            stored[name] = parameter.data
+        parameter.data = parameter.data.to(accelerator.current_device_name(), dtype)
+    cast_buffers(model, dtypes)
+    return stored
+
+
+def _parameter_groups(model: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameters with weight decay, and norms and biases (one dimension) without.
+
+    DeepSpeed flattens a group into one tensor, so each group has one dtype. BF16 comes first: it is
+    the dtype of DeepSpeed's buffers.
+    """
+    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    groups = [
+        {
+            "params": [p for p in trained if p.dtype == dtype and (p.dim() > 1) == is_matrix],
+            "weight_decay": weight_decay if is_matrix else 0.0,
+        }
+        for dtype in (torch.bfloat16, torch.float32)
+        for is_matrix in (True, False)
+    ]
+    return [group for group in groups if group["params"]]
+
+
+def _no_helper_builds() -> None:
+    """Keep DeepSpeed from compiling its shared-memory helper on the CPU.
+
+    Only its inference uses the helper; building it takes a compiler, ninja and 20 seconds.
+    """
+    if get_accelerator().device_name() == "cpu":
+        deepspeed.ops.__compatible_ops__ = {"deepspeed_shm_comm": False}
+
+
+def _set_log_level(level: int) -> None:
+    """Of DeepSpeed's own log, whose handler has a level by itself."""
+    for each in (logger, *logger.handlers):
+        each.setLevel(level)
+
+
+def _quiet_known_warnings() -> None:
+    """Silence what DeepSpeed 0.19 makes torch say at every start, and nobody here can act on."""
+    warnings.filterwarnings("ignore", message=r"`torch\.distributed\.\w+` is deprecated")

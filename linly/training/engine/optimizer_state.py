@@ -1,0 +1,11 @@
+"""Names and size of what the optimizer keeps for a parameter."""
+
+from __future__ import annotations
+
+MOMENTS = ("exp_avg", "exp_avg_sq")
+"""State of a parameter, each fp32 in the parameter's shape."""
+
+STATE_KEYS = ("master", *MOMENTS)
+"""Tensors of a parameter in a checkpoint, named `KEY.PARAMETER`; all fp32."""
+
+BYTES_PER_PARAMETER = 4 * len(STATE_KEYS)

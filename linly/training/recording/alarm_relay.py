@@ -1,0 +1,115 @@
+"""Alarms on rank 0: written to the run's events, shown, and handed to the user's command."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import orjson
+
+from linly.config.settings import AlarmSettings
+from linly.runs.runs import RunFolder
+from linly.training.recording.alarms import Alarm, AlarmWatch
+
+MAX_COMMANDS = 8
+"""Running at once; further alarms do not start one."""
+
+CLOSE_TIMEOUT_S = 10.0
+
+
+class AlarmRelay:
+    """Watches a run and passes alarms on; training never waits for the command."""
+
+    def __init__(self, run: RunFolder, settings: AlarmSettings, event: Callable[..., None]) -> None:
+        """Watch a run; alarms of what its logs already hold are not raised again.
+
+        Args:
+            run: Folder of the run.
+            settings: Rules, and the user's command.
+            event: Function that adds a line to the run's events: kind, text, details by name.
+        """
+        self._run = run
+        self._event = event
+        self._command = settings.command
+        self._running: list[subprocess.Popen[bytes]] = []
+        self._watch = AlarmWatch(settings)
+        bad = Counter(record["step"] for record in run.read("quarantine"))
+        for record in run.read("evaluations"):
+            self._watch.evaluation(record)
+        for record in run.read("metrics"):
+            self._watch.step(record, bad_records=bad[record["step"]])
+
+    def step(self, metrics: Mapping[str, Any], *, bad_records: int) -> list[str]:
+        """Pass on what a step raises; as lines to be shown."""
+        told = self._reap()
+        return told + self._raise(self._watch.step(metrics, bad_records=bad_records))
+
+    def evaluation(self, record: Mapping[str, Any]) -> list[str]:
+        """Pass on what an evaluation raises; as lines to be shown."""
+        return self._raise(self._watch.evaluation(record))
+
+    def close(self) -> None:
+        """Give commands that still run a little time, then end them."""
+        deadline = time.monotonic() + CLOSE_TIMEOUT_S
+        for process in self._running:
+            try:
+                process.wait(timeout=max(0.0, deadline - time.monotonic()))
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+        self._reap()
+
+    def _raise(self, alarms: Sequence[Alarm]) -> list[str]:
+        told = []
+        for alarm in alarms:
+            self._event("alarm", alarm.text, rule=alarm.rule, source=alarm.source)
+            told.append(f"alarm at step {alarm.step}: {alarm.text}")
+            if self._command:
+                told += self._start(alarm)
+        return told
+
+    def _start(self, alarm: Alarm) -> list[str]:
+        """Hand an alarm to the command, without a shell."""
+        if len(self._running) >= MAX_COMMANDS:
+            return self._failed(f"not started: {MAX_COMMANDS} of them still run")
+        message = {
+            "run": str(self._run.path),
+            "step": alarm.step,
+            "time": time.time(),
+            "rule": alarm.rule,
+            "source": alarm.source,
+            "text": alarm.text,
+        }
+        try:
+            process = subprocess.Popen(  # noqa: S603 (the user's own program, as a list)
+                self._command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL
+            )
+        except OSError as error:
+            return self._failed(str(error))
+        self._running.append(process)
+        assert process.stdin is not None
+        try:
+            process.stdin.write(orjson.dumps(message) + b"\n")  # fits into the pipe
+            process.stdin.close()
+        except BrokenPipeError:  # it does not read; its exit code says how it fared
+            pass
+        return []
+
+    def _reap(self) -> list[str]:
+        """Forget the commands that have ended."""
+        ended = [process for process in self._running if process.poll() is not None]
+        self._running = [process for process in self._running if process.poll() is None]
+        return [
+            line
+            for process in ended
+            if process.returncode
+            for line in self._failed(f"exit code {process.returncode}")
+        ]
+
+    def _failed(self, why: str) -> list[str]:
+        text = f"alarms.command {self._command[0]}: {why}"
+        self._event("alarm", text)
+        return [text]

@@ -1,0 +1,269 @@
+"""What a step leaves in the run folder: its line of metrics, and a record of each of its rows.
+
+Rank 0 writes; every rank counts, so that the counts are in each rank's hands when a checkpoint is
+saved.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from linly.curriculum.apportion import Segment
+from linly.curriculum.decisions import segment_at
+from linly.curriculum.mixture import Mixture
+from linly.data.mixing.mixed_row import MixedRow
+from linly.runs.row_record import RowRecord
+from linly.training.recording.guards import RowLoss, loss_by_source
+from linly.training.recording.new_pieces import NewPieces
+
+MAX_BUFFERED_ROWS = 100_000
+_MEASURED = ("loss", "grad_norm", "tokens_per_second", "data_wait_fraction", "mfu")
+
+
+@dataclass(frozen=True, slots=True)
+class StepFacts:
+    """What the trainer knows of a step beside its rows.
+
+    Attributes:
+        grad_norm: Before clipping; infinite when a guard skipped the step.
+        seconds: From the end of the step before, without evaluation and saving.
+        wait_s: Of these, waiting for data.
+        is_passed_over: Its rows were drawn and not computed: there are no losses.
+    """
+
+    step: int
+    lr: float
+    grad_norm: float
+    skipped: bool
+    seconds: float
+    wait_s: float
+    is_passed_over: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What throughput is measured against.
+
+    Attributes:
+        flops_per_token: Of forward and backward.
+        peak_flops: Of all devices together; None where it is not known.
+    """
+
+    world_size: int
+    flops_per_token: float
+    peak_flops: float | None
+
+
+class Bookkeeper:
+    """Counts rows and tokens, and makes the records of each step."""
+
+    def __init__(
+        self,
+        segments: Sequence[Segment],
+        machine: Machine,
+        *,
+        sequence_length: int,
+        new_pieces: NewPieces | None = None,
+    ) -> None:
+        """Start a run's counts at zero.
+
+        Args:
+            segments: The mixtures of the run, each from its first row, which begins a step.
+            machine: What trains it.
+            sequence_length: In tokens.
+            new_pieces: Counted too; None where the vocabulary has none.
+        """
+        self.new_pieces = new_pieces
+        self._segments = tuple(segments)
+        self._machine = machine
+        self._sequence_length = sequence_length
+        sources = sorted({name for segment in segments for name in segment.mixture.sources})
+        self._rows = dict.fromkeys(sources, 0)
+        self._supervised = dict.fromkeys(sources, 0)
+        self._padding = dict.fromkeys(sources, 0)
+        self._epochs = dict.fromkeys(sources, 0)
+        self._segment_from = 0
+        self._rows_before: dict[str, int] = {}
+        self._row_records: list[RowRecord] = []
+        self.largest_drift = 0.0
+        self.tokens_seen = 0
+
+    def count(
+        self, rows: Sequence[MixedRow], losses: Sequence[RowLoss], facts: StepFacts
+    ) -> dict[str, Any]:
+        """Count a step's rows and make its line of metrics.
+
+        Args:
+            rows: The whole global batch, in order.
+            losses: Of the same rows.
+            facts: Of the step.
+        """
+        segment = self._enter(rows)
+        planned = self._planned(segment, [mixed.index + 1 for mixed in rows])
+        drift = self._made(segment, rows) - planned
+        self.largest_drift = max(self.largest_drift, float(np.abs(drift).max()))
+        for mixed in rows:
+            self._rows[mixed.row.source] += 1
+            self._supervised[mixed.row.source] += mixed.row.num_supervised
+            self._padding[mixed.row.source] += mixed.row.num_padding
+            self._epochs[mixed.row.source] = mixed.row.epoch
+        if self.new_pieces is not None:
+            self.new_pieces.count(rows)
+        num_tokens = len(rows) * self._sequence_length
+        self.tokens_seen += num_tokens
+        self._add_row_records(rows, losses, facts)
+        farthest = np.abs(drift).argmax(axis=0)
+        drift = drift[farthest, np.arange(drift.shape[1])]
+        return self._metrics(rows, losses, facts, segment.mixture, planned[-1], drift)
+
+    def follow(self, segments: Sequence[Segment]) -> None:
+        """Plan the rows to come by other segments; those that have begun are as they were."""
+        self._segments = tuple(segments)
+
+    def take_row_records(self) -> list[RowRecord]:
+        """Row records not handed out yet."""
+        records, self._row_records = self._row_records, []
+        return records
+
+    @property
+    def should_flush(self) -> bool:
+        """Whether the row records at hand are many."""
+        return len(self._row_records) >= MAX_BUFFERED_ROWS
+
+    def state_dict(self) -> dict[str, Any]:
+        """Counts, as JSON."""
+        return {
+            "rows": self._rows,
+            "supervised": self._supervised,
+            "padding": self._padding,
+            "epochs": self._epochs,
+            "segment_from": self._segment_from,
+            "rows_before": self._rows_before,
+            "largest_drift": self.largest_drift,
+            "tokens_seen": self.tokens_seen,
+            "new_pieces": self.new_pieces.state_dict() if self.new_pieces else None,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Go on from a checkpoint's counts."""
+        self._rows |= state["rows"]
+        self._supervised |= state["supervised"]
+        self._padding |= state["padding"]
+        self._epochs |= state["epochs"]
+        self._segment_from = state["segment_from"]
+        self._rows_before = dict(state["rows_before"])
+        self.largest_drift = state["largest_drift"]
+        self.tokens_seen = state["tokens_seen"]
+        if self.new_pieces is not None and state["new_pieces"] is not None:
+            self.new_pieces.load_state_dict(state["new_pieces"])
+
+    def _enter(self, rows: Sequence[MixedRow]) -> Segment:
+        """The segment of a step's rows; what came before it is planned as it was made."""
+        assert rows[0].segment_from == rows[-1].segment_from, "a segment begins within a step"
+        if rows[0].segment_from != self._segment_from:
+            self._segment_from = rows[0].segment_from
+            self._rows_before = dict(self._rows)
+        return segment_at(self._segments, rows[0].index)
+
+    def _planned(self, segment: Segment, row_ends: Sequence[int]) -> NDArray[np.float64]:
+        """Rows of the run that should be made before each row, float64 [rows, sources].
+
+        They are those made before the segment and the integral since its start.
+        """
+        mixture = segment.mixture
+        before = np.array([self._rows_before.get(source, 0) for source in mixture.sources])
+        integral = mixture.integral(row_ends) - mixture.integral([segment.from_row])
+        planned: NDArray[np.float64] = before + integral
+        return planned
+
+    def _made(self, segment: Segment, rows: Sequence[MixedRow]) -> NDArray[np.int64]:
+        """Rows of the run made after each row of the step, int64 [rows, sources]."""
+        columns = {source: column for column, source in enumerate(segment.mixture.sources)}
+        made = np.zeros((len(rows), len(columns)), np.int64)
+        made[np.arange(len(rows)), [columns[mixed.row.source] for mixed in rows]] = 1
+        before = np.array([self._rows[source] for source in columns])
+        after: NDArray[np.int64] = before + made.cumsum(axis=0)
+        return after
+
+    def _add_row_records(
+        self, rows: Sequence[MixedRow], losses: Sequence[RowLoss], facts: StepFacts
+    ) -> None:
+        rows_per_rank = len(rows) // self._machine.world_size
+        has_loss = not facts.is_passed_over
+        for position, (mixed, loss) in enumerate(zip(rows, losses, strict=True)):
+            self._row_records.append(
+                RowRecord(
+                    row=mixed.index,
+                    step=facts.step,
+                    rank=position // rows_per_rank,
+                    world_size=self._machine.world_size,
+                    source=mixed.row.source,
+                    epoch=mixed.row.epoch,
+                    supervised_tokens=loss.targets,
+                    padding=mixed.row.num_padding,
+                    loss=loss.nll / loss.targets if has_loss and loss.targets else None,
+                    pieces=mixed.row.pieces,
+                )
+            )
+
+    def _metrics(
+        self,
+        rows: Sequence[MixedRow],
+        losses: Sequence[RowLoss],
+        facts: StepFacts,
+        mixture: Mixture,
+        planned: NDArray[np.float64],
+        drift: NDArray[np.float64],
+    ) -> dict[str, Any]:
+        """A step's line; `drift` is each source's at its row farthest from the plan."""
+        sources = mixture.sources
+        shares = mixture.shares([mixed.index for mixed in rows]).mean(axis=0)
+        realized = dict.fromkeys(sources, 0.0)
+        for mixed in rows:
+            realized[mixed.row.source] += 1 / len(rows)
+        return {
+            "step": facts.step,
+            "time": time.time(),
+            "tokens_seen": self.tokens_seen,
+            "lr": facts.lr,
+            **self._measured(losses, facts, num_tokens=len(rows) * self._sequence_length),
+            "target_share_by_source": _by_source(sources, shares),
+            "realized_share_by_source": realized,
+            "rows_by_source": dict(self._rows),
+            "planned_rows_by_source": _by_source(sources, planned),
+            "drift_rows_by_source": _by_source(sources, drift),
+            "supervised_tokens_by_source": dict(self._supervised),
+            "padding_by_source": dict(self._padding),
+            "epoch_by_source": dict(self._epochs),
+            "skipped": facts.skipped,
+        }
+
+    def _measured(
+        self, losses: Sequence[RowLoss], facts: StepFacts, *, num_tokens: int
+    ) -> dict[str, Any]:
+        """What computing a step told; None where it was not computed, so that no rate shows."""
+        by_source = loss_by_source(losses)
+        if facts.is_passed_over:
+            return dict.fromkeys(_MEASURED) | {"loss_by_source": dict.fromkeys(by_source)}
+        targets = sum(loss.targets for loss in losses)
+        tokens_per_second = num_tokens / facts.seconds
+        peak = self._machine.peak_flops
+        return {
+            "loss": math.fsum(loss.nll for loss in losses) / targets if targets else None,
+            "loss_by_source": by_source,
+            "grad_norm": facts.grad_norm,
+            "tokens_per_second": tokens_per_second,
+            "data_wait_fraction": facts.wait_s / facts.seconds,
+            "mfu": tokens_per_second * self._machine.flops_per_token / peak if peak else None,
+        }
+
+
+def _by_source(sources: Sequence[str], values: NDArray[np.float64]) -> dict[str, float]:
+    return {source: float(value) for source, value in zip(sources, values, strict=True)}

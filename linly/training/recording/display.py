@@ -1,0 +1,90 @@
+"""What rank 0 shows besides the run's logs: the progress, curves for programs that plot, alarms."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from linly.config.recipe import Recipe, plain_recipe
+from linly.modeling.parameters import ParameterCount
+from linly.runs.runs import RunFolder
+from linly.training.recording.alarm_relay import AlarmRelay
+from linly.training.recording.progress import ProgressView
+from linly.training.recording.scalars import ScalarLog, evaluation_scalars, step_scalars
+from linly.training.recording.tensorboard import TensorBoardLog
+from linly.training.recording.wandb_log import WandbLog
+
+
+class Display:
+    """What rank 0 shows besides the run's logs: the progress, curves and alarms."""
+
+    def __init__(
+        self,
+        run: RunFolder,
+        recipe: Recipe,
+        event: Callable[..., None],
+        *,
+        step: int,
+        is_quiet: bool,
+    ) -> None:
+        """Show a run from a step on.
+
+        Args:
+            run: Folder of the run.
+            recipe: Recipe of the run.
+            event: Function that adds a line to the run's events: kind, text, details by name.
+            step: Steps taken before this start.
+            is_quiet: Whether to show only warnings.
+
+        Raises:
+            LinlyError: If a plotting program that the recipe asks for cannot be used.
+        """
+        self._event = event
+        self._view = ProgressView(step=step, num_steps=recipe.num_steps, is_quiet=is_quiet)
+        self._logs: list[ScalarLog] = [TensorBoardLog(run, resumed_step=step)]
+        if recipe.wandb is not None:
+            wandb = WandbLog(run, recipe.wandb, resumed_step=step, recipe=plain_recipe(recipe))
+            self._logs.append(wandb)
+            self.message(f"wandb: {wandb.place}")
+        self._alarms = AlarmRelay(run, recipe.alarms, event)
+        if step:
+            self.message(f"resumed after step {step}")
+
+    def model(self, count: ParameterCount, description: str) -> None:
+        """Show what trains and how, and record it."""
+        text = f"training {count}; {description}"
+        self._event("model", text, trained=count.trained, parameters=count.total)
+        self.message(text)
+
+    def step(self, metrics: dict[str, Any], *, bad_records: int) -> None:
+        """Show a step, and the alarms that it raises."""
+        scalars = step_scalars(metrics)
+        for log in self._logs:
+            log.add(scalars, step=metrics["step"])
+        self._view.step(metrics)
+        for text in self._alarms.step(metrics, bad_records=bad_records):
+            self.warning(text)
+
+    def evaluation(self, record: dict[str, Any]) -> None:
+        """Show an evaluation."""
+        scalars = evaluation_scalars(record)
+        for log in self._logs:
+            log.add(scalars, step=record["step"])
+        self._view.evaluation(record)
+        for text in self._alarms.evaluation(record):
+            self.warning(text)
+
+    def message(self, text: str) -> None:
+        """Show a line."""
+        self._view.message(text)
+
+    def warning(self, text: str) -> None:
+        """Show a line about something that went wrong."""
+        self._view.warning(text)
+
+    def close(self) -> None:
+        """Close all of it."""
+        self._alarms.close()
+        for log in self._logs:
+            log.close()
+        self._view.close()

@@ -1,0 +1,107 @@
+"""What a person sees while it trains: a progress bar on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from linly.evaluation.summary import bits_per_byte_by_language
+
+PLAIN_INTERVAL_S = 10.0
+
+
+class ProgressView:
+    """Shows step, tokens/s, loss, shares and time left; made on rank 0 only."""
+
+    def __init__(self, *, step: int, num_steps: int, is_quiet: bool) -> None:
+        """Show a run that has taken `step` of `num_steps`; quiet shows warnings alone."""
+        self._is_quiet = is_quiet
+        self._num_steps = num_steps
+        self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
+        self._last_line_at = 0.0
+        self._evaluated = ""
+        self._bar: Progress | None = None
+        if self._console.is_terminal and not is_quiet:
+            self._bar = Progress(
+                TextColumn("{task.description}"),
+                BarColumn(bar_width=24),
+                MofNCompleteColumn(),
+                TextColumn("{task.fields[numbers]}"),
+                TimeRemainingColumn(),
+                console=self._console,
+            )
+            self._task = self._bar.add_task("step", total=num_steps, completed=step, numbers="")
+            self._bar.start()
+
+    def step(self, metrics: Mapping[str, Any]) -> None:
+        """Show a step by its line of metrics."""
+        if self._is_quiet:
+            return
+        if self._bar is not None:
+            numbers = f"{_numbers(metrics)}{self._evaluated}"
+            self._bar.update(self._task, completed=metrics["step"], numbers=numbers)
+            return
+        is_last = metrics["step"] == self._num_steps
+        if is_last or time.monotonic() - self._last_line_at > PLAIN_INTERVAL_S:
+            self._last_line_at = time.monotonic()
+            self._console.print(
+                f"step {metrics['step']}/{self._num_steps}  {_numbers(metrics)}{self._evaluated}"
+                f"{self._time_left(metrics)}",
+                markup=False,
+            )
+
+    def evaluation(self, record: Mapping[str, Any]) -> None:
+        """Show an evaluation in full, and in short beside each step until the next one."""
+        bits = "  ".join(
+            f"{source} {result['bits_per_byte']:.3f}"
+            for source, result in record["sources"].items()
+        )
+        self.message(f"step {record['step']} bits/byte: {bits or 'no held-out documents'}")
+        by_language = bits_per_byte_by_language(record["sources"])
+        short = " ".join(f"{language} {value:.3f}" for language, value in by_language.items())
+        self._evaluated = f"  bits/byte at {record['step']}: {short}" if short else ""
+
+    def message(self, text: str) -> None:
+        """Show a line of its own, unless quiet."""
+        if not self._is_quiet:
+            self.warning(text)
+
+    def warning(self, text: str) -> None:
+        """Show a line of its own in any case: something went wrong."""
+        self._console.print(text, markup=False)
+
+    def close(self) -> None:
+        """Leave the terminal as it was."""
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _time_left(self, metrics: Mapping[str, Any]) -> str:
+        if metrics["tokens_per_second"] is None:
+            return ""
+        tokens_per_step = metrics["tokens_seen"] / metrics["step"]
+        seconds_per_step = tokens_per_step / metrics["tokens_per_second"]
+        return f"  {_duration((self._num_steps - metrics['step']) * seconds_per_step)} left"
+
+
+def _numbers(metrics: Mapping[str, Any]) -> str:
+    loss, speed = metrics["loss"], metrics["tokens_per_second"]
+    shares = " ".join(
+        f"{source} {share:.0%}"
+        for source, share in metrics["realized_share_by_source"].items()
+        if share > 0
+    )
+    loss_text = "-" if loss is None else f"{loss:.4f}"
+    speed_text = "-" if speed is None else f"{speed:,.0f}"
+    skipped = "  skipped" if metrics["skipped"] else ""
+    return f"loss {loss_text}  lr {metrics['lr']:.2e}  {speed_text} tokens/s  {shares}{skipped}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -1,0 +1,93 @@
+"""Steps of a run whose loss jumped, and steps it was not trained on, found again in its logs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from linly.config.settings import GuardSettings
+from linly.training.recording.guards import Guards, RowLoss
+
+
+@dataclass(frozen=True, slots=True)
+class Spike:
+    """A step that a guard skipped, or whose loss jumped by the guards' own rule.
+
+    Attributes:
+        reason: As the guards put it.
+        skipped: Whether the step was left out of training.
+    """
+
+    step: int
+    reason: str
+    skipped: bool
+
+
+@dataclass(frozen=True, slots=True)
+class PassedOver:
+    """Steps in a row that a fork passed over: their rows were drawn, and not trained on.
+
+    Attributes:
+        first_step: From 1.
+        first_row: Of the run's stream, from 0.
+    """
+
+    first_step: int
+    last_step: int
+    first_row: int
+    last_row: int
+
+
+def find_passed_over(events: Iterable[Mapping[str, Any]]) -> list[PassedOver]:
+    """Steps that a run passed over, by its events."""
+    found: list[PassedOver] = []
+    for event in events:
+        rows = event.get("rows")
+        if event.get("kind") != "pass" or not isinstance(rows, list) or len(rows) != 2:
+            continue
+        step, (first_row, last_row) = int(event["step"]), rows
+        if found and step == found[-1].last_step + 1:
+            found[-1] = replace(found[-1], last_step=step, last_row=last_row)
+        else:
+            found.append(PassedOver(step, step, first_row, last_row))
+    return found
+
+
+def find_spikes(
+    metrics: Iterable[Mapping[str, Any]],
+    events: Iterable[Mapping[str, Any]],
+    settings: GuardSettings,
+) -> list[Spike]:
+    """Go through a run's log as its guards did.
+
+    Skipped steps are taken from the events, whatever they were skipped for; the others are
+    compared with the median loss of each source's steps before, which shows jumps that a smaller
+    `spike` would have caught.
+
+    Args:
+        metrics: Lines of metrics.jsonl.
+        events: Lines of events.jsonl.
+        settings: `spike` and `spike_window` count.
+    """
+    skips = {
+        event["step"]: str(event.get("text", "")) for event in events if event.get("kind") == "skip"
+    }
+    guards = Guards(settings)
+    found = []
+    for record in metrics:
+        step = int(record["step"])
+        losses = [
+            RowLoss(0, source, float(loss), 1)
+            for source, loss in (record.get("loss_by_source") or {}).items()
+            if loss is not None
+        ]
+        alarm = guards.check_losses(losses)
+        if record.get("skipped"):
+            if step in skips:  # a fork passes over steps without a loss: no guard objected
+                found.append(Spike(step, skips[step], True))
+            continue
+        guards.accept(losses)
+        if alarm is not None:
+            found.append(Spike(step, alarm.reason, False))
+    return found

@@ -1,0 +1,63 @@
+"""TensorBoard's curves of a run, planned and realized share side by side."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from torch.utils.tensorboard import SummaryWriter
+
+from linly.runs.runs import RunFolder
+
+_TARGET = re.compile(r"share/(.+)/target")
+
+
+class TensorBoardLog:
+    """Writes a run's `tensorboard/`.
+
+    A resumed run tells TensorBoard to forget what came after the checkpoint, so that its curves
+    do not run back over themselves.
+    """
+
+    def __init__(self, run: RunFolder, *, resumed_step: int) -> None:
+        """Open the log of a run.
+
+        Args:
+            run: Its folder.
+            resumed_step: The last step that counts, 0 at a fresh start; points after it are
+                forgotten.
+        """
+        self._writer = SummaryWriter(
+            str(run.path / "tensorboard"), purge_step=resumed_step + 1, max_queue=1000
+        )
+        self._has_layout = False
+
+    def add(self, scalars: Mapping[str, float], *, step: int) -> None:
+        """See `ScalarLog`."""
+        if not self._has_layout and (layout := _layout(scalars)):
+            self._writer.add_custom_scalars(layout)
+            self._has_layout = True
+        for tag, value in scalars.items():
+            self._writer.add_scalar(tag, value, step)
+
+    def close(self) -> None:
+        """Write what is left and close."""
+        self._writer.close()
+
+
+def _layout(tags: Iterable[str]) -> dict[str, dict[str, list[Any]]]:
+    """A chart a source, target against realized; and all losses in one. Tags are patterns."""
+    sources = sorted(match[1] for tag in tags if (match := _TARGET.fullmatch(tag)))
+    if not sources:
+        return {}
+    shares = {
+        source: ["Multiline", [f"^share/{re.escape(source)}/(target|realized)$"]]
+        for source in sources
+    }
+    losses = {
+        "training loss": ["Multiline", ["^loss/"]],
+        "held-out bits per byte": ["Multiline", ["^bits_per_byte/"]],
+        "drift in rows": ["Multiline", ["^drift_rows/"]],
+    }
+    return {"target and realized share": shares, "all sources": losses}

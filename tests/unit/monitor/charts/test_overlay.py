@@ -1,0 +1,58 @@
+"""Several runs in one page: told apart, and what was learned for what was lost in words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from synthetic_run import SyntheticRun
+
+from linly.monitor.charts.overlay import changes_of, named_runs, overlay_charts
+from linly.monitor.history.history import read_history
+from linly.monitor.pages.overlay_page import trade_lines, write_comparison
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    paths = [tmp_path_factory.mktemp(folder) / "small" for folder in ("a", "b")]
+    for path, steps in zip(paths, (500, 250), strict=True):
+        run = SyntheticRun(path)
+        run.start()
+        run.train(1, steps)
+    return paths
+
+
+def test_runs_of_one_name_are_told_apart_by_their_folders(runs: list[Path]) -> None:
+    names = [run.name for run in named_runs([read_history(path) for path in runs])]
+    assert len(set(names)) == 2
+    assert all(name.endswith("/small") for name in names)
+
+
+def test_the_trade_is_chinese_gained_per_english_lost(runs: list[Path]) -> None:
+    history = read_history(runs[0])
+    gained, lost = -changes_of(history, "zh")[-1], changes_of(history, "en")[-1]
+    first, last = history.evaluations[0].by_language, history.evaluations[-1].by_language
+    assert gained == pytest.approx(1 - last["zh"] / first["zh"])
+    line = trade_lines(named_runs([history]))[0]
+    assert f"{gained / lost:.1f}% Chinese gained per 1% English lost" in line
+
+
+def test_every_chart_holds_every_run(runs: list[Path]) -> None:
+    for chart in overlay_charts(named_runs([read_history(path) for path in runs])):
+        assert {trace["meta"]["source"] for trace in chart.figure["data"]} == {0, 1}, chart.key
+
+
+def test_the_comparison_is_one_file_without_addresses(runs: list[Path], tmp_path: Path) -> None:
+    page = write_comparison(runs, tmp_path / "both.html").read_text()
+    assert "Chinese gained per 1% English lost" in page
+    assert "default-src 'none'" in page
+    assert "<link" not in page and "<script src" not in page
+
+
+def test_a_run_without_evaluations_has_no_changes(tmp_path: Path) -> None:
+    run = SyntheticRun(tmp_path / "run")
+    run.train(1, 5)
+    assert changes_of(read_history(run.path), "zh").shape == (0,)
+    assert np.isfinite(read_history(run.path).loss).all()
+    assert overlay_charts(named_runs([read_history(run.path)]))

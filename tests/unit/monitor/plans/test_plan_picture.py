@@ -1,0 +1,102 @@
+"""The picture of a plan: what it says of each source is what the schedule does."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from linly.config.curriculum import load_curriculum
+from linly.config.settings import CheckpointSettings
+from linly.curriculum.apportion import Segment, row_counts
+from linly.curriculum.mixture import Mixture
+from linly.curriculum.plan import Available, Batch, make_plan
+from linly.monitor.plans.plan_chart import write_picture
+from linly.monitor.plans.plan_facts import Costs, PlanFacts, kept_checkpoints, plan_facts
+
+CURRICULUM = """\
+name: small
+tokens: 1M
+mixture:
+  english:
+    ratio: {curve: linear, from: 80%, to: 20%}
+    sources: {NAME: 100%}
+  chinese:
+    ratio: rest
+    sources: {wiki: 100%}
+"""
+
+
+def facts(tmp_path: Path, name: str = "web") -> PlanFacts:
+    file = tmp_path / "small.yaml"
+    file.write_text(CURRICULUM.replace("NAME", name))
+    curriculum = load_curriculum(file)
+    available = {
+        name: Available(tokens=200_000, supervised_tokens=200_000, exact=True, has_held_out=True),
+        "wiki": Available(tokens=900_000, supervised_tokens=90_000, exact=True, has_held_out=False),
+    }
+    plan = make_plan(curriculum, sequence_length=100, batch=Batch(48, 4), available=available)
+    costs = Costs(checkpoint_bytes=12_000_000, kept_checkpoints=4, seconds=7200.0)
+    return plan_facts(curriculum, plan, costs, problems=["web is read too often"])
+
+
+def test_a_source_repeats_where_its_rows_have_used_up_what_it_has(tmp_path: Path) -> None:
+    web = next(source for source in facts(tmp_path).sources if source.name == "web")
+    assert web.epochs == pytest.approx(2.5, abs=0.02)
+    assert len(web.repeats) == 2
+    mixture = Mixture.from_curriculum(load_curriculum(tmp_path / "small.yaml"), num_rows=10_000)
+    for epoch, tokens in enumerate(web.repeats, start=1):
+        rows = row_counts([Segment(0, mixture)], round(tokens / 100))["web"]
+        assert rows * 100 == pytest.approx(200_000 * epoch, abs=200)
+
+
+GUARDED = CURRICULUM.replace("to: 20%}", "to: 20%, guard: {source: web, max_rise: 3%, cap: 60%}}")
+
+
+@pytest.mark.parametrize("rest", ["chinese", "zh"])
+def test_a_guard_s_edge_is_where_the_raised_band_meets_the_rest(tmp_path: Path, rest: str) -> None:
+    """Groups are stacked by name: chinese below english, zh above it."""
+    file = tmp_path / "small.yaml"
+    file.write_text(GUARDED.replace("chinese", rest).replace("NAME", "web"))
+    curriculum = load_curriculum(file)
+    plan = make_plan(curriculum, sequence_length=100)
+    costs = Costs(checkpoint_bytes=None, kept_checkpoints=None, seconds=None)
+    drawn = plan_facts(curriculum, plan, costs)
+    edge = drawn.raised["english"]
+    third = len(edge) // 3
+    assert np.isnan(edge[: third - 1]).all()  # above the cap by itself
+    assert edge[third + 1 :] == pytest.approx(0.4 if rest == "chinese" else 0.6)
+    write_picture(drawn, tmp_path / "plan.html")
+    assert "the edge of a group with its guard at the cap" in (tmp_path / "plan.html").read_text()
+    write_picture(drawn, tmp_path / "plan.png")
+
+
+def test_masked_prompts_shrink_the_share_of_loss(tmp_path: Path) -> None:
+    shares = {source.name: source.loss_share for source in facts(tmp_path).sources}
+    assert shares["wiki"] == pytest.approx(0.1 / 1.1, abs=0.002)
+    assert sum(share or 0 for share in shares.values()) == pytest.approx(1)
+
+
+def test_checkpoints_kept_are_the_newest_and_the_milestones() -> None:
+    settings = CheckpointSettings(every=100, keep_last=2, keep_every=500)
+    assert kept_checkpoints(settings, 1050) == len({500, 1000, 1050}) + 1
+    assert kept_checkpoints(CheckpointSettings(every=100, keep_last=3, keep_every=None), 250) == 4
+
+
+def test_the_page_says_what_helps_and_fetches_nothing(tmp_path: Path) -> None:
+    write_picture(facts(tmp_path), tmp_path / "plan.html")
+    page = (tmp_path / "plan.html").read_text()
+    assert "web is read too often" in page
+    assert "rows do not fill a step and are not trained on; tokens: " in page
+    assert "checkpoints 48.0 MB (4 of 12.0 MB)" in page
+    assert "2 h 0 min in steps" in page
+    assert "default-src 'none'" in page
+    assert "<script src" not in page
+
+
+def test_the_picture_is_a_png_of_one_width(tmp_path: Path) -> None:
+    write_picture(facts(tmp_path), tmp_path / "plan.png")
+    head = (tmp_path / "plan.png").read_bytes()[:24]
+    assert head.startswith(b"\x89PNG\r\n")
+    assert int.from_bytes(head[16:20], "big") == 1500

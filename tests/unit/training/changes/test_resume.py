@@ -1,0 +1,92 @@
+"""Which changes of a recipe a resumed run takes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from linly.errors import ConfigError
+from linly.training.changes.resume import differences, recorded_changes
+
+BEFORE: dict[str, Any] = {
+    "name": "a",
+    "model": "/old/model",
+    "stop_at_step": None,
+    "data": {"seed": 1, "producers": 1, "sequence_length": 32, "global_batch": 8},
+    "training": {"lr": 1e-4, "micro_batch": 2},
+    "evaluation": {"every": 20, "prompts": ["a"], "max_documents": 10},
+    "guards": {"spike": 10},
+    "checkpoint": {"every": 5},
+    "curriculum": {"name": "c", "mixture": {"en": {"ratio": "70%"}, "zh": {"ratio": "rest"}}},
+    "corpora": {"wiki": {"template": "text", "max_bad_fraction": "1%"}},
+}
+
+
+def changed(**sections: Any) -> dict[str, Any]:
+    return {
+        key: {**value, **sections[key]}
+        if key in sections and isinstance(value, dict)
+        else sections.get(key, value)
+        for key, value in BEFORE.items()
+    }
+
+
+def test_free_changes_leave_no_trace() -> None:
+    now = changed(
+        name="b",
+        model="/moved/model",
+        stop_at_step=5,
+        data={"producers": 4},
+        training={"micro_batch": 4},
+        checkpoint={"every": 1},
+        evaluation={"prompts": [], "max_documents": 5},
+    )
+    assert recorded_changes(BEFORE, now) == []
+
+
+def test_optimizer_and_guards_are_changed_on_the_record() -> None:
+    now = changed(training={"lr": 2e-4}, guards={"spike": 5})
+    texts = [str(change) for change in recorded_changes(BEFORE, now)]
+    assert texts == ["guards.spike: 10 -> 5", "training.lr: 0.0001 -> 0.0002"]
+
+
+def test_how_often_it_is_evaluated_is_changed_on_the_record() -> None:
+    """A guarded curve decides from evaluations."""
+    texts = [str(c) for c in recorded_changes(BEFORE, changed(evaluation={"every": 10}))]
+    assert texts == ["evaluation.every: 20 -> 10"]
+
+
+def test_how_many_bad_records_are_borne_is_changed_on_the_record() -> None:
+    now = changed(corpora={"wiki": {"template": "text", "max_bad_fraction": "5%"}})
+    texts = [str(change) for change in recorded_changes(BEFORE, now)]
+    assert texts == ["corpora.wiki.max_bad_fraction: 1% -> 5%"]
+
+
+@pytest.mark.parametrize(
+    ("now", "shown"),
+    [
+        (changed(data={"seed": 2}), "data.seed: 1 -> 2"),
+        (changed(data={"sequence_length": 64}), "data.sequence_length: 32 -> 64"),
+        (changed(data={"global_batch": 16}), "data.global_batch: 8 -> 16"),
+        (changed(corpora={"wiki": {"template": "x"}}), "corpora.wiki.template: text -> x"),
+        (
+            changed(curriculum={"mixture": {"en": {"ratio": "60%"}, "zh": {"ratio": "rest"}}}),
+            "curriculum.mixture.en.ratio: 70% -> 60%",
+        ),
+        (
+            changed(corpora={"more": {"template": "text"}}),
+            "corpora.more.template: (not there) -> text",
+        ),
+    ],
+)
+def test_the_past_is_immutable(now: dict[str, Any], shown: str) -> None:
+    with pytest.raises(ConfigError) as refused:
+        recorded_changes(BEFORE, now)
+    assert shown in str(refused.value)
+    assert "run=PATH" in str(refused.value)
+
+
+def test_order_is_no_difference() -> None:
+    mixture = {"zh": {"ratio": "rest"}, "en": {"ratio": "70%"}}
+    assert differences(BEFORE, changed(curriculum={"mixture": mixture})) == []

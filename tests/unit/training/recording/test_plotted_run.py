@@ -1,0 +1,93 @@
+"""A real run, stopped and resumed: TensorBoard and Weights & Biases hold what its logs say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import orjson
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny_world import make_tiny_world
+from wandb_file import read_history, read_run_id
+
+from linly.config.recipe import load_recipe
+from linly.monitor.history.history import read_history as read_run
+from linly.monitor.history.recount import recount, recount_text
+from linly.training.loop.trainer import train
+from linly.training.ranks.processes import Processes
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory, alone: Processes) -> Path:
+    """Steps 1 to 5 (a checkpoint at 4), and once more from 4 to the end at 8."""
+    folder = tmp_path_factory.mktemp("world")
+    make_tiny_world(folder, num_steps=8)
+    overrides = [
+        "data.producers=0", "checkpoint.every=4", "evaluation.every=4", "evaluation.prompts=[]",
+        "wandb.project=tests", "wandb.mode=offline", "wandb.name=small",
+    ]  # fmt: skip
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("HOME", str(folder / "home"))  # wandb keeps settings and caches there
+        first = load_recipe(folder / "recipe.yaml", [*overrides, "stop_at_step=5"])
+        train(first, alone, resume_step=None)
+        train(load_recipe(folder / "recipe.yaml", overrides), alone, resume_step=4)
+    return first.run
+
+
+def lines(run: Path, name: str) -> list[dict[str, Any]]:
+    return [orjson.loads(line) for line in (run / f"{name}.jsonl").read_bytes().splitlines()]
+
+
+def wandb_files(run: Path) -> list[Path]:
+    found = (run / "wandb").glob("offline-run-*/run-*.wandb")
+    return sorted(found, key=lambda path: path.stat().st_mtime_ns)
+
+
+def test_both_starts_belong_to_one_run_there(run: Path) -> None:
+    first, second = wandb_files(run)
+    kept = orjson.loads((run / "wandb.json").read_bytes())["id"]
+    assert read_run_id(first) == read_run_id(second) == kept
+    assert [line["_step"] for line in read_history(first)] == [0, 1, 2, 3, 4, 5]
+    assert [line["_step"] for line in read_history(second)] == [5, 6, 7, 8]
+
+
+def test_what_is_plotted_is_what_the_logs_say(run: Path) -> None:
+    plotted = {line["_step"]: line for file in wandb_files(run) for line in read_history(file)}
+    board = EventAccumulator(str(run / "tensorboard"))
+    board.Reload()
+    for metrics in lines(run, "metrics"):
+        line = plotted[metrics["step"]]
+        assert line["tokens_seen"] == metrics["tokens_seen"]
+        assert line["loss"] == pytest.approx(metrics["loss"])
+        for source, share in metrics["target_share_by_source"].items():
+            assert line[f"share/{source}/target"] == pytest.approx(share)
+        for source, share in metrics["realized_share_by_source"].items():
+            assert line[f"share/{source}/realized"] == pytest.approx(share)
+        for source, loss in metrics["loss_by_source"].items():
+            assert line.get(f"loss/{source}") == pytest.approx(loss)
+    for record in lines(run, "evaluations"):
+        for source, found in record["sources"].items():
+            bits = plotted[record["step"]][f"bits_per_byte/{source}"]
+            assert bits == pytest.approx(found["bits_per_byte"])
+        fixed = plotted[record["step"]]["held_out_loss_at_fixed_shares"]
+        assert fixed == pytest.approx(record["loss_at_fixed_shares"])
+    tags = {key for line in plotted.values() for key in line if not key.startswith("_")}
+    assert tags == set(board.Tags()["scalars"])
+    for tag in tags:
+        values = {event.step: event.value for event in board.Scalars(tag)}
+        assert values == pytest.approx(
+            {step: line[tag] for step, line in plotted.items() if tag in line}, rel=1e-5
+        )
+
+
+def test_what_wandb_keeps_of_the_run_lies_in_its_folder(run: Path) -> None:
+    home = run.parents[1] / "home"
+    assert not [path for path in home.rglob("*.wandb")]
+    assert not [path for path in (run / "wandb").rglob("diff.patch")]
+
+
+def test_the_counters_after_the_resume_are_those_of_the_rows(run: Path) -> None:
+    recounted = recount(read_run(run))
+    assert recounted.agrees, recount_text(recounted)
+    assert recounted.num_rows == 8 * 8
