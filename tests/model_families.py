@@ -163,6 +163,7 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama4-chunked": ("llama4_text", {"attention_chunk_size": 32}),
     "deepseek-sparse": ("deepseek_v32", {"index_topk": 16}),
     "mistral-full": ("mistral", {"sliding_window": None}),
+    "mamba2-one-group": ("mamba2", {"n_groups": 1}),
     "gpt2-untied": ("gpt2", {"tie_word_embeddings": False}),
     "opt-post-norm": ("opt", {"do_layer_norm_before": False, "word_embed_proj_dim": 32}),
 }

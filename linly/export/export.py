@@ -37,7 +37,7 @@ from linly.modeling.stored.dtypes import empty_model, kept_dtypes, persistent_bu
 from linly.modeling.stored.exported_config import exported_config, exported_generation
 from linly.modeling.stored.folder import new_folder
 from linly.modeling.stored.weight_files import read_json_object, write_json_object
-from linly.modeling.trainable import lora_addition, lora_names, trained_names
+from linly.modeling.trainable import lora_addition, lora_names, trained_names, trains_all
 from linly.runs.runs import RunFolder
 from linly.tokenization.hugging_face.export import TokenizerExport, export_tokenizer
 from linly.tokenization.load import load_tokenizer
@@ -215,7 +215,7 @@ def assemble(
                 f"{checkpoint.folder}: its parameters are not those of {run.path / 'model'}: "
                 f"{sorted(other)[:3]}"
             )
-    is_full = trainable.kind == "full" and len(wanted) == len(dict(empty.named_parameters()))
+    is_full = trains_all(config, trainable)
     model = _random_model(config, dtype) if is_full else _frozen_model(run, state, trainable)
     dtypes = kept_dtypes(config, dtype)
     for name, parameter in model.named_parameters():

@@ -11,12 +11,13 @@ from pathlib import Path
 
 import torch
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from linly.config.settings import Lora, Trainable
 from linly.config.yaml.model import unknown
 from linly.errors import ConfigError
 from linly.modeling.parameters import ParameterCount
+from linly.modeling.stored.dtypes import empty_model
 from linly.modeling.stored.stored_model import open_stored_model
 
 
@@ -33,8 +34,6 @@ def make_trainable(model: PreTrainedModel, trainable: Trainable, *, seed: int) -
         ConfigError: If the model has no layer of a target's name, LoRA does not go into one, or
             peft is not installed.
     """
-    if trainable.kind == "full":
-        return
     names = trained_names(model, trainable)
     if trainable.lora is not None:
         _add_lora(model, trainable.lora, seed)
@@ -44,7 +43,9 @@ def make_trainable(model: PreTrainedModel, trainable: Trainable, *, seed: int) -
 
 
 def trained_names(model: PreTrainedModel, trainable: Trainable) -> set[str]:
-    """Names of the parameters that `make_trainable` makes train.
+    """Names of the parameters that `make_trainable` makes train, and that an export expects.
+
+    `full` trains all but those that the model's class freezes, such as a router's correction bias.
 
     Args:
         model: Model as it was loaded; the meta device is enough.
@@ -53,8 +54,10 @@ def trained_names(model: PreTrainedModel, trainable: Trainable) -> set[str]:
     Raises:
         ConfigError: If the model has no linear layer of a target's name.
     """
-    if trainable.kind == "full":  # but what the model itself never trains
-        return {name for name, p in model.named_parameters() if p.requires_grad}
+    if trainable.kind == "full":
+        # The flags are those of a new model: transformers may set others when it loads weights.
+        new = empty_model(model.config, torch.float32)
+        return {name for name, parameter in new.named_parameters() if parameter.requires_grad}
     lora = trainable.lora
     whole = [model.get_input_embeddings()] if lora is None or "embed_tokens" in lora.also else []
     if lora is not None and "lm_head" in lora.also:
@@ -64,6 +67,14 @@ def trained_names(model: PreTrainedModel, trainable: Trainable) -> set[str]:
     if lora is not None:
         names |= {name for layer in _targeted(model, lora) for name in lora_names(layer)}
     return names
+
+
+def trains_all(config: PretrainedConfig, trainable: Trainable) -> bool:
+    """Whether no parameter of a model is frozen, neither by the recipe nor by its class."""
+    if trainable.kind != "full":
+        return False
+    new = empty_model(config, torch.float32)
+    return trained_names(new, trainable) == {name for name, _ in new.named_parameters()}
 
 
 def lora_names(layer: str) -> tuple[str, str]:

@@ -27,8 +27,10 @@ from linly.data.reading.shards import list_shards
 from linly.data.types import Document, Segment, Shard, ShardList
 from linly.errors import CheckpointError, LinlyError
 from linly.files import inside, publish, publish_text, sha256_file
+from linly.modeling.stored.configuration import read_configuration
 from linly.modeling.stored.stored_model import StoredModel
 from linly.modeling.stored.weight_files import hash_weights, read_json_object, write_json_object
+from linly.modeling.trainable import trains_all
 from linly.runs.runs import RunFolder
 from linly.tokenization.byte_level import TOKENIZER_JSON, companions
 from linly.tokenization.load import load_tokenizer
@@ -221,7 +223,9 @@ def model_identity(folder: Path, trainable: Trainable) -> dict[str, str]:
         "config": hashlib.sha256((folder / "config.json").read_bytes()).hexdigest(),
         "tokenizer": load_tokenizer(folder).fingerprint,
     }
-    return identity if trainable.kind == "full" else identity | hash_weights(folder)
+    if trains_all(read_configuration(folder), trainable):
+        return identity
+    return identity | hash_weights(folder)
 
 
 def _write_lines(path: Path, lines: Iterable[dict[str, Any]]) -> None:

@@ -20,9 +20,9 @@ from vocabularies import english_model
 from linly.config.settings import TrainingSettings
 from linly.export.export import assemble, open_checkpoints, write_configuration
 from linly.modeling.load import load_model, save_weights
-from linly.modeling.stored.dtypes import empty_model, persistent_buffers
+from linly.modeling.stored.dtypes import persistent_buffers
 from linly.modeling.stored.weight_files import WEIGHTS
-from linly.modeling.trainable import trained_names
+from linly.modeling.trainable import make_trainable
 from linly.runs.runs import RunFolder
 from linly.training.changes.frozen import model_identity
 from linly.training.checkpoints.manifest import STATE, FileEntry, Manifest, folder_name
@@ -40,7 +40,7 @@ FULL = TrainingSettings(micro_batch=1).trainable
 DIFFERS_IN_4 = {
     "apertus": "4.57 gives logits that differ by 6e-4",
     "jamba": "needs CUDA kernels there",
-    "mamba2": "4.57 gives other logits without CUDA kernels",
+    "mamba2": "4.57's gated norm ignores n_groups; mamba2-one-group has the same logits",
     "modernbert-decoder": "4.57 gives logits that differ by 2e-4",
 }
 """Families that transformers 4 computes in another way, or not at all."""
@@ -80,8 +80,8 @@ def saved_run(model: PreTrainedModel, base: Path, path: Path) -> RunFolder:
             (path / "model" / name).write_bytes((base / name).read_bytes())
     folder = path / "checkpoints" / folder_name(1)
     folder.mkdir(parents=True)
-    trained = trained_names(empty_model(model.config, FP32), FULL)
-    weights = {n: p.detach().float() for n, p in model.named_parameters() if n in trained}
+    make_trainable(model, FULL, seed=0)
+    weights = {n: p.detach().float() for n, p in model.named_parameters() if p.requires_grad}
     (path / "recipe.yaml").write_text(f"model: {base}\n")
     tensors = {f"{key}.{n}": w.clone() for n, w in weights.items() for key in STATE_KEYS}
     save_file(tensors | named_buffers(persistent_buffers(model)), folder / RANK)

@@ -7,13 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from model_families import FAMILIES, VARIANTS, tiny_model
 from transformers import LlamaConfig, LlamaForCausalLM
 from vocabularies import english_model
 
 from linly.config.settings import Trainable, TrainingSettings
 from linly.errors import ConfigError
-from linly.modeling.load import init_model, save_weights
+from linly.export.export import read_config
+from linly.modeling.load import init_model, load_model, save_weights
 from linly.modeling.parameters import ParameterCount
+from linly.modeling.stored.dtypes import empty_model
 from linly.modeling.trainable import count_model, count_trained, make_trainable, trained_names
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
@@ -103,6 +106,16 @@ def test_lora_changes_nothing_at_first_and_is_the_same_on_every_rank() -> None:
     first, same, other = (model.get_parameter(name) for model in models)
     assert torch.equal(first, same)
     assert not torch.equal(first, other)
+
+
+@pytest.mark.parametrize("name", (*FAMILIES, *VARIANTS))
+def test_each_family_trains_what_an_export_expects(name: str, tmp_path: Path) -> None:
+    tiny_model(name).save_pretrained(tmp_path)
+    expected = trained_names(empty_model(read_config(tmp_path), torch.bfloat16), setting("full"))
+    model = load_model(tmp_path)
+    make_trainable(model, setting("full"), seed=0)
+    trained = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert trained == expected
 
 
 def test_the_names_are_known_without_peft(monkeypatch: pytest.MonkeyPatch) -> None:
