@@ -232,8 +232,10 @@ def _documents(recipe: Recipe, suitable: SuitableModel) -> str | Note:
     """Try the model on rows of documents, as a run does at its start."""
     import torch
 
-    from linly.modeling.attention.separation import choose_attention, row_layout
+    from linly.modeling.attention.separation import row_layout
     from linly.modeling.stored.stored_model import read_weights
+    from linly.modeling.trainable import make_trainable
+    from linly.modeling.trial import try_model
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     need = BYTES_OF_BF16 * suitable.parameters.total
@@ -245,8 +247,9 @@ def _documents(recipe: Recipe, suitable: SuitableModel) -> str | Note:
         )
     stored = suitable.stored
     model = read_weights(stored.path, stored.config, dtype=torch.bfloat16).to(device)  # type: ignore[arg-type]
+    make_trainable(model, recipe.training.trainable, seed=recipe.data.seed)
     layout = row_layout(recipe)
-    chosen = choose_attention(recipe.training.attention_backend, model, device, layout)
+    chosen = try_model(recipe.training.attention_backend, model, device, layout)
     how = {
         "apart": "documents of a row do not see each other",
         "single": "each row holds one document",

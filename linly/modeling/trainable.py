@@ -37,6 +37,13 @@ def make_trainable(model: PreTrainedModel, trainable: Trainable, *, seed: int) -
     names = trained_names(model, trainable)
     if trainable.lora is not None:
         _add_lora(model, trainable.lora, seed)
+        other = names ^ {n for n, _ in model.named_parameters() if n in names or ".lora_" in n}
+        if other:  # peft has targets of its own for experts that are fused into one tensor
+            raise ConfigError(
+                f"training.trainable.lora.targets: {', '.join(trainable.lora.targets)}: peft puts "
+                f"matrices into fused experts as well ({min(other)}), which an export cannot "
+                "merge; leave out the names of experts"
+            )
     for name, parameter in model.named_parameters():
         parameter.requires_grad_(name in names)
     assert names == {name for name, p in model.named_parameters() if p.requires_grad}

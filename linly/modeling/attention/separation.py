@@ -11,7 +11,7 @@ of the batch, and however long that is: some rotary embeddings scale by the long
 batch. A model that passes no way (state spaces, recurrences) is refused.
 
 For each way that is tried, the probe is three forward passes over 64 tokens, one over 16 and, where
-they agree, one over 256 in training mode.
+they agree, one in training mode over 256, or more where chunks of a recurrence are longer.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from typing import Any, Literal, NamedTuple
 
 import torch
 import transformers
-from transformers import PreTrainedModel
+from transformers import PretrainedConfig, PreTrainedModel
 
 from linly.config.recipe import Recipe
 from linly.errors import ConfigError
@@ -42,6 +42,8 @@ from linly.modeling.attention.document_masks import (
 
 Way = Literal["positions", "bounds", "mask"]
 _PROBE_TOKENS, _LONG_ROW_TOKENS = 16, 256
+_CHUNK_KEYS = ("chunk_size", "mamba_chunk_size")
+"""Names of the positions that a recurrence computes at once."""
 
 
 class _Tolerance(NamedTuple):
@@ -249,7 +251,7 @@ class _Probe:
         self._target = _Span(ids[0], 0)
         self.near, self.other = _Span(ids[1], 0), _Span(ids[2], 0)
         self.far = _Span(ids[2], layout.length - self._size)
-        length = min(_LONG_ROW_TOKENS, layout.length)
+        length = _long_row(layout.length, model.config)
         self._long = _Span(torch.randint(vocabulary, (length,), generator=generator), 0)
 
     def alone(self) -> torch.Tensor:
@@ -284,6 +286,13 @@ class _Probe:
         ]
         logits: torch.Tensor = forward_rows(self.model, way, *moved).logits
         return logits.float()
+
+
+def _long_row(length: int, config: PretrainedConfig) -> int:
+    """Length of a row that has at least one whole chunk and the same rest as a training row."""
+    chunk = max(getattr(config, key, None) or 1 for key in _CHUNK_KEYS)
+    beyond = max(length - _LONG_ROW_TOKENS, 0)
+    return min(length, _LONG_ROW_TOKENS) if chunk == 1 else length - beyond // chunk * chunk
 
 
 def _compare(probe: _Probe, backend: str, way: Way, usual: str) -> Obstacle | None:

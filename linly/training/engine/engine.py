@@ -36,11 +36,11 @@ from linly.modeling.attention.separation import (
     Attention,
     RowLayout,
     Way,
-    choose_attention,
     way_of_evaluation,
 )
 from linly.modeling.recompute import checkpoint_activations, compile_layers
 from linly.modeling.stored.dtypes import cast_buffers, kept_dtypes, persistent_buffers
+from linly.modeling.trial import try_model
 from linly.training.engine.objective import Objective, choose_loss
 from linly.training.engine.optimizer_state import MOMENTS
 from linly.training.ranks.processes import be_patient
@@ -288,7 +288,7 @@ class Engine:
     ) -> tuple[Attention, Way | None]:
         """The attention of training, and how documents of a row are kept apart in evaluation."""
         model = self.module
-        chosen = choose_attention(training.attention_backend, model, self.device, layout)
+        chosen = try_model(training.attention_backend, model, self.device, layout)
         if layout.documents == "apart" and chosen.backend == self._usual_backend:
             return chosen, chosen.way
         set_attention(model, self._usual_backend)
