@@ -39,7 +39,7 @@ from linly.tokenization.load import load_tokenizer
 
 MakeCorpus = Callable[..., Corpus]
 
-QUICK = "read_attempts: 4, read_delay_s: 0.0001"
+QUICK = "read_attempts: 4, read_delay_s: 0.001"
 
 
 def files_below(folder: Path) -> dict[str, bytes]:

@@ -162,7 +162,7 @@ def test_a_folder_that_cannot_be_listed_stops_the_listing(
     tmp_path: Path, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     fill(tmp_path, "a/1.jsonl", "b/2.jsonl")
-    more = ", read_attempts: 2, read_delay_s: 0.0001"
+    more = ", read_attempts: 2, read_delay_s: 0.001"
     corpus = text_corpus(make_corpus, '["*/*.jsonl"]', more)
     scandir, asked = os.scandir, []
 

@@ -51,7 +51,7 @@ def test_old_names_are_those_of_the_family() -> None:
     assert rope["rope_theta"] == 10000.0
     assert rope["rope_scaling"]["rope_type"] == "llama3"
     assert exported("qwen3_moe")["num_experts"] == 4
-    assert exported("granitemoehybrid")["layer_types"] == ["mamba", "mamba"]
+    assert exported("granitemoehybrid")["layer_types"] == ["mamba", "attention"]
 
 
 SAMPLED = {"do_sample": True}
