@@ -1,8 +1,8 @@
-"""How the mixture moves over a run: pure maths, no files, no torch.
+"""The mixture over a run: pure maths, no files, no torch.
 
     Curriculum -> CurveFunction      -> Mixture            -> Apportioner
-    (YAML)        one group's ratio     every source's        which source
-                  and its integral      share and integral    makes the next row
-
-`plan` turns the same values into what a person wants to know before a run starts.
+    Curriculum -> CurveFunction      -> Mixture            -> Apportioner
+    (YAML)        one group's ratio     every source's        the source of
+              and its integral      share and integral    each row
+`plan` computes from the same values a report to read before a run starts.
 """

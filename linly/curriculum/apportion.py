@@ -1,10 +1,10 @@
-"""Which source makes the next row: exact apportionment, no sampling.
+"""The source of each row: exact apportionment, no sampling.
 
-Tijdeman's chairman assignment ("The chairman assignment problem", 1980): with k sources, whatever
-their shares do, every source can stay within 1 - 1/(2k-2) < 1 row of its integral at every row.
+Tijdeman's chairman assignment ("The chairman assignment problem", 1980): with k sources and any
+shares, every source can stay within 1 - 1/(2k-2) < 1 row of its integral at every row.
 It is earliest deadline first over unit jobs. The j-th row of a source is released when its
-integral reaches j - 1 + 1/(2k-2), due when the integral reaches j - 1/(2k-2), and of the released
-rows the one with the earliest due row goes first; ties go by name.
+integral reaches j - 1 + 1/(2k-2) and due when the integral reaches j - 1/(2k-2). Of the released
+rows, the one that is due earliest is scheduled first; ties are broken by name.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from linly.curriculum.mixture import Mixture
 from linly.errors import ConfigError
 
 UNITS = 1 << 20
-"""Units of a row to which integrals are rounded: cosines differ between machines, in digits far
-behind these, so all machines compare the same integers."""
+"""Units per row to which integrals are rounded. Cosines differ between machines only in much
+smaller digits, so all machines compare the same integers."""
 
 CHUNK_ROWS = 16_384
 """Rows scheduled at once. Chunks begin at multiples of this from the segment's start, so a
-schedule is the same wherever it was taken up."""
+schedule is the same wherever it is resumed."""
 
 Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
 class Segment:
-    """A stretch of a run under one curriculum; the run's first segment has `from_row` 0.
+    """Part of a run under one curriculum; the run's first segment has `from_row` 0.
 
     Rows and integrals count from `from_row`. Positions on the curves still count from the start of
     the run: an amended curriculum takes over in the middle of its curves.
@@ -45,16 +45,16 @@ class Segment:
 
 
 class Apportioner:
-    """The source of each row of a run, from any row on.
+    """The source of each row of a run, starting at any row.
 
-    What comes next depends only on `next_row` and `counts`, so a copy made of these two goes on
-    identically. Only sources with a share above 0 somewhere between the segment's start and the
-    end of its curves count as k; the others never make a row. Fewer sources give a tighter bound,
-    and the choice looks at the segment's own curriculum only, so that a later segment does not
-    change the past.
+    The following rows depend only on `next_row` and `counts`, so a copy made from these two
+    continues identically. k counts only the sources with a share above 0 somewhere between the
+    segment's start and the end of its curves; the others never get a row. Fewer sources give a
+    tighter bound. The choice uses only the segment's own curriculum, so a later segment does not
+    change earlier rows.
 
     Attributes:
-        next_row: The row that comes next, counted from the start of the run.
+        next_row: Index of the next row, counted from the start of the run.
     """
 
     def __init__(
@@ -63,22 +63,22 @@ class Apportioner:
         counts: Mapping[str, int] | None = None,
         next_row: int = 0,
     ) -> None:
-        """Take up a schedule.
+        """Start or resume a schedule.
 
         Args:
-            segments: By ascending `from_row`, the first from row 0.
-            counts: Rows that each source has made since the start of the segment that `next_row`
-                lies in; a source left out has made none.
-            next_row: The first row to give out.
+            segments: Segments by ascending `from_row`; the first starts at row 0.
+            counts: Rows of each source since the start of the segment that contains `next_row`; a
+                missing source has none.
+            next_row: First row to assign.
 
         Raises:
-            ConfigError: When segments are out of order, or counts do not belong to them.
+            ConfigError: If segments are out of order, or counts do not belong to them.
         """
         _check_segments(segments)
         self._segments = tuple(segments)
         self.num_rows = segments[-1].mixture.num_rows
         if not 0 <= next_row <= self.num_rows:
-            raise ConfigError(f"row {next_row} asked of a schedule of {self.num_rows} rows")
+            raise ConfigError(f"row {next_row} is outside the schedule of {self.num_rows} rows")
         self.next_row = next_row
         self._planned: list[int] = []
         self._position = 0
@@ -87,7 +87,7 @@ class Apportioner:
 
     @property
     def counts(self) -> dict[str, int]:
-        """Rows made by each source of the current segment since the segment's start."""
+        """Rows of each source of the current segment since the segment's start."""
         return dict(zip(self._schedule.sources, self._counts, strict=True))
 
     def __iter__(self) -> Apportioner:
@@ -95,7 +95,7 @@ class Apportioner:
         return self
 
     def __next__(self) -> str:
-        """Name the source of row `next_row` and go on to the next row."""
+        """Return the source of row `next_row` and advance to the next row."""
         if self._position == len(self._planned):
             self._plan_on()
         source = self._planned[self._position]
@@ -108,13 +108,13 @@ class Apportioner:
         return name
 
     def advance(self, num_rows: int) -> dict[str, int]:
-        """Skip rows and count them, without naming each.
+        """Skip rows and count them by source.
 
         Args:
-            num_rows: How many; the schedule's end stops it.
+            num_rows: Number of rows to skip, at most up to the schedule's end.
 
         Returns:
-            Rows of each source among those skipped, also of sources that have made none.
+            Rows of each source among those skipped, including sources that have none.
         """
         totals = dict.fromkeys(self._schedule.sources, 0)
         target = min(self.next_row + num_rows, self.num_rows)
@@ -134,7 +134,7 @@ class Apportioner:
         return totals
 
     def _enter(self, index: int) -> None:
-        """Begin a segment; after the last one everything stays as it is."""
+        """Begin a segment; after the last one, change nothing."""
         if index == len(self._segments):
             return
         self._index = index
@@ -145,7 +145,7 @@ class Apportioner:
         self._planned, self._position = [], 0
 
     def _plan_on(self) -> None:
-        """Schedule the rest of the chunk that `next_row` lies in."""
+        """Schedule the rest of the chunk that contains `next_row`."""
         if self.next_row >= self.num_rows:
             raise StopIteration
         planned = self._schedule.plan(self.next_row, self._counts)
@@ -156,8 +156,8 @@ class _SegmentSchedule:
     """Deadlines of one segment, chunk by chunk.
 
     Windows of jobs are compared with half a unit of grace on both ends. Rounding moves an integral
-    by up to half a unit, so a true window is never cut short, and Tijdeman's theorem, which needs
-    the windows whole, holds as it stands; the price is half a unit of drift.
+    by at most half a unit, so a true window is never shortened and Tijdeman's theorem still holds.
+    The price is half a unit of drift.
     """
 
     def __init__(self, segment: Segment) -> None:
@@ -180,11 +180,11 @@ class _SegmentSchedule:
         """Counts in the order of `sources`, checked against the integrals at `row`.
 
         Raises:
-            ConfigError: When this segment cannot have made these rows.
+            ConfigError: If this segment cannot have produced these counts.
         """
         counts = [given.get(name, 0) for name in self.sources]
         done = row - self._from_row
-        where = f"the schedule from row {self._from_row} on, taken up at row {row}"
+        where = f"the schedule from row {self._from_row} on, resumed at row {row}"
         if sum(counts) != done or sum(given.values()) != done:
             raise ConfigError(
                 f"{where}: {done} rows came before, but the counts are {dict(given)} for the "
@@ -202,7 +202,7 @@ class _SegmentSchedule:
         return counts
 
     def plan(self, row: int, counts: Sequence[int]) -> list[int]:
-        """Indices of the sources of rows [row, end of its chunk or of the curves)."""
+        """Source indices of rows [row, end); end is the end of the row's chunk or of the curves."""
         start = row - (row - self._from_row) % CHUNK_ROWS
         stop = min(start + CHUNK_ROWS, self._end)
         if len(self._active) == 1:
@@ -226,11 +226,11 @@ class _SegmentSchedule:
         return (2 * m * units - m + 2 * UNITS - 1) // (2 * m * UNITS)
 
     def _jobs(self, start: int, stop: int, counts: Sequence[int]) -> tuple[list[int], list[int]]:
-        """Jobs not done yet and released before `stop`.
+        """Unfinished jobs that are released before `stop`.
 
         Returns:
-            By release: the row, counted from `start`, of each job's release; and its key
-            `due row * k + source`, which sorts by due row, then by name.
+            Two lists sorted by release: the row of each job's release, counted from `start`, and
+            its key `due row * k + source`, which sorts by due row, then by name.
         """
         units = self._units(np.arange(start + 1, stop + 1))[:, self._active]
         units = np.maximum.accumulate(units, axis=0)
@@ -252,7 +252,7 @@ class _SegmentSchedule:
         return release_rows[order].tolist(), keys[order].tolist()
 
     def _due_after(self, stop: int, jobs: Integers, owners: Integers) -> Integers:
-        """Due rows at or after `stop`, by bisection; the curves' end where a job is never due."""
+        """Due rows at or after `stop`, by bisection; the end of the curves for a job never due."""
         low = np.full(len(jobs), stop)
         high = np.full(len(jobs), self._end)
         line = np.arange(len(jobs))
@@ -267,7 +267,7 @@ class _SegmentSchedule:
     def _earliest_deadline_first(
         self, first: int, stop: int, releases: Sequence[int], keys: Sequence[int]
     ) -> list[int]:
-        """Give each row in [first, stop) the released job that is due first."""
+        """Assign to each row in [first, stop) the released job that is due first."""
         num_active = len(self._active)
         names = self._active.tolist()
         position = int(np.searchsorted(releases, first, side="right"))
@@ -284,11 +284,11 @@ class _SegmentSchedule:
 
 
 def row_counts(segments: Sequence[Segment], num_rows: int | None = None) -> dict[str, int]:
-    """Rows that each source makes in a run, by going through its whole schedule.
+    """Rows of each source in a run, computed from its whole schedule.
 
     Args:
-        segments: As for `Apportioner`.
-        num_rows: Count only the first rows; all by default.
+        segments: Segments of the run, as for `Apportioner`.
+        num_rows: Number of first rows to count; all by default.
 
     Returns:
         Rows by source name, for all sources of all segments.
@@ -300,12 +300,12 @@ def row_counts(segments: Sequence[Segment], num_rows: int | None = None) -> dict
 
 
 def drift(segment: Segment, counts: Mapping[str, int], row: int) -> dict[str, float]:
-    """Rows made minus rows planned for each source, since the segment's start.
+    """Actual minus planned rows of each source since the segment's start.
 
     Args:
-        segment: The segment that the rows belong to.
-        counts: Rows made since its start, before `row`.
-        row: Counted from the start of the run.
+        segment: Segment that the rows belong to.
+        counts: Rows of each source since the segment's start, before `row`.
+        row: Row counted from the start of the run.
     """
     before, now = segment.mixture.integral([segment.from_row, row])
     return {
@@ -315,12 +315,12 @@ def drift(segment: Segment, counts: Mapping[str, int], row: int) -> dict[str, fl
 
 
 def bound(num_sources: int) -> float:
-    """The drift in rows that is never exceeded by `num_sources` sources with a share above 0."""
+    """Largest possible drift in rows with `num_sources` sources whose share is above 0."""
     return 0.0 if num_sources <= 1 else 1.0 - 1.0 / (2 * num_sources - 2)
 
 
 def _check_segments(segments: Sequence[Segment]) -> None:
-    """Refuse segments out of order."""
+    """Reject segments out of order."""
     starts = [segment.from_row for segment in segments]
     ends = [segment.mixture.num_rows for segment in segments]
     ascending = all(before < after for before, after in pairwise(starts))

@@ -17,9 +17,9 @@ Floats = NDArray[np.float64]
 
 
 class Shape(Protocol):
-    """How a curve goes from one point to the next: s(0) = 0, s(1) = 1 (a step: s(t < 1) = 0).
+    """Form of a curve between two points: s(0) = 0, s(1) = 1 (a step: s(t < 1) = 0).
 
-    Shapes are values: two stretches of equal shape and ends are the same function, up to height.
+    Shapes are values: two stretches with equal shape and ends are the same function, up to height.
     """
 
     def rise(self, t: Floats) -> Floats:
@@ -29,7 +29,7 @@ class Shape(Protocol):
         """Integral of s from 0 to t, in closed form."""
 
     def bend(self, start: Floats, end: Floats) -> Floats:
-        """An upper bound of |s''| over each [start, end] in [0, 1]."""
+        """Upper bound of |s''| over each [start, end] in [0, 1]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,7 @@ class Linear:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """Right-continuous: the old value up to the point, the new one from it on."""
+    """Right-continuous: the old value before the point, the new one from the point on."""
 
     def rise(self, t: Floats) -> Floats:
         """See `Shape`."""
@@ -68,7 +68,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Cosine:
-    """s(t) = (1 - cos(pi t)) / 2: level at both ends."""
+    """s(t) = (1 - cos(pi t)) / 2: flat at both ends."""
 
     def rise(self, t: Floats) -> Floats:
         """See `Shape`; sin^2 keeps the digits near 0 that 1 - cos would lose."""
@@ -95,15 +95,15 @@ class Sigmoid:
     All forms below have exponents <= 0 only, so no steepness overflows.
 
     Attributes:
-        midpoint: Where the logistic curve is at half height, in [0, 1].
-        steepness: > 0; near 0 the curve is a straight line.
+        midpoint: Position at which the logistic curve is at half height, in [0, 1].
+        steepness: Steepness, > 0; near 0 the curve is a straight line.
     """
 
     midpoint: float
     steepness: float
 
     def rise(self, t: Floats) -> Floats:
-        """See `Shape`; the quotient of differences, written as a product without cancellation."""
+        """See `Shape`; a quotient of differences, written as a product without cancellation."""
         k, m = self.steepness, self.midpoint
         distance: Floats = np.abs(t - m)
         scale = float((1.0 + np.exp(-k * (1.0 - m))) / np.expm1(-k))
@@ -115,7 +115,7 @@ class Sigmoid:
         """See `Shape`.
 
         Below steepness 1 the closed form divides a difference of nearly equal numbers by k^2.
-        There the curve is almost straight and Gauss's rule of 12 points exact to the last digit.
+        There the curve is almost straight and Gauss's 12-point rule is exact to the last digit.
         """
         k, m = self.steepness, self.midpoint
         if k < 1.0:
@@ -162,28 +162,28 @@ class Stretch:
     shape: Shape
 
     def value(self, u: float) -> float:
-        """The curve at u, also for its limit at `end`."""
+        """Value of the curve at u, or its left limit at `end`."""
         t = np.array([(u - self.start) / (self.end - self.start)])
         return self.base + self.height * float(self.shape.rise(t)[0])
 
 
 class CurveFunction:
-    """One ratio over the run, and the area under it.
+    """One ratio over the run, with its integral.
 
-    Positions u run from 0 (before the first row) to 1 (after the last). Before the first point and
-    after the last one the value is held.
+    Positions u run from 0 (before the first row) to 1 (after the last). The value is constant
+    before the first point and after the last one.
     """
 
     def __init__(self, positions: Sequence[float], values: Sequence[float], shape: Shape) -> None:
-        """Join points by a shape.
+        """Join points with a shape.
 
         Args:
-            positions: In fractions of the run, >= 0, strictly ascending.
-            values: The ratio at each position.
-            shape: How the curve goes from a point to the next.
+            positions: Fractions of the run, >= 0, strictly ascending.
+            values: Ratio at each position.
+            shape: Form of the curve between two points.
 
         Raises:
-            ConfigError: When positions are not strictly ascending.
+            ConfigError: If positions are not strictly ascending.
         """
         for before, after in pairwise(positions):
             if after <= before:
@@ -203,7 +203,7 @@ class CurveFunction:
 
     @classmethod
     def from_curve(cls, curve: Curve, total_tokens: int) -> CurveFunction:
-        """The function of a curve as configured; `total_tokens` places points given in tokens."""
+        """Function of a configured curve; `total_tokens` places points given in tokens."""
         return cls(
             [position.fraction(total_tokens) for position, _ in curve.points],
             [value for _, value in curve.points],
@@ -215,7 +215,7 @@ class CurveFunction:
     @overload
     def value(self, u: Floats) -> Floats: ...
     def value(self, u: float | Floats) -> float | Floats:
-        """The ratio at u (at a step: the value from there on)."""
+        """Ratio at u; at a step, the value after it."""
         index, t = self._locate(u)
         result: Floats = self._values[index] + self._heights[index] * self._shape.rise(t)
         return result if isinstance(u, np.ndarray) else float(result)
@@ -225,17 +225,17 @@ class CurveFunction:
     @overload
     def integral(self, u: Floats) -> Floats: ...
     def integral(self, u: float | Floats) -> float | Floats:
-        """The integral of the ratio from 0 to u; exactly level where the ratio is held at 0."""
+        """Integral of the ratio from 0 to u; exactly constant where the ratio is held at 0."""
         index, t = self._locate(u)
         height = self._values[index] * t + self._heights[index] * self._shape.area(t)
         result: Floats = self._areas[index] + self._lengths[index] * height
         return result if isinstance(u, np.ndarray) else float(result)
 
     def stretches(self) -> tuple[Stretch, ...]:
-        """The analytic pieces, in order, that cover [0, 1]; the last may reach beyond 1."""
+        """Analytic pieces, in order, that cover [0, 1]; the last may extend beyond 1."""
         pieces = zip(
             self._starts.tolist(),
-            # Not start + length, whose rounding would leave a gap before the next piece.
+            # Not start + length: its rounding would leave a gap before the next piece.
             [*self._starts[1:].tolist(), float(self._starts[-1] + self._lengths[-1])],
             self._values.tolist(),
             self._heights.tolist(),
@@ -248,7 +248,7 @@ class CurveFunction:
         )
 
     def _locate(self, u: float | Floats) -> tuple[NDArray[np.intp], Floats]:
-        """The stretch of each u and the position t in it, in [0, 1]."""
+        """Stretch of each u and the position t in it, in [0, 1]."""
         at = np.asarray(u, dtype=np.float64)
         index = np.searchsorted(self._starts, at, side="right") - 1
         t: Floats = (at - self._starts[index]) / self._lengths[index]
@@ -256,7 +256,7 @@ class CurveFunction:
 
 
 def make_shape(kind: CurveKind, *, midpoint: float, steepness: float) -> Shape:
-    """The shape of a curve kind; only sigmoids use midpoint and steepness."""
+    """Shape of a curve kind; only sigmoids use midpoint and steepness."""
     if kind == "sigmoid":
         return Sigmoid(midpoint, steepness)
     if kind == "cosine":

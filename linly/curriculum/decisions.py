@@ -1,8 +1,7 @@
-"""The decision log folded: which mixture holds from which row on.
+"""Folds the decision log into the run's mixtures, each from its first row.
 
-`decisions.jsonl` is the single source of a run's segments; nothing else says what comes next. Each
-line is written while the run stands at its `step`, `row` being the next row, and holds all that it
-changes::
+`decisions.jsonl` is the only source of a run's segments. Each line is written while the run is at
+its `step`, with `row` the next row, and contains everything that it changes::
 
     {"step": 0,  "kind": "start",  "row": 0, "sequence_length": ..., "curriculum": {...},
                  "corpora": {...}}
@@ -12,21 +11,21 @@ changes::
                  "relisted": {source: {"from_epoch": ..., "file": ..., "sha256": ...}}}
     {"step": 40, "kind": "fork",   "run": ..., "skip_steps": [[41, 45], ...]}
 
-A run may go back to a checkpoint, and the log is never cut. So a line at some step voids every
-earlier line of a later step: the run has left that future (`standing`). A resume also voids what
-guards made of evaluations that the checkpoint does not know: they are made again.
+A run may resume from an earlier checkpoint, and the log is never truncated. So a line at some step
+voids every earlier line of a later step (`standing`). A resume also voids the guards' decisions
+from evaluations that the checkpoint does not contain: they are taken again.
 
 To add a kind of decision:
 
-1. Append its line when the run stands at `step`, before the first row that follows from it:
-   `run.append("decisions", {"step": ..., "time": ..., "kind": "mine", "row": ..., ...})`. It is
-   kept if a checkpoint of this step or a later one is, and voided otherwise.
-2. Put a function `(Course, line) -> Course` into `_FOLDS`, and what it keeps into `Course`. One
-   that changes the mixture returns `course.with_segment(row, mixture)`; the segment's counts and
-   integrals begin at that row, and it takes the place of one that begins there already. One that
-   changes nothing about rows is `_no_change`.
+1. Append its line when the run is at `step`, before the first row that it affects:
+   `run.append("decisions", {"step": ..., "time": ..., "kind": "mine", "row": ..., ...})`. The line
+   holds if the run resumes from a checkpoint of this step or a later one, and is voided otherwise.
+2. Add a function `(Course, line) -> Course` to `_FOLDS`, and its values to `Course`. If it changes
+   the mixture, return `course.with_segment(row, mixture)`: the segment's counts and integrals begin
+   at that row, and it replaces a segment that begins there already. If it does not change rows,
+   use `_no_change`.
 
-Everything that needs the plan (the stream, the counts, the monitor) calls `fold` and so follows.
+The stream, the counts and the monitor take the plan from `fold`, so they need no change.
 """
 
 from __future__ import annotations
@@ -50,12 +49,12 @@ Decision = Mapping[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Relisted:
-    """A list of a source's shards made during the run, which holds from one of its epochs on.
+    """A source's shards listed again during the run, in force from one of its epochs on.
 
     Attributes:
-        from_epoch: The first that the source had not begun when the list was made.
-        file: Its name in the run's folder of shard lists.
-        sha256: Of the file.
+        from_epoch: First epoch that the source had not begun when the list was made.
+        file: File name in the run's folder of shard lists.
+        sha256: Hash of the file.
     """
 
     from_epoch: int
@@ -65,29 +64,29 @@ class Relisted:
 
 @dataclass(frozen=True, slots=True)
 class Course:
-    """What the decisions make of a run.
+    """State of a run's plan after its decisions.
 
     Attributes:
-        sequence_length: In tokens.
-        curricula: Every curriculum that has held, oldest first; the last is in force.
-        corpora: Those that any of them uses, by name.
-        relisted: Source -> the lists that were made of its shards since, by ascending epoch.
-        segments: The mixtures, each from its first row.
-        levels: By how many of its guard's steps each group is raised, from a row on.
-        passed_over: (first, last) steps whose rows are drawn and not trained on.
+        sequence_length: Row length in tokens.
+        curricula: All curricula that have been in force, oldest first; the last one is in force.
+        corpora: Corpora that any of them uses, by name.
+        relisted: Source -> lists of its shards made during the run, by ascending epoch.
+        segments: Mixtures, each from its first row.
+        levels: Guard steps by which each group is raised, from a row on.
+        passed_over: (first, last) steps to skip: their rows are consumed but not trained on.
     """
 
     sequence_length: int
     curricula: tuple[Curriculum, ...]
     corpora: Mapping[str, Corpus]
     relisted: Mapping[str, tuple[Relisted, ...]] = field(default_factory=dict)
-    segments: tuple[Segment, ...] = field(default=(), compare=False)  # follow from the rest
+    segments: tuple[Segment, ...] = field(default=(), compare=False)  # derived from the rest
     levels: tuple[tuple[int, Mapping[str, int]], ...] = field(default=())
     passed_over: tuple[tuple[int, int], ...] = field(default=())
 
     @property
     def curriculum(self) -> Curriculum:
-        """The one in force."""
+        """Curriculum in force."""
         return self.curricula[-1]
 
     @property
@@ -97,7 +96,7 @@ class Course:
 
     @property
     def sources(self) -> dict[str, SourceShare]:
-        """Every source that has ever had a share, as the newest curriculum that names it says."""
+        """Every source that has ever had a share, as in the newest curriculum that names it."""
         return {
             name: share
             for curriculum in self.curricula
@@ -106,7 +105,7 @@ class Course:
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
-        """The sources of each group, those that are gone in the last group they were in."""
+        """Sources of each group; a removed source stays in its last group."""
         group_of = {
             name: group
             for curriculum in self.curricula
@@ -118,20 +117,20 @@ class Course:
         }
 
     def is_passed_over(self, step: int) -> bool:
-        """Whether the rows of a step are drawn and not trained on."""
+        """Whether the rows of a step are consumed but not trained on."""
         return any(first <= step <= last for first, last in self.passed_over)
 
     def levels_at(self, row: int) -> Mapping[str, int]:
-        """The levels in force at a row; a group that is missing is at 0."""
+        """Guard levels in force at a row; a missing group is at 0."""
         return next((levels for start, levels in reversed(self.levels) if start <= row), {})
 
     def with_curriculum(self, row: int, curriculum: Curriculum) -> Course:
         """The course with another curriculum from `row` on.
 
-        A group that has a guard in it stays as far raised as it is.
+        A group that still has a guard keeps its level.
 
         Raises:
-            ConfigError: Its ratios do not add up, or it has no row.
+            ConfigError: If its ratios do not add up, or it has no row.
         """
         amended = replace(self, curricula=(*self.curricula, curriculum))
         before = self.levels_at(row)
@@ -142,32 +141,32 @@ class Course:
         return amended.with_levels(row, kept)
 
     def with_levels(self, row: int, levels: Mapping[str, int]) -> Course:
-        """The course with guarded groups raised so far from `row` on."""
+        """The course with guarded groups at these levels from `row` on."""
         mixture = Mixture.from_curriculum(self.curriculum, num_rows=self.num_rows, levels=levels)
         kept = tuple(entry for entry in self.levels if entry[0] < row)
         return replace(self.with_segment(row, mixture), levels=(*kept, (row, levels)))
 
     def with_segment(self, row: int, mixture: Mixture) -> Course:
-        """The course with another mixture from `row` on, in place of one that begins there."""
+        """The course with another mixture from `row` on; replaces a segment that begins there."""
         kept = tuple(segment for segment in self.segments if segment.from_row < row)
         return replace(self, segments=(*kept, Segment(row, mixture)))
 
 
 def fold(decisions: Iterable[Decision], *, step: int | None = None) -> Course:
-    """The course of a run.
+    """Compute the course of a run.
 
     Args:
-        decisions: The lines of its decisions.jsonl.
-        step: Only what held when the run stood at this step; None is now.
+        decisions: Lines of its decisions.jsonl.
+        step: Step at which to compute it; None is the newest.
 
     Raises:
-        CheckpointError: The log is damaged, or has a kind of decision that is not known here.
+        CheckpointError: If the log is damaged, or has an unknown kind of decision.
     """
     lines = standing(decisions, step=step)
     if not lines or lines[0].get("kind") != "start":
         raise CheckpointError(
-            "decisions.jsonl: the run's segments were asked of it; found no line of kind 'start'; "
-            "bring the file back from a copy, or start another run with run=PATH"
+            "decisions.jsonl has no 'start' line, so the schedule cannot be reconstructed; "
+            "restore the file from a backup, or start a new run with run=PATH"
         )
     try:
         course = _started(lines[0])
@@ -180,29 +179,29 @@ def fold(decisions: Iterable[Decision], *, step: int | None = None) -> Course:
         raise CheckpointError(
             f"decisions.jsonl: a line cannot be read: {error!r}; a later version of linly may have "
             f"written it (kinds known here: {', '.join(sorted(_FOLDS))}): use that version, or "
-            "bring the file back from a copy"
+            "restore the file from a backup"
         ) from error
     return course
 
 
 def _voids(line: Decision, earlier: Decision) -> bool:
-    """Whether a line takes the run back to before an earlier one."""
+    """Whether a line voids an earlier one."""
     if line.get("kind") == "resume" and earlier.get("kind") == "guard":
         return bool(earlier["step"] > (line["evaluated_step"] or 0))
     return bool(earlier["step"] > line["step"])
 
 
 def follow(course: Course, line: Decision) -> Course:
-    """The course after one more decision."""
+    """Apply one more decision to a course."""
     return _FOLDS[line["kind"]](course, line)
 
 
 def standing(decisions: Iterable[Decision], *, step: int | None = None) -> list[Decision]:
-    """The decisions that still hold, in the order taken.
+    """Decisions that are still in force, in the order taken.
 
     Args:
-        decisions: All that were ever taken.
-        step: Where the run goes on; what was decided after it does not hold. None is the newest.
+        decisions: All decisions of the log.
+        step: Step from which the run resumes, voiding later decisions; None is the newest.
     """
     kept: list[Decision] = []
     for line in decisions:
@@ -214,7 +213,7 @@ def standing(decisions: Iterable[Decision], *, step: int | None = None) -> list[
 
 
 def lost_amendments(decisions: Iterable[Decision], step: int) -> list[int]:
-    """Steps of the amendments in force that going on from `step` would undo."""
+    """Steps of the amendments in force that a resume from `step` would undo."""
     standing_now = standing(decisions)
     return [
         line["step"] for line in standing_now if line["kind"] == "amend" and line["step"] > step
@@ -222,7 +221,7 @@ def lost_amendments(decisions: Iterable[Decision], step: int) -> list[int]:
 
 
 def start_decision(recipe: Recipe) -> dict[str, Any]:
-    """The line with which a run begins; its time is for the writer to add."""
+    """First line of a run's log; the writer adds its time."""
     return {
         "step": 0,
         "kind": "start",
@@ -233,17 +232,17 @@ def start_decision(recipe: Recipe) -> dict[str, Any]:
 
 
 def resume_decision(step: int, *, evaluated_step: int | None) -> dict[str, Any]:
-    """The line with which a run goes on from a checkpoint.
+    """Line of a resume from a checkpoint.
 
     Args:
-        step: Of the checkpoint.
-        evaluated_step: Of the last evaluation that it knows.
+        step: Step of the checkpoint.
+        evaluated_step: Step of the last evaluation that it contains; None if there is none.
     """
     return {"step": step, "kind": "resume", "evaluated_step": evaluated_step}
 
 
 def curriculum_form(curriculum: Curriculum, corpora: Mapping[str, Corpus]) -> dict[str, Any]:
-    """A curriculum and the corpora that it uses, as a line keeps them."""
+    """A curriculum and the corpora that it uses, in the form of a log line."""
     used = sorted({share.corpus for _, share in curriculum.sources.values()})
     return {
         "curriculum": curriculum.file_form(),
@@ -252,7 +251,7 @@ def curriculum_form(curriculum: Curriculum, corpora: Mapping[str, Corpus]) -> di
 
 
 def segment_at(segments: Sequence[Segment], row: int) -> Segment:
-    """The segment that a row belongs to."""
+    """Segment that contains a row."""
     return next(segment for segment in reversed(segments) if segment.from_row <= row)
 
 
@@ -304,4 +303,4 @@ _FOLDS: dict[str, Callable[[Course, Decision], Course]] = {
     "resume": _no_change,
     "shard": _no_change,
 }
-"""What each kind of decision makes of a course."""
+"""Function that applies each kind of decision to a course."""

@@ -1,9 +1,9 @@
-"""The highest and the lowest value of a sum of curves, found by bounds instead of samples.
+"""Highest and lowest value of a sum of curves, found by bounds instead of samples.
 
 A sum of two cosines and a sigmoid has no closed form for its peak, and a sample can miss a narrow
 one. Between neighbouring points of all curves the sum is smooth, so on a stretch of width w it
-exceeds the higher of its ends by at most max|f''| w^2 / 8: halve only the stretches that could
-still hold a new extreme, until none can.
+exceeds the higher of its ends by at most max|f''| w^2 / 8. Only the stretches that could still
+contain a new extreme are halved, until none can.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ import numpy as np
 from linly.curriculum.curves import CurveFunction, Floats, Linear, Shape, Step, Stretch
 
 PRECISION = 1e-10
-"""How far the true extreme may lie beyond the one returned."""
+"""Largest difference between the true extreme and the one returned."""
 
 
 @dataclass(frozen=True, slots=True)
 class Extreme:
-    """A value of the sum, where in the run it is taken, and what each curve has there.
+    """A value of the sum, its position in the run, and the value of each curve there.
 
     At a jump it may be the limit from the left.
     """
@@ -45,7 +45,7 @@ class _Term:
 
 @dataclass(frozen=True, slots=True)
 class _SmoothSum:
-    """The sum of all curves on one stretch without points: level + slope * u + curved terms."""
+    """Sum of all curves on one stretch without points: level + slope * u + curved terms."""
 
     start: float
     end: float
@@ -54,7 +54,7 @@ class _SmoothSum:
     terms: tuple[_Term, ...]
 
     def value(self, u: Floats) -> Floats:
-        """The sum at u [n]."""
+        """Sum at u [n]."""
         total: Floats = self.level + self.slope * u
         for term in self.terms:
             t = np.clip((u - term.start) / (term.end - term.start), 0.0, 1.0)
@@ -62,7 +62,7 @@ class _SmoothSum:
         return total
 
     def bend(self, start: Floats, end: Floats) -> Floats:
-        """An upper bound of the second derivative's size over each [start, end]."""
+        """Upper bound of |second derivative| over each [start, end]."""
         total = np.zeros_like(start)
         for term in self.terms:
             length = term.end - term.start
@@ -73,7 +73,7 @@ class _SmoothSum:
 
 
 def extremes(functions: Sequence[CurveFunction]) -> tuple[Extreme, Extreme]:
-    """The lowest and the highest value that the sum of `functions` takes in the run.
+    """Lowest and highest value of the sum of `functions` over the run.
 
     The last row begins before position 1, so a jump exactly there is not counted.
     """
@@ -94,7 +94,7 @@ def extremes(functions: Sequence[CurveFunction]) -> tuple[Extreme, Extreme]:
 
 
 def _smooth_sum(stretches: Sequence[Stretch], start: float, end: float) -> _SmoothSum:
-    """Collect what all curves do on [start, end]."""
+    """Sum the pieces of all curves on [start, end]."""
     level, slope = 0.0, 0.0
     heights: dict[tuple[Shape, float, float], float] = defaultdict(float)
     for stretch in stretches:

@@ -1,4 +1,4 @@
-"""What guards may do to a plan: each group's band between its curve and its cap."""
+"""Possible effect of guards on a plan: each group's band between its curve and its cap."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ class GuardPlan:
     """A guarded group of a plan.
 
     Attributes:
-        group: Whose ratio is raised.
-        rest: The group that pays for it.
-        source: What is watched, as in the curriculum.
-        watched: The sources whose held-out bits that means.
-        max_rise: Above the evaluation before the first step, as a part of it.
-        cap: The highest ratio that it is raised to.
-        steps: From the curve to the cap.
-        ratios: By the curve, at each of the plan's positions.
-        raised_ratios: With every step taken.
+        group: Group whose ratio is raised.
+        rest: Group that the added ratio is taken from.
+        source: Watched source or sources, as written in the curriculum.
+        watched: Sources whose held-out bits are compared.
+        max_rise: Allowed rise over the evaluation before the first step, as a fraction of it.
+        cap: Highest ratio that the group is raised to.
+        steps: Number of steps from the curve to the cap.
+        ratios: Ratio of the curve at each of the plan's positions.
+        raised_ratios: Ratio at each position with every step taken.
     """
 
     group: str
@@ -37,10 +37,10 @@ class GuardPlan:
 
 
 def raised_mixture(curriculum: Curriculum, *, num_rows: int) -> Mixture:
-    """The mixture with every guard at its cap throughout: what guarded groups take at most.
+    """The mixture with every guard at its cap throughout: the upper bound for guarded groups.
 
     Raises:
-        ConfigError: As `Mixture.from_curriculum`.
+        ConfigError: If `Mixture.from_curriculum` raises it.
     """
     levels = {group: guard.steps for group, guard in curriculum.guards.items()}
     return Mixture.from_curriculum(curriculum, num_rows=num_rows, levels=levels)
@@ -49,13 +49,13 @@ def raised_mixture(curriculum: Curriculum, *, num_rows: int) -> Mixture:
 def guard_plans(
     curriculum: Curriculum, plain: Mixture, raised: Mixture, positions: Sequence[float]
 ) -> tuple[GuardPlan, ...]:
-    """The guards of a curriculum, by group.
+    """Plan of each guard of a curriculum, by group.
 
     Args:
-        curriculum: That has them.
+        curriculum: Curriculum with the guards.
         plain: Its mixture.
-        raised: With every guard at its cap.
-        positions: Where ratios are taken, as fractions of the run.
+        raised: Its mixture with every guard at its cap.
+        positions: Fractions of the run at which ratios are taken.
     """
     rest = next((name for name, group in curriculum.mixture.items() if group.ratio is None), "")
     return tuple(
@@ -75,12 +75,12 @@ def guard_plans(
 
 
 def num_decisions(num_steps: int, *, evaluate_every: int) -> int:
-    """How often guards decide in a run: at its evaluations between the first step and the last."""
+    """Number of guard decisions in a run: one per evaluation before the last step."""
     return max(0, num_steps - 1) // evaluate_every
 
 
 def idle_warning(curriculum: Curriculum, *, num_steps: int, evaluate_every: int) -> str | None:
-    """What to say of guards that never decide in a run; None where they do, or there are none."""
+    """Warning about guards that never decide in a run; None if they do, or there are none."""
     if not curriculum.guards or num_decisions(num_steps, evaluate_every=evaluate_every):
         return None
     return (
@@ -91,7 +91,7 @@ def idle_warning(curriculum: Curriculum, *, num_steps: int, evaluate_every: int)
 
 
 def group_ratios(mixture: Mixture, group: str, positions: Sequence[float]) -> tuple[float, ...]:
-    """The shares of a group's sources together, at fractions of the run."""
+    """Sum of the shares of a group's sources, at fractions of the run."""
     columns = [mixture.sources.index(name) for name in mixture.groups[group]]
     shares = mixture.shares([position * mixture.num_rows for position in positions])
     return tuple(shares[:, columns].sum(axis=1).tolist())

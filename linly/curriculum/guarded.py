@@ -1,4 +1,4 @@
-"""A guarded ratio: a curve raised towards a cap, by steps, while what it guards becomes worse."""
+"""A guarded ratio: a curve raised stepwise towards a cap while a held-out metric worsens."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ class Ratio(Protocol):
     """One ratio over the run, at positions u from 0 to 1."""
 
     def value(self, u: Floats) -> Floats:
-        """The ratio at each u."""
+        """Ratio at each u."""
 
     def integral(self, u: Floats) -> Floats:
-        """The integral of the ratio from 0 to each u, in closed form."""
+        """Integral of the ratio from 0 to each u, in closed form."""
 
 
 class RaisedCurve:
-    """A curve, lifted part of the way to a cap wherever it is below it.
+    """A curve that is lifted part of the way to a cap wherever it is below the cap.
 
     `curve + part * max(cap - curve, 0)`: the plain curve at part 0, the higher of curve and cap at
     part 1. The curve is monotone between its points, so each stretch is cut at most once, and the
@@ -29,7 +29,7 @@ class RaisedCurve:
     """
 
     def __init__(self, curve: CurveFunction, cap: float, part: float) -> None:
-        """Lift `curve` by `part`, from 0 to 1, of what it lacks to `cap`."""
+        """Lift `curve` by the fraction `part`, from 0 to 1, of its distance to `cap`."""
         self._curve = curve
         self._cap = cap
         self._part = part
@@ -44,28 +44,28 @@ class RaisedCurve:
         self._lacking: Floats = np.concatenate((np.zeros(1), np.cumsum(lacking)))
 
     def value(self, u: Floats) -> Floats:
-        """The ratio at u."""
+        """Ratio at u."""
         plain = self._curve.value(u)
         raised: Floats = plain + self._part * np.maximum(self._cap - plain, 0.0)
         return raised
 
     def integral(self, u: Floats) -> Floats:
-        """The integral of the ratio from 0 to u."""
+        """Integral of the ratio from 0 to u."""
         index = np.searchsorted(self._edges[:-1], u, side="right") - 1
         here = self._is_below[index] * self._lack(self._edges[index], u)
         total: Floats = self._curve.integral(u) + self._part * (self._lacking[index] + here)
         return total
 
     def _lack(self, start: Floats, end: Floats) -> Floats:
-        """The area between the curve and the cap."""
+        """Area between the curve and the cap."""
         area: Floats = self._cap * (end - start)
         return area - (self._curve.integral(end) - self._curve.integral(start))
 
 
 def _crossing(stretch: Stretch, cap: float) -> float | None:
-    """Where within a stretch, which is monotone, the curve crosses the cap; None where it does not.
+    """Position in a monotone stretch at which the curve crosses the cap; None if it does not.
 
-    Halved until no number lies between, so that the result does not depend on a tolerance.
+    Bisection continues until no number is between, so the result does not depend on a tolerance.
     """
     low, high = stretch.start, min(stretch.end, 1.0)
     rises = stretch.value(high) > stretch.value(low)

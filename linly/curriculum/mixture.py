@@ -1,4 +1,4 @@
-"""Every source's share and its integral at every row: group ratio times share in the group."""
+"""Share and integral of every source at every row: group ratio times share in the group."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from linly.errors import ConfigError
 Rows = NDArray[np.int64] | NDArray[np.float64] | Sequence[float]
 
 TOLERANCE = 1e-9
-"""How far ratios may miss 100% by rounding in the file; what is missing is scaled away."""
+"""Distance from 100% that rounding in the file may cause; ratios are rescaled to remove it."""
 
 
 class Mixture:
     """The planned mixture of a whole run.
 
-    All sums run over sorted names, so the order of groups and sources in a file changes nothing.
+    All sums run over sorted names, so the order of groups and sources in a file has no effect.
 
     Attributes:
         sources: All sources, sorted by name; the columns of every array here.
@@ -39,11 +39,11 @@ class Mixture:
         *,
         num_rows: int,
     ) -> None:
-        """Join ratios and shares; `from_curriculum` also checks that the ratios add up.
+        """Combine ratios and shares; `from_curriculum` also checks that the ratios add up.
 
         Args:
-            ratios: A curve for each group, None for the group that takes the rest.
-            shares: For each group, the share of each of its sources; made to add up to 1 exactly.
+            ratios: Curve of each group, None for the group that takes the rest.
+            shares: Share of each source in its group, by group; rescaled to add up to 1 exactly.
             num_rows: Rows of the run, at least 1.
         """
         self.groups = {group: tuple(sorted(shares[group])) for group in sorted(ratios)}
@@ -67,14 +67,14 @@ class Mixture:
         """The mixture of a curriculum over `num_rows` rows.
 
         Args:
-            curriculum: Its curves and shares.
-            num_rows: Of the whole run.
-            levels: How many of its guard's steps a guarded group is raised by; others by none.
+            curriculum: Curriculum with the curves and shares.
+            num_rows: Rows of the whole run.
+            levels: Number of guard steps by which each guarded group is raised; 0 where missing.
 
         Raises:
-            ConfigError: When the run has no row, or when somewhere in the run the ratios add up to
-                more than 100%, with every guard at its cap too, or to less where no group takes
-                the rest; names the place.
+            ConfigError: If the run has no row, or if somewhere in the run the ratios add up to more
+                than 100% (also with every guard at its cap), or to less where no group takes the
+                rest; names the position.
         """
         if num_rows < 1:
             raise ConfigError(
@@ -107,7 +107,7 @@ class Mixture:
         """Planned share of each source at the start of each row.
 
         Args:
-            rows: int or float [n], counted from the start of the run.
+            rows: Rows, int or float [n], counted from the start of the run.
 
         Returns:
             float64 [n, k], each line adding up to 1.
@@ -121,10 +121,10 @@ class Mixture:
         return float(self.shares(np.array([row]))[0, self.sources.index(source)])
 
     def integral(self, rows: Rows) -> Floats:
-        """Rows that each source should have made before each row.
+        """Planned number of rows of each source before each row.
 
         Args:
-            rows: int or float [n], counted from the start of the run.
+            rows: Rows, int or float [n], counted from the start of the run.
 
         Returns:
             float64 [n, k] in rows; each line adds up to its row.
@@ -138,7 +138,7 @@ class Mixture:
         return np.asarray(rows, dtype=np.float64) / self.num_rows
 
     def _spread(self, curves: Sequence[Floats | None], total: Floats) -> Floats:
-        """Give the rest to its group, make each line add up to `total`, split among sources."""
+        """Assign the rest to its group, scale each line to `total`, and split among sources."""
         by_group = np.empty((len(total), len(curves)))
         given = np.zeros_like(total)
         rest = None
@@ -156,7 +156,7 @@ class Mixture:
 
 
 def _check_sums(curriculum: Curriculum, ratios: Mapping[str, CurveFunction | None]) -> None:
-    """Refuse ratios that leave a negative rest, or that miss 100% where nothing takes the rest."""
+    """Reject ratios with a negative rest, or that miss 100% where no group takes the rest."""
     given = {group: ratio for group, ratio in sorted(ratios.items()) if ratio is not None}
     rest = sorted(set(ratios) - set(given))
     if not given:
@@ -188,7 +188,7 @@ def _check_sums(curriculum: Curriculum, ratios: Mapping[str, CurveFunction | Non
 def _with_caps(
     curriculum: Curriculum, given: Mapping[str, CurveFunction]
 ) -> Iterator[tuple[tuple[str, ...], dict[str, CurveFunction]]]:
-    """Every choice of guarded groups, with their caps in place of their curves.
+    """Every choice of guarded groups, with their caps replacing their curves.
 
     A raised ratio is at most the higher of curve and cap, so the sum of all ratios is at most the
     highest of these sums.
@@ -206,7 +206,7 @@ def _sum_text(
     extreme: Extreme,
     advice: str,
 ) -> str:
-    """Say where the sum is wrong, what it is, and of what it is made."""
+    """Say where the sum is wrong, its value, and its parts."""
     position = extreme.position
     parts = zip(given, extreme.parts, strict=True)
     total = percent(extreme.value)

@@ -1,4 +1,4 @@
-"""What a person wants to know before a run starts: shares, rows, epochs, steps, world sizes."""
+"""Report on a run before it starts: shares, rows, epochs, steps, world sizes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ START_MIDDLE_END = (0.0, 0.5, 1.0)
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """Rows of a step: over all ranks (`global_batch`), and in one pass of one rank."""
+    """Rows per step over all ranks (`global_batch`), and per forward pass of one rank."""
 
     global_batch: int
     micro_batch: int
@@ -28,12 +28,12 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Available:
-    """What a source has to train on.
+    """Data of a source that is available for training.
 
     Attributes:
-        tokens: In one epoch, without held-out documents.
-        supervised_tokens: Those of them that carry loss.
-        exact: Counted in full; else extended from a sample.
+        tokens: Tokens of one epoch, without held-out documents.
+        supervised_tokens: Tokens among them that carry loss.
+        exact: Whether all tokens were counted; otherwise they are extrapolated from a sample.
         has_held_out: Whether any document is kept for evaluation.
         padding: Positions of an epoch's rows that one-document packing leaves empty.
     """
@@ -52,22 +52,22 @@ class Available:
 
 @dataclass(frozen=True, slots=True)
 class SourcePlan:
-    """One source of a plan.
+    """Plan of one source.
 
     Attributes:
-        name: In the curriculum.
-        group: Its group.
-        shares: At each of the plan's positions.
-        rows: That it makes in the run; with guards, as long as none of them acts.
-        most_rows: With every guard at its cap throughout, for a source of a guarded group.
+        name: Name in the curriculum.
+        group: Group of the source.
+        shares: Share at each of the plan's positions.
+        rows: Rows in the run; with guards, as long as none of them acts.
+        most_rows: Rows with every guard at its cap throughout, for a source of a guarded group.
         tokens: Positions of these rows; with best-fit packing some of them are padding.
-        max_epochs: How often it may be read.
-        on_exhausted: What happens beyond.
-        available: What it has; None when not looked at.
-        epochs: `tokens` over available tokens (padding makes it a little high); None when not
-            known, infinite when there are none.
-        most_epochs: Likewise for `most_rows`.
-        ends_at: With `on_exhausted: stop`, where in the run it runs out, as a fraction; else None.
+        max_epochs: Allowed number of epochs.
+        on_exhausted: Action after `max_epochs`.
+        available: Available data; None if it was not counted.
+        epochs: `tokens` over available tokens (padding makes it a little high); None if not
+            known, infinite if there are none.
+        most_epochs: Epochs for `most_rows`.
+        ends_at: Fraction of the run at which it runs out with `on_exhausted: stop`; else None.
     """
 
     name: str
@@ -85,31 +85,31 @@ class SourcePlan:
 
     @property
     def is_exceeded(self) -> bool:
-        """Whether it is read more often than allowed."""
+        """Whether the source is read more often than allowed."""
         return self.epochs is not None and self.epochs > self.max_epochs
 
     @property
     def is_exceeded_at_most(self) -> bool:
-        """Whether it would be, with every guard at its cap throughout."""
+        """Whether it would be exceeded with every guard at its cap throughout."""
         return self.most_epochs is not None and self.most_epochs > self.max_epochs
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run before it starts.
+    """Plan of a run before it starts.
 
     Attributes:
-        name: The curriculum's.
-        tokens: Asked for.
+        name: Name of the curriculum.
+        tokens: Requested tokens.
         sequence_length: Positions of a row.
-        num_rows: floor(tokens / sequence_length); what the curves run over.
-        positions: Where `shares` of the sources are taken, as fractions of the run, ascending.
-        sources: By group, then name.
-        guards: By group.
-        batch: Rows of a step; None for a curriculum by itself.
+        num_rows: Rows that the curves run over: floor(tokens / sequence_length).
+        positions: Fractions of the run at which shares are taken, ascending.
+        sources: Plans of the sources, by group, then name.
+        guards: Plans of the guards, by group.
+        batch: Rows of a step; None for a curriculum without a recipe.
         num_steps: Whole steps; 0 without a batch.
         remainder_rows: Rows after the last whole step, which are not trained on.
-        world_sizes: Numbers of ranks that the batch can be dealt to.
+        world_sizes: Numbers of ranks that the batch can be split among.
     """
 
     name: str
@@ -126,11 +126,11 @@ class Plan:
 
     @property
     def trained_rows(self) -> int:
-        """Rows that are trained on: all but the remainder."""
+        """Rows that are trained on: all except the remainder."""
         return self.num_rows - self.remainder_rows
 
     def warnings(self) -> list[str]:
-        """What is allowed but should be known."""
+        """Warnings about an allowed plan."""
         found: list[str] = []
         if self.remainder_rows:
             used = self.trained_rows * self.sequence_length
@@ -151,17 +151,17 @@ def make_plan(
     available: Mapping[str, Available] | None = None,
     extra_positions: Sequence[float] = (),
 ) -> Plan:
-    """Plan a run; the whole schedule is gone through, so rows are those that will be made.
+    """Plan a run; row counts are exact, since the whole schedule is computed.
 
     Args:
-        curriculum: What to plan.
+        curriculum: Curriculum to plan.
         sequence_length: Positions of a row.
-        batch: Of the recipe; without it all rows count and there are no steps.
-        available: By source, for those that were looked at.
-        extra_positions: Fractions of the run to take shares at, beside start, middle and end.
+        batch: Batch of the recipe; without it all rows count and there are no steps.
+        available: Available data by source, for the sources that were counted.
+        extra_positions: Fractions of the run to report besides start, middle and end.
 
     Raises:
-        ConfigError: When the ratios do not add up somewhere in the run, or it has no row.
+        ConfigError: If the ratios do not add up somewhere in the run, or it has no row.
     """
     num_rows = curriculum.tokens // sequence_length
     mixture = Mixture.from_curriculum(curriculum, num_rows=num_rows)
@@ -214,7 +214,7 @@ def _source_plan(
     sequence_length: int,
     available: Available | None,
 ) -> SourcePlan:
-    """The plan of one source."""
+    """Plan one source."""
     group, settings = curriculum.sources[name]
     tokens = rows * sequence_length
     epochs = most_epochs = None
@@ -252,14 +252,14 @@ def valid_world_sizes(batch: Batch) -> tuple[int, ...]:
 
 
 def check_plan(plan: Plan, curriculum: Curriculum) -> None:
-    """Refuse a plan that reads a source more often than its `max_epochs`, or guards blindly.
+    """Reject a plan that exceeds a source's `max_epochs`, or whose guards have nothing to watch.
 
-    A source that says `on_exhausted: stop` may run out, but not be empty. What only a guard at its
-    cap would use up is a warning: it may never act.
+    A source with `on_exhausted: stop` may run out, but not be empty. A source that only a guard at
+    its cap would use up causes a warning: the guard may never act.
 
     Raises:
-        ConfigError: One line for each such source: epochs, and the smallest change that helps; and
-            for each guard whose sources have no held-out document.
+        ConfigError: If there is any such source or guard: one line per source with its epochs
+            and the smallest change that helps, and one line per guard without held-out documents.
     """
     problems = [
         _refusal(plan, source, curriculum)
@@ -272,13 +272,13 @@ def check_plan(plan: Plan, curriculum: Curriculum) -> None:
 
 
 def _is_blind(plan: Plan, guard: GuardPlan) -> bool:
-    """Whether all sources that a guard watches were looked at, and none has held-out documents."""
+    """Whether all sources that a guard watches were counted, and none has held-out documents."""
     watched = [source.available for source in plan.sources if source.name in guard.watched]
     return all(available is not None and not available.has_held_out for available in watched)
 
 
 def _blind(plan: Plan, guard: GuardPlan) -> str:
-    """Say that a guard has nothing to look at."""
+    """Error text for a guard that has nothing to watch."""
     return (
         f"curriculum {plan.name}: mixture.{guard.group}.ratio.guard.source: no document of "
         f"{', '.join(guard.watched)} is held out, so there are no bits per byte to watch: set "
@@ -287,7 +287,7 @@ def _blind(plan: Plan, guard: GuardPlan) -> str:
 
 
 def _source_warnings(source: SourcePlan) -> list[str]:
-    """What should be known about one source."""
+    """Warnings about one source."""
     found: list[str] = []
     if source.rows == 0 and any(share > 0 for share in source.shares):
         found.append(
@@ -312,14 +312,14 @@ def _source_warnings(source: SourcePlan) -> list[str]:
 
 
 def _ratio(part: int, whole: int) -> float:
-    """How often the whole goes into the part; infinite where something is taken of nothing."""
+    """Ratio of part to whole; infinite for a positive part of an empty whole."""
     if whole:
         return part / whole
     return math.inf if part else 0.0
 
 
 def reaches(mixture: Mixture, source: str, rows: float) -> float:
-    """Where in the run a source's integral reaches `rows`, as a fraction; it does so before 1."""
+    """Fraction of the run, below 1, at which a source's integral reaches `rows`."""
     column = mixture.sources.index(source)
     low, high = 0, mixture.num_rows
     while low < high:
@@ -332,7 +332,7 @@ def reaches(mixture: Mixture, source: str, rows: float) -> float:
 
 
 def _refusal(plan: Plan, source: SourcePlan, curriculum: Curriculum) -> str:
-    """Say how often a source would be read and what would be enough to change."""
+    """Error text for a source read too often, with the changes that would suffice."""
     assert source.available is not None and source.epochs is not None
     where = f"curriculum {plan.name}: source {source.name}"
     needs = f"{amount(source.tokens)} tokens planned, {amount(source.available.tokens)} available"
@@ -363,7 +363,7 @@ def _refusal(plan: Plan, source: SourcePlan, curriculum: Curriculum) -> str:
 
 
 def _fewer_tokens(plan: Plan, source: SourcePlan, curriculum: Curriculum) -> int:
-    """The most tokens, to three digits, that keep a source within its epochs; 0 when none do."""
+    """Largest token count, to three digits, that respects a source's epochs; 0 if none does."""
     assert source.available is not None
     limit = source.max_epochs * source.available.positions
     is_within = partial(_stays_within, plan, source.name, curriculum, limit)
@@ -380,7 +380,7 @@ def _fewer_tokens(plan: Plan, source: SourcePlan, curriculum: Curriculum) -> int
 def _stays_within(
     plan: Plan, source: str, curriculum: Curriculum, limit: float, tokens: int
 ) -> bool:
-    """Whether a run of so many tokens takes at most `limit` tokens of a source."""
+    """Whether a run of this many tokens takes at most `limit` tokens of a source."""
     shorter = curriculum.model_copy(update={"tokens": tokens})
     num_rows = tokens // plan.sequence_length
     try:

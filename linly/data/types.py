@@ -1,7 +1,7 @@
-"""What flows through the data path: shard -> record -> document -> tokens -> row.
+"""Types of the data path: shard -> record -> document -> tokens -> row.
 
-Values only: every stage takes the type above it and gives the one below it. What there is one of
-for each document or row is a named tuple: quick to make, and to send between processes.
+Values only: every stage maps the type above to the one below. Types with one instance per document
+or row are named tuples: fast to create, and to send between processes.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class Shard:
     """One file of a source, as frozen at the start of a run.
 
     Attributes:
-        path: Relative to the data root, with forward slashes, or a URL (Moses pairs: both
+        path: Path relative to the data root, with forward slashes, or a URL (Moses pairs: both
             joined by a tab, in the order of the corpus file's keys).
-        size_bytes: On disk, all files of the shard together.
-        version: Of a remote shard's content, as its server names it (an ETag); None where
+        size_bytes: Size on disk, all files of the shard together.
+        version: Version of a remote shard's content, as its server names it (an ETag); None if
             unknown.
     """
 
@@ -37,21 +37,21 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class ShardList:
-    """The shards of a source, listed again during the run: `shards` from `from_epoch` on."""
+    """Shards of a source, listed again during the run; `shards` holds from `from_epoch` on."""
 
     from_epoch: int
     shards: tuple[Shard, ...]
 
 
 class RawRecord(NamedTuple):
-    """One record of a shard before its template, or why it cannot be parsed.
+    """One record of a shard before its template, or the reason why it cannot be parsed.
 
     Attributes:
-        record: Position in its shard, from 0; lines that are blank are counted, not given.
-        value: As its format gave it; None when `error` is set.
-        error: Why the record cannot be parsed; None when it was.
-        size_bytes: About the memory of its text; the same wherever reading began.
-        ends_shard: It stands for the rest of a damaged shard: no record comes after it.
+        record: Position in its shard, from 0; blank lines are counted but not returned.
+        value: Value as parsed by its format; None if `error` is set.
+        error: Reason why the record cannot be parsed; None if it was parsed.
+        size_bytes: Approximate memory of its text; the same wherever reading began.
+        ends_shard: Whether it represents the rest of a damaged shard; no record follows it.
     """
 
     record: int
@@ -63,7 +63,7 @@ class RawRecord(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Filtered:
-    """A good record that is left out on purpose: by `where`, or because it is held out."""
+    """A good record that is left out on purpose: filtered by `where`, or held out."""
 
     shard: str
     record: int
@@ -72,10 +72,10 @@ class Filtered:
 
 @dataclass(frozen=True, slots=True)
 class BadRecord:
-    """A record that cannot be used; it goes to the quarantine ledger, never away in silence.
+    """A record that cannot be used; it is recorded in the quarantine ledger.
 
     Attributes:
-        ends_shard: It stands for the rest of a damaged shard, from `record` on.
+        ends_shard: Whether it represents the rest of a damaged shard, from `record` on.
     """
 
     source: str
@@ -86,14 +86,14 @@ class BadRecord:
 
 
 class Segment(NamedTuple):
-    """A stretch of a document, encoded by itself; `supervised` text carries loss.
+    """Part of a document, encoded separately; `supervised` text carries loss.
 
     Attributes:
-        text: What it says, or the name of a special token.
-        supervised: Its tokens carry loss.
-        form: `text` begins as a text does (with the dummy prefix of a vocabulary that has one);
-            `continued` goes on from the segment before it; `special` names one token; `next` has no
-            text: what follows it is another document of the same record.
+        text: Text, or the name of a special token.
+        supervised: Whether its tokens carry loss.
+        form: `text` is encoded like the start of a text (with the dummy prefix of a vocabulary that
+            has one); `continued` continues the segment before it; `special` names one token;
+            `next` has no text: the segments after it form another document of the same record.
     """
 
     text: str
@@ -102,9 +102,9 @@ class Segment(NamedTuple):
 
 
 class Document(NamedTuple):
-    """What a template made of a record: segments between one BOS and one EOS.
+    """Output of a template for one record: segments between one BOS and one EOS.
 
-    A segment of the form `next` ends a document and begins another: a chat may be several.
+    A segment of the form `next` separates two documents: a chat may be several.
     """
 
     shard: str
@@ -113,12 +113,12 @@ class Document(NamedTuple):
 
 
 class EncodedDocument(NamedTuple):
-    """The tokens of a record's document or documents, BOS and EOS included.
+    """Tokens of a record's document or documents, including BOS and EOS.
 
     Attributes:
-        ids: int32 [n].
-        supervised: bool [n]; False at BOS, True at EOS when the last segment is supervised.
-        starts: Where each document begins, first 0, ascending; most records give one.
+        ids: Token ids, int32 [n].
+        supervised: Loss mask, bool [n]; False at BOS, True at EOS after a supervised segment.
+        starts: Start of each document, first 0, ascending; most records give one document.
     """
 
     shard: str
@@ -129,12 +129,12 @@ class EncodedDocument(NamedTuple):
 
     @property
     def ends(self) -> tuple[int, ...]:
-        """Where each document ends."""
+        """End of each document."""
         return (*self.starts[1:], len(self.ids))
 
 
 class Piece(NamedTuple):
-    """Where a stretch of a row comes from: tokens [start, end) of one record's document."""
+    """Origin of a part of a row: tokens [start, end) of one record's document."""
 
     shard: str
     record: int
@@ -147,13 +147,13 @@ class Row(NamedTuple):
 
     Attributes:
         source: Name in the curriculum.
-        epoch: That of the row's first token, from 0.
-        ids: int32 [sequence_length].
-        labels: int32 [sequence_length]; unshifted, IGNORE_LABEL where there is no loss and at
-            every document's first token in this row (also where a document goes on from the
-            row before: nothing in this row predicts its first token).
-        starts: int32 [len(pieces)]; where each piece begins, first 0, ascending.
-        pieces: Provenance of each stretch, in order.
+        epoch: Epoch of the row's first token, from 0.
+        ids: Token ids, int32 [sequence_length].
+        labels: int32 [sequence_length]; unshifted, IGNORE_LABEL where there is no loss and at every
+            document's first token in this row. This also holds for a document that continues from
+            the row before, since no token of this row predicts its first token.
+        starts: Start of each piece, int32 [len(pieces)]; first 0, ascending.
+        pieces: Origin of each part, in order.
         num_padding: Positions at the end without a document (best-fit and one-document packing).
     """
 
@@ -166,14 +166,14 @@ class Row(NamedTuple):
     num_padding: int
 
     def __reduce__(self) -> tuple[Any, ...]:
-        """Arrays travel to another process as bytes, three times as quick as numpy's own form."""
+        """Pickle arrays as bytes, three times faster than numpy's own form."""
         ids, labels, starts = (array.tobytes() for array in (self.ids, self.labels, self.starts))
         form = (self.source, self.epoch, ids, labels, starts, self.pieces, self.num_padding)
         return _row_from_bytes, form
 
     @property
     def num_supervised(self) -> int:
-        """Labels that carry loss."""
+        """Number of labels that carry loss."""
         return int(np.count_nonzero(self.labels != IGNORE_LABEL))
 
 

@@ -1,12 +1,12 @@
-r"""Chat templates: a conversation as the model's own Jinja template writes it, with its loss.
+r"""Chat templates: a conversation rendered with the model's own Jinja template, with its loss.
 
     conversation --layout (layout_maker)--> atoms --texts, special tokens, loss--> segments
 
-Special tokens are recognized in what the template writes, never in what people say: a document
-that holds `<|im_end|>` holds those characters. A template is rendered as transformers does, in
-Jinja's immutable sandbox, and the result must be its literals around the texts; a message that it
-would change is a bad record. It gets a date only if the corpus file states one, so that documents
-do not depend on the day.
+Special tokens are recognized only in the template's own text, never in a message: a document that
+contains `<|im_end|>` contains those characters. A template is rendered as in transformers, in
+Jinja's immutable sandbox. The result must be its literals around the unchanged texts; otherwise the
+record is bad. A template gets a date only if the corpus file sets one, so that documents do not
+depend on the current day.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ from linly.errors import ConfigError
 ANSWERS: frozenset[Part] = frozenset({"answer", "closing"})
 WHOLE: frozenset[Part] = frozenset({"prompt", "answer", "closing"})
 TEXT_ALONE: frozenset[Part] = frozenset({"answer"})
-"""Parts with loss: of a chat, of an InsCP document (all of it), of either in evaluation."""
+"""Parts with loss: of a chat, of an InsCP document (all parts), and of either in evaluation."""
 
 _NEXT_DOCUMENT = Segment("", False, "next")
 _NAMES_TOOL = re.compile("[\"']tool[\"']")
 
 
 class _GenerationBlocks(jinja2.ext.Extension):
-    """Lets `{% generation %}` blocks through; transformers marks the assistant's text by them."""
+    """Passes `{% generation %}` blocks through; in transformers they mark the assistant's text."""
 
     tags = {"generation"}  # noqa: RUF012 (declared so by jinja2)
 
     def parse(self, parser: jinja2.parser.Parser) -> list[jinja2.nodes.Node]:
-        """Give the nodes inside the block."""
+        """Return the nodes inside the block."""
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
@@ -61,25 +61,25 @@ def _to_json(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """Transformers' `tojson`: jinja2's own escapes HTML."""
+    """Filter `tojson` of transformers; that of jinja2 escapes HTML."""
     return json.dumps(
         value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys
     )
 
 
 class ChatTemplate:
-    """Makes segments of conversations by a chat format."""
+    """Builds segments from conversations with a chat format."""
 
     def __init__(self, chat: ChatFormat, *, date: str | None = None) -> None:
-        """Compile the template and try it.
+        """Compile and test the template.
 
         Args:
-            chat: The format.
-            date: The date that the template may ask for (`strftime_now`), as 2024-07-26.
+            chat: Chat format.
+            date: Date that the template may request (`strftime_now`), as 2024-07-26.
 
         Raises:
-            ConfigError: It cannot be compiled, cannot be rendered without what we do not give
-                (a date that is not stated), or repeats or drops a message.
+            ConfigError: If it cannot be compiled, needs an input that is not available (such as a
+                date that is not set), or repeats or drops a message.
         """
         environment = ImmutableSandboxedEnvironment(
             trim_blocks=True,
@@ -113,15 +113,15 @@ class ChatTemplate:
             ) from error
 
     def segments(self, said: Conversation | Texts, loss: frozenset[Part]) -> tuple[Segment, ...]:
-        """Segments of the documents of one record, one document after another.
+        """Build the segments of one record's documents, one document after another.
 
         Args:
             said: A conversation that ends with the assistant's turn, or its (role, text) pairs;
                 a user's text may be empty.
-            loss: Parts that carry it.
+            loss: Parts that carry loss.
 
         Raises:
-            UnusableRecord: The template refuses such a conversation or would change a text.
+            UnusableRecord: If the template rejects such a conversation or would change a text.
         """
         conversation = said if isinstance(said, Conversation) else Conversation.of(said)
         if conversation.tools and self._for_tools is not None:
@@ -139,7 +139,7 @@ class ChatTemplate:
         return tuple(found)
 
     def _check(self, layout: Layout, conversation: Conversation) -> None:
-        """Render the texts themselves, which must change nothing but the slots."""
+        """Check that rendering the texts themselves changes nothing except the slots."""
         part = conversation._replace(messages=conversation.messages[: layout.messages])
         dicts = template_form(part, layout.reasoning, tool_role=self._maker.tool_role)
         written = self._render(dicts, part.tools, False)
@@ -147,7 +147,7 @@ class ChatTemplate:
             raise UnusableRecord("the chat template changes the text of a message")
 
     def _refuse_special(self, conversation: Conversation) -> None:
-        """Refuse special tokens in what the template writes as a part of its own text."""
+        """Reject special tokens in a value that the template writes as part of its own text."""
         if self._special is None:
             return
         for text in (conversation.tools, *(m.calls + m.name for m in conversation.messages)):
@@ -166,9 +166,9 @@ class ChatTemplate:
         return self._with_calls(given, messages)
 
     def _with_calls(self, given: dict[str, Any], messages: Sequence[dict[str, Any]]) -> str:
-        """Render messages with tool calls in a form that the template takes.
+        """Render messages with tool calls in a form that the template accepts.
 
-        A turn that only calls a tool has no content (DeepSeek's templates ask for that), or empty
+        A turn that only calls a tool has no content (as DeepSeek's templates require), or empty
         content for a template that would write the word None or fail.
         """
         spoken = [list(messages), [_with_text_arguments(m) for m in messages]]
@@ -186,7 +186,7 @@ class ChatTemplate:
         return with_empty if text.count("None") > with_empty.count("None") else text
 
     def _rendered(self, given: dict[str, Any], forms: Sequence[Sequence[dict[str, Any]]]) -> str:
-        """Render the first of several forms of the messages that the template takes."""
+        """Render the first of several forms of the messages that the template accepts."""
         for form in forms[:-1]:
             try:
                 return self._template.render(**given, messages=form)
@@ -202,7 +202,7 @@ class ChatTemplate:
     def _pieces(
         self, layout: Layout, conversation: Conversation
     ) -> Iterator[tuple[Part, str, bool]]:
-        """Yield (part, text, whether the template wrote it), the document's BOS cut off."""
+        """Yield (part, text, whether it is the template's own), without the document's BOS."""
         texts = layout.fill(layout.atoms, conversation)
         for index, (atom, text) in enumerate(zip(layout.atoms, texts, strict=True)):
             if index == 0 and atom.slot is None and self._bos:
@@ -212,9 +212,9 @@ class ChatTemplate:
     def _joined(
         self, pieces: Iterator[tuple[Part, str, bool]], loss: frozenset[Part]
     ) -> Iterator[Segment]:
-        """Join a part's text to one segment, so that it is tokenized as one.
+        """Join the text of a part into one segment, so that it is tokenized as one.
 
-        A special token may take the white space beside it with it, as `tokenizers` has it.
+        A special token may remove the white space next to it, as in `tokenizers`.
         """
         pending: Segment | None = None
         last_part: Part | None = None
@@ -260,7 +260,7 @@ def _silent(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _with_text_arguments(message: dict[str, Any]) -> dict[str, Any]:
-    """Arguments as JSON, for templates that join them to text."""
+    """Convert arguments to JSON, for templates that concatenate them with text."""
     if "tool_calls" not in message:
         return message
     calls = []
@@ -271,7 +271,7 @@ def _with_text_arguments(message: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tool_role(chat: ChatFormat) -> str:
-    """What the template calls a tool's turn: GLM-4 writes roles as tokens and has one for it."""
+    """Role of a tool's turn in the template: GLM-4 writes roles as tokens and has its own."""
     has_token = "<|observation|>" in chat.special_tokens
     return "observation" if has_token and not _NAMES_TOOL.search(chat.template) else "tool"
 

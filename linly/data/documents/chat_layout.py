@@ -1,9 +1,8 @@
-"""The layout of a conversation: what a chat template writes around the texts, and their places.
+"""Layout of a conversation: the literals that a chat template writes, and the slots of the texts.
 
     turns with marks --template--> one text --cut at marks--> atoms: literals and slots
 
-What the template writes around the texts does not depend on them, so a layout serves all
-conversations of one shape.
+The literals do not depend on the texts, so one layout serves all conversations of one shape.
 """
 
 from __future__ import annotations
@@ -17,25 +16,25 @@ from typing import Any, Literal, NamedTuple
 from linly.data.documents.conversations import Conversation, Message
 
 Part = Literal["prompt", "answer", "closing"]
-"""Part of a document: what the template writes or the user says; the assistant's text, reasoning
-and tool calls; what the template writes to end that turn."""
+"""Part of a document. prompt: the template's text or the user's. answer: the assistant's text,
+reasoning and tool calls. closing: the template's text that ends the assistant's turn."""
 
 Reasoning = Literal["field", "text"]
-"""How reasoning is given to a template: as `reasoning_content`, or within the text."""
+"""Form of the reasoning for a template: as `reasoning_content`, or inside the text."""
 
 THINK_OPEN, THINK_CLOSE = "<think>\n", "\n</think>\n\n"
 MARK_OPEN, MARK_CLOSE = "\ue000", "\ue001"
 _MARK = re.compile(f"{MARK_OPEN}(\\d+){MARK_CLOSE}")
 
 Stripping = Literal["nothing", "newlines", "space"]
-"""What a template strips from an end of a text."""
+"""Characters that a template strips from an end of a text."""
 
 CHARACTERS: dict[Stripping, str | None] = {"nothing": "", "newlines": "\n", "space": None}
-"""What to give to `str.strip`."""
+"""Argument for `str.strip`."""
 
 
 class Slot(NamedTuple):
-    """A place for a text of a message."""
+    """Position of a text of a message."""
 
     message: int
     field: Literal["reasoning", "text"]
@@ -43,12 +42,12 @@ class Slot(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Atom:
-    """A stretch of a rendered conversation.
+    """Part of a rendered conversation, a literal or a slot.
 
     Attributes:
-        part: The part of the document that it belongs to.
-        text: A literal; empty for a slot.
-        slot: The place of a text.
+        part: Part of the document that it belongs to.
+        text: Literal text; empty for a slot.
+        slot: Position of a text; None for a literal.
     """
 
     part: Part
@@ -58,15 +57,15 @@ class Atom:
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """One document of conversations of one shape.
+    """Layout of one document, shared by conversations of one shape.
 
     Attributes:
-        messages: The number of messages that it renders, from the first on.
-        reasoning: How reasoning is given to the template.
-        rendered: What the template writes; a real rendering must be equal.
-        atoms: What is trained on: the same without the EOS at the end, or with the reasoning that
+        messages: Number of messages that it renders, from the first on.
+        reasoning: Form of the reasoning for the template.
+        rendered: Output of the template; the rendering of a real conversation must be equal.
+        atoms: Parts to train on: `rendered` without the EOS at the end, or with the reasoning that
             the template leaves out.
-        strips: What the template strips from the ends of each text (left, right).
+        strips: Characters that the template strips from the ends of each text (left, right).
     """
 
     messages: int
@@ -76,7 +75,7 @@ class Layout:
     strips: dict[Slot, tuple[Stripping, Stripping]]
 
     def fill(self, atoms: Sequence[Atom], conversation: Conversation) -> list[str]:
-        """The texts of atoms, slots filled as the template would."""
+        """Texts of atoms, with slots filled and stripped as by the template."""
         return [
             atom.text if atom.slot is None else self._text(atom.slot, conversation)
             for atom in atoms
@@ -92,7 +91,7 @@ class Layout:
 def template_form(
     conversation: Conversation, reasoning: Reasoning, *, tool_role: str
 ) -> list[dict[str, Any]]:
-    """Messages as templates take them (the form of transformers' `apply_chat_template`)."""
+    """Messages in the form for templates (transformers' `apply_chat_template`)."""
     return [_template_message(m, reasoning, tool_role) for m in conversation.messages]
 
 
@@ -115,7 +114,7 @@ def _template_message(message: Message, reasoning: Reasoning, tool_role: str) ->
 
 
 def shape_of(conversation: Conversation) -> Conversation:
-    """The conversation without its texts: all that a layout depends on."""
+    """The conversation without its texts, which is all that a layout depends on."""
     return conversation._replace(
         messages=tuple(
             message._replace(
@@ -127,7 +126,7 @@ def shape_of(conversation: Conversation) -> Conversation:
 
 
 def slots_of(shape: Conversation) -> list[Slot]:
-    """Places of texts, in the order in which templates write them."""
+    """Slots of the texts, in the order in which templates write them."""
     found = []
     for index, message in enumerate(shape.messages):
         if message.reasoning:
@@ -138,14 +137,14 @@ def slots_of(shape: Conversation) -> list[Slot]:
 
 
 def up_to(shape: Conversation, turn: int) -> Conversation:
-    """The conversation from its beginning to a turn, that one included."""
+    """The conversation from its start up to and including a turn."""
     return shape._replace(messages=shape.messages[: turn + 1])
 
 
 def cut_at_marks(
     text: str, shape: Conversation, spans: Sequence[tuple[int, int, int]]
 ) -> Iterator[Atom]:
-    """Cut a rendering at its marks and at the borders of its assistant's turns."""
+    """Cut a rendering at its marks and at the boundaries of its assistant turns."""
     slots = slots_of(shape)
     borders: list[tuple[int, Part]] = [(0, "prompt")]
     for start, closing, end in spans:
@@ -163,7 +162,7 @@ def cut_at_marks(
 
 
 def literals_of(atoms: Iterable[Atom]) -> tuple[list[str], list[Slot]]:
-    """What stands before each slot and behind the last, and the slots."""
+    """Literals before each slot and after the last one, and the slots."""
     literals, slots = [""], []
     for atom in atoms:
         if atom.slot is None:

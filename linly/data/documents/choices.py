@@ -1,7 +1,7 @@
-"""Choices of a question: of a long list that its prompt names, a few and the answer.
+"""Choices of a question: reduces a long list in a prompt to a few and the answer.
 
-pCLUE asks some questions with up to 119 labels to choose from, hundreds of characters that every
-such prompt repeats. Linly's preparation keeps 4 to 8 of them, drawn at random, and the answer.
+Some questions of pCLUE have up to 119 labels to choose from, hundreds of characters repeated in
+every such prompt. Linly's preparation keeps 4 to 8 of them, drawn at random, and the answer.
 """
 
 from __future__ import annotations
@@ -10,22 +10,22 @@ import hashlib
 from collections.abc import Sequence
 
 MOST = 8
-"""So many choices stay as they are."""
+"""Maximum length of a list that is kept unchanged."""
 
 FEWEST = 4
 _SEPARATORS = ("，", ",", "、", "；", ";", "/", "\n")
 
 
 def fewer_choices(prompt: str, choices: Sequence[str], answer: str) -> str:
-    """Cut the choices that a prompt names in a row to `FEWEST` to `MOST` and the answer.
+    """Reduce the list of choices in a prompt to `FEWEST` to `MOST` of them and the answer.
 
-    They stay in their order; an answer that is not among them comes to a place that the draw
-    tells. It is drawn by the hash of prompt and answer, so that it is the same in every epoch.
+    The choices keep their order; an answer that is not among them is inserted at a random position.
+    All draws are hashes of prompt and answer, so they are the same in every epoch.
 
     Args:
-        prompt: Names the choices with one separator between them; any other stays as it is.
-        choices: As the record lists them; up to `MOST` stay.
-        answer: That stays whatever is drawn.
+        prompt: Text that lists the choices with one separator between them; otherwise unchanged.
+        choices: Choices as in the record; up to `MOST` are kept unchanged.
+        answer: Answer, always kept.
     """
     if len(choices) <= MOST:
         return prompt
@@ -45,6 +45,6 @@ def fewer_choices(prompt: str, choices: Sequence[str], answer: str) -> str:
 
 
 def _draw(*texts: str) -> int:
-    """A number that depends on the texts alone; no text holds NUL."""
+    """A number that depends only on the texts; no text contains NUL."""
     data = "\0".join(texts).encode()
     return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little")

@@ -1,10 +1,10 @@
-"""Conversations: the turns of a record, with what they say beside their text.
+"""Conversations: the turns of a record, with their text, reasoning, tool calls and weights.
 
     record --fields--> messages --tidy--> [system] (user [tool ...] assistant)+
 
-A turn may carry tool calls, the reasoning before an answer, and a weight of 0 or 1 that says
-whether it is trained on. Known names of such keys are read; a known one that cannot be honored
-makes a bad record, so that no part of a conversation is lost in silence.
+A turn may have tool calls, the reasoning before an answer, and a weight of 0 or 1 that determines
+whether it is trained on. Known names of such keys are read; a known key that is not supported makes
+the record bad, so that no part of a conversation is silently dropped.
 """
 
 from __future__ import annotations
@@ -37,10 +37,10 @@ ROLES = {
     "ipython": "tool",
     "function_call": "calls",
 }
-"""Names that datasets use for the speakers, lower case; `calls` is an assistant's tool calls."""
+"""Speaker names in datasets, lower case; `calls` is for an assistant's tool calls."""
 
 WEIGHTS = ("weight", "loss_weight", "train", "training", "loss")
-"""Keys of a turn that say whether it is trained on: 0 or 1, false or true."""
+"""Keys of a turn that determine whether it is trained on: 0 or 1, false or true."""
 
 _UNSUPPORTED = ("audio", "audios", "image", "images", "video", "videos", "refusal", "train_detail")
 _THINK = re.compile(r"(<think>\s*)(.*?)(\s*</think>\s*)(.*)", re.DOTALL)
@@ -53,15 +53,15 @@ class Message(NamedTuple):
     """One turn.
 
     Attributes:
-        role: system, user, assistant or tool.
-        text: What it says, without the reasoning.
+        role: Speaker: system, user, assistant or tool.
+        text: Text without the reasoning.
         has_loss: Whether an assistant's turn is trained on.
-        reasoning: Text that comes before the answer, without its marks.
-        marks: Text before and after the reasoning, where the record wrote it into the text; both
-            empty where it was a field of its own.
-        calls: Tool calls as JSON, a list in OpenAI's form; empty where there are none.
-        name: The name of a tool whose result this is.
-        call_id: The id of the call that a tool's result answers.
+        reasoning: Text before the answer, without its marks.
+        marks: Text before and after the reasoning, if the record wrote it into the text; both empty
+            if it was a separate field.
+        calls: Tool calls as JSON, a list in OpenAI's form; empty if there are none.
+        name: Name of the tool whose result this is.
+        call_id: Id of the call that a tool's result answers.
     """
 
     role: str
@@ -75,22 +75,22 @@ class Message(NamedTuple):
 
     @property
     def is_plain(self) -> bool:
-        """Whether its text is all that it says."""
+        """Whether the message has only text."""
         return not (self.reasoning or self.calls or self.name or self.call_id)
 
     @property
     def full_text(self) -> str:
-        """Its text as the record wrote it, with the reasoning that stood in it."""
+        """Text as the record wrote it, including reasoning that was in it."""
         before, after = self.marks
         return f"{before}{self.reasoning}{after}{self.text}" if before else self.text
 
 
 class Conversation(NamedTuple):
-    """The turns of a record, and the tools that they may call.
+    """Turns of a record, and the tools that they may call.
 
     Attributes:
-        messages: In order.
-        tools: Their descriptions as JSON, a list in OpenAI's form; empty where there are none.
+        messages: Turns in order.
+        tools: Descriptions of the tools as JSON, a list in OpenAI's form; empty if there are none.
     """
 
     messages: tuple[Message, ...]
@@ -98,12 +98,12 @@ class Conversation(NamedTuple):
 
     @classmethod
     def of(cls, texts: Texts) -> Conversation:
-        """Make a conversation of (role, text) pairs, all the assistant's with loss."""
+        """Build a conversation from (role, text) pairs; all assistant turns have loss."""
         return cls(tuple(Message(role, text) for role, text in texts))
 
     @property
     def texts(self) -> Texts:
-        """All that it says, as (role, text); what is held out is chosen by it."""
+        """All its texts, as (role, text); their hash decides whether it is held out."""
         said = [("tools", self.tools)] if self.tools else []
         for message in self.messages:
             said.append((message.role, message.full_text))
@@ -114,7 +114,7 @@ class Conversation(NamedTuple):
         return tuple(said)
 
     def why_not_plain(self) -> str | None:
-        """What only a chat template can write; None when the texts are all."""
+        """Content that only a chat template can write; None if there are only texts."""
         if self.tools or any(message.calls or message.role == "tool" for message in self.messages):
             return "tools and tool calls"
         if any(message.reasoning and not message.marks[0] for message in self.messages):
@@ -123,17 +123,17 @@ class Conversation(NamedTuple):
 
 
 class MessageReader:
-    """Reads the messages of records, with the known keys beside their text."""
+    """Reads the messages of records, with their known keys besides the text."""
 
     def __init__(self, role: FieldPath, content: FieldPath, weight: FieldPath | None) -> None:
-        """Read by these paths; other weights than `weight` are found by their names."""
+        """Read from these paths; weights other than `weight` are found by their names."""
         self._role, self._content, self._weight = role, content, weight
 
     def read(self, messages: object) -> Iterator[Message]:
         """Yield the messages of one record.
 
         Raises:
-            UnusableRecord: One cannot be read, or says what is not supported.
+            UnusableRecord: If one cannot be read, or has unsupported content.
         """
         call_ids: list[str] = []
         num_calls = 0
@@ -182,13 +182,13 @@ class MessageReader:
 
 
 def tidy_turns(messages: Iterable[Message]) -> tuple[Message, ...]:
-    """Bring a conversation to the form [system] (user [tool ...] assistant)+.
+    """Convert a conversation to the form [system] (user [tool ...] assistant)+.
 
-    Plain turns of one speaker in a row are joined by a newline. Turns that say nothing and those
-    after the assistant's last one are left out.
+    Consecutive plain turns of one speaker are joined by a newline. Empty turns and turns
+    after the last one of the assistant are left out.
 
     Raises:
-        UnusableRecord: The turns are in no such order, or none has loss.
+        UnusableRecord: If the turns are in another order, or none has loss.
     """
     spoken = [message for message in messages if message.text.strip() or not message.is_plain]
     tidy: list[Message] = []
@@ -221,7 +221,7 @@ def _next_roles(message: Message) -> tuple[str, ...]:
 
 
 def _joined(turns: list[Message]) -> list[Message]:
-    """Join plain turns of one speaker; results of several tools stay apart."""
+    """Join plain turns of one speaker; results of several tools remain separate."""
     if len(turns) == 1 or turns[0].role == "tool":
         return turns
     first, *others = turns
@@ -234,10 +234,10 @@ def _joined(turns: list[Message]) -> list[Message]:
 
 
 def read_weight(turn: Mapping[str, Any], path: FieldPath | None = None) -> bool:
-    """Whether a turn is trained on: by a path, or by the key of a known name.
+    """Whether a turn is trained on, according to a path or a key of a known name.
 
     Raises:
-        UnusableRecord: Its weight is neither 0 nor 1, or two keys contradict each other.
+        UnusableRecord: If its weight is neither 0 nor 1, or two keys contradict each other.
     """
     found = {name: turn[name] for name in WEIGHTS if turn.get(name) is not None}
     if path is not None:
@@ -254,14 +254,14 @@ def read_weight(turn: Mapping[str, Any], path: FieldPath | None = None) -> bool:
 
 
 def refuse_beside(record: Mapping[str, Any], read: Sequence[str]) -> None:
-    """Refuse fields of a record that belong to its conversation and that nothing reads.
+    """Reject fields of a record that belong to its conversation but are not read.
 
     Args:
-        record: The record.
-        read: Paths that the corpus file's `fields` name.
+        record: Record to check.
+        read: Paths in the corpus file's `fields`.
 
     Raises:
-        UnusableRecord: There is one; it says how to name it.
+        UnusableRecord: If there is one; says how to add it to `fields`.
     """
     for role, name in ((role, name) for role, names in BESIDE.items() for name in names):
         value = record.get(name)
@@ -274,10 +274,10 @@ def refuse_beside(record: Mapping[str, Any], read: Sequence[str]) -> None:
 
 
 def list_of_objects(messages: object) -> list[dict[str, Any]]:
-    """The turns of a record, in any form that `turns_of` knows.
+    """Return the turns of a record, in any form that `turns_of` accepts.
 
     Raises:
-        UnusableRecord: It is not a list of objects.
+        UnusableRecord: If it is not a list of objects.
     """
     turns = turns_of(messages)
     if turns is None or not all(isinstance(turn, dict) for turn in turns):
@@ -301,7 +301,7 @@ def _part(part: object, name: str) -> str:
 
 
 def _reasoning(turn: Mapping[str, Any], text: str) -> tuple[str, tuple[str, str], str]:
-    """Reasoning, its marks and the text after it."""
+    """Return the reasoning, its marks and the text after it."""
     names = ("reasoning_content", "reasoning", "thinking")
     given = [_optional_text(turn, name) for name in names]
     found = next((reasoning for reasoning in given if reasoning.strip()), "")

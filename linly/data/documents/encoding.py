@@ -1,4 +1,4 @@
-"""Documents to tokens: each segment encoded by itself, between one BOS and one EOS."""
+"""Documents to tokens: each segment encoded separately, between one BOS and one EOS."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from linly.tokenization.tokenizer import Tokenizer
 
 
 def encode_documents(tokenizer: Tokenizer, documents: Sequence[Document]) -> list[EncodedDocument]:
-    """Encode at least one document, in order; what comes back are views of two common arrays.
+    """Encode one or more documents, in order; the results are views of two shared arrays.
 
     A segment is encoded with the tokenizer's dummy prefix and without its neighbours, so a
     prompt's tokens do not depend on the answer that follows.
 
     Raises:
-        DataError: A text is not valid Unicode.
+        DataError: If a text is not valid Unicode.
     """
     texts = [s for document in documents for s in document.segments if s.form != "next"]
     encoded = iter(encode_segments(tokenizer, texts))
@@ -72,8 +72,8 @@ def encode_segments(tokenizer: Tokenizer, segments: Sequence[Segment]) -> list[N
     """Encode segments by their forms, in order.
 
     Raises:
-        DataError: A text is not valid Unicode.
-        ConfigError: The vocabulary has no such special token.
+        DataError: If a text is not valid Unicode.
+        ConfigError: If the vocabulary lacks a special token.
     """
     if all(segment.form == "text" for segment in segments):
         return tokenizer.encode_batch([segment.text for segment in segments])

@@ -1,8 +1,8 @@
-"""Finds how a chat template lays out a conversation, by rendering marks in place of its texts.
+"""Finds the layout of a conversation in a chat template by rendering marks in place of its texts.
 
-An assistant's turn begins where the template's prompt for an answer ends, and ends where the
-conversation up to it does. Where a template writes an earlier turn otherwise than a last one, each
-turn gets a layout of its own.
+An assistant's turn begins at the end of the template's generation prompt, and ends at the end of
+the conversation up to that turn. If a template writes an earlier turn differently than a last one,
+each turn gets its own layout.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from linly.data.documents.conversations import Conversation, Message
 from linly.data.reading.records import UnusableRecord
 
 Render = Callable[[Sequence[dict[str, Any]], str, bool], str]
-"""Renders messages, tools as JSON, and whether the prompt for an answer follows."""
+"""Renders messages, tools as JSON, and a flag that adds the generation prompt."""
 
 _PAD_LEFT, _PAD_RIGHT = "\n \t", "\t \n"
 
@@ -48,22 +48,22 @@ class LayoutMaker:
         special: re.Pattern[str] | None,
         tool_role: str,
     ) -> None:
-        """Keep the template's renderer, its EOS and special tokens, and its name for tools."""
+        """Store the template's renderer, its EOS and special tokens, and its role for tools."""
         self._render_dicts = render
         self._eos = eos
         self._special = special
         self.tool_role = tool_role
 
     def layouts(self, shape: Conversation) -> tuple[Layout, ...]:
-        """The documents of a conversation: one, or one for each turn with loss.
+        """Layouts of a conversation's documents: one, or one for each turn with loss.
 
-        They are several where the template writes an earlier turn otherwise than a last one (as
-        those do that leave out earlier reasoning), for each turn is trained on as the model
+        There are several if the template writes an earlier turn differently than a last one (such
+        as templates that leave out earlier reasoning), since each turn is trained on as the model
         would write it.
 
         Raises:
-            UnusableRecord: The template drops, repeats or changes what is said.
-            jinja2.TemplateError: It refuses such a conversation.
+            UnusableRecord: If the template drops, repeats or changes a text.
+            jinja2.TemplateError: If the template rejects such a conversation.
         """
         forms, refused = _forms(shape), []
         for reasoning in forms:
@@ -80,7 +80,7 @@ class LayoutMaker:
         return tuple(self._one_turn(shape, turn) for turn in turns)
 
     def _whole(self, shape: Conversation, reasoning: Reasoning) -> Layout | None:
-        """The layout of all turns at once; None where the template is no prefix of itself."""
+        """Layout of all turns at once; None if the template changes earlier turns."""
         text = self._marked(shape, reasoning)
         trained = [i for i, m in enumerate(shape.messages) if m.role == "assistant" and m.has_loss]
         if not _has_all_reasoning(text, shape, trained):
@@ -104,7 +104,7 @@ class LayoutMaker:
         return self._layout(shape, reasoning, text, spans)
 
     def _one_turn(self, shape: Conversation, turn: int) -> Layout:
-        """The layout of the conversation up to a turn, with loss on that turn only."""
+        """Layout of the conversation up to a turn, with loss on that turn only."""
         part = up_to(shape, turn)
         for reasoning in _forms(shape):
             text = self._marked(part, reasoning)
@@ -116,7 +116,7 @@ class LayoutMaker:
         return self._with_left_out_reasoning(part, turn)
 
     def _is_doubled(self, shape: Conversation, turn: int, reasoning: Reasoning) -> bool:
-        """Whether the prompt for an answer opens the reasoning, and the answer does so again."""
+        """Whether both the generation prompt and the answer open the reasoning."""
         if not shape.messages[turn].reasoning:
             return False
         prompt = self._prompt(shape, turn, reasoning)
@@ -125,7 +125,7 @@ class LayoutMaker:
         return opens and text[len(prompt) :].lstrip().startswith("<think>")
 
     def _with_left_out_reasoning(self, shape: Conversation, turn: int) -> Layout:
-        """The layout where a template asks for reasoning, but does not write it (DeepSeek-R1's)."""
+        """Layout for a template that prompts for reasoning but does not write it (DeepSeek-R1)."""
         reasoning: Reasoning = "field"
         text = self._marked(shape, reasoning)
         prompt = self._prompt(shape, turn, reasoning)
@@ -175,7 +175,7 @@ class LayoutMaker:
     def _span(
         self, shape: Conversation, turn: int, reasoning: Reasoning, text: str, end: int
     ) -> tuple[int, int, int]:
-        """Where an assistant's turn begins, where its closing does, and where it ends."""
+        """Start of an assistant's turn, start of its closing, and its end."""
         message = shape.messages[turn]
         plain = Message("assistant", "x")
         as_plain = shape._replace(messages=(*shape.messages[:turn], plain))
@@ -188,7 +188,7 @@ class LayoutMaker:
             asked = prompt != self._marked(up_to(shape, turn - 1), reasoning)
             start = len(prompt) if asked and text.startswith(prompt) else start
         start = self._not_within_special(text, start)
-        # A space before an answer is the answer's: tokens of words begin with it.
+        # A space before an answer belongs to the answer: tokens of words begin with it.
         start -= text[:start].endswith(" ")
         endings = (closing, self._without_eos(closing))
         found = next((each for each in endings if text[start:end].endswith(each)), "")
@@ -204,16 +204,16 @@ class LayoutMaker:
         return position
 
     def _without_eos(self, text: str) -> str:
-        """The EOS at the end is the document's own; white space behind it is left out."""
+        """Remove the EOS at the end, which the document adds, and white space after it."""
         end = text.rstrip()
         return end.removesuffix(self._eos) if self._eos and end.endswith(self._eos) else text
 
     def _strips(
         self, shape: Conversation, reasoning: Reasoning, rendered: Sequence[Atom]
     ) -> dict[Slot, tuple[Stripping, Stripping]]:
-        """What the template strips: how much of the white space around marks is left.
+        """Characters that the template strips, from the white space that remains around marks.
 
-        The two ends are tried one after the other, as both could leave the same.
+        The two ends are tested separately, since the results could be equal.
         """
         literals, slots = literals_of(rendered)
         padded = self._marked(shape, reasoning, before=_PAD_LEFT)
@@ -233,7 +233,7 @@ class LayoutMaker:
         }
 
     def _check_calls(self, shape: Conversation, text: str) -> None:
-        """Refuse a template that does not write tool calls or tools."""
+        """Reject a template that does not write tool calls or tools."""
         written = [call for m in shape.messages if m.calls for call in json.loads(m.calls)]
         for call in written:
             function = call["function"]
@@ -252,7 +252,7 @@ class LayoutMaker:
         before: str = "",
         after: str = "",
     ) -> str:
-        """Render a shape with marks for its texts."""
+        """Render a shape with marks in place of its texts."""
         numbers = {slot: number for number, slot in enumerate(slots_of(shape))}
 
         def mark(index: int, field: Literal["reasoning", "text"], text: str) -> str:
@@ -273,13 +273,13 @@ class LayoutMaker:
 
 
 def _common(one: str, other: str) -> int:
-    """How many first characters two texts share."""
+    """Length of the common prefix of two texts."""
     pairs = zip(one, other, strict=False)
     return next((i for i, (a, b) in enumerate(pairs) if a != b), min(len(one), len(other)))
 
 
 def _stripping(left: str, padding: str, strip: Callable[[str, str | None], str]) -> Stripping:
-    """What was stripped of `padding`, by what is left of it."""
+    """Characters stripped from `padding`, given the remaining ones."""
     for name, characters in CHARACTERS.items():
         if left == strip(padding, characters):
             return name
@@ -287,7 +287,7 @@ def _stripping(left: str, padding: str, strip: Callable[[str, str | None], str])
 
 
 def _forms(shape: Conversation) -> tuple[Reasoning, ...]:
-    """Ways to give reasoning to the template, that of the record first."""
+    """Forms of the reasoning to try with the template, the record's own first."""
     thinking = [m for m in shape.messages if m.reasoning or m.marks[0]]
     if not thinking:
         return ("field",)

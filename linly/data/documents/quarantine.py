@@ -1,4 +1,4 @@
-"""Counting bad records, and the point at which there are too many of them to go on."""
+"""Counts bad records and stops a source that has too many of them."""
 
 from __future__ import annotations
 
@@ -6,34 +6,34 @@ from linly.data.types import BadRecord
 from linly.errors import DataError
 
 GRACE_RECORDS = 1000
-"""Records a source reads before the rule applies: a fraction of a few records says nothing."""
+"""Minimum number of records before the rule applies: a fraction of a few has no meaning."""
 
 NUM_REASONS = 3
-"""Reasons that the error shows."""
+"""Number of reasons shown in the error."""
 
 
 class BadRecordRule:
-    """Stops a source when more than `max_bad_fraction` of its records are bad.
+    """Stops a source if more than `max_bad_fraction` of its records are bad.
 
-    The counts are those of the source's cursor, so a resume neither forgets nor counts twice.
+    The counts come from the source's cursor, so a resume neither loses nor repeats records.
     """
 
     def __init__(self, source: str, max_bad_fraction: float) -> None:
-        """Watch a source."""
+        """Start counting for a source."""
         self._source = source
         self._max_bad_fraction = max_bad_fraction
         self._first: list[BadRecord] = []
 
     def saw_bad(self, record: BadRecord) -> None:
-        """Remember the first reasons for the error's text."""
+        """Store the first reasons for the error message."""
         if len(self._first) < NUM_REASONS:
             self._first.append(record)
 
     def check(self, *, num_records: int, num_bad: int) -> None:
-        """Compare the counts so far with the rule.
+        """Compare the current counts with the rule.
 
         Raises:
-            DataError: There are too many; names the source, the counts and the first reasons.
+            DataError: If there are too many; names the source, the counts and the first reasons.
         """
         if num_records < GRACE_RECORDS or num_bad <= self._max_bad_fraction * num_records:
             return
@@ -43,6 +43,6 @@ class BadRecordRule:
         raise DataError(
             f"source {self._source!r}: {num_bad} of {num_records} records are bad, more than "
             f"max_bad_fraction {self._max_bad_fraction:.2%}; raise max_bad_fraction in the corpus "
-            f"file to go on without them, or mend the data and start another run. The first "
+            f"file to continue without them, or correct the data and start a new run. The first "
             f"ones:{reasons}"
         )

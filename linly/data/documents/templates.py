@@ -1,16 +1,16 @@
-r"""Templates: how the texts of a record become a document's segments.
+r"""Templates: turn the texts of a record into a document's segments.
 
     record --fields--> texts --template--> segments (text, supervised)
 
 - text: the text, all supervised.
-- parallel: one language, a newline, the other; all supervised, for pairs are pre-training text.
-  Non-English comes first when (record + epoch) is even, else English first.
-- alpaca, alpaca-no-input, linly: prompt without loss, answer with loss; a conversation's later
-  turns go on with the same delimiters. The end of the document is supervised with the answer.
-- chat: the model's own chat template, loss on the assistant's turns. Where it writes earlier turns
-  otherwise than a last one, each turn is a document of its own.
-- inscp: that template around a text, as the answer to an empty user turn, with loss on all of it
-  (InsCP, arXiv 2405.20175).
+- parallel: one language, a newline, the other; all supervised, since pairs are pre-training text.
+  Non-English comes first if (record + epoch) is even, else English.
+- alpaca, alpaca-no-input, linly: prompt without loss, answer with loss; later turns of a
+  conversation use the same delimiters. The end of the document is supervised with the answer.
+- chat: the model's own chat template, with loss on the assistant's turns. If it writes earlier
+  turns differently than a last one, each turn is a document of its own.
+- inscp: the same template around a text, as the answer to an empty user turn, with loss on all of
+  it (InsCP, arXiv 2405.20175).
 """
 
 from __future__ import annotations
@@ -34,12 +34,12 @@ from linly.errors import ConfigError
 Segments = tuple[Segment, ...]
 
 PARALLEL_SEPARATOR = "\n"
-"""Between the two sides of a pair: the most common break between paragraphs of one meaning."""
+"""Separator of the two sides of a pair: the most common break between equivalent paragraphs."""
 
 HELD_OUT = "held out"
-"""Reason of a record that `DocumentMaker.make` leaves to evaluation."""
+"""Reason for a record that `DocumentMaker.make` leaves to evaluation."""
 
-# Of Stanford's alpaca (tatsu-lab/stanford_alpaca, train.py).
+# From Stanford's alpaca (tatsu-lab/stanford_alpaca, train.py).
 ALPACA_PREAMBLE = (
     "Below is an instruction that describes a task. "
     "Write a response that appropriately completes the request."
@@ -51,23 +51,23 @@ ALPACA_INPUT_PREAMBLE = (
 
 
 def plain_text(texts: Texts, turn: int) -> Segments:
-    """Give the text as it is."""
+    """Return the text unchanged."""
     return (Segment(texts[0][1], True),)
 
 
 def parallel(texts: Texts, turn: int) -> Segments:
-    """Join the sides of a pair, the first side first when `turn` is even.
+    """Join the sides of a pair; the first side comes first if `turn` is even.
 
     Args:
         texts: (language, text) of both sides, non-English first.
-        turn: record + epoch: each shard is half and half, and two epochs see both.
+        turn: Sum of record and epoch: each shard is half and half, and two epochs cover both.
     """
     (_, first), (_, second) = texts if turn % 2 == 0 else texts[::-1]
     return (Segment(f"{first}{PARALLEL_SEPARATOR}{second}", True),)
 
 
 def alpaca(texts: Texts, turn: int) -> Segments:
-    """Give Stanford's prompt, with its own form for a record that has an input."""
+    """Build Stanford's prompt, in the variant with or without an input."""
     (_, instruction), (_, given), (_, output) = texts
     if given:
         prompt = (
@@ -80,7 +80,7 @@ def alpaca(texts: Texts, turn: int) -> Segments:
 
 
 def alpaca_no_input(texts: Texts, turn: int) -> Segments:
-    """Give Chinese-LLaMA-Alpaca's prompt: the input joined on, a space after the colon."""
+    """Build Chinese-LLaMA-Alpaca's prompt: the input joined on, a space after the colon."""
     (_, instruction), (_, given), (_, output) = texts
     asked = _joined(instruction, given)
     prompt = f"{ALPACA_PREAMBLE}\n\n### Instruction:\n{asked}\n\n### Response: "
@@ -88,7 +88,7 @@ def alpaca_no_input(texts: Texts, turn: int) -> Segments:
 
 
 def linly(texts: Texts, turn: int) -> Segments:
-    """Give the prompt of the released Linly models: two spaces, no newline, no preamble."""
+    """Build the prompt of the released Linly models: two spaces, no newline, no preamble."""
     (_, instruction), (_, given), (_, output) = texts
     asked = _joined(instruction, given)
     return Segment(f"### Instruction:{asked}  ### Response:", False), Segment(output, True)
@@ -99,31 +99,31 @@ def _joined(instruction: str, given: str) -> str:
 
 
 def conversation_alpaca(said: Conversation, turn: int) -> Segments:
-    """Give a conversation in `alpaca`'s delimiters; a system turn stands for the preamble."""
+    """Render a conversation with `alpaca`'s delimiters; a system turn replaces the preamble."""
     return _conversation(said, ALPACA_PREAMBLE, "\n\n### Instruction:\n", "\n\n### Response:")
 
 
 def conversation_alpaca_no_input(said: Conversation, turn: int) -> Segments:
-    """Give a conversation in `alpaca-no-input`'s delimiters."""
+    """Render a conversation with `alpaca-no-input`'s delimiters."""
     return _conversation(said, ALPACA_PREAMBLE, "\n\n### Instruction:\n", "\n\n### Response: ")
 
 
 def conversation_linly(said: Conversation, turn: int) -> Segments:
-    """Give a conversation in `linly`'s delimiters; a system turn stands right before them."""
+    """Render a conversation with `linly`'s delimiters; a system turn comes directly before them."""
     return _conversation(said, "", "### Instruction:", "  ### Response:")
 
 
 def _conversation(said: Conversation, preamble: str, before: str, after: str) -> Segments:
-    """Give a prompt segment and an answer segment a turn.
+    """Build a prompt segment and an answer segment per turn.
 
     Args:
-        said: As `tidy_turns` has it.
-        preamble: Of the first prompt, when there is no system turn.
-        before: Between what came before and the user's text.
-        after: Between the user's text and the answer.
+        said: Conversation in the form of `tidy_turns`.
+        preamble: Preamble of the first prompt if there is no system turn.
+        before: Delimiter before the user's text.
+        after: Delimiter between the user's text and the answer.
 
     Raises:
-        UnusableRecord: It holds what only a chat template can write.
+        UnusableRecord: If it has content that only a chat template can write.
     """
     if reason := said.why_not_plain():
         raise UnusableRecord(f"{reason} need the template `chat`, of a model that has them")
@@ -151,11 +151,11 @@ TEMPLATES: dict[str, dict[str, Callable[[Any, int], Segments]]] = {
         "linly": conversation_linly,
     },
 }
-"""Kind of a corpus -> name -> template; those of `CHAT_TEMPLATES` need the model's besides."""
+"""Kind of a corpus -> name -> template; `CHAT_TEMPLATES` also need the model's template."""
 
 
 def messages_of(kind: Kind, texts: Texts | Conversation) -> Texts | Conversation:
-    """What a record says as messages: a text answers an empty user turn."""
+    """Texts of a record as messages: a plain text answers an empty user turn."""
     if isinstance(texts, Conversation):
         return texts
     if kind == "instruction":
@@ -177,7 +177,7 @@ def _chat(
 def _templates_of(
     source: str, corpus: Corpus, name: str
 ) -> tuple[Callable[[Any, int], Segments], Callable[[Any, int], Segments]]:
-    """Give the template to train with, and the one to evaluate with: there text alone counts."""
+    """Return the templates for training and for evaluation, which counts text only."""
     allowed = TEMPLATE_NAMES[corpus.kind]
     if name not in allowed:
         raise ConfigError(
@@ -204,22 +204,22 @@ def _plain(texts: Texts | Conversation) -> Texts:
 
 
 class DocumentMaker:
-    """Makes documents of one source's records.
+    """Builds documents from one source's records.
 
-    `make` is for training and leaves held-out records out, `make_held_out` is for evaluation
-    and takes only those; both give what they cannot use as a value that says why.
+    `make` is for training and leaves out held-out records; `make_held_out` is for evaluation and
+    accepts only those. Both return a value with the reason for a record that they cannot use.
     """
 
     def __init__(self, source: str, corpus: Corpus, template: str | None = None) -> None:
         """Prepare for a source.
 
         Args:
-            source: Its name in the curriculum.
-            corpus: Its corpus file.
-            template: In place of the corpus file's.
+            source: Name of the source in the curriculum.
+            corpus: Corpus file of the source.
+            template: Template in place of the corpus file's.
 
         Raises:
-            ConfigError: A field cannot be read, or no such template for records of this kind.
+            ConfigError: If a field cannot be parsed, or no such template exists for this kind.
         """
         self._source = source
         self._template, self._evaluated = _templates_of(source, corpus, template or corpus.template)
@@ -228,16 +228,16 @@ class DocumentMaker:
             is_table: compile_where(corpus.where, is_table=is_table) for is_table in (False, True)
         }
         self._format = corpus.format
-        # Held-out files are shards of their own: all their records count as held out.
+        # Held-out files are separate shards: all their records count as held out.
         self._fraction = corpus.held_out if isinstance(corpus.held_out, float | int) else None
 
     def make(self, shard: str, raw: RawRecord, epoch: int) -> Document | BadRecord | Filtered:
-        """Make the document of a record to train on.
+        """Build the document of a record to train on.
 
         Args:
-            shard: The shard's path.
-            raw: The record.
-            epoch: Of the source, from 0; parallel pairs turn around with it.
+            shard: Path of the shard.
+            raw: Record to convert.
+            epoch: Epoch of the source, from 0; the order of parallel pairs alternates with it.
         """
         try:
             texts = self._texts(shard, raw)
@@ -251,7 +251,7 @@ class DocumentMaker:
             return BadRecord(self._source, shard, raw.record, str(error), raw.ends_shard)
 
     def make_held_out(self, shard: str, raw: RawRecord) -> Document | BadRecord | Filtered:
-        """Make the document of a record to evaluate on; of held-out files every record is."""
+        """Build the document of a record to evaluate on; every record of held-out files is one."""
         try:
             texts = self._texts(shard, raw)
             if isinstance(texts, str):
@@ -263,7 +263,7 @@ class DocumentMaker:
             return BadRecord(self._source, shard, raw.record, str(error), raw.ends_shard)
 
     def _texts(self, shard: str, raw: RawRecord) -> Texts | Conversation | str:
-        """Give a record's texts, or why `where` leaves it out."""
+        """Return a record's texts, or the reason why `where` excludes it."""
         if raw.value is None:
             raise UnusableRecord(raw.error or "the record could not be parsed")
         is_table = (self._format or format_of(shard)) in ("csv", "tsv")

@@ -1,4 +1,4 @@
-"""The texts of a record by its corpus's kind: what its fields say, before any template."""
+"""Texts of a record, read from its fields by the kind of its corpus, before any template."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ TextReader = Callable[[Mapping[str, Any]], Texts | Conversation]
 
 
 def text_reader(corpus: Corpus) -> TextReader:
-    """Give the function that reads a record's texts; it raises UnusableRecord for a reason.
+    """Return the function that reads a record's texts; it raises UnusableRecord with a reason.
 
     Texts by kind: text: one; parallel: the two languages, non-English first; instruction:
-    instruction, input ("" when there is none), output, of long `choices` a few. A conversation
-    is a `Conversation`, as `tidy_turns` has it.
+    instruction, input ("" if there is none), output, with long `choices` reduced. A conversation
+    is a `Conversation`, as returned by `tidy_turns`.
 
     Raises:
-        ConfigError: A field of the corpus file cannot be read.
+        ConfigError: If a field of the corpus file cannot be parsed.
     """
     if corpus.kind == "conversation":
         return _conversation_reader(corpus.fields)
@@ -90,7 +90,7 @@ def _instruction_reader(
 
 
 def _list_of_texts(value: object, name: str) -> list[str]:
-    """The texts of a field's list; none for null."""
+    """Return the texts of a field's list; none for null."""
     if value is not None and not isinstance(value, list):
         raise UnusableRecord(f"field {name!r} is {type(value).__name__}, not a list of texts")
     return [clean_text(element, name) for element in value or ()]
@@ -141,7 +141,7 @@ def _turns_reader(
 
 
 def _alternating(texts: object, name: str) -> Iterator[Message]:
-    """Yield the texts of a list as the user's and the assistant's in turn."""
+    """Yield the texts of a list as alternating turns of user and assistant."""
     turns = turns_of(texts)
     if turns is None:
         raise UnusableRecord(f"field {name!r} is {type(texts).__name__}, not a list of texts")
@@ -160,7 +160,7 @@ def _exchanges(
 def _marked_reader(
     text: FieldPath | Form, user_mark: str, assistant_mark: str
 ) -> Callable[[Mapping[str, Any]], Iterable[Message]]:
-    """Read turns that begin with marks; what comes before the first mark is no turn (Baize)."""
+    """Read turns that begin with marks; text before the first mark is ignored (Baize)."""
     marks = {user_mark: "user", assistant_mark: "assistant"}
     boundary = re.compile("(" + "|".join(map(re.escape, sorted(marks, key=len)[::-1])) + ")")
 

@@ -1,4 +1,4 @@
-"""Tools and tool calls in the forms that datasets have, in OpenAI's form."""
+"""Converts tools and tool calls from the forms of datasets to OpenAI's form."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ _MAX_SHOWN = 60
 
 
 def read_tools(value: object, name: str) -> str:
-    """The tools of a record as JSON in OpenAI's form; "" for none.
+    """Return the tools of a record as JSON in OpenAI's form; "" for none.
 
     Args:
-        value: A list of descriptions, of functions or of tools; or such a list as JSON.
-        name: The field's name, for errors.
+        value: List of descriptions, of functions or of tools; or such a list as JSON.
+        name: Name of the field, for errors.
 
     Raises:
-        UnusableRecord: It is neither.
+        UnusableRecord: If it is neither.
     """
     value = parsed_json(value, name) if isinstance(value, str) and value.strip() else value
     if not value:
@@ -32,7 +32,7 @@ def read_tools(value: object, name: str) -> str:
 
 
 def read_calls(turn: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Tool calls in OpenAI's form, of today or as one `function_call`."""
+    """Return tool calls in OpenAI's form, from its current form or from one `function_call`."""
     value = turn.get("tool_calls")
     value = parsed_json(value, "tool_calls") if isinstance(value, str) and value.strip() else value
     if value and not isinstance(value, list):
@@ -44,7 +44,7 @@ def read_calls(turn: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def calls_in_text(text: str) -> list[dict[str, Any]]:
-    """Tool calls that are a turn's text as JSON, as LLaMA-Factory has them."""
+    """Return the tool calls that a turn's text contains as JSON, as in LLaMA-Factory."""
     value = parsed_json(text, "function_call")
     return [_call(call) for call in (value if isinstance(value, list) else [value])]
 
@@ -65,7 +65,7 @@ def _call(value: object) -> dict[str, Any]:
 
 
 def with_ids(calls: list[dict[str, Any]], before: int) -> tuple[list[dict[str, Any]], list[str]]:
-    """Give each call an id of nine letters and digits where it has none (Mistral wants that)."""
+    """Add an id of nine letters and digits to each call without one (Mistral requires it)."""
     whole = [{"id": f"call{number:05d}", **call} for number, call in enumerate(calls, start=before)]
     return whole, [call["id"] for call in whole]
 
@@ -81,17 +81,17 @@ def _typed(function: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _without_nulls(value: Any) -> Any:
-    """Parquet gives every key that some row has; a null there stands for none."""
+    """Remove nulls: Parquet has every key of any row, with null where it is missing."""
     if isinstance(value, dict):
         return {key: _without_nulls(v) for key, v in value.items() if v is not None}
     return [_without_nulls(v) for v in value] if isinstance(value, list) else value
 
 
 def parsed_json(text: str, name: str) -> Any:
-    """The value of JSON that stands in a text.
+    """Parse JSON inside a text.
 
     Raises:
-        UnusableRecord: It is not JSON; names what it is.
+        UnusableRecord: If it is not JSON; names the value.
     """
     try:
         return json.loads(text)

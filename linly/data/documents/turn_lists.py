@@ -1,4 +1,4 @@
-"""Lists of turns in the forms that datasets have: a list, JSON in a text, an object of lists."""
+"""Converts lists of turns from the forms of datasets: lists, JSON in a text, objects of lists."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import orjson
 
 
 def turns_of(value: object) -> list[Any] | None:
-    """Return the turns of a value, None if it is no list of them.
+    """Return the turns of a value, None if it is not a list of turns.
 
     Args:
-        value: A list; a text that holds one as JSON; or an object of lists of one length, one a
+        value: List; a text that contains one as JSON; or an object of lists of one length, one per
             field (as columnar files store a list of objects).
     """
     if isinstance(value, str) and value.lstrip().startswith(("[", "{")):

@@ -1,8 +1,8 @@
-"""Guesses a corpus file from shards: their format and encoding, and what their records mean.
+"""Guesses a corpus file from shards: their format and encoding, and the meaning of their records.
 
     shard --first bytes--> format, encoding --first records--> kind, fields, language
 
-A guess is a beginning for whoever writes the corpus file.
+A guess is a starting point for the author of the corpus file.
 """
 
 from __future__ import annotations
@@ -59,21 +59,21 @@ _ABOUT = re.compile(
     r"([._-](zh|cn|en)[\w-]*)?(\.(md|txt|rst|cff|json|ya?ml))?",
     re.I,
 )
-"""Names of files that say something of shards."""
+"""Names of files that describe shards."""
 
 _RECORDS_KEY = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
 class Guess:
-    """What a corpus file would say of some shards.
+    """Guessed content of a corpus file.
 
     Attributes:
-        format: None when the shards' names tell it.
-        encoding: None for UTF-8.
-        columns: Of a table without a header.
-        kind: What a record is.
-        language: Its script's most common language; None for pairs, whose fields say it.
+        format: Format; None if the shards' names imply it.
+        encoding: Encoding; None for UTF-8.
+        columns: Column names of a table without a header.
+        kind: Kind of the records.
+        language: Most common language of the texts' script; None for pairs, whose fields name it.
         fields: Role -> path or form.
         delimiter: Character between the cells of CSV.
         escape: Backslash if CSV uses it before quotation marks, else None.
@@ -90,15 +90,15 @@ class Guess:
 
 
 def is_about(path: Location | str) -> bool:
-    """Tell by its name if a file describes others (README, LICENSE, metadata)."""
+    """Check by its name whether a file describes others (README, LICENSE, metadata)."""
     return _ABOUT.fullmatch(basename(str(path))) is not None
 
 
 def guess_corpus(path: Location) -> Guess | None:
-    """Look at one shard; None if it holds no record at all.
+    """Guess from one shard; None if it contains no record at all.
 
     Raises:
-        DataError: It is damaged, packed in a way that is not read, or holds no record with text;
+        DataError: If it is damaged, packed in an unsupported way, or contains no record with text;
             names it.
     """
     try:
@@ -130,7 +130,7 @@ def _guess_corpus(path: Location) -> Guess | None:
     if not raws:
         return None
     if found in _COLUMNAR and not any(raw.value for raw in raws):
-        # A column of bytes that are no text, such as an image, spoils every row.
+        # A column of bytes other than text, such as an image, would spoil every row.
         wanted = _wanted(path, found, None, with_bytes=False)
         raws = list(islice(read_records(found, replace(files, columns=wanted)), NUM_RECORDS))
     records = [_known(raw.value, files.columns) for raw in raws if raw.value]
@@ -145,7 +145,7 @@ def _guess_corpus(path: Location) -> Guess | None:
     meaning = guess_fields(records)
     fields = meaning.fields
     if columns and meaning.kind == "parallel":
-        # Names that we gave ourselves: the languages serve better.
+        # Generated column names: the languages serve better.
         languages = {column: role for role, column in fields.items()}
         columns = tuple(languages.get(column, column) for column in columns)
         fields = {role: role for role in fields}
@@ -164,7 +164,7 @@ def _guess_corpus(path: Location) -> Guess | None:
 def _wanted(
     path: Location, found: str, table: Table | None, *, with_bytes: bool = True
 ) -> tuple[str, ...]:
-    """Return the columns to read: those whose names stand there once."""
+    """Return the columns to read: those with a unique name."""
     names: Sequence[str] = ()
     if found in _COLUMNAR:
         schema = schema_of(path)
@@ -183,7 +183,7 @@ def _wanted(
 
 
 def _known(record: Mapping[str, Any], wanted: Sequence[str]) -> Mapping[str, Any]:
-    """Return the fields of a record that may be asked for."""
+    """Return the fields of a record that may be requested."""
     if not wanted:
         return record
     names = {top_names(path)[0] for path in wanted}
@@ -191,11 +191,11 @@ def _known(record: Mapping[str, Any], wanted: Sequence[str]) -> Mapping[str, Any
 
 
 def _refuse_wrapper(path: Location, record: Mapping[str, Any]) -> None:
-    """Refuse a file that is one object around its records.
+    """Reject a file that is one object around its records.
 
     Raises:
-        DataError: If a field of the record holds a list of objects that are no turns, or if all
-            its fields are objects alike; says how to convert it.
+        DataError: If a field of the record contains a list of objects other than turns, or if all
+            its fields are objects with equal keys; names the command to convert it.
     """
     lists = [n for n, value in record.items() if is_wrapper(n) and _is_list_of_objects(value)]
     within = None
@@ -209,13 +209,13 @@ def _refuse_wrapper(path: Location, record: Mapping[str, Any]) -> None:
         within = ".[]"
     if within is not None:
         raise DataError(
-            f"the file is one JSON object around its records; write a record a line: "
+            f"the file is one JSON object around its records; write one record per line: "
             f"jq -c '{within}' {basename(str(path))} > records.jsonl"
         )
 
 
 def _conversion(path: Location, head: bytes) -> str:
-    """Say how to convert lines that are nearly JSON; "" where nothing is known."""
+    """Return the command to convert lines that are nearly JSON; "" if none is known."""
     name = basename(str(path))
     lines = [line.strip() for line in head.split(b"\n")[:20] if line.strip()]
     if all(line.endswith(b"},") for line in lines[:-1]) and lines[0].startswith(b"{"):
@@ -247,11 +247,11 @@ def _refuse_packed(path: Location, head: bytes) -> None:
 
 
 def guess_format(path: Location, head: bytes) -> str:
-    """Name the format of a shard: by its suffix, unless its first bytes say another.
+    """Name the format of a shard: by its suffix, unless its first bytes contradict it.
 
     Args:
-        path: Of the shard.
-        head: Its first bytes, decompressed; of text, in UTF-8.
+        path: Path of the shard.
+        head: First bytes of the shard, decompressed; text is in UTF-8.
     """
     if head.startswith(b"PAR1"):
         return "parquet"
@@ -271,7 +271,7 @@ def guess_format(path: Location, head: bytes) -> str:
 
 
 def _is_pretty(start: bytes) -> bool:
-    """Tell if the first object goes over several lines."""
+    """Check whether the first object extends over several lines."""
     first, *others = start.split(b"\n", 20)
     return bool(others) and not first.rstrip().endswith((b"}", b"},")) and not any(
         line.lstrip().startswith(b"{") and line.rstrip().endswith(b"}") for line in others[:-1]
@@ -291,7 +291,7 @@ def _encoding(head: bytes) -> str:
     for encoding in (UTF8, _GB18030):
         if _is_text(lines, encoding):
             return encoding
-    # A line here or there may be bad.
+    # A few lines may be invalid.
     found = lines.splitlines()
     if 2 * sum(_is_text(line, UTF8) for line in found) > len(found):
         return UTF8

@@ -1,7 +1,7 @@
-"""Guesses what records mean: their kind, the fields that hold their texts, and the language.
+"""Guesses the meaning of records: their kind, the fields with their texts, and the language.
 
-Names that public datasets use come first; what they do not tell is taken by the script and the
-length of the texts.
+Names that public datasets use come first; the rest is guessed from the script and the length of the
+texts.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from linly.errors import DataError
 NUM_RECORDS = 200
 
 Path = tuple[str, ...]
-"""Names on the way to a field."""
+"""Names on the path to a field."""
 
 _MARKS = (
     ("[|Human|]", "[|AI|]"),
@@ -49,11 +49,11 @@ _MAX_DEPTH = 3
 
 @dataclass(frozen=True, slots=True)
 class Meaning:
-    """What records mean.
+    """Meaning of records.
 
     Attributes:
         kind: Kind of a corpus.
-        language: Most common language of the texts' script; None for pairs, whose fields say it.
+        language: Most common language of the texts' script; None for pairs, whose fields name it.
         fields: Role -> path or form.
     """
 
@@ -66,7 +66,7 @@ def guess_fields(records: Sequence[Mapping[str, Any]]) -> Meaning:
     """Guess kind, fields and language from records.
 
     Raises:
-        DataError: If no field holds text.
+        DataError: If no field contains text.
     """
     for guess in (_conversation, _pairs, _instruction, _text):
         if found := guess(records):
@@ -76,7 +76,7 @@ def guess_fields(records: Sequence[Mapping[str, Any]]) -> Meaning:
 
 
 def guess_language(texts: Iterator[str]) -> str:
-    """Return the language that is most common in the text's script; en for Latin letters."""
+    """Return the most common language of the text's script; en for Latin letters."""
     sample = "".join(islice(texts, NUM_RECORDS))[:100_000]
     num_letters = len(_LETTER.findall(sample))
     for language, letters in _SCRIPTS:
@@ -129,14 +129,14 @@ def _beside(first: Mapping[str, Any]) -> dict[str, str]:
 
 
 class _Turns(NamedTuple):
-    """Fields of a list of turns, and the name of the one that holds what the assistant says."""
+    """Fields of a list of turns, and the name of the field with the assistant's text."""
 
     fields: dict[str, str]
     content: str
 
 
 def _turn_fields(turns: Sequence[Any], path: str) -> _Turns | None:
-    """Return the fields of a list of turns at a path, None if it is no chat."""
+    """Return the fields of a list of turns at a path, None if it is not a chat."""
     if not all(isinstance(turn, dict) for turn in turns):
         return None
     names = {name for turn in turns for name in turn}
@@ -152,7 +152,7 @@ def _turn_fields(turns: Sequence[Any], path: str) -> _Turns | None:
 
 
 def _alternate(records: Sequence[Mapping[str, Any]], name: str) -> bool:
-    """Tell if a field holds texts of a user and an assistant in turn, the user's first."""
+    """Check whether a field contains alternating texts of user and assistant, the user's first."""
     lists = [turns for record in records if (turns := turns_of(record.get(name)))]
     if plain_name(name) not in known_names.MESSAGES or not lists:
         return False
@@ -185,7 +185,7 @@ def _pairs(records: Sequence[Mapping[str, Any]]) -> Meaning | None:
 
 
 def _sides(records: Sequence[Mapping[str, Any]], paths: Sequence[Path]) -> dict[str, Path]:
-    """Return language -> path of two fields that hold texts of lengths as translations have."""
+    """Return language -> path of two fields whose text lengths match those of translations."""
     of_names = {plain_name(path[-1]): path for path in paths}
     known = next((pair for pair in known_names.SIDES if set(pair) <= set(of_names)), None)
     sides = [of_names[name] for name in known] if known else list(paths)
@@ -209,7 +209,7 @@ def _is_prose(records: Sequence[Mapping[str, Any]], path: Path) -> bool:
 def _asked(
     records: Sequence[Mapping[str, Any]], first: Mapping[str, Any]
 ) -> tuple[Path, Path] | None:
-    """Return the paths of what is asked and of what answers it."""
+    """Return the paths of the question and its answer."""
     of_names = {plain_name(name): name for name in first} | {name.lower(): name for name in first}
     for asked, answer in known_names.ASKED:
         if asked in of_names and answer in of_names:
@@ -289,7 +289,7 @@ def _text(records: Sequence[Mapping[str, Any]]) -> Meaning | None:
 
 
 def _text_paths(value: object, path: Path = ()) -> Iterator[Path]:
-    """Yield the paths of all texts within a value, through lists and objects."""
+    """Yield the paths of all texts inside a value, through lists and objects."""
     if isinstance(value, str) and path:
         yield path
     elif isinstance(value, list) and value:
@@ -306,7 +306,7 @@ def _begins_with(records: Sequence[Mapping[str, Any]], path: Path, title: str) -
 
 
 def _texts(records: Sequence[Mapping[str, Any]], path: Path) -> Iterator[str]:
-    """Yield the texts at a path, of every element of a list on the way."""
+    """Yield the texts at a path, including every element of a list on the path."""
     for record in records:
         values: list[Any] = [record]
         for name in path:

@@ -11,11 +11,11 @@ from linly.storage.decompression import CODECS
 
 
 def guess_pairs(pattern: str, paths: Sequence[str]) -> dict[str, str] | None:
-    """Return language -> pattern where files come in pairs of two languages, else None.
+    """Return language -> pattern if the files form pairs of two languages, else None.
 
     Args:
-        pattern: Pattern that the files match; it has to end in a wildcard.
-        paths: Files, all named STEM.LANGUAGE, maybe compressed.
+        pattern: Pattern that the files match; it must end in a wildcard.
+        paths: Files, all named STEM.LANGUAGE, possibly compressed.
     """
     codec = splitext(paths[0])[1]
     codec = codec if codec.lower() in CODECS else ""

@@ -1,4 +1,4 @@
-"""Names that public datasets give to their fields, by what the fields hold."""
+"""Names that public datasets give to their fields, grouped by content."""
 
 from __future__ import annotations
 
@@ -69,10 +69,10 @@ ASKED = (
     ("指令", "输出"),
     ("提问", "回答"),
 )
-"""Names of what is asked and of what answers it."""
+"""Names of a question and its answer."""
 
 GIVEN = ("input", "context", "trans_input", "passage", "desc", "背景", "输入")
-"""Names of what an instruction is about."""
+"""Names of the input of an instruction."""
 
 SYSTEM = ("system_prompt", "system", "system_message")
 CHOICES = "answer_choices"
@@ -94,7 +94,7 @@ WRAPPERS = frozenset(
         "train", "training", "validation", "valid", "dev", "test",
     }
 )  # fmt: skip
-"""Names of fields that hold all records of a file."""
+"""Names of fields that contain all records of a file."""
 
 ABOUT = frozenset(
     {
@@ -104,7 +104,7 @@ ABOUT = frozenset(
         "type", "category", "label", "topic", "author", "编号", "来源", "链接", "文件名", "时间",
     }
 )  # fmt: skip
-"""Names of fields that say something of a record."""
+"""Names of fields that describe a record."""
 
 _OTHERS = ("id", "url", "label", "idx", "category", "情感", "评论", "标签", "编号", "来源", "链接")
 KNOWN_NAMES = frozenset(
@@ -118,7 +118,7 @@ _EDGES = re.compile(r"^[\W\d_]+|[\W\d_]+$")
 
 
 def plain_name(name: str) -> str:
-    """Return a field's name in lower case, without brackets, numbers and marks at its ends."""
+    """Return a field's name in lower case, without brackets, numbers and surrounding marks."""
     plain = _EDGES.sub("", _BRACKETS.sub("", name)).lower().replace(" ", "_")
     return plain.replace("_", "-") if plain.replace("_", "-") in KNOWN_DASHED else plain
 
@@ -127,11 +127,11 @@ KNOWN_DASHED = frozenset(name for names in LANGUAGES.values() for name in names 
 
 
 def is_wrapper(name: str) -> bool:
-    """Tell if a field of this name may hold all records of a file."""
+    """Check whether a field of this name may contain all records of a file."""
     return not WRAPPERS.isdisjoint(plain_name(name).split("_"))
 
 
 def is_about(name: str) -> bool:
-    """Tell if a field of this name says something of the record, such as `id` or `url`."""
+    """Check whether a field of this name describes the record, such as `id` or `url`."""
     plain = plain_name(name)
     return not plain or plain in ABOUT or plain.endswith(("_id", "_url", "_hash", "_date"))

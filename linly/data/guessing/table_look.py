@@ -1,4 +1,4 @@
-"""A look at a table's first rows: what separates its cells, and whether a header names them."""
+"""Guesses the form of a table from its first rows: the delimiter, and whether there is a header."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_ROWS = 50
 _MIN_SHARE = 0.9
 _MAX_HEADER = 64
 _LONGER = 3
-"""A cell of data is so many times as long as the name above it."""
+"""Ratio of a data cell's length to its column name's that suggests a header."""
 
 _NUMBER = re.compile(r"\s*[-+]?[\d.,]*\d\s*%?\s*")
 _IDENTIFIER = re.compile(r"[A-Za-z_][\w-]{0,31}", re.ASCII)
@@ -24,13 +24,13 @@ _SENTENCE = re.compile(r"[.!?。！？…,，;；、\"“”]")
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """What the first rows of a table say of it.
+    """Form of a table, guessed from its first rows.
 
     Attributes:
         delimiter: Character between the cells.
-        escape: Backslash if it takes the meaning of the character after it, else None.
-        rows: First rows, all alike; the header among them if there is one.
-        has_header: The first row names the columns.
+        escape: Backslash if it escapes the character after it, else None.
+        rows: First rows, all of one width, including the header if there is one.
+        has_header: Whether the first row names the columns.
     """
 
     delimiter: str
@@ -40,11 +40,11 @@ class Table:
 
 
 def look_at_table(head: str, *, is_quoted: bool) -> Table:
-    """Look at the first characters of a table.
+    """Guess from the first characters of a table.
 
     Args:
-        head: First characters; the last line may be cut.
-        is_quoted: The table is CSV; TSV knows neither quotes nor other delimiters.
+        head: First characters; the last line may be truncated.
+        is_quoted: Whether the table is CSV; TSV has neither quotes nor other delimiters.
     """
     text = head.removeprefix("\ufeff")
     if not is_quoted:
@@ -62,11 +62,11 @@ def look_at_table(head: str, *, is_quoted: bool) -> Table:
 
 
 def has_header(rows: Sequence[Sequence[str]]) -> bool:
-    """Tell if the first of some rows names the columns.
+    """Check whether the first of some rows names the columns.
 
-    It does if a name is well known, if all names are identifiers, or if what stands under the
-    names differs from them: numbers under a word, texts much longer than a name. It does not if
-    one of its cells is a value that comes again below, such as a label.
+    It does if a name is well known, if all names are identifiers, or if the cells below a name
+    differ from it: numbers under a word, or texts much longer than a name. It does not if one of
+    its cells is a value that occurs again below, such as a label.
     """
     if not rows:
         return True
@@ -76,7 +76,7 @@ def has_header(rows: Sequence[Sequence[str]]) -> bool:
     if not named or any(len(cell) > _MAX_HEADER for cell in first):
         return False
     if rows[0] in rows[1:] and not any(map(_SENTENCE.search, first)):
-        return True  # tables that were joined
+        return True  # concatenated tables
     columns = list(zip(first, zip(*data, strict=True), strict=True)) if data else []
     again = {name for name, cells in columns if name in map(str.strip, cells)}
     if any(plain_name(name) in KNOWN_NAMES and name not in again for name in named):
@@ -115,7 +115,7 @@ def _lines(text: str) -> list[str]:
 
 
 def _rows(lines: Sequence[str], delimiter: str, escape: str | None) -> list[tuple[str, ...]]:
-    """Parse lines as far as they can be parsed."""
+    """Parse lines until one cannot be parsed."""
     rows: list[tuple[str, ...]] = []
     ended = (line + "\n" for line in lines)
     reader = csv.reader(ended, delimiter=delimiter, escapechar=escape, strict=True)
@@ -130,7 +130,7 @@ def _rows(lines: Sequence[str], delimiter: str, escape: str | None) -> list[tupl
 
 
 def _how_even(rows: Sequence[Sequence[str]]) -> tuple[bool, int]:
-    """Rank a way to parse: rows of one width above one, then the number of such rows."""
+    """Rank a parse: several columns before one, then by the number of rows of one width."""
     if not rows:
         return False, 0
     alike = sum(len(row) == len(rows[0]) for row in rows)

@@ -1,4 +1,4 @@
-"""How many tokens a source has: counted when it is small, else estimated, and says which."""
+"""Number of tokens of a source: counted if it is small, else estimated, and marked as such."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ from linly.data.types import BadRecord, Document, Shard
 from linly.tokenization.tokenizer import Tokenizer
 
 EXACT_DISK_BYTES = 16 << 20
-"""A source of shards up to this size together is counted: some 10 s at most."""
+"""Maximum total size of shards to count exactly: some 10 s at most."""
 
 SAMPLE_SHARDS = 8
 SAMPLE_DISK_BYTES = 32 << 20
-"""A sample ends at either (but has one shard): all of it is read, which is fast."""
+"""Limits of a sample (at least one shard); it is read completely, which is fast."""
 
 ENCODED_BYTES = 512 << 10
 ENCODED_FRACTION = 1 / 64
-"""Of a sampled shard, its first records and then this fraction, spread over it, are encoded."""
+"""Part of a sampled shard to encode: its first records, then this fraction, spread evenly."""
 
 _BATCH_CHARACTERS = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class TokenEstimate:
-    """What one epoch of a source holds.
+    """Content of one epoch of a source.
 
     Attributes:
-        tokens: BOS and EOS included; held-out, filtered and bad records are not.
-        supervised_tokens: Those that carry loss.
-        documents: That the tokens are in.
-        bad_records: That cannot be used.
+        tokens: Tokens including BOS and EOS, without held-out, filtered and bad records.
+        supervised_tokens: Tokens that carry loss.
+        documents: Documents that contain the tokens.
+        bad_records: Records that cannot be used.
         padding: Positions that one-document packing leaves empty.
-        exact: All counted; else scaled up from a sample of shards by their size on disk.
+        exact: Whether all were counted; else scaled up from a sample of shards by size on disk.
     """
 
     tokens: int
@@ -50,13 +50,13 @@ class TokenEstimate:
 
     @property
     def supervised_share(self) -> float:
-        """Of all tokens; 0 when there are none."""
+        """Fraction of the tokens that carry loss; 0 if there are no tokens."""
         return self.supervised_tokens / self.tokens if self.tokens else 0.0
 
 
 @dataclass(slots=True)
 class _Count:
-    """Sums over records; floats, for they are scaled."""
+    """Sums over records; floats, since they are scaled."""
 
     tokens: float = 0.0
     supervised_tokens: float = 0.0
@@ -92,7 +92,7 @@ def estimate_tokens(
     template: str | None = None,
     sequence_length: int | None = None,
 ) -> TokenEstimate:
-    """Count or estimate the tokens of one epoch of a source, the same every time.
+    """Count or estimate the tokens of one epoch of a source; the result is deterministic.
 
     Args:
         source: Name of the source.
@@ -104,8 +104,8 @@ def estimate_tokens(
         sequence_length: Positions of a row, to count the padding of one-document packing.
 
     Raises:
-        DataError: A shard that is read is damaged.
-        ConfigError: The corpus file's fields or template cannot be read.
+        DataError: If a shard that is read is damaged.
+        ConfigError: If the corpus file's fields or template cannot be parsed.
     """
     maker = DocumentMaker(source, corpus, template)
     reader = ShardReader(corpus, data_root)
@@ -125,7 +125,7 @@ def estimate_tokens(
 
 
 def _sample(shards: Sequence[Shard]) -> list[Shard]:
-    """Choose shards by the hash of their paths: even over folders, the same every time."""
+    """Choose shards by the hash of their paths: even over folders and deterministic."""
     sample: list[Shard] = []
     disk_bytes = 0
     for shard in sorted(shards, key=lambda s: hashlib.blake2b(s.path.encode()).digest()):
@@ -145,15 +145,15 @@ def _count_shard(
     row: int | None,
     fraction: float,
 ) -> _Count:
-    """Encode about `fraction` of a shard and scale up to all of it by the records' bytes.
+    """Encode about `fraction` of a shard and scale up by the size of the records.
 
     Args:
-        maker: Makes documents of records.
-        reader: Reads shards.
-        shard: The shard.
+        maker: Builder of documents from records.
+        reader: Reader of shards.
+        shard: Shard to count.
         tokenizer: Tokenizer to count with.
-        row: Positions of a row, where each document is padded to whole rows.
-        fraction: Part of the shard to encode.
+        row: Positions of a row where each document is padded to whole rows; None otherwise.
+        fraction: Fraction of the shard to encode.
     """
     read_bytes = taken_bytes = 0
     counted = _Count()

@@ -1,4 +1,4 @@
-"""A source's first records, made into documents: a wrong corpus file shows before the start."""
+"""Builds documents from a source's first records, to detect a wrong corpus file early."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def check_first_records(
     *,
     template: str | None = None,
 ) -> None:
-    """Make documents of the first records; error if not one of them can be used.
+    """Build documents from the first records; error if none of them can be used.
 
     Raises:
-        DataError: If all are bad: names source, shard, record, the field asked for, the fields
-            found and the corpus file to correct. If there is no record, or the first shard is
+        DataError: If all are bad: names source, shard, record, the requested field, the fields
+            found and the corpus file to correct. Also if there is no record, or the first shard is
             damaged.
         ConfigError: If the corpus file's fields or template cannot be read.
     """
@@ -45,7 +45,7 @@ def fault_of_first_records(
     *,
     template: str | None = None,
 ) -> str | None:
-    """Say why none of the first records gives a document; None if one does.
+    """Return the reason why none of the first records yields a document; None if one does.
 
     Raises:
         DataError: If there is no record, or the first shard is damaged.
@@ -71,9 +71,9 @@ def fault_of_first_records(
 def fault_of_guess(
     source: str, corpus: Corpus, data_root: Path, shards: Sequence[Shard]
 ) -> str | None:
-    """Say why the first records do not bear a guessed corpus file out; None if they do.
+    """Return the reason why the first records contradict a guessed corpus file; None if none.
 
-    Most of them have to give documents, most of those with words.
+    Most of them must yield documents, most of which must contain words.
 
     Raises:
         DataError: If there is no record, or the first shard is damaged.

@@ -1,7 +1,7 @@
-"""Held-out documents: what evaluation reads of a source, never trained on.
+"""Held-out documents: a source's documents for evaluation, never trained on.
 
-Which records are held out by fraction is said by `records.is_held_out`; training leaves them
-out as they stream by. Held-out files are shards of their own.
+`records.is_held_out` decides which records are held out by fraction; training skips them while
+streaming. Held-out files are shards of their own.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from linly.data.types import BadRecord, Document, Filtered, Shard
 from linly.errors import DataError
 
 MAX_SCAN_BYTES = 2 << 30
-"""Text that is read to find held-out records; a small fraction of a large corpus may give fewer
-documents than asked for."""
+"""Maximum text to read in search of held-out records; a small fraction of a large corpus may yield
+fewer documents than requested."""
 
 
 def held_out_documents(
@@ -29,26 +29,26 @@ def held_out_documents(
     max_documents: int,
     template: str | None = None,
 ) -> list[Document]:
-    """Give a source's first held-out documents, in the order of shards and records.
+    """Return a source's first held-out documents, in the order of shards and records.
 
     Args:
-        source: Its name in the curriculum.
+        source: Name of the source in the curriculum.
         corpus: Its corpus file.
-        data_root: Where its shards are.
-        shards: Those it trains on; read where `held_out` is a fraction.
-        max_documents: How many at most.
-        template: In place of the corpus file's.
+        data_root: Folder that the shards' paths are relative to.
+        shards: Shards that it trains on; read if `held_out` is a fraction.
+        max_documents: Maximum number of documents to return.
+        template: Template in place of the corpus file's.
 
     Raises:
-        DataError: A shard is damaged, or more than `max_bad_fraction` of the records of held-out
-            files cannot be used.
+        DataError: If a shard is damaged, or more than `max_bad_fraction` of the records of
+            held-out files cannot be used.
     """
     maker = DocumentMaker(source, corpus, template)
     documents: list[Document] = []
     if isinstance(corpus.held_out, float | int):
         if corpus.held_out > 0:
             for made in _scan(maker, corpus, data_root, shards):
-                # Bad records among these are the training stream's to count.
+                # Bad records among these are counted by the training stream.
                 if isinstance(made, Document):
                     documents.append(made)
                 if len(documents) == max_documents:

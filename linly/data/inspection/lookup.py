@@ -1,10 +1,10 @@
-"""A piece of a row back to its text: the record read again from its shard, by the same readers.
+"""Maps a piece of a row back to its text by reading the record again, with the same readers.
 
     (shard, record, tokens) -> ShardReader -> DocumentMaker -> tokens -> the text of these tokens
 
-The row record keeps where each stretch of a row came from, not what it said. Reading it back goes
-the way the row went. What the record says of lengths and targets is compared, so that a shard that
-was replaced since is an error, unless its documents have the same numbers of tokens.
+The row record stores the origin of each part of a row, not its text. Reading it back takes the same
+path as the row. Lengths and targets are compared with the row record, so a replaced shard is an
+error, unless its documents have the same numbers of tokens.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from linly.tokenization.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class TracedSource:
-    """What a source's documents are made of.
+    """Inputs that a source's documents are built from.
 
     Attributes:
-        name: In the curriculum.
-        template: In place of the corpus file's.
-        lists: (first epoch that it holds for, shards by path) of each list that the run froze.
+        name: Name in the curriculum.
+        template: Template in place of the corpus file's.
+        lists: (first epoch, shards by path) of each shard list that the run froze.
     """
 
     name: str
@@ -41,13 +41,13 @@ class TracedSource:
     lists: Sequence[tuple[int, Mapping[str, Shard]]]
 
     def shard(self, path: str, epoch: int) -> Shard:
-        """A shard as it was listed for an epoch.
+        """Return a shard as it was listed for an epoch.
 
-        A row that ends in the next epoch says the one that it began in, so that a shard which is
-        in a later list alone is looked up there.
+        A row that ends in the next epoch records the one that it began in. So a shard that
+        is only in a later list is looked up there.
 
         Raises:
-            DataError: It is in none.
+            DataError: If it is in none.
         """
         held = [shards for from_epoch, shards in self.lists if from_epoch <= epoch]
         later = [shards for from_epoch, shards in self.lists if from_epoch > epoch]
@@ -62,10 +62,10 @@ class TracedSource:
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Tokens [start, end) of a record's document, as it was made in an epoch.
+    """Tokens [start, end) of a record's document, as built in an epoch.
 
     Attributes:
-        ends: The document ends with them.
+        ends: Whether the document ends with these tokens.
     """
 
     shard: str
@@ -78,12 +78,12 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class FoundText:
-    """What these tokens say.
+    """Text of a piece.
 
     Attributes:
-        text: Of the tokens; the marks at a document's ends say nothing.
-        num_tokens: Of the whole document.
-        num_supervised: Those that carry loss in a row that holds these tokens.
+        text: Text of the tokens; the marks at a document's ends are empty text.
+        num_tokens: Number of tokens of the whole document.
+        num_supervised: Number of tokens that carry loss in a row with these tokens.
     """
 
     text: str
@@ -92,10 +92,10 @@ class FoundText:
 
 
 def read_shard_list(path: Path) -> dict[str, Shard]:
-    """A source's frozen shard list (`shards/SOURCE.jsonl` of a run), by path.
+    """Read a source's frozen shard list (`shards/SOURCE.jsonl` of a run), by path.
 
     Raises:
-        DataError: It cannot be read.
+        DataError: If it cannot be read.
     """
     try:
         lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
@@ -109,12 +109,12 @@ def find_texts(
 ) -> dict[Wanted, FoundText]:
     """Read the text of pieces, each shard once.
 
-    A piece behind an epoch's end is of the epoch after its row's: where the numbers of tokens do
-    not tell, the two sides of a parallel pair are then given the other way round.
+    A piece after an epoch's end belongs to the epoch after its row's. If the token counts do not
+    distinguish the two, the sides of a parallel pair are returned in the opposite order.
 
     Raises:
-        DataError: A shard is not in the frozen list, gone, changed or damaged, has no such record,
-            or the record no longer gives a document with as many tokens.
+        DataError: If a shard is not in the frozen list, or is missing, changed or damaged, has no
+            such record, or the record no longer yields a document with as many tokens.
     """
     maker = DocumentMaker(source.name, source.corpus, source.template)
     found = {}
@@ -132,7 +132,7 @@ def find_texts(
 def _read_records(
     source: TracedSource, shard: Shard, wanted: Sequence[int]
 ) -> dict[int, RawRecord]:
-    """Some records of a shard, in one pass from the first to the last of them."""
+    """Read some records of a shard, in one pass from the first to the last of them."""
     missing = set(wanted)
     records = {}
     last = None
@@ -156,7 +156,7 @@ def _read_records(
 def _encoded(
     source: TracedSource, maker: DocumentMaker, tokenizer: Tokenizer, piece: Wanted, raw: RawRecord
 ) -> EncodedDocument:
-    """The piece's document, as it was made in its epoch, or where only that fits in the next."""
+    """Encode the piece's document as built in its epoch, or in the next if only that fits."""
     where = f"source {source.name!r}, shard {piece.shard!r}, record {piece.record}"
     turns = source.corpus.kind == "parallel"
     for epoch in (piece.epoch, piece.epoch + 1)[: 1 + turns]:

@@ -1,4 +1,4 @@
-"""What a source has: its shards, its held-out documents, and the tokens left to train on."""
+"""Inventory of a source: its shards, its held-out documents, and the tokens left to train on."""
 
 from __future__ import annotations
 
@@ -32,17 +32,17 @@ class SourceInventory:
 def source_inventory(
     recipe: Recipe, source: str, tokenizer: Tokenizer, *, max_held_out: int
 ) -> SourceInventory:
-    """Look at the data of a source of the recipe's curriculum.
+    """Inspect the data of a source of the recipe's curriculum.
 
     Args:
-        recipe: Recipe whose corpora and data settings hold.
+        recipe: Recipe with the corpora and data settings.
         source: Name of the source.
-        tokenizer: Vocabulary that counts the tokens.
-        max_held_out: Held-out documents to read at most.
+        tokenizer: Tokenizer to count with.
+        max_held_out: Maximum number of held-out documents to read.
 
     Raises:
-        DataError: If it has no shards, one cannot be read, or the records are not as its corpus
-            file says.
+        DataError: If it has no shards, one cannot be read, or the records do not match its corpus
+            file.
     """
     share = recipe.curriculum.sources[source][1]
     corpus = recipe.corpora[share.corpus]

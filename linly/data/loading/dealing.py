@@ -1,4 +1,4 @@
-"""Which producer makes the rows of which sources."""
+"""Assigns sources to producers."""
 
 from __future__ import annotations
 
@@ -10,25 +10,25 @@ from linly.curriculum.apportion import Segment
 from linly.curriculum.curves import Floats
 
 NUM_STRETCHES = 64
-"""Parts of the rest of a run in each of which the producers should have equal work."""
+"""Parts of the remaining run over which the load of the producers is balanced."""
 
 
 def deal_sources(
     segments: Sequence[Segment], from_row: int, num_producers: int
 ) -> list[frozenset[str]]:
-    """Deal sources so that no producer has much more to do than another, at any time.
+    """Distribute sources so that the load of the producers is balanced throughout the run.
 
-    A source is never shared: its rows come one from another. The heaviest goes first, each to the
-    producer whose most loaded stretch is then the least loaded.
+    A source is never split, since each of its rows depends on the one before. Sources are assigned
+    by decreasing load, each to the producer whose peak load then stays lowest.
 
     Args:
-        segments: Of the run.
-        from_row: Where the producers begin.
-        num_producers: At most so many, and no more than there are sources with a share.
+        segments: Segments of the run.
+        from_row: Row at which the producers start.
+        num_producers: Upper limit; there are also at most as many as sources with a share.
 
     Returns:
-        Source names by producer, every source of what is left of the run in one of them: a source
-        whose share has gone to 0 may still be owed a row.
+        Source names by producer; together they contain every source of the remaining run, since
+        a source whose share has dropped to 0 may still be owed a row.
     """
     planned = _planned_rows(segments, from_row)
     heaviest = sorted(planned, key=lambda name: (-planned[name].max(), name))

@@ -1,4 +1,4 @@
-"""The loader: global batches of the stream, and of each the rows that this rank computes."""
+"""The loader: global batches of the stream, with the rows that this rank computes."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ from linly.errors import CheckpointError
 
 @dataclass(frozen=True, slots=True)
 class MicroBatch:
-    """Rows computed at once.
+    """Rows of one forward pass.
 
     Attributes:
-        ids: int64 [micro_batch, sequence_length].
+        ids: Token ids, int64 [micro_batch, sequence_length].
         labels: int64 [micro_batch, sequence_length], unshifted, -100 where there is no loss.
-        position_ids: int64 [micro_batch, sequence_length].
+        position_ids: Positions, int64 [micro_batch, sequence_length].
     """
 
     ids: Tensor
@@ -44,13 +44,13 @@ class MicroBatch:
 
 @dataclass(frozen=True, slots=True)
 class StepBatch:
-    """A global batch as one rank sees it.
+    """A global batch as seen by one rank.
 
     Attributes:
-        step: From 1.
+        step: Step number, from 1.
         rows: All rows of the global batch, the same on every rank.
-        micro_batches: This rank's rows [r*G/W, (r+1)*G/W).
-        wait_s: Time spent waiting for rows.
+        micro_batches: Rows of this rank, [r*G/W, (r+1)*G/W).
+        wait_s: Seconds spent waiting for rows.
     """
 
     step: int
@@ -62,9 +62,9 @@ class StepBatch:
 class Loader:
     """Steps of the global stream, from a state on, for one rank of any world size.
 
-    Every rank makes the whole stream and keeps its slice, so ranks exchange nothing and end at
-    the same step. The state is that of the last step handed out by `steps`; rows made ahead are
-    made again after a resume.
+    Every rank builds the whole stream and keeps its slice, so ranks exchange nothing and end at
+    the same step. The state is that of the last step yielded by `steps`; prefetched rows are
+    built again after a resume.
     """
 
     def __init__(
@@ -77,11 +77,11 @@ class Loader:
         rank: int,
         state: dict[str, Any] | None = None,
     ) -> None:
-        """Open the stream; the producer begins to work at once.
+        """Open the stream; the producers start immediately.
 
         Raises:
-            ConfigError: The global batch cannot be dealt to so many ranks.
-            CheckpointError: The state belongs to another stream.
+            ConfigError: If the global batch cannot be split among this many ranks.
+            CheckpointError: If the state belongs to another stream.
         """
         self._plan = plan
         self._settings = settings
@@ -106,44 +106,44 @@ class Loader:
 
     @property
     def state(self) -> MixerState:
-        """Of the last step handed out; read it, do not change it."""
+        """State after the last step yielded; read-only."""
         return self._state
 
     def state_dict(self) -> dict[str, Any]:
-        """The state of the last step handed out, as JSON, the same on every rank."""
+        """State after the last step yielded, as JSON, the same on every rank."""
         return self._state.to_json()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on at a state; a stream that is open is closed.
+        """Resume from a state; an open stream is closed.
 
         Raises:
-            CheckpointError: The state belongs to another stream or lies within a step.
+            CheckpointError: If the state belongs to another stream or is within a step.
         """
         self.close()
         self._stream = None
         restored = MixerState.from_json(state, self._plan.identity)
         if restored.row % self._settings.global_batch:
             raise CheckpointError(
-                f"the state stands at row {restored.row}, within a global batch of "
-                f"{self._settings.global_batch} rows; training goes on at the end of a step only"
+                f"the state is at row {restored.row}, in the middle of a global batch of "
+                f"{self._settings.global_batch} rows; training can resume only at a step boundary"
             )
         self._state = restored
 
     def follow(self, segments: tuple[Segment, ...]) -> None:
-        """Go on at the present state by other segments; rows made ahead are made again.
+        """Continue from the present state with other segments; prefetched rows are built again.
 
         Args:
-            segments: Of the run, the same as before up to the state.
+            segments: Segments of the run, the same as before up to the state.
         """
         self.close()
         self._stream = None
         self._plan = replace(self._plan, segments=segments)
 
     def steps(self) -> Iterator[StepBatch]:
-        """Whole global batches; what the stream has left at its end is not given.
+        """Yield whole global batches; remaining rows at the end of the stream are not yielded.
 
         Raises:
-            DataError: As `Mixer`, or the producer died or hangs.
+            DataError: If a source cannot return its row, or the producer died or hangs.
         """
         global_batch = self._settings.global_batch
         while True:
@@ -163,7 +163,7 @@ class Loader:
             )
 
     def _opened(self) -> RowStream:
-        """The stream, opened at the state when nothing is open."""
+        """The stream, opened at the state if it is not open."""
         if self._stream is None:
             self._stream = data_stream(
                 self._plan,
@@ -175,12 +175,12 @@ class Loader:
         return self._stream
 
     def close(self) -> None:
-        """End the processes that make rows."""
+        """End the producer processes."""
         if self._stream is not None:
             self._stream.close()
 
     def __enter__(self) -> Loader:
-        """The loader, closed at the end of the block."""
+        """Return the loader, to be closed at the end of the block."""
         return self
 
     def __exit__(
@@ -213,8 +213,8 @@ class Loader:
 def position_ids(row: Row) -> NDArray[np.int64]:
     """Positions that restart at each document and where the padding begins: int64 [n].
 
-    They alone limit attention to documents (transformers derives the mask from the restarts), so
-    padding must restart too: it would be part of the last document otherwise.
+    Attention is limited to documents by these positions only (transformers derives the mask from
+    the restarts), so padding must restart too: otherwise it would be part of the last document.
     """
     length = len(row.ids)
     starts = row.starts.astype(np.int64)

@@ -1,9 +1,9 @@
-"""Helper processes: a fresh interpreter at the other end of a socket, gone when its parent is.
+"""Helper processes: a fresh interpreter connected by a socket, which ends with its parent.
 
-Not `multiprocessing`: its spawned children import the program's main module again, and with it
-torch wherever a training script does so at its top; these import only what their function needs.
-Messages are pickled, between a process and the child that it started itself; nothing is read from
-a file or from a network.
+`multiprocessing` is not used: its spawned children import the program's main module again, and with
+it torch if a training script imports it at the top. These import only the modules of their
+function. Messages are pickled, between a process and a child that it started itself; nothing is
+read from a file or from a network.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import Any
 
 STARTUP_S = 120.0
-"""Patience for a child's first sign of life: an interpreter starts, on a busy node slowly."""
+"""Seconds to wait for a child's first message: on a busy node an interpreter starts slowly."""
 
 _HEADER = struct.Struct("<Q")
 _PR_SET_PDEATHSIG = 1
@@ -42,14 +42,14 @@ class Channel:
     """Messages over a socket, in order."""
 
     def __init__(self, connection: socket.socket) -> None:
-        """Own the socket."""
+        """Take ownership of the socket."""
         self._socket = connection
 
     def send(self, message: object) -> None:
-        """Send a message; waits while the other end does not read.
+        """Send a message; blocks while the other end does not read.
 
         Raises:
-            ChannelClosed: The other end is gone.
+            ChannelClosed: If the other end is gone.
         """
         data = pickle.dumps(message, protocol=5)
         try:
@@ -58,18 +58,18 @@ class Channel:
             raise ChannelClosed from error
 
     def receive(self, timeout_s: float | None) -> Any:
-        """The next message.
+        """Return the next message.
 
         Raises:
-            TimeoutError: Nothing came for `timeout_s`, not even a part of the message.
-            ChannelClosed: The other end is gone.
+            TimeoutError: If nothing arrived for `timeout_s`, not even a part of the message.
+            ChannelClosed: If the other end is gone.
         """
         self._socket.settimeout(timeout_s)
         (length,) = _HEADER.unpack(self._read(_HEADER.size))
         return pickle.loads(self._read(length))  # noqa: S301 (from our own child or parent)
 
     def wait_until_closed(self) -> None:
-        """Return when the other end is gone; it must not send meanwhile."""
+        """Block until the other end is gone; it must not send meanwhile."""
         try:
             while self._socket.recv(1):
                 pass
@@ -104,13 +104,13 @@ class Child:
     channel: Channel
 
     def kill(self) -> None:
-        """End it at once, also when it is stopped, and wait for its end."""
+        """Kill the process, even if it is stopped, and wait for its end."""
         self.channel.close()
         self.process.kill()
         self.process.wait()
 
     def ending(self) -> str:
-        """How it ended, in words."""
+        """Reason for its end, in words."""
         try:
             code = self.process.wait(timeout=5)
         except subprocess.TimeoutExpired:
@@ -121,7 +121,7 @@ class Child:
 
 
 def start_child(target: Callable[[Channel], None], *, pass_fds: Sequence[int] = ()) -> Child:
-    """Run a module's function in a new interpreter, with a channel to this process."""
+    """Run a module-level function in a new interpreter, with a channel to this process."""
     ours, theirs = socket.socketpair()
     from_main_thread = threading.current_thread() is threading.main_thread()
     arguments = [
@@ -129,7 +129,7 @@ def start_child(target: Callable[[Channel], None], *, pass_fds: Sequence[int] = 
         target.__module__,
         target.__qualname__,
         str(theirs.fileno()),
-        # The kernel's signal tells the end of the *thread* that starts a child.
+        # The kernel's signal reports the end of the *thread* that starts a child.
         str(os.getpid()) if from_main_thread else "0",
     ]
     with theirs:
@@ -142,10 +142,10 @@ def start_child(target: Callable[[Channel], None], *, pass_fds: Sequence[int] = 
 
 
 def child_main(module: str, function: str, descriptor: str, parent: str) -> None:
-    """What a new interpreter runs.
+    """Entry point of a new interpreter.
 
-    Signals meant for the program are the parent's business: it may still want rows to end its
-    step in peace, and its own end ends this process.
+    Signals meant for the program are handled by the parent: it may still need rows to finish its
+    step. The parent's end ends this process.
     """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -159,7 +159,7 @@ def child_main(module: str, function: str, descriptor: str, parent: str) -> None
 
 
 def exit_when_closed(channel: Channel) -> None:
-    """Watch the channel in a thread and leave the process when the parent is gone."""
+    """Watch the channel in a thread and exit the process when the parent is gone."""
 
     def watch() -> None:
         channel.wait_until_closed()
@@ -169,7 +169,7 @@ def exit_when_closed(channel: Channel) -> None:
 
 
 def _die_with(parent: int) -> None:
-    """Have the kernel end this process with its parent, even while it is stopped (Linux)."""
+    """Have the kernel end this process with its parent, even if it is stopped (Linux)."""
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:

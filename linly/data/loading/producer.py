@@ -1,8 +1,8 @@
-"""Producers: processes that make the rows beside the training, a bounded number ahead.
+"""Producers: processes that build a bounded number of rows ahead of the training.
 
-The process that trains reads rows from their sockets and never waits longer than `timeout_s`: a
-producer that died, hangs in a read or was stopped is an error that names the source it was working
-on, which the producer writes into a small shared page before each piece of work.
+The training process reads rows from their sockets and never waits longer than `timeout_s`. If a
+producer died, hangs in a read or was stopped, the error names the source it was working on: the
+producer writes it into a small shared page before each piece of work.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ from linly.data.mixing.state import MixerState
 from linly.errors import DataError, LinlyError
 
 PREFETCH_BYTES = 256 << 20
-"""Rows made ahead hold at most this, besides the bound on their number."""
+"""Upper limit on the bytes of prefetched rows, in addition to the limit on their number."""
 
 SENT_TOGETHER = 16
-"""Rows of a message at most: waking two processes up costs as much as a row."""
+"""Upper limit on the rows of a message: waking two processes costs as much as a row."""
 
 
 class RowStream(Protocol):
-    """The global stream of rows, wherever they are made."""
+    """The global stream of rows, built in this process or in others."""
 
     @property
     def exhausted(self) -> Exhausted | None:
@@ -52,17 +52,17 @@ class RowStream(Protocol):
         """The stream itself."""
 
     def __next__(self) -> MixedRow:
-        """The next row."""
+        """Return the next row."""
 
     def close(self) -> None:
-        """End the processes behind it."""
+        """End the processes that build the rows."""
 
 
 class ProducedRows:
-    """A `RowStream` made by producer processes, each of which makes the rows of some sources.
+    """A `RowStream` built by producer processes, each of which builds the rows of some sources.
 
-    The schedule tells whose row comes next, so it is known which producer to read; what another
-    one has met on its way further ahead waits until its row is due.
+    The schedule determines the source of each row, and so the producer to read. A row that another
+    producer has built further ahead waits until it is due.
     """
 
     def __init__(
@@ -78,12 +78,12 @@ class ProducedRows:
         """Start the producers at a state.
 
         Args:
-            plan: Of the stream.
-            state: Where to go on.
-            num_producers: At most; see `deal_sources`.
-            prefetch_rows: Rows made ahead, at most (or one a producer).
-            timeout_s: Longest wait for a row.
-            prefetch_bytes: That the rows made ahead hold, at most (or one row a producer).
+            plan: Plan of the stream.
+            state: State to resume from.
+            num_producers: Upper limit on the producers; see `deal_sources`.
+            prefetch_rows: Upper limit on the prefetched rows (at least one per producer).
+            timeout_s: Longest wait for a row, in seconds.
+            prefetch_bytes: Upper limit on their bytes (at least one row per producer).
         """
         self._schedule = resumed_apportioner(plan.segments, state)
         self._producers: list[_Producer] = []
@@ -104,7 +104,7 @@ class ProducedRows:
 
     @property
     def process_ids(self) -> list[int]:
-        """Of the producers."""
+        """Process ids of the producers."""
         return [producer.process_id for producer in self._producers]
 
     def __iter__(self) -> Iterator[MixedRow]:
@@ -112,10 +112,11 @@ class ProducedRows:
         return self
 
     def __next__(self) -> MixedRow:
-        """The next row, as soon as it is there.
+        """Return the next row as soon as it is available.
 
         Raises:
-            DataError: As `Mixer`; or the producer is gone or gives no row for `timeout_s`.
+            DataError: If a source cannot return its row, or the producer is gone or returns no row
+                within `timeout_s`.
         """
         if not self._producers:
             raise StopIteration
@@ -165,7 +166,7 @@ class _Failure:
 
 
 class _Producer:
-    """One producer process as its reader sees it."""
+    """One producer process, as seen by its reader."""
 
     def __init__(
         self,
@@ -191,11 +192,11 @@ class _Producer:
         return self._child.process.pid
 
     def receive(self) -> MixedRow | _End:
-        """The next row, or what comes after the last one.
+        """Return the next row, or `_End` after the last one.
 
         Raises:
-            DataError: The process is gone or gives no row in time.
-            LinlyError: What it failed with.
+            DataError: If the process is gone or does not return a row in time.
+            LinlyError: If the producer failed with it.
         """
         message = self._next()
         if isinstance(message, _Ready):
@@ -234,7 +235,7 @@ class _Producer:
 
 
 def run_producer(channel: Channel) -> None:
-    """What the producer process does: sends rows until the stream or the parent ends."""
+    """Entry point of the producer process: send rows until the stream or the parent ends."""
     request: _Request = channel.receive(None)
     exit_when_closed(channel)
     activity = _Activity(request.activity)
@@ -279,7 +280,7 @@ def _size_bytes(mixed: MixedRow) -> int:
 
 
 class _Buffer:
-    """Rows made and not sent yet; `put` waits while there are enough."""
+    """Rows built but not sent yet; `put` blocks while the buffer is full."""
 
     def __init__(self, max_rows: int, max_bytes: int) -> None:
         self._max_rows = max_rows
@@ -296,7 +297,7 @@ class _Buffer:
             self._changed.notify_all()
 
     def get(self, max_items: int) -> list[object]:
-        """What is there, at least one item."""
+        """Return the available items, at least one."""
         with self._changed:
             self._changed.wait_for(lambda: bool(self._items))
             taken = [self._items.popleft() for _ in range(min(max_items, len(self._items)))]
@@ -309,7 +310,7 @@ class _Buffer:
 
 
 class _Activity:
-    """A page shared by two processes: what the producer is working on, readable at any time."""
+    """A page shared by two processes: the source in work, readable at any time."""
 
     _SIZE = 4096
     _LENGTH = struct.Struct("<H")

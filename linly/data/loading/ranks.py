@@ -1,4 +1,4 @@
-"""Ranks: which rows of a global batch each of them computes."""
+"""Assigns the rows of a global batch to ranks."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from linly.errors import ConfigError
 
 
 def check_world_size(batch: Batch, world_size: int) -> None:
-    """Refuse a number of ranks that a global batch cannot be dealt to.
+    """Reject a number of ranks that cannot share a global batch equally.
 
     Raises:
-        ConfigError: With the numbers that fit.
+        ConfigError: If it does not fit; names the numbers that fit.
     """
     valid = valid_world_sizes(batch)
     if world_size not in valid:
@@ -25,10 +25,11 @@ def rank_slice(batch: Batch, *, world_size: int, rank: int) -> slice:
     """The rows [r*G/W, (r+1)*G/W) of a global batch of G.
 
     Raises:
-        ConfigError: The global batch cannot be dealt to so many ranks, or there is no such rank.
+        ConfigError: If the global batch cannot be split among this many ranks, or there is no
+            such rank.
     """
     check_world_size(batch, world_size)
     if not 0 <= rank < world_size:
-        raise ConfigError(f"rank {rank} asked for, there are 0 to {world_size - 1}")
+        raise ConfigError(f"rank {rank} does not exist; there are 0 to {world_size - 1}")
     share = batch.global_batch // world_size
     return slice(rank * share, (rank + 1) * share)

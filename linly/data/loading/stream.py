@@ -17,15 +17,15 @@ def data_stream(
     prefetch_rows: int,
     timeout_s: float,
 ) -> RowStream:
-    """The stream from a state on; the rows are the same for any number of producers.
+    """Open the stream from a state on; the rows are the same for any number of producers.
 
     Args:
-        plan: Of the stream.
-        state: Where to go on; left as it is.
-        producers: Processes that make rows, each of some sources, so at most one a source; 0
-            makes them in this process.
-        prefetch_rows: Rows made ahead, at most, by all producers together.
-        timeout_s: Longest wait for a row of another process.
+        plan: Plan of the stream.
+        state: State to resume from; not modified.
+        producers: Number of processes that build rows, each for some sources, so at most one per
+            source; 0 builds them in this process.
+        prefetch_rows: Upper limit on the prefetched rows of all producers together.
+        timeout_s: Longest wait for a row of another process, in seconds.
     """
     if producers == 0:
         return make_mixer(plan, state)

@@ -1,9 +1,9 @@
-"""Blocks of records: a source's shuffle without a buffer that would have to be saved.
+"""Blocks of records: a source's shuffle, without a buffer that would have to be saved.
 
-Per epoch the shards are permuted and up to `interleave` of them are open at a time. A block takes
-raw records from the open shards in turn until it is full, then permutes them. Where a block began
-(a record number for each open shard) is all it takes to read the same block again, so a resume
-costs decompressing the open shards once, whatever the step.
+In each epoch the shards are permuted and up to `interleave` of them are open at a time. A block
+takes raw records from the open shards in turn until it is full, then permutes them. The start of a
+block (a record number for each open shard) is sufficient to read the same block again. So a resume
+decompresses the open shards once, at any step.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from linly.data.types import RawRecord, Shard, ShardList
 from linly.errors import ConfigError, DataError
 
 OpenShard = Callable[[Shard, int], Iterator[RawRecord]]
-"""Opens a shard at a record: the records from there on, in the shard's order."""
+"""Opens a shard at a record and yields its records in order."""
 
 
 @dataclass(frozen=True, slots=True)
 class BlockLimits:
-    """When a block is full and how many shards it draws from; part of the order of rows."""
+    """Block size and number of interleaved shards; they determine the order of rows."""
 
     num_records: int = 1024
     size_bytes: int = 64 << 20
@@ -31,12 +31,12 @@ class BlockLimits:
 
 
 class BlockStart(NamedTuple):
-    """Where a block begins; enough to read it again.
+    """Start of a block; sufficient to read it again.
 
     Attributes:
-        epoch: From 0.
-        open_shards: (place of the shard in the epoch's permutation, next record) of each slot.
-        next_shard: Place in the permutation of the next shard to open.
+        epoch: Epoch, from 0.
+        open_shards: (position of the shard in the epoch's permutation, next record) of each slot.
+        next_shard: Position in the permutation of the next shard to open.
         records: Records read before the block, over all epochs.
         epoch_records: Records read before the block in its epoch.
     """
@@ -59,7 +59,7 @@ class BlockStart(NamedTuple):
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> BlockStart:
-        """Back from `to_json`."""
+        """Restore from `to_json`."""
         return cls(
             epoch=int(value["epoch"]),
             open_shards=tuple((int(place), int(next_)) for place, next_ in value["open_shards"]),
@@ -71,12 +71,12 @@ class BlockStart(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Records of one epoch in the order in which they are used.
+    """Records of one epoch in their order of use.
 
     Attributes:
-        start: Where it began.
+        start: Start of this block.
         records: (path of the shard, raw record), permuted.
-        after: Where the next block begins.
+        after: Start of the next block.
     """
 
     start: BlockStart
@@ -92,10 +92,10 @@ class _Slot:
 
 
 class BlockReader:
-    """Reads the blocks of a source one after another, epoch after epoch.
+    """Reads the blocks of a source in order, epoch after epoch.
 
-    `reading` is told the shard that is about to be read, and "" when a block is read, so that a
-    read that hangs can be named from outside.
+    `reading` is called with the path of the shard about to be read, and with "" after each block,
+    so that another process can report a hanging read.
     """
 
     def __init__(
@@ -113,12 +113,12 @@ class BlockReader:
     ) -> None:
         """Open at `start`.
 
-        An epoch that has begun keeps its list of shards, so that a list made later moves nothing
-        under a cursor: those of `later_lists` hold from the start of their epoch on.
+        An epoch that has begun keeps its list of shards, so that a later list does not invalidate a
+        cursor: each of `later_lists` holds from the start of its epoch.
 
         Raises:
-            ConfigError: `max_epochs` is below 1.
-            DataError: No shards.
+            ConfigError: If `max_epochs` is below 1.
+            DataError: If there are no shards.
         """
         if max_epochs < 1:
             raise ConfigError(
@@ -138,15 +138,15 @@ class BlockReader:
 
     @property
     def start(self) -> BlockStart:
-        """Where the next block begins."""
+        """Start of the next block."""
         return self._start
 
     def read(self) -> Block | None:
-        """The next block, never empty; None when `max_epochs`, rounded up, are read.
+        """Return the next block, never empty; None after `max_epochs`, rounded up.
 
         Raises:
-            DataError: A shard is damaged, a whole epoch holds no record, or there are fewer
-                shards than the start knows.
+            DataError: If a shard is damaged, a whole epoch has no record, or there are fewer shards
+                than the start refers to.
         """
         while self._start.epoch < self._max_epochs:
             if self._slots is None:
@@ -186,7 +186,7 @@ class BlockReader:
         return _Slot(place, next_record, iter(self._open_shard(shard, next_record)))
 
     def _take(self, slots: list[_Slot]) -> list[tuple[str, RawRecord]]:
-        """Records from the open shards in turn; a shard that ends gives its slot to the next."""
+        """Records from the open shards in turn; a shard that ends is replaced by the next."""
         taken: list[tuple[str, RawRecord]] = []
         most, size_bytes, turn = self._limits.num_records, 0, 0
         while slots and len(taken) < most and size_bytes < self._limits.size_bytes:
@@ -214,7 +214,7 @@ class BlockReader:
             del slots[turn]
 
     def _advance(self, slots: list[_Slot], num_taken: int) -> BlockStart:
-        """Where the next block begins; a new epoch when no shard is open any more."""
+        """Start of the next block; a new epoch if no shard is open any more."""
         start = self._start
         records = start.records + num_taken
         epoch_records = start.epoch_records + num_taken

@@ -1,4 +1,4 @@
-"""Records to encoded documents, in the order of the blocks, each with its place in the stream."""
+"""Records to encoded documents, in block order, each with its place in the stream."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from linly.tokenization.tokenizer import Tokenizer
 
 BATCH_DOCUMENTS = 64
 BATCH_CHARACTERS = 1 << 18
-"""A batch of documents for the tokenizer ends at either; it changes the speed, never the rows."""
+"""Limits of a batch for the tokenizer; they affect the speed, never the rows."""
 
 
 class SourceCursor(NamedTuple):
-    """Where a source goes on: everything before it has been put into rows.
+    """Position from which a source resumes: everything before it has been put into rows.
 
     Attributes:
-        block: The block that holds the next token.
-        slot: The record within the permuted block.
-        token: The token within that record's document (chunking).
-        packed_row: The row within the packed block (best-fit; slot and token are then 0).
+        block: Block that contains the next token.
+        slot: Record within the permuted block.
+        token: Token within that record's document (chunking).
+        packed_row: Row within the packed block (best-fit; slot and token are then 0).
         bad: Bad records before the slot, over all epochs.
         filtered: Filtered and held-out records before the slot, over all epochs.
-        epoch_rows: Rows that began in its epoch; None when a version that did not count them
-            made the cursor.
-        rows_per_epoch: That began in the epoch before; None when not known.
+        epoch_rows: Rows that began in its epoch; None if an older version, which did not count
+            them, wrote the cursor.
+        rows_per_epoch: Rows that began in the epoch before; None if not known.
     """
 
     block: BlockStart = BlockStart()
@@ -45,7 +45,7 @@ class SourceCursor(NamedTuple):
 
     @property
     def epoch(self) -> int:
-        """Of the next token."""
+        """Epoch of the next token."""
         return self.block.epoch
 
     @property
@@ -68,7 +68,7 @@ class SourceCursor(NamedTuple):
 
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> SourceCursor:
-        """Back from `to_json`."""
+        """Restore from `to_json`."""
         return cls(
             block=BlockStart.from_json(value["block"]),
             slot=int(value["slot"]),
@@ -86,14 +86,14 @@ def _integer(value: Any) -> int | None:
 
 
 class Place(NamedTuple):
-    """Where a document comes from; cursors are made of it only where a row ends.
+    """Position of a document in the stream; converted to a cursor only where a row ends.
 
     Attributes:
-        block: The block it lies in.
-        slot: Its record within the permuted block.
+        block: Block that contains the document.
+        slot: Record within the permuted block.
         bad: Bad records before it.
         filtered: Filtered records before it.
-        next_block: Where the next block begins, when it is the last record of its own.
+        next_block: Start of the next block if this is the last record of its block, else None.
     """
 
     block: BlockStart
@@ -103,11 +103,11 @@ class Place(NamedTuple):
     next_block: BlockStart | None
 
     def at(self, token: int) -> SourceCursor:
-        """The cursor at one of its tokens."""
+        """Cursor at one of its tokens."""
         return SourceCursor(self.block, self.slot, token, 0, self.bad, self.filtered)
 
     def past(self) -> SourceCursor:
-        """The cursor behind its last token."""
+        """Cursor after its last token."""
         if self.next_block is not None:
             return SourceCursor(self.next_block, 0, 0, 0, self.bad, self.filtered)
         return SourceCursor(self.block, self.slot + 1, 0, 0, self.bad, self.filtered)
@@ -115,17 +115,17 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class BlockEnd:
-    """All documents of a block have been given; `after` begins the next."""
+    """Marker after the last document of a block; `after` is the start of the next."""
 
     block: BlockStart
     after: SourceCursor
 
 
 class Maker(Protocol):
-    """Makes documents of raw records (`linly.data.documents.templates.DocumentMaker`)."""
+    """Builds documents from raw records (`linly.data.documents.templates.DocumentMaker`)."""
 
     def make(self, shard: str, raw: RawRecord, epoch: int) -> Document | BadRecord | Filtered:
-        """A document, or why there is none."""
+        """Return a document, or the reason why there is none."""
 
 
 @dataclass(slots=True)
@@ -146,7 +146,7 @@ class _Batch:
 
 
 class DocumentStream:
-    """Encoded documents of a source from a cursor on, over blocks and epochs."""
+    """Encoded documents of a source from a cursor on, across blocks and epochs."""
 
     def __init__(
         self,
@@ -158,7 +158,7 @@ class DocumentStream:
         cursor: SourceCursor,
         max_bad_fraction: float,
     ) -> None:
-        """Read `blocks`, which must stand at the cursor's block."""
+        """Read `blocks`, which must be at the cursor's block."""
         self._source = source
         self._blocks = blocks
         self._maker = maker
@@ -168,7 +168,7 @@ class DocumentStream:
         self._bad: deque[tuple[int, BadRecord]] = deque()
 
     def __iter__(self) -> Iterator[tuple[Place, EncodedDocument] | BlockEnd]:
-        """Documents in order, and the end of each block after its last document."""
+        """Yield documents in order, and a `BlockEnd` after the last document of each block."""
         for batch in self._batches:
             if batch.documents:
                 encoded = encode_documents(self._tokenizer, batch.documents)
@@ -177,14 +177,14 @@ class DocumentStream:
                 yield batch.end
 
     def take_bad(self, before: int) -> tuple[BadRecord, ...]:
-        """Bad records among the first `before` records of the stream; each is given once."""
+        """Return the bad records among the first `before` records of the stream, each only once."""
         taken = []
         while self._bad and self._bad[0][0] < before:
             taken.append(self._bad.popleft()[1])
         return tuple(taken)
 
     def _make(self, cursor: SourceCursor) -> Iterator[_Batch]:
-        """Batches that never span blocks; the last of each block carries its end."""
+        """Batches within one block; the last batch of a block carries its end."""
         whole_epoch, num_documents = False, 0
         while (block := self._blocks.read()) is not None:
             if block.start.epoch_records == 0:
@@ -203,7 +203,7 @@ class DocumentStream:
                 raise self._nothing_left(cursor)
 
     def _documents(self, block: Block, cursor: SourceCursor) -> Iterator[tuple[Document, Place]]:
-        """Documents of a block from the cursor's slot on; leaves `_passed` at the block's end."""
+        """Documents of a block from the cursor's slot on; sets `_passed` at the block's end."""
         bad, filtered, last = cursor.bad, cursor.filtered, len(block.records) - 1
         start = block.start
         for slot in range(cursor.slot, len(block.records)):

@@ -1,4 +1,4 @@
-"""A row at its place in the global stream, with what has to be known when it is consumed."""
+"""A row at its position in the global stream, with everything needed when it is consumed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from linly.data.types import BadRecord, Row
 
 @dataclass(frozen=True, slots=True)
 class MixedRow:
-    """A row at its place in the global stream.
+    """A row at its position in the global stream.
 
     Attributes:
-        index: From 0, over the whole run.
-        segment_from: First row of the curriculum segment it belongs to.
-        cursor: Where its source goes on after it.
-        bad: Records to enter in the quarantine ledger when this row is consumed.
+        index: Index over the whole run, from 0.
+        segment_from: First row of its curriculum segment.
+        cursor: Position from which its source resumes after it.
+        bad: Records to add to the quarantine ledger when this row is consumed.
         digest: `row_digest` of the row.
     """
 
@@ -29,7 +29,7 @@ class MixedRow:
     digest: bytes
 
     def __reduce__(self) -> tuple[type[MixedRow], tuple[object, ...]]:
-        """Its fields: a frozen dataclass travels slowly by itself."""
+        """Pickle the fields only: a frozen dataclass is slow to pickle by default."""
         form = (self.index, self.segment_from, self.row, self.cursor, self.bad, self.digest)
         return MixedRow, form
 

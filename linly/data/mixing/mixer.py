@@ -1,4 +1,4 @@
-"""The mixer: joins the rows of all sources into the one global stream that every rank makes."""
+"""The mixer: joins the rows of all sources into the one global stream that every rank builds."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from linly.tokenization.tokenizer import Tokenizer
 
 
 class Mixer:
-    """The global stream from a state on, made where it is iterated.
+    """The global stream from a state on, built by the iterating process.
 
-    It ends with the run's last row, or before the row of a source that is exhausted and says
-    `on_exhausted: stop`; `exhausted` then tells which.
+    It ends after the run's last row, or before the row of an exhausted source with
+    `on_exhausted: stop`; `exhausted` is then set.
     """
 
     def __init__(
@@ -29,15 +29,15 @@ class Mixer:
         only: frozenset[str] | None = None,
         working_on: Callable[[str, str], None] = lambda source, shard: None,
     ) -> None:
-        """Go on at `state`, which is left as it is.
+        """Resume from `state`, which is not modified.
 
         Args:
-            segments: The run's curricula, each from its first row.
+            segments: Curricula of the run, each from its first row.
             sources: All sources that the segments name.
-            tokenizer: Of the run.
-            state: Where to go on.
-            only: Sources whose rows to make; the rows of others are passed over. None makes all.
-            working_on: Told the source, and the shard or "", before each piece of work.
+            tokenizer: Tokenizer of the run.
+            state: State to resume from.
+            only: Sources whose rows to build; the rows of others are skipped. None builds all.
+            working_on: Callback before each piece of work, with the source and the shard or "".
         """
         self._specs = {spec.name: spec for spec in sources}
         self._tokenizer = tokenizer
@@ -55,11 +55,11 @@ class Mixer:
         return self
 
     def __next__(self) -> MixedRow:
-        """The next row.
+        """Return the next row.
 
         Raises:
-            DataError: A source cannot give its row; names the source.
-            ExhaustedError: It has read its `max_epochs` and may not end the run.
+            DataError: If a source cannot return its row; names the source.
+            ExhaustedError: If the source has read its `max_epochs` and may not end the run.
         """
         if self._ended:
             raise StopIteration
@@ -84,7 +84,7 @@ class Mixer:
         )
 
     def close(self) -> None:
-        """End the stream here; shards are closed as what reads them is collected."""
+        """End the stream; shards are closed when their readers are garbage-collected."""
         self._ended = True
         self._streams.clear()
 
@@ -111,14 +111,14 @@ class Mixer:
 
 
 def resumed_apportioner(segments: Sequence[Segment], state: MixerState) -> Apportioner:
-    """The schedule from a state on."""
+    """Schedule that resumes from a state."""
     begun = _segment_of([segment.from_row for segment in segments], state.row)
     counts = state.counts if state.segment_from == begun else {}
     return Apportioner(segments, counts, state.row)
 
 
 def _segment_of(starts: Sequence[int], row: int) -> int:
-    """First row of the segment that a row lies in."""
+    """First row of the segment that contains a row."""
     return max(start for start in starts if start <= row)
 
 

@@ -1,4 +1,4 @@
-"""Tokens to rows: concatenate-and-chunk, best-fit with padding, or one document a row."""
+"""Tokens to rows: concatenate-and-chunk, best-fit with padding, or one document per row."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def make_row(
     sequence_length: int,
     padding_id: int,
 ) -> Row:
-    """Lay stretches one after another into a row; what is left is padding."""
+    """Concatenate spans into a row and pad the rest."""
     ends = list(accumulate(map(len, stretches)))
     starts = np.array([0, *ends[:-1]], np.int32)
     ids = np.empty(sequence_length, np.int32)
@@ -58,7 +58,7 @@ def make_row(
 
 
 def cut(document: EncodedDocument, sequence_length: int) -> list[Stretch]:
-    """Row-long stretches of a record's documents and what is left of each."""
+    """Cut a record's documents into spans of a row's length; the last of each may be shorter."""
     return [
         Stretch(document, start, min(start + sequence_length, end))
         for begin, end in zip(document.starts, document.ends, strict=True)
@@ -67,7 +67,7 @@ def cut(document: EncodedDocument, sequence_length: int) -> list[Stretch]:
 
 
 def documents_from(document: EncodedDocument, token: int) -> list[Stretch]:
-    """A record's documents, or what is left of them from a token on."""
+    """A record's documents, or their remainder from a token on."""
     return [
         Stretch(document, max(begin, token), end)
         for begin, end in zip(document.starts, document.ends, strict=True)
@@ -78,10 +78,10 @@ def documents_from(document: EncodedDocument, token: int) -> list[Stretch]:
 def pack_best_fit(
     documents: Sequence[EncodedDocument], sequence_length: int
 ) -> list[list[Stretch]]:
-    """Put every token of the documents into rows, each stretch into the fullest row that fits it.
+    """Put every token of the documents into rows, each span into the fullest row that fits it.
 
     Best-fit decreasing (Ding et al. 2024, arXiv 2404.10830): only documents longer than a row are
-    cut. Stretches of a row keep the order of their documents.
+    cut. Spans of a row keep the order of their documents.
     """
     stretches = [stretch for document in documents for stretch in cut(document, sequence_length)]
     by_length = sorted(range(len(stretches)), key=lambda index: -len(stretches[index]))

@@ -1,4 +1,4 @@
-"""Sources: an endless (or `max_epochs` long) stream of rows of one source, restorable at each."""
+"""Stream of rows of one source, resumable at each row."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from linly.tokenization.tokenizer import Tokenizer
 
 @dataclass(frozen=True, slots=True)
 class SourceSpec:
-    """All that the rows of one source depend on, but the tokenizer.
+    """Everything that the rows of one source depend on, except the tokenizer.
 
     Attributes:
-        name: In the curriculum; part of every seed.
-        template: Overrides the corpus's.
-        shards: The list frozen when the source came into the run.
-        later_lists: What has taken its place since, by ascending epoch.
-        padding_id: Fills what best-fit and one-document leave of a row.
+        name: Name in the curriculum; part of every seed.
+        template: Template that overrides the corpus's.
+        shards: Shard list frozen when the source joined the run.
+        later_lists: Shard lists that replaced it since, by ascending epoch.
+        padding_id: Token id of the padding in best-fit and one-document rows.
     """
 
     name: str
@@ -49,7 +49,7 @@ class SourceSpec:
 
 @dataclass(frozen=True, slots=True)
 class SourcedRow:
-    """A row, where its source goes on after it, and the bad records it has passed."""
+    """A row, the cursor after it, and the bad records before the cursor."""
 
     row: Row
     cursor: SourceCursor
@@ -58,11 +58,11 @@ class SourcedRow:
 
 @dataclass(frozen=True, slots=True)
 class Exhausted:
-    """A source has read its `max_epochs` and cannot fill another row.
+    """Result of a source that has read its `max_epochs` and cannot fill another row.
 
     Attributes:
-        bad: Bad records past the source's last row.
-        tokens_left: Too few for a row; 0 where a part of an epoch ends.
+        bad: Bad records after the source's last row.
+        tokens_left: Tokens left over, too few for a row; 0 if `max_epochs` ends within an epoch.
     """
 
     source: str
@@ -73,7 +73,7 @@ class Exhausted:
     bad: tuple[BadRecord, ...]
 
     def __str__(self) -> str:
-        """For people."""
+        """Text for error messages."""
         return (
             f"source {self.source!r} has read its max_epochs {self.max_epochs:g} "
             f"({self.records} records) and cannot fill another row"
@@ -81,7 +81,7 @@ class Exhausted:
 
 
 class SourceStream:
-    """Rows of a source from a cursor on; `exhausted` says why it ended."""
+    """Rows of a source from a cursor on; `exhausted` is set when it ends."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class SourceStream:
         """Start at the beginning or at a cursor; files are opened with the first row.
 
         Raises:
-            ConfigError, DataError: The source cannot give rows.
+            ConfigError, DataError: If the source cannot return rows.
         """
         cursor = cursor if cursor is not None else SourceCursor()
         self._spec = spec
@@ -114,10 +114,10 @@ class SourceStream:
         return self
 
     def __next__(self) -> SourcedRow:
-        """The next row.
+        """Return the next row.
 
         Raises:
-            DataError: A shard is damaged, too many records are bad, an epoch gives no document.
+            DataError: If a shard is damaged, too many records are bad, or an epoch has no document.
         """
         row = next(self._rows, None)
         if row is not None and not self._is_past(row.row.epoch):
@@ -136,17 +136,17 @@ class SourceStream:
         raise StopIteration
 
     def _rows_begun(self, epoch: int) -> tuple[int | None, int | None]:
-        """Rows of `epoch` so far, and of the epoch before; None where not known."""
+        """Rows of `epoch` so far, and of the epoch before; None if not known."""
         cursor = self._cursor
         if epoch == cursor.epoch:
             return cursor.epoch_rows, cursor.rows_per_epoch
         return 0, cursor.epoch_rows or cursor.rows_per_epoch
 
     def _is_past(self, epoch: int) -> bool:
-        """Tell if a row that begins in `epoch` is more than `max_epochs` allow.
+        """Check whether a row that begins in `epoch` exceeds `max_epochs`.
 
-        The part of an epoch is one of its rows: these are equal amounts of tokens, as a plan
-        counts them, and the records that come first may be the shorter ones.
+        Fractions of an epoch are measured in rows, which have equal numbers of tokens, as in a
+        plan. Records would not do: the first ones may be shorter.
         """
         part = self._spec.max_epochs - epoch
         begun, per_epoch = self._rows_begun(epoch)
@@ -162,7 +162,7 @@ class SourceStream:
         return row.cursor._replace(epoch_rows=begun, rows_per_epoch=per_epoch)
 
     def _chunked(self, cursor: SourceCursor) -> Iterator[SourcedRow]:
-        """Concatenate and cut; what is left of a block goes on with the next."""
+        """Concatenate and cut; the remainder of a block is joined to the next."""
         length, available, skip = self._spec.sequence_length, 0, cursor.token
         pending: deque[tuple[Place, Stretch]] = deque()
         for item in self._documents:
@@ -199,7 +199,7 @@ class SourceStream:
         return SourcedRow(self._row(epoch, stretches), after, bad)
 
     def _one_document(self, cursor: SourceCursor) -> Iterator[SourcedRow]:
-        """Give each document a row of its own, in order; a longer one is cut into several."""
+        """Put each document into a row of its own, in order; a longer one is cut into several."""
         skip = cursor.token
         for item in self._documents:
             if isinstance(item, BlockEnd):
@@ -218,7 +218,7 @@ class SourceStream:
             skip = 0
 
     def _best_fit(self, cursor: SourceCursor) -> Iterator[SourcedRow]:
-        """Pack each block by itself; its rows come in a permuted order, the short ones mixed in."""
+        """Pack each block separately; its rows are permuted, so that short rows are spread."""
         spec, before, first = self._spec, cursor, cursor.packed_row
         documents: list[EncodedDocument] = []
         for item in self._documents:
@@ -231,7 +231,7 @@ class SourceStream:
             order = permutation(
                 len(rows), spec.seed, spec.name, "rows", block.epoch, block.epoch_records
             )
-            if first:  # they were given with the block's first row
+            if first:  # they were returned with the block's first row
                 self._documents.take_bad(after.records)
             for index in range(first, len(rows)):
                 done = index + 1 == len(rows)
@@ -281,7 +281,7 @@ def _document_stream(
 
 def _not_where_it_was(source: str, place: Place, document: EncodedDocument) -> DataError:
     return DataError(
-        f"source {source!r}: the state stands within a document that is not there: slot "
+        f"source {source!r}: the state is within a document that no longer exists: slot "
         f"{place.slot} is {document.shard}, record {document.record}, of {len(document.ids)} "
-        f"tokens; the shard has changed since the state was made"
+        f"tokens; the shard has changed since the state was saved"
     )

@@ -1,4 +1,4 @@
-"""The stream's specification: everything the global order of rows depends on, as values."""
+"""Specification of the stream: everything that the global order of rows depends on, as values."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ from linly.tokenization.load import load_tokenizer
 
 @dataclass(frozen=True, slots=True)
 class StreamPlan:
-    """What a process needs to make the stream; travels to the producer as it is.
+    """Everything a process needs to build the stream; sent to the producers.
 
     Attributes:
-        segments: The run's curricula, each from its first row.
-        sources: By name.
-        tokenizer_path: What `load_tokenizer` takes.
-        identity: What a state must belong to.
+        segments: Curricula of the run, each from its first row.
+        sources: Sources by name.
+        tokenizer_path: Path that `load_tokenizer` accepts.
+        identity: Identity that a state must match.
     """
 
     segments: tuple[Segment, ...]
@@ -44,7 +44,7 @@ class StreamPlan:
         return self.segments[-1].mixture.num_rows
 
     def new_state(self) -> MixerState:
-        """The state before the first row."""
+        """State before the first row."""
         return MixerState(self.identity)
 
 
@@ -55,18 +55,18 @@ def stream_plan(
     course: Course | None = None,
     later_lists: Mapping[str, tuple[ShardList, ...]] | None = None,
 ) -> StreamPlan:
-    """Gather what the rows of a recipe depend on.
+    """Collect everything that the rows of a recipe depend on.
 
     Args:
-        recipe: Resolved.
-        tokenizer_path: Of the recipe's model, or what stands in its place.
-        shards: Source name -> the list frozen when the source came into the run.
-        course: What the run's decisions make of it; None is a run without any.
-        later_lists: Of the sources whose shards were listed again.
+        recipe: Resolved recipe.
+        tokenizer_path: Path of the recipe model's tokenizer, or of its replacement.
+        shards: Source name -> the list frozen when the source joined the run.
+        course: Course of the run after its decisions; None for a run without decisions.
+        later_lists: Source name -> lists of shards made during the run.
 
     Raises:
-        ConfigError: The tokenizer cannot be read, or the ratios do not add up.
-        DataError: A source has no shards.
+        ConfigError: If the tokenizer cannot be read, or the ratios do not add up.
+        DataError: If a source has no shards.
     """
     tokenizer = load_tokenizer(tokenizer_path)
     course = fold([start_decision(recipe)]) if course is None else course
@@ -113,14 +113,14 @@ NOT_IN_ROWS = (
     "read_attempts",
     "read_delay_s",
 )
-"""Keys of a corpus file that no row depends on: patterns (the shard list stands), and when to stop
-(the rows before a damaged shard are the same whether the stream then stops or goes on)."""
+"""Keys of a corpus file that no row depends on: patterns (the shard list is frozen), and limits for
+stopping (the rows before a damaged shard are the same whether the stream then stops or not)."""
 
 
 def source_fingerprint(spec: SourceSpec) -> str:
-    """Sha256 of a source's first shard list and of what its corpus file says of records.
+    """Sha256 of a source's first shard list and of its corpus file's settings for records.
 
-    Later lists are told by the hashes in the decision log.
+    Later lists are identified by the hashes in the decision log.
     """
     limits = spec.limits
     value = {
@@ -136,7 +136,7 @@ def source_fingerprint(spec: SourceSpec) -> str:
 
 
 def _record_form(corpus: Corpus) -> dict[str, object]:
-    """The corpus file without what does not reach rows (patterns: the shard list stands)."""
+    """Corpus file without the keys that do not affect rows (patterns: the shard list is frozen)."""
     form = corpus.file_form()
     for key in NOT_IN_ROWS:
         form.pop(key, None)
@@ -150,10 +150,10 @@ def make_mixer(
     only: frozenset[str] | None = None,
     working_on: Callable[[str, str], None] = lambda source, shard: None,
 ) -> Mixer:
-    """A mixer in this process, of all sources or of some (see `Mixer`).
+    """Build a mixer in this process, for all sources or for some (see `Mixer`).
 
     Raises:
-        ConfigError: The tokenizer is no longer the one of the plan.
+        ConfigError: If the tokenizer is not the one of the plan.
     """
     tokenizer = load_tokenizer(plan.tokenizer_path)
     if tokenizer.fingerprint != plan.identity.tokenizer:

@@ -1,4 +1,4 @@
-"""The mixer's state: a few integers a source, the same on every rank, as versioned JSON."""
+"""State of the mixer: a few integers per source, the same on every rank, as versioned JSON."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ _KEYS = {
     "order_hash",
 }
 _COUNTED = _KEYS - {"version", "identity", "order_hash"}
-"""What holds counts and places alone."""
+"""Keys that contain only counts and positions."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """What the order of rows depends on besides the curriculum; a state fits only its own.
+    """Inputs besides the curriculum that the order of rows depends on; a state fits only its own.
 
     Attributes:
-        order_version: `linly.data.mixing.order.ORDER_VERSION`.
-        seed: The recipe's.
-        sequence_length: In tokens.
+        order_version: Value of `linly.data.mixing.order.ORDER_VERSION`.
+        seed: Seed of the recipe.
+        sequence_length: Row length in tokens.
         tokenizer: Sha256 of its model file.
-        sources: Source name -> sha256 of its shard list and of what its corpus file says of
+        sources: Source name -> sha256 of its shard list and of its corpus file's settings for
             records.
     """
 
@@ -60,10 +60,10 @@ class Identity:
 
     @classmethod
     def of_json(cls, value: Any) -> Identity:
-        """Back from `to_json`.
+        """Restore from `to_json`.
 
         Raises:
-            CheckpointError: It is no identity.
+            CheckpointError: If the value is not an identity.
         """
         kinds = {"order_version": int, "seed": int, "sequence_length": int, "tokenizer": str}
         if (
@@ -76,10 +76,10 @@ class Identity:
         return cls(**{key: value[key] for key in kinds}, sources=dict(value["sources"]))
 
     def check(self, found: dict[str, Any]) -> None:
-        """Compare with the identity in a state; sources that only one of them has may differ.
+        """Compare with the identity in a state; a source that only one of them has is ignored.
 
         Raises:
-            CheckpointError: Names all that differs.
+            CheckpointError: If they differ; names all differences.
         """
         expected = self.to_json()
         differences = [
@@ -94,25 +94,25 @@ class Identity:
         ]
         if differences:
             raise CheckpointError(
-                f"the state belongs to another stream of rows; different: "
-                f"{', '.join(differences)}. Restore what it was made with, or start anew"
+                f"the state belongs to another stream of rows; differences: "
+                f"{', '.join(differences)}. Restore the original inputs, or start a new run"
             )
 
 
 @dataclass(slots=True)
 class MixerState:
-    """Where the global stream goes on: that of the last row *consumed*.
+    """Position of the global stream after the last row *consumed*.
 
     Attributes:
-        identity: Of the stream.
+        identity: Identity of the stream.
         row: Index of the next row.
         segment_from: First row of the curriculum segment of the last row.
-        counts: Rows a source within that segment.
-        rows: Rows a source over the whole run.
-        supervised_tokens: Labels with loss a source over the whole run.
-        cursors: Where each source goes on; none for a source without a row so far.
-        order_hash: Rolling sha256 over the digests of all rows (hex); of the identity at row 0,
-            so that ranks that see different shards differ before the first row.
+        counts: Rows per source within that segment.
+        rows: Rows per source over the whole run.
+        supervised_tokens: Labels with loss per source over the whole run.
+        cursors: Cursor of each source; none for a source without a row so far.
+        order_hash: Rolling sha256 over the digests of all rows (hex); hash of the identity at row
+            0, so that ranks that see different shards differ before the first row.
     """
 
     identity: Identity
@@ -125,13 +125,13 @@ class MixerState:
     order_hash: str = ""
 
     def __post_init__(self) -> None:
-        """Begin the rolling hash."""
+        """Initialize the rolling hash."""
         if not self.order_hash:
             text = orjson.dumps(self.identity.to_json(), option=orjson.OPT_SORT_KEYS)
             self.order_hash = hashlib.sha256(text).hexdigest()
 
     def advance(self, mixed: MixedRow) -> None:
-        """Count a row as consumed; rows come in order, none is left out."""
+        """Count a row as consumed; rows must come in order, without gaps."""
         assert mixed.index == self.row, f"row {mixed.index} consumed where {self.row} is next"
         if mixed.segment_from != self.segment_from:
             self.segment_from = mixed.segment_from
@@ -147,7 +147,7 @@ class MixerState:
         self.order_hash = rolled.hexdigest()
 
     def copy(self) -> MixerState:
-        """A state that goes its own way."""
+        """An independent copy."""
         return MixerState(
             identity=self.identity,
             row=self.row,
@@ -175,10 +175,10 @@ class MixerState:
 
     @classmethod
     def from_json(cls, value: Any, identity: Identity) -> MixerState:
-        """Back from `to_json`, for a stream of this identity.
+        """Restore from `to_json`, for a stream of this identity.
 
         Raises:
-            CheckpointError: Not a state, of another version, or of another stream.
+            CheckpointError: If it is not a state, or of another version or another stream.
         """
         version = value.get("version") if isinstance(value, dict) else None
         if type(version) is not int or version != STATE_VERSION:
@@ -216,7 +216,7 @@ class MixerState:
 
 
 def _is_counted(value: Any) -> bool:
-    """Whether all that JSON holds is a whole number from 0 on, or null for one not known yet."""
+    """Whether JSON contains only whole numbers from 0 on, and null for unknown counts."""
     if isinstance(value, dict):
         return all(map(_is_counted, value.values()))
     if isinstance(value, list):

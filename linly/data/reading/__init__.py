@@ -1,4 +1,4 @@
-"""Read shards: files of a corpus in, raw records out, from any record on.
+"""Read shards: files of a corpus in, raw records out, starting at any record.
 
     pattern --shards--> Shard --formats--> RawRecord --records--> fields of the corpus
 
@@ -7,5 +7,5 @@ the reason why it is unusable) at a time, in bounded memory.
 
 Open `shards` first: `list_shards` expands patterns, `read_shard` opens one. `formats` has one
 reader per format; JSON arrays, parquet, other columnar files and TMX have modules of their own.
-`records` finds fields and applies `where`. `guess` writes a corpus file from a look at its shards.
+`records` finds fields and applies `where`.
 """

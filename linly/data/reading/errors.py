@@ -1,4 +1,4 @@
-"""The boundary around the libraries that read shards: what they raise becomes an error of ours."""
+"""Converts the exceptions of the libraries that read shards into errors of linly."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from linly.storage.urls import Location
 
 @contextmanager
 def errors_of(paths: Sequence[Location], kind: str) -> Iterator[None]:
-    """Turn every error that is not ours into one that names the files and the cure.
+    """Convert every other exception into a DataError with the files and the cure.
 
-    A reader raises DamagedShardError for the damage that it knows. Anything else may as well be
-    a fault of a library, so it stops the run whatever the policy for damaged shards.
+    A reader raises DamagedShardError for damage that it detects. Any other exception may be a
+    fault of a library, so it stops the run under every policy for damaged shards.
 
     Args:
-        paths: Files that are read within.
+        paths: Files that are read in the block.
         kind: Name of their format.
 
     Raises:
-        DataError: In place of what is not a LinlyError.
+        DataError: If the block raises an exception that is not a LinlyError.
     """
     try:
         yield
@@ -40,12 +40,12 @@ def errors_of(paths: Sequence[Location], kind: str) -> Iterator[None]:
 
 
 def columnar_error(path: Location, what: str, error: Exception) -> DataError:
-    """Explain what pyarrow raised while it read a columnar file.
+    """Convert an exception that pyarrow raised while reading a columnar file.
 
     Args:
         path: File that was read.
         what: Name of the format.
-        error: Error of pyarrow.
+        error: Exception of pyarrow.
     """
     text = str(error)
     if isinstance(error, MemoryError):
@@ -56,9 +56,9 @@ def columnar_error(path: Location, what: str, error: Exception) -> DataError:
 
 
 def encrypted(path: Location) -> DataError:
-    """Return the error of a parquet file that only a key can open."""
+    """Return the error for a parquet file that requires a key."""
     return DataError(
-        f"{path}: is an encrypted parquet file, or a column asked for is; keys are not supported, "
+        f"{path}: is an encrypted parquet file, or a requested column is; keys are not supported, "
         f"so write it again without encryption"
     )
 

@@ -1,4 +1,4 @@
-"""What columnar rows come to as Python values: measured, and cut small, before they are made.
+"""Size of columnar rows as Python values: measured, and split, before they are created.
 
 A value that many rows share is stored once, so a file of a few hundred bytes can hold gigabytes.
 """
@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 LEAF_BYTES = 8
-"""Size of a value that is not text, as `RawRecord.size_bytes` counts it."""
+"""Size of a value other than text, as `RawRecord.size_bytes` counts it."""
 
 
 def parts_of(batch: pa.RecordBatch, most_bytes: int) -> Iterator[tuple[int, pa.RecordBatch]]:
@@ -30,22 +30,22 @@ def parts_of(batch: pa.RecordBatch, most_bytes: int) -> Iterator[tuple[int, pa.R
 
 
 def row_bytes(batch: pa.RecordBatch) -> int:
-    """Bytes of all values of a batch: it depends on the values alone, not on how they are stored.
+    """Bytes of all values of a batch; depends only on the values, not on how they are stored.
 
     Args:
-        batch: Of types that `can_be_measured`; valid.
+        batch: Valid batch whose types pass `can_be_measured`.
     """
     return sum(map(_value_bytes, batch.columns))
 
 
 def text_sizes(batch: pa.RecordBatch) -> NDArray[np.int64]:
-    """Return the bytes of the text in each row: int64 [num_rows], whatever batch it was read in.
+    """Return the text bytes of each row, int64 [num_rows], independent of the batch.
 
-    Sizes end blocks, so one that depended on where reading began would break resuming. A value
-    that is no text counts 8.
+    Blocks end by size, so a size that depended on where reading began would break resuming. A value
+    other than text counts 8 bytes.
 
     Args:
-        batch: Of types that `can_be_measured`; valid.
+        batch: Valid batch whose types pass `can_be_measured`.
     """
     sizes = np.zeros(batch.num_rows, np.int64)
     for column in batch.columns:
@@ -54,9 +54,9 @@ def text_sizes(batch: pa.RecordBatch) -> NDArray[np.int64]:
 
 
 def can_be_measured(kind: pa.DataType) -> bool:
-    """Tell if values of a type are read.
+    """Check whether values of a type are supported.
 
-    Not read are unions, list views, run-end encoded values, and types without a class in pyarrow
+    Unsupported are unions, list views, run-end encoded values, and types without a class in pyarrow
     (intervals of months, of days and times).
     """
     if isinstance(kind, pa.BaseExtensionType):
@@ -79,7 +79,7 @@ def can_be_measured(kind: pa.DataType) -> bool:
 
 
 def plain_type(kind: pa.DataType) -> pa.DataType:
-    """Return the type of the same values, each stored in its own place, bytes as text."""
+    """Return the type of the same values, each stored separately, with bytes as text."""
     types = pa.types
     if types.is_dictionary(kind):
         return plain_type(kind.value_type)
@@ -168,16 +168,16 @@ def _is_text(kind: pa.DataType) -> bool:
 
 
 def _integers(array: pa.Array) -> NDArray[np.int64]:
-    """Return an array of integers, anything for nulls; Arrow's own `to_numpy` imports pandas."""
+    """Return an array of integers, with any value for nulls; Arrow's `to_numpy` imports pandas."""
     values = np.frombuffer(array.buffers()[1], array.type.to_pandas_dtype())
     return values[array.offset : array.offset + len(array)].astype(np.int64)
 
 
 def _lengths(array: pa.Array) -> pa.Array | None:
-    """Bytes of each text, null where it is null; None for values that are no text."""
+    """Bytes of each text, null where it is null; None for values other than text."""
     kind, types = array.type, pa.types
     if types.is_string_view(kind) or types.is_binary_view(kind):
-        # A view is 16 bytes, its text's length first.
+        # A view is 16 bytes and begins with the length of its text.
         views = np.frombuffer(array.buffers()[1], np.int32)
         lengths = views[4 * array.offset : 4 * (array.offset + len(array)) : 4]
         return pa.array(lengths, mask=array.is_null().to_numpy(zero_copy_only=False))

@@ -1,7 +1,7 @@
-"""A first look at a shard's files: is each what its name and its corpus file say?
+"""Checks the first bytes of a shard's files against their names and their corpus file.
 
-A download or a copy that went wrong often leaves a small text in a file's place: a Git LFS
-pointer, a server's error page, data compressed once more. Read as text these would be trained on.
+A failed download or copy often leaves a small text in place of a file: a Git LFS pointer, a
+server's error page, data compressed once more. Read as text, these would be trained on.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from linly.streams import CHUNK_BYTES, UTF8, as_utf8, open_stream, read_heads
 
 HEAD_BYTES = 64 << 10
 LOOK_BYTES = 4 << 10
-"""What is looked at for everything but line ends; a server's answer in JSON is shorter."""
+"""Bytes to check for everything except line ends; a JSON error of a server is shorter."""
 
 _COLUMNAR = frozenset({"parquet", "arrow"})
 _OF_LINES = frozenset({"jsonl", "txt", "tsv", "csv", "moses"})
@@ -66,7 +66,7 @@ _ANSWERS = frozenset(
         "unauthorized",
     }
 )
-"""Bodies that hubs and servers send as plain text, in lower case."""
+"""Error messages that hubs and servers send as plain text, in lower case."""
 
 _ERROR_KEYS = frozenset({"error", "errors", "detail", "message", "msg"})
 _OTHER_KEYS = frozenset(
@@ -74,7 +74,7 @@ _OTHER_KEYS = frozenset(
      "error_description", "hostid", "path", "reason", "requestid", "request_id", "status",
      "statuscode", "status_code", "statusmessage", "success", "timestamp", "type", "url"}
 )  # fmt: skip
-"""Keys of the JSON object that a server answers an error with, in lower case."""
+"""Keys of the JSON object of a server's error, in lower case."""
 
 _COMPRESSED = (
     (re.compile(rb"\x28\xb5\x2f\xfd|[\x50-\x5f]\x2a\x4d\x18"), "zstd"),
@@ -103,15 +103,15 @@ _MARKS = (
 
 
 def check_first_bytes(kind: str, files: ShardFiles) -> None:
-    """Refuse files that are not what a shard of this format can be, before it is read.
+    """Reject files that cannot be a shard of this format, before it is read.
 
     Args:
         kind: Name of the format.
         files: Files of the shard.
 
     Raises:
-        DamagedShardError: If a file is a pointer or a server's answer in place of the data, or
-            compressed in another way than its name says.
+        DamagedShardError: If a file is a pointer or a server's response in place of the data, or
+            its compression differs from its name.
         DataError: If a file is of another format or encoding, its lines end in carriage returns
             only, or it cannot be read.
     """
@@ -126,17 +126,17 @@ def check_first_bytes(kind: str, files: ShardFiles) -> None:
 
 
 def check_is_data(path: Location) -> None:
-    """Refuse a file that cannot be a shard of any format.
+    """Reject a file that cannot be a shard of any format.
 
     Raises:
-        DamagedShardError: If the file is a pointer or a server's answer in place of the data.
-        DataError: If it is encrypted, or cannot be read.
+        DamagedShardError: If the file is a pointer or a server's response in place of the data.
+        DataError: If it is encrypted or cannot be read.
     """
     _check_is_data(path, read_heads(path, HEAD_BYTES), ())
 
 
 def _text_of(head: bytes) -> str:
-    """Decode the first bytes of what may be text, without its byte order mark."""
+    """Decode the first bytes of a possible text, without its byte order mark."""
     encoding = next((name for mark, name in _MARKS if head.startswith(mark)), UTF8)
     return head.decode(encoding, "replace").removeprefix("\ufeff")
 
@@ -158,7 +158,7 @@ def _check_is_data(path: Location, heads: tuple[bytes, bytes], wanted: Collectio
 
 
 def _answer(text: str, wanted: Collection[str]) -> str | None:
-    """Say what a server answered, if that is what a file holds."""
+    """Describe a server's response, or return None if the file is something else."""
     if _HTML.match(text):
         title = _TITLE.search(text)
         return f"an HTML page ({title[1]!r})" if title else "an HTML page"
@@ -179,7 +179,7 @@ def _answer(text: str, wanted: Collection[str]) -> str | None:
 
 
 def _is_error_object(value: dict[str, Any], wanted: Collection[str]) -> bool:
-    """Tell an error's object from a record; one that holds a field asked for is a record."""
+    """Distinguish an error object from a record; an object with a requested field is a record."""
     keys = {key.lower() for key in value}
     named = keys & _ERROR_KEYS
     is_sure = bool(named & {"error", "errors", "detail"}) or bool(named and keys - named)
@@ -188,7 +188,7 @@ def _is_error_object(value: dict[str, Any], wanted: Collection[str]) -> bool:
 
 
 def _check_compression(path: Location, stored: bytes) -> None:
-    """Refuse a file whose name says one compression and whose bytes another, or none."""
+    """Reject a file whose bytes are not compressed as its name says."""
     codec = compression(path)
     found = _match(_COMPRESSED, stored)
     if codec is not None and found is not None and found != codec:
@@ -221,7 +221,7 @@ def _check_text(path: Location, kind: str, head: bytes, encoding: str) -> None:
 
 
 def _wide_encoding(head: bytes) -> str | None:
-    """Name the encoding of a text of two or four bytes a character: by its mark, or its NULs."""
+    """Name a text encoding of two or four bytes per character: by its mark, or its NULs."""
     for mark, name in _MARKS:
         if head.startswith(mark):
             return name
@@ -264,9 +264,9 @@ def _check_line_ends(path: Location, head: bytes, files: ShardFiles) -> None:
 
 
 def _has_one_line_of_many(chunks: Iterator[bytes]) -> bool:
-    """Tell whether a text has one line by its newlines, and more by its carriage returns."""
+    """Check whether a text has one line by its newlines, but more by its carriage returns."""
     has_return = False
-    held = b""  # a carriage return before the end of a chunk: a newline may follow
+    held = b""  # a carriage return at the end of a chunk: a newline may follow
     for chunk in chunks:
         first, newline, rest = (held + chunk).partition(b"\n")
         has_return = has_return or b"\r" in first.rstrip(b"\r")

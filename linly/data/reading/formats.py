@@ -1,9 +1,9 @@
-"""Readers of shards, one a format: files in, `RawRecord`s out, from any record on.
+"""Readers of shards, one per format: files in, `RawRecord`s out, starting at any record.
 
-A record that cannot be parsed is given with its error and reading goes on; a shard that is
-damaged as a whole (cut short, not decompressible) raises DamagedShardError. Line formats skip
-to `start_record` without parsing, parquet by whole row groups. Blank lines are not records, but
-they are counted, so that a record's number is its line's.
+A record that cannot be parsed is returned with its error, and reading continues. A shard that is
+damaged as a whole (truncated, not decompressible) raises DamagedShardError. Line formats skip to
+`start_record` without parsing, parquet by whole row groups. Blank lines are not records, but they
+are counted, so that a record's number is its line's.
 """
 
 from __future__ import annotations
@@ -42,16 +42,16 @@ from linly.streams import (
 csv.field_size_limit(MAX_LINE_BYTES)
 
 MAX_DEPTH = 500
-"""Levels of arrays and objects in a record; deeper ones overflow Python's stack later on."""
+"""Maximum depth of arrays and objects in a record; more would overflow Python's stack later."""
 
 MAX_NESTED = 4 << 20
-"""Arrays and objects in a line of JSON: each takes some 64 bytes, however short its text."""
+"""Maximum number of arrays and objects in a line of JSON; each takes some 64 bytes of memory."""
 
 UNREAD = "(not kept: neither `fields` nor `where` asks for it)"
-"""Stands in a long record for the value of a field that nothing asks for."""
+"""Replaces, in a long record, the value of a field that is not requested."""
 
 _DELIMITER_LINE = re.compile(r'"?sep=([^"\n])"?\r?\n', re.IGNORECASE)
-"""First line by which spreadsheets say what separates the cells."""
+"""Prefix of the line in which spreadsheets declare the delimiter."""
 
 _TOO_DEEP = f"nested deeper than {MAX_DEPTH}"
 _LONG_RECORD_BYTES = 4 << 10
@@ -59,7 +59,7 @@ _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 
 
 def read_jsonl(shard: ShardFiles) -> Iterator[RawRecord]:
-    """Read one JSON object a line; of a long one, only the fields that are asked for are kept."""
+    """Read one JSON object per line; of a long one, keep only the requested fields."""
     kept = _fields_kept(shard)
     for record, size, line in _lines(shard, shard.start_record):
         if line is None:
@@ -69,7 +69,7 @@ def read_jsonl(shard: ShardFiles) -> Iterator[RawRecord]:
 
 
 def read_txt(shard: ShardFiles) -> Iterator[RawRecord]:
-    """Read one document a line, as `{"text": line}`."""
+    """Read one document per line, as `{"text": line}`."""
     for record, size, line in _lines(shard, shard.start_record):
         if line is None:
             yield _over_long(record, size)
@@ -81,10 +81,10 @@ def read_txt(shard: ShardFiles) -> Iterator[RawRecord]:
 
 
 def read_tsv(shard: ShardFiles) -> Iterator[RawRecord]:
-    """Read tab-separated lines; no quoting, so a quotation mark is text like any other.
+    """Read tab-separated lines; there is no quoting, so a quotation mark is ordinary text.
 
     Raises:
-        DataError: The header that should name the columns is missing or not UTF-8.
+        DataError: If the header line is missing or not UTF-8.
     """
     names = shard.names
     start = shard.start_record
@@ -106,7 +106,7 @@ def read_csv(shard: ShardFiles) -> Iterator[RawRecord]:
     A first line `sep=;` names the delimiter, as spreadsheets write it.
 
     Raises:
-        DamagedShardError: Quoting is broken: the rows after cannot be found.
+        DamagedShardError: If quoting is broken, so that the following rows cannot be found.
     """
     with open_stream(shard.paths[0], shard.retries) as stream:
         lines = _text_lines(as_utf8(stream, shard.encoding))
@@ -144,11 +144,11 @@ def _broken_row(first_line: int, last_line: int, error: csv.Error) -> str:
 
 
 def read_json(shard: ShardFiles) -> Iterator[RawRecord]:
-    """Read a JSON array of objects, or objects one after another, one at a time.
+    """Read a JSON array of objects, or concatenated objects, one at a time.
 
     Raises:
-        DataError: The file is neither.
-        DamagedShardError: It is broken somewhere: what follows cannot be found then.
+        DataError: If the file is neither.
+        DamagedShardError: If it is broken somewhere, so that the remaining records cannot be found.
     """
     with open_stream(shard.paths[0], shard.retries) as stream:
         kept = _fields_kept(shard)
@@ -158,11 +158,11 @@ def read_json(shard: ShardFiles) -> Iterator[RawRecord]:
 
 
 def read_moses(shard: ShardFiles) -> Iterator[RawRecord]:
-    """Read line-aligned files, one a language, as `{language: line}`.
+    """Read line-aligned files, one per language, as `{language: line}`.
 
     Raises:
-        DataError: The files do not have the same number of lines. Counted before the first
-            record is given: in what comes after a lost line no pair is a translation.
+        DataError: If the files do not have the same number of lines. This is checked before the
+            first record: after a missing line, no pair is a translation.
     """
     counts = []
     for path in shard.paths:
@@ -178,11 +178,11 @@ def read_moses(shard: ShardFiles) -> Iterator[RawRecord]:
 
 
 def read_records(kind: str, shard: ShardFiles) -> Iterator[RawRecord]:
-    """Read a shard's records; the only way in, so that no other error than ours comes out.
+    """Read a shard's records; the only entry point, so that only errors of linly are raised.
 
     Args:
         kind: Name of the format, a key of READERS.
-        shard: Files of the shard, and what is wanted of them.
+        shard: Files of the shard and reading options.
 
     Raises:
         DamagedShardError: If the shard is damaged.
@@ -220,7 +220,7 @@ _SUFFIXES = {
 
 
 def format_of(path: Location | str) -> str | None:
-    """Give the format that a file's name stands for (`a.jsonl.zst`: "jsonl"), None if none."""
+    """Return the format that a file name implies (`a.jsonl.zst`: "jsonl"), None if none."""
     stem, suffix = splitext(str(path))
     if suffix.lower() in CODECS:
         suffix = splitext(stem)[1]
@@ -245,13 +245,13 @@ def _no_object(record: int, value: object, size: int) -> RawRecord:
 
 
 def _fields_kept(shard: ShardFiles) -> frozenset[str]:
-    """Name the top-level fields that are asked for; none: all are."""
+    """Return the top-level fields that are requested; empty if all are."""
     paths = (*shard.columns, *shard.optional_columns)
     return frozenset(name for path in paths for name in top_names(path))
 
 
 def _without_unread(value: dict[str, Any], size_bytes: int, kept: frozenset[str]) -> dict[str, Any]:
-    """Empty the other fields of a long record: parsed, they can take 30 times their text."""
+    """Clear the other fields of a long record: parsed, they can take 30 times their text."""
     if kept and size_bytes > _LONG_RECORD_BYTES:
         for name in value.keys() - kept:
             value[name] = UNREAD
@@ -284,7 +284,7 @@ def _parse_object(record: int, line: bytes, kept: frozenset[str]) -> RawRecord:
     try:
         value = orjson.loads(line)
     except orjson.JSONDecodeError as error:
-        if "Not enough memory" in str(error):  # the machine's fault, not the record's
+        if "Not enough memory" in str(error):  # a fault of the machine, not of the record
             raise DataError(
                 f"record {record}: not enough memory to parse its {len(line):,} bytes; see what "
                 f"else runs on this machine, or lower its limits (ulimit -v)"
@@ -326,7 +326,7 @@ def _read_header(shard: ShardFiles) -> tuple[str, ...]:
 
 
 def _different(shard: ShardFiles, header: tuple[str, ...]) -> tuple[str, ...]:
-    """Give a header's names, unless one that is asked for stands there twice: DataError then."""
+    """Return a header's names; DataError if a requested one occurs twice."""
     twice = [name for name in _fields_kept(shard) or header if header.count(name) > 1]
     if twice:
         raise DataError(
@@ -356,7 +356,7 @@ def _name_columns(
 
 
 def _text_lines(stream: Readable) -> Iterator[str]:
-    """Give lines with their ends; what is not UTF-8 as lone surrogates, refused later on."""
+    """Yield lines with their ends; invalid UTF-8 becomes lone surrogates, rejected later."""
     for _, line in iter_lines(stream):
         if line is None:
             raise DataError(f"a line is longer than {MAX_LINE_BYTES:,} bytes")

@@ -1,4 +1,4 @@
-"""JSON arrays read one element at a time: memory is that of one element, however long the file."""
+"""JSON arrays read element by element, using the memory of one element."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from linly.streams import CHUNK_BYTES, MAX_LINE_BYTES
 _NUMBER_LOOKAHEAD = 3
 _SPACE = re.compile(r"[ \t\r\n]*")
 _MARK = re.compile(r'[\[{]|([\]}])|"[^"\\]*(?:\\.[^"\\]*)*("?)', re.DOTALL)
-"""An opening bracket, a closing one (1), or a string, with its end (2) if that is at hand."""
+"""Opening bracket, closing bracket (1), or string with its end (2) if that is already read."""
 
 
 def array_elements(stream: Readable) -> Iterator[bytes]:
-    """Yield the text of each element of the JSON array in a stream, to be parsed as a line is.
+    """Yield the text of each element of the JSON array in a stream, to be parsed like a line.
 
-    In place of an array there may be objects one after another, on any number of lines.
+    Instead of an array there may be concatenated objects, on any number of lines.
 
-    An element may still not be JSON in ways that leave its end certain: control characters, NaN,
-    bad UTF-8 within a string.
+    An element may still be invalid JSON whose end is certain: control characters, NaN, bad
+    UTF-8 in a string.
 
     Raises:
-        DataError: If the stream holds neither.
-        DamagedShardError: If the array is cut short or broken, so that what follows cannot be
-            found.
+        DataError: If the stream contains neither.
+        DamagedShardError: If the array is truncated or broken, so that the remaining elements
+            cannot be found.
     """
     yield from _ArrayText(stream).elements()
 
 
 class _ArrayText:
-    """The text of a JSON array, read as its elements are taken.
+    """Text of a JSON array, read as its elements are consumed.
 
-    The json module's scanner finds where an element ends, so an element that reaches past the
-    text at hand is tried again with twice as much. What the scanner makes of it is dropped: it
-    takes more than JSON.
+    The json module's scanner finds the end of an element. If an element extends past the text read
+    so far, the scanner tries again with twice as much. Its parsed value is discarded, since it
+    accepts more than JSON.
     """
 
     def __init__(self, stream: Readable) -> None:
@@ -79,7 +79,7 @@ class _ArrayText:
             raise DamagedShardError(f"text after the end of the JSON array, starting with {rest!r}")
 
     def _objects(self) -> Iterator[bytes]:
-        """Yield objects that stand one after another, each on as many lines as it likes."""
+        """Yield concatenated objects, each on any number of lines."""
         number = 0
         while mark := self._skip_space():
             if mark != "{":
@@ -114,10 +114,10 @@ class _ArrayText:
         return text.encode("utf-8", "surrogateescape")
 
     def _end_by_brackets(self, number: int) -> int:
-        """Find the end of an element too deeply nested for the scanner.
+        """Find the end of an element that is nested too deeply for the scanner.
 
         Raises:
-            DamagedShardError: If it has no end.
+            DamagedShardError: If there is no end.
         """
         while (end := _closing_bracket(self._text, self._start)) is None:
             self._check_continues(number, "it has no end")
@@ -136,7 +136,7 @@ class _ArrayText:
         self._ended = not chunk
 
     def _skip_space(self) -> str:
-        """Advance to the next character that is not white space; return it, "" at the end."""
+        """Advance to the next character other than white space; return it, "" at the end."""
         while True:
             space = _SPACE.match(self._text, self._start)
             assert space is not None
@@ -149,7 +149,7 @@ class _ArrayText:
 
 
 def _closing_bracket(text: str, start: int) -> int | None:
-    """Find the end of the array or object at `start`, None if it is not at hand."""
+    """Find the end of the array or object at `start`, None if it is not read yet."""
     depth = 0
     for mark in _MARK.finditer(text, start):
         if mark[1]:

@@ -1,4 +1,4 @@
-"""Objects of JSON that name a field twice: parsers keep the last value without a word."""
+"""Detects JSON objects with duplicate field names: parsers silently keep the last value."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import orjson
 
 
 def name_twice(text: bytes, names: Collection[str]) -> str | None:
-    """Return a name that the object in `text` gives to two of its own fields, None if none.
+    """Return a name that two fields of the object in `text` have, None if there is none.
 
     Args:
         text: Text of an object that has been parsed before.
-        names: Names to look for; a name within a deeper object is not the object's own.
+        names: Names to look for; names within nested objects do not count.
     """
     if all(_count(text, name) < 2 for name in names):
         return None
@@ -38,5 +38,5 @@ def _count(text: bytes, name: str) -> int:
 
 @lru_cache(maxsize=1024)
 def _spellings(name: str) -> frozenset[bytes]:
-    """Return a name as JSON spells it, in UTF-8 and in ASCII."""
+    """Return a name as spelled in JSON, in UTF-8 and in ASCII."""
     return frozenset({orjson.dumps(name), json.dumps(name).encode()})

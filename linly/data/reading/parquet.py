@@ -1,4 +1,4 @@
-"""Parquet shards: row groups in pieces, few enough rows at a time, and as many as the file says."""
+"""Parquet shards: row groups in bounded batches, checked against the declared row counts."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ from linly.errors import DamagedShardError
 from linly.streams import FREE_OUTPUT_BYTES, MAX_EXPANSION, MAX_LINE_BYTES
 
 BUFFER_BYTES = 1 << 20
-"""Of a column chunk that is read at a time."""
+"""Bytes of a column chunk to read at a time."""
 
 SHARED_BYTES = 128 << 20
-"""What rows read at a time may take when all have the largest value that is stored once."""
+"""Bytes that a batch may take if all its rows have the largest value that is stored once."""
 
 _FEW_BATCHES = 64
-"""Reading a row group in as many takes about as long as finding out how large its values are."""
+"""Number of batches whose reading takes about as long as measuring the values of a row group."""
 
 _TEXT = "BYTE_ARRAY"
 
 
 def read_parquet(shard: ShardFiles) -> Iterator[RawRecord]:
-    """Read the rows of a parquet file, skipping by whole row groups.
+    """Read the rows of a parquet file; skips whole row groups.
 
     Column chunks are read in pieces: a row group may be larger than memory.
 
     Raises:
-        DamagedShardError: The file is cut short or damaged, expands like a bomb, or a row group
-            has more or fewer rows than the file says.
-        DataError: It has no such column, or its storage does not answer.
+        DamagedShardError: If the file is truncated or damaged, expands like a zip bomb, or a row
+            group has more or fewer rows than the file declares.
+        DataError: If a column is missing, or its storage does not respond.
     """
     path = shard.paths[0]
     check_not_compressed(path)
@@ -100,7 +100,7 @@ def _rows(source: pa.NativeFile, file: pq.ParquetFile, shard: ShardFiles) -> Ite
 def _counted(
     batches: Iterator[pa.RecordBatch], num_rows: int, where: str
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Give (rows before it, batch) of a row group's batches, which must have `num_rows` in all."""
+    """Yield (rows before it, batch) of a row group's batches, which must have `num_rows` in all."""
     found = 0
     for batch in batches:
         if found + batch.num_rows > num_rows:
@@ -112,10 +112,10 @@ def _counted(
 
 
 class _GroupReader:
-    """Reads row groups so that a batch of rows is bounded in memory.
+    """Reads row groups in batches of bounded memory.
 
-    A column chunk may begin with a dictionary: values that are stored once, and stand in any
-    number of rows.
+    A column chunk may begin with a dictionary: values that are stored once and occur in any number
+    of rows.
     """
 
     def __init__(self, source: pa.NativeFile, file: pq.ParquetFile, columns: list[str]) -> None:
@@ -149,13 +149,13 @@ class _GroupReader:
         self._num_values = values_of_chunks(source) if self._number_lists else []
 
     def over_long(self, index: int) -> str | None:
-        """Say why a row group is not read: its lists hold so much that a row must be over-long.
+        """Return the reason to skip a row group: some row must exceed MAX_LINE_BYTES.
 
-        pyarrow holds all numbers of a row, and cannot skip a row, so this is told by the footer.
+        pyarrow loads all numbers of a row and cannot skip a row, so the footer decides this.
         """
         num_rows = self._file.metadata.row_group(index).num_rows
         for leaf in self._number_lists:
-            length = self._file.schema.column(leaf).length or LEAF_BYTES  # of fixed-size bytes
+            length = self._file.schema.column(leaf).length or LEAF_BYTES  # fixed-size bytes
             size = self._num_values[index][leaf] * min(LEAF_BYTES, length)
             if size > MAX_LINE_BYTES * num_rows:
                 return (
@@ -172,8 +172,8 @@ class _GroupReader:
         bounded = SHARED_BYTES // max(1, group.total_byte_size)
         if not self._in_lists and group.num_rows <= _FEW_BATCHES * bounded:
             return self._read(self._file, index, max(1, min(rows, bounded)))
-        # pyarrow ends the process when it is asked for what a damaged file says of a column
-        # chunk, but for one that it has begun to read.
+        # pyarrow aborts the process on the chunk metadata of a damaged file, unless it has begun
+        # to read the chunk.
         stored = [i for i in self._texts if self._file.schema.column(i).physical_type == _TEXT]
         first = next(self._read(self._file_with(stored), index, 1), None)
         chunks = {leaf: group.column(leaf) for leaf in self._texts}
@@ -191,11 +191,11 @@ class _GroupReader:
         return self._read(self._file_with(shared), index, rows)
 
     def _largest(self, chunk: pq.ColumnChunkMetaData, first: pa.RecordBatch | None) -> int:
-        """Return at least the size of the largest value in a column chunk's dictionary.
+        """Return an upper bound on the largest value in a column chunk's dictionary.
 
         Args:
             chunk: Column chunk of texts, not in lists.
-            first: A row as it is stored. If it has all the dictionary, the size is exact: in the
+            first: A row as it is stored. If it has the whole dictionary, the size is exact: in the
                 dictionary's page each value's length takes four bytes.
         """
         page = dictionary_of(self._source, chunk)
@@ -211,10 +211,10 @@ class _GroupReader:
     def _most_bytes(
         self, index: int, leaf: int, chunk: pq.ColumnChunkMetaData, rows: int, enough: int
     ) -> int:
-        """Return the most bytes of a text in lists that a batch of `rows` rows takes.
+        """Return the largest size of a text in lists over batches of `rows` rows.
 
-        Only values of a dictionary are measured, as numbers of the dictionary: any other value
-        takes as many bytes in the file. Measuring ends when a batch takes more than `enough`.
+        Only dictionary values are measured, as indices into the dictionary: any other value
+        takes as many bytes in the file. Measuring stops when a batch takes more than `enough`.
         """
         if (bound := _at_most_bytes(chunk)) <= enough // len(self._in_lists):
             return bound
@@ -252,7 +252,7 @@ class _GroupReader:
         return batches
 
     def _file_with(self, shared: Sequence[int]) -> pq.ParquetFile:
-        """Give the file so that these leaves come as they are stored: slower, but small."""
+        """Return the file with these leaves read as dictionaries: slower, but small."""
         key = tuple(shared)
         if key not in self._files:
             paths = [self._file.schema.column(leaf).path for leaf in shared]
@@ -263,7 +263,7 @@ class _GroupReader:
 
 
 def _at_most_bytes(chunk: pq.ColumnChunkMetaData) -> int:
-    """Return a bound on a chunk's texts by its footer: each value is as large as the chunk."""
+    """Return a bound on a chunk's texts from its footer: each value is as large as the chunk."""
     return int(chunk.num_values * chunk.total_uncompressed_size)
 
 
@@ -271,9 +271,9 @@ def _longest_named(first: pa.RecordBatch | None, dictionary_bytes: int) -> int |
     """Return the size of the longest value of a dictionary of texts in lists.
 
     Args:
-        first: A row of the text alone, as it is stored; None if there is none.
+        first: A row of only this text, as it is stored; None if there is none.
         dictionary_bytes: Size of the dictionary's page, where each length takes four bytes. None
-            is returned if the row does not have all of it.
+            is returned if the row does not have the whole dictionary.
     """
     values = None if first is None or not first.columns else _values(first.column(0))
     if not isinstance(values, pa.DictionaryArray) or len(values.dictionary) == 0:
@@ -284,7 +284,7 @@ def _longest_named(first: pa.RecordBatch | None, dictionary_bytes: int) -> int |
 
 
 def _values(array: pa.Array) -> pa.Array:
-    """Return the values of an array within lists and structs of one field each."""
+    """Return the values of an array inside lists and structs of one field each."""
     while pa.types.is_nested(array.type):
         array = array.field(0) if pa.types.is_struct(array.type) else array.flatten()
     return array

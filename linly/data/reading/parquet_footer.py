@@ -1,6 +1,6 @@
-"""A parquet file's footer: how many values each column chunk has.
+"""Footer of a parquet file: the number of values of each column chunk.
 
-pyarrow shows this as well, but ends the process where the footer of a damaged file contradicts
+pyarrow provides this too, but aborts the process if the footer of a damaged file contradicts
 itself, unless it has begun to read the chunk.
 """
 
@@ -11,7 +11,7 @@ import pyarrow as pa
 from linly.data.reading.parquet_pages import Compact
 
 _END_BYTES = 8
-"""The length of the footer (4 bytes) and `PAR1`."""
+"""Size of the end of a file: the length of the footer (4 bytes) and `PAR1`."""
 
 _ROW_GROUPS = 4
 """Field of the struct FileMetaData."""

@@ -1,4 +1,4 @@
-"""Headers of a parquet column chunk's pages: how each page stores its values.
+"""Headers of a parquet column chunk's pages: the encoding of each page's values.
 
 pyarrow reads pages and does not show their headers, which are Thrift structs in the compact
 protocol (https://github.com/apache/parquet-format/blob/master/src/main/thrift/parquet.thrift).
@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 _HEADER_BYTES = 512
-"""First read of a header; one with long statistics is read again with twice as much."""
+"""Bytes of the first read of a header; one with long statistics is read again with twice that."""
 
 _MAX_HEADER_BYTES = 16 << 20
 _MAX_DEPTH = 16
@@ -55,10 +55,10 @@ class Page:
     """One page of a column chunk.
 
     Attributes:
-        is_dictionary: The page holds values that the pages after it name by number.
+        is_dictionary: Whether the page contains the dictionary of the pages after it.
         size_bytes: Size of the page, uncompressed.
         num_values: Values, nulls and empty lists in a page of data; 0 in any other page.
-        names_values: The values are numbers of a dictionary's values.
+        names_values: Whether the values are indices into the dictionary.
     """
 
     is_dictionary: bool
@@ -68,7 +68,7 @@ class Page:
 
 
 def pages_of(source: pa.NativeFile, chunk: pq.ColumnChunkMetaData) -> Iterator[Page]:
-    """Yield the pages of a column chunk; of each page the header alone is read.
+    """Yield the pages of a column chunk; only the header of each page is read.
 
     Raises:
         ValueError: If a header cannot be parsed.
@@ -87,7 +87,7 @@ def pages_of(source: pa.NativeFile, chunk: pq.ColumnChunkMetaData) -> Iterator[P
 
 
 def dictionary_of(source: pa.NativeFile, chunk: pq.ColumnChunkMetaData) -> Page | None:
-    """Return the page of a column chunk's dictionary, None if its first page is another.
+    """Return the page of a column chunk's dictionary, None if its first page is not one.
 
     Raises:
         ValueError: If the header of the first page cannot be parsed.
@@ -126,10 +126,10 @@ def _read_header(source: pa.NativeFile, start: int) -> tuple[dict[int, Any], int
 
 
 class Compact:
-    """Reads values of Thrift's compact protocol; IndexError where the data ends too early."""
+    """Reads values of Thrift's compact protocol; IndexError if the data ends too early."""
 
     def __init__(self, data: bytes) -> None:
-        """Read `data` from its beginning."""
+        """Read `data` from its start."""
         self._data = data
         self.position = 0
 

@@ -1,8 +1,7 @@
-"""What a corpus file says of its records: where their texts are, and which are wanted.
+"""Applies the corpus file to records: finds their texts, and filters by `where`.
 
-`linly.config.fields` has the language of paths and forms. A path that meets a list takes the rest
-of itself from every element and joins the texts by newlines; a number takes that element alone
-(`answers.0`).
+`linly.config.fields` defines the language of paths and forms. A path that meets a list applies its
+rest to every element and joins the texts by newlines; a number selects one element (`answers.0`).
 """
 
 from __future__ import annotations
@@ -18,10 +17,10 @@ from linly.config.fields import is_form, parse_form, parse_path
 from linly.errors import ConfigError
 
 Texts = tuple[tuple[str, str], ...]
-"""What a record says: (role, text) pairs in an order that the record's form does not change."""
+"""Texts of a record: (role, text) pairs in an order independent of the record's form."""
 
 MAX_LISTS = 100
-"""Levels of lists at a path; each takes two of the levels of Python's stack."""
+"""Maximum number of nested lists at a path; each takes two levels of Python's stack."""
 
 _MAX_FIELDS_SHOWN = 20
 _MAX_VALUE_SHOWN = 80
@@ -30,7 +29,7 @@ _HASH_BYTES = 8
 
 
 class UnusableRecord(Exception):
-    """A record does not hold what its corpus file says; its text is the reason."""
+    """A record does not match its corpus file; the message is the reason."""
 
 
 _ABSENT = object()
@@ -43,7 +42,7 @@ class FieldPath:
     Attributes:
         path: Text of the path, without the `?`.
         parts: Names of the path.
-        optional: A record may lack it; it is empty text then.
+        optional: Whether a record may lack the field; it is empty text then.
     """
 
     path: str
@@ -52,10 +51,10 @@ class FieldPath:
 
     @classmethod
     def parse(cls, written: str) -> FieldPath:
-        """Read `a.b` or `a.b?`.
+        """Parse `a.b` or `a.b?`.
 
         Raises:
-            ConfigError: A part is empty.
+            ConfigError: If a part is empty.
         """
         try:
             parts, optional = parse_path(written)
@@ -64,15 +63,15 @@ class FieldPath:
         return cls(written.removesuffix("?"), parts, optional)
 
     def find(self, record: Mapping[str, Any]) -> Any:
-        """Give the value at this path; None when it is optional and missing.
+        """Return the value at this path; None if it is optional and missing.
 
         Raises:
-            UnusableRecord: It is missing; names the fields that are there.
+            UnusableRecord: If it is missing; names the fields that exist.
         """
         if len(self.parts) == 1:
             value = record.get(self.parts[0], _ABSENT)
         else:
-            # A name with a dot in it, as a column of a tsv may have, comes before nesting.
+            # A name containing a dot, as a column of a tsv may have, takes precedence over nesting.
             value = record.get(self.path, _ABSENT)
             if value is _ABSENT:
                 value = _descend(record, self.parts)
@@ -83,10 +82,10 @@ class FieldPath:
         raise UnusableRecord(f"field {self.path!r} is missing; fields found: {_shown(record)}")
 
     def text(self, record: Mapping[str, Any]) -> str:
-        r"""Give the text at this path, "" for null; line breaks (\r\n, \r) become \n.
+        r"""Return the text at this path, "" for null; line breaks (\r\n, \r) become \n.
 
         Raises:
-            UnusableRecord: It is missing, no text, or text that cannot be trained on.
+            UnusableRecord: If it is missing, not text, or text that cannot be trained on.
         """
         value = self.find(record)
         if value is None:
@@ -98,7 +97,7 @@ class FieldPath:
 
 @dataclass(frozen=True, slots=True)
 class Form:
-    """A text made of several fields.
+    """A text built from several fields.
 
     Attributes:
         pieces: (literal text, path after it or None at the end).
@@ -108,10 +107,10 @@ class Form:
 
     @classmethod
     def parse(cls, written: str) -> Form:
-        """Read `"{title}: {meta.summary?}"`; `{{` and `}}` stand for braces.
+        """Parse `"{title}: {meta.summary?}"`; `{{` and `}}` stand for braces.
 
         Raises:
-            ConfigError: A brace is not closed, or holds more than a path.
+            ConfigError: If a brace is not closed, or contains more than a path.
         """
         try:
             pieces = parse_form(written)
@@ -123,14 +122,14 @@ class Form:
 
     @property
     def paths(self) -> tuple[FieldPath, ...]:
-        """The paths in it."""
+        """Paths in the form."""
         return tuple(path for _, path in self.pieces if path is not None)
 
     def text(self, record: Mapping[str, Any]) -> str:
-        """Fill the form; "" when all its fields are empty, no line breaks at its ends.
+        """Fill the form; "" if all its fields are empty; line breaks at its ends are removed.
 
         Raises:
-            UnusableRecord: As `FieldPath.text`.
+            UnusableRecord: If a field has no usable text, as in `FieldPath.text`.
         """
         filled: list[str] = []
         any_text = False
@@ -144,21 +143,21 @@ class Form:
 
 
 def parse_field(written: str) -> FieldPath | Form:
-    """Read a field as the corpus file writes it."""
+    """Parse a field as written in the corpus file."""
     return Form.parse(written) if is_form(written) else FieldPath.parse(written)
 
 
 def paths_of(field: FieldPath | Form) -> tuple[FieldPath, ...]:
-    """Give the paths that a field reads."""
+    """Return the paths that a field reads."""
     return field.paths if isinstance(field, Form) else (field,)
 
 
 def clean_text(value: object, name: str) -> str:
-    r"""Check that `value` is text a tokenizer can take; make its line breaks \n.
+    r"""Check that `value` is text that a tokenizer accepts; convert its line breaks to \n.
 
     Raises:
-        UnusableRecord: It is no text, holds NUL, or a lone surrogate (bad UTF-8 in a JSON array
-            ends as one).
+        UnusableRecord: If it is not text, contains NUL, or a lone surrogate (the result of bad
+            UTF-8 in a JSON array).
     """
     if not isinstance(value, str):
         raise UnusableRecord(f"field {name!r} is {type(value).__name__}, not text")
@@ -177,28 +176,28 @@ def clean_text(value: object, name: str) -> str:
 
 
 def require_text(text: str, name: str) -> str:
-    """Give `text`, unless it is empty or white space: UnusableRecord then."""
+    """Return `text`, unless it is empty or white space: UnusableRecord then."""
     if not text or text.isspace():
         raise UnusableRecord(f"{name} is empty")
     return text
 
 
 def is_held_out(texts: Texts, fraction: float) -> bool:
-    """Tell if a record is among the `fraction` that never trains, by the hash of its texts.
+    """Check whether a record is held out, by the hash of its texts.
 
-    So the choice does not change with template, direction, position or shard, and a text that
-    occurs twice is held out twice.
+    So the choice does not depend on template, direction, position or shard, and a text that occurs
+    twice is held out twice.
 
     Args:
-        texts: What the record says, before any template.
-        fraction: Of records, 0 to 1.
+        texts: Texts of the record, before any template.
+        fraction: Fraction of the records to hold out, 0 to 1.
     """
     if fraction <= 0:
         return False
     digest = hashlib.blake2b(digest_size=_HASH_BYTES)
     for _, text in texts:
         encoded = text.encode("utf-8")
-        # Lengths keep ("ab", "c") apart from ("a", "bc").
+        # Lengths distinguish ("ab", "c") from ("a", "bc").
         digest.update(len(encoded).to_bytes(8, "little"))
         digest.update(encoded)
     threshold: int = round(fraction * 256**_HASH_BYTES)
@@ -208,15 +207,15 @@ def is_held_out(texts: Texts, fraction: float) -> bool:
 def compile_where(
     conditions: Iterable[Where], *, is_table: bool = False
 ) -> Callable[[Mapping[str, Any]], str | None]:
-    """Return a function that says why a record is left out by `where`, None when it is not.
+    """Return a function that returns the reason why `where` excludes a record, None if it does not.
 
-    Every element of a list has to meet a condition. Null meets `not_in` only. The function raises
-    UnusableRecord where a field of the record or of an element is missing, or cannot be compared.
+    Every element of a list must meet a condition. Null meets only `not_in`. The function raises
+    UnusableRecord if a field of the record or of an element is missing, or cannot be compared.
 
     Args:
         conditions: Conditions, all of which a record must meet.
-        is_table: The records are of CSV or TSV, where all is text: a number in text compares as
-            the number, and an empty cell is null.
+        is_table: Whether the records are CSV or TSV, where everything is text: a number in text
+            compares as the number, and an empty cell is null.
     """
     tests = [(where, FieldPath.parse(where.field), _condition(where)) for where in conditions]
 
@@ -235,7 +234,7 @@ def compile_where(
 
 
 def _cell(value: Any, where: Where) -> Any:
-    """Return the value of a table's cell as a condition compares it."""
+    """Return the value of a table's cell for comparison with a condition."""
     if not isinstance(value, str):
         return value
     if where.at_least is not None or where.at_most is not None:
@@ -249,7 +248,7 @@ def _cell(value: Any, where: Where) -> Any:
 
 
 def _number_in(text: str) -> int | float | None:
-    """Return the number that a text spells, None if it spells none."""
+    """Return the number that a text spells, None if it is not a number."""
     if _NUMBER.fullmatch(text.strip()) is None:
         return None
     try:
@@ -286,7 +285,7 @@ def _values(path: FieldPath, record: Mapping[str, Any]) -> Iterator[Any]:
 
 
 def _condition(where: Where) -> Callable[[Any], bool]:
-    """Give the one condition that `where` sets."""
+    """Return the function of the one condition that `where` sets."""
     equal, among, not_among = where.equal, where.in_, where.not_in
     at_least, at_most = where.at_least, where.at_most
     if equal is not None:
@@ -305,13 +304,13 @@ def _condition(where: Where) -> Callable[[Any], bool]:
 
 
 def _is_one_of(value: Any, wanted: Iterable[Any]) -> bool:
-    """Tell if a value is among others; true and false are no numbers, unlike in Python."""
+    """Check whether a value is among others; true and false are not numbers, unlike in Python."""
     is_truth = isinstance(value, bool)
     return any(value == other and isinstance(other, bool) == is_truth for other in wanted)
 
 
 def _number(value: Any) -> Any:
-    """Return a value to compare: TypeError for true and false, as for any other but a number."""
+    """Return a value to compare; TypeError if it is not a number (true and false are not)."""
     if isinstance(value, bool):
         raise TypeError
     return value

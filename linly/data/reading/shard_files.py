@@ -1,4 +1,4 @@
-"""A shard as its reader sees it: files, and what is wanted of them."""
+"""A shard as its reader sees it: files and reading options."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from linly.streams import UTF8
 
 @dataclass(frozen=True, slots=True)
 class ShardFiles:
-    """What a reader needs to know of a shard.
+    """Input of a reader.
 
     Attributes:
-        paths: Its file; Moses pairs: one a language.
-        names: tsv, csv: the column names, empty when the first line holds them; Moses: the
+        paths: File of the shard; for Moses pairs, one file per language.
+        names: Column names of tsv and csv, empty if the first line contains them; for Moses, the
             languages of `paths`; else empty.
-        columns: Paths of the fields that are asked for (columnar files leave the others unread;
-            tmx: languages).
-        optional_columns: Those that are read where they are there.
-        start_record: First record to give.
-        encoding: Of formats that are text.
-        retries: Patience with the storage.
-        delimiter: csv: character between the cells.
-        escape: csv: character that takes the meaning of the one after it; None for none.
+        columns: Paths of the requested fields (columnar files leave the others unread; tmx:
+            languages).
+        optional_columns: Paths of fields that are read if they exist.
+        start_record: First record to return.
+        encoding: Encoding of text formats.
+        retries: Retry policy for the storage.
+        delimiter: Character between the cells of csv.
+        escape: Character that escapes the next one in csv; None if there is none.
     """
 
     paths: tuple[Location, ...]

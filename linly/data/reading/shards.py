@@ -1,8 +1,8 @@
-"""Shards: which files a corpus has, and their records from any position on.
+"""Shards: the files of a corpus, and their records from any position on.
 
     corpus file + data root -> list_shards -> Shard -> ShardReader -> RawRecord
 
-A path is below the data root, and so is what links lead to; or it is a URL of an allowed scheme.
+A path must be below the data root, also after links are resolved, or be a URL of an allowed scheme.
 """
 
 from __future__ import annotations
@@ -32,22 +32,22 @@ __all__ = ["RawRecord", "Shard", "ShardReader", "list_held_out_shards", "list_sh
 
 _MAX_SHOWN = 10
 _BETWEEN = "\t"
-"""What joins the paths of line-aligned files, and their versions."""
+"""Separator between the paths of line-aligned files, and between their versions."""
 _UNFIT = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
 _WITH_OWN_ENCODING = frozenset({"parquet", "arrow"})
 _LITERAL_ROLES = frozenset({"user_mark", "assistant_mark"})
-"""Roles of `fields` that hold text themselves, not a path to it (marks of a conversation)."""
+"""Roles of `fields` that contain text themselves, not a path to it (marks of a conversation)."""
 
 
 def list_shards(corpus: Corpus, data_root: Path) -> tuple[Shard, ...]:
-    """List the shards that a corpus trains on: those of `paths`, sorted by path.
+    """List the shards that a corpus trains on: the files of `paths`, sorted by path.
 
-    Files that match `exclude`, or `held_out` where that names files, are left out.
+    Files that match `exclude`, or `held_out` if it names files, are left out.
 
     Raises:
-        DataError: A pattern finds no file (names the pattern, the folder and what is there), a
+        DataError: If a pattern matches no file (names the pattern, the folder and its content), a
             remote folder cannot be listed, line-aligned files do not pair, or all are left out.
-        ConfigError: A pattern or a link leads out of the data root.
+        ConfigError: If a pattern or a link leads out of the data root.
     """
     left_out = list(corpus.exclude)
     if isinstance(corpus.held_out, Mapping):
@@ -63,11 +63,11 @@ def list_shards(corpus: Corpus, data_root: Path) -> tuple[Shard, ...]:
 
 
 def list_held_out_shards(corpus: Corpus, data_root: Path) -> tuple[Shard, ...]:
-    """List the held-out files of a corpus; none when it holds records out by fraction.
+    """List the held-out files of a corpus; none if it holds out a fraction of the records.
 
     Raises:
-        DataError: As `list_shards`.
-        ConfigError: As `list_shards`.
+        DataError: If `list_shards` would raise it.
+        ConfigError: If `list_shards` would raise it.
     """
     if isinstance(corpus.held_out, float | int):
         return ()
@@ -75,13 +75,13 @@ def list_held_out_shards(corpus: Corpus, data_root: Path) -> tuple[Shard, ...]:
 
 
 class ShardReader:
-    """Reads shards of one corpus; what is the same for all of them is worked out once."""
+    """Reads shards of one corpus; values common to all of them are computed once."""
 
     def __init__(self, corpus: Corpus, data_root: Path) -> None:
         """Prepare for a corpus's shards below `data_root`.
 
         Raises:
-            ConfigError: A field of the corpus file cannot be read.
+            ConfigError: If a field of the corpus file cannot be parsed.
         """
         self._corpus = corpus
         self._root = data_root.resolve()
@@ -94,18 +94,18 @@ class ShardReader:
         self._retries = _retries(corpus)
 
     def read(self, shard: Shard, start_record: int = 0) -> Iterator[RawRecord]:
-        """Read a shard's records from `start_record` on; it is opened with the first.
+        """Read a shard's records from `start_record` on; it is opened with the first record.
 
-        Where the corpus says `damaged_shards: quarantine`, one bad record stands for all that
-        damage makes unreadable; it depends on the shard's bytes alone, so a resume finds the
-        same. Storage that does not answer is no damage.
+        With `damaged_shards: quarantine`, one bad record represents everything that is unreadable
+        due to damage. It depends only on the shard's bytes, so a resume finds the same record.
+        Unreachable storage is not damage.
 
         Raises:
-            DamagedShardError: The shard is damaged or cut short; names corpus, shard, and the
-                record after which it happened.
-            DataError: The shard is missing, has been changed, cannot be read, or is not of its
+            DamagedShardError: If the shard is damaged or truncated; names corpus, shard, and the
+                last record before the damage.
+            DataError: If the shard is missing, has been changed, cannot be read, or is not of its
                 format; names the same.
-            ConfigError: Its path leads out of the data root.
+            ConfigError: If its path leads out of the data root.
         """
         last: RawRecord | None = None
         files = self._files(shard, start_record)
@@ -121,7 +121,7 @@ class ShardReader:
                 raise DataError(f"{where}: {error}") from error
             if self._corpus.damaged_shards == "error":
                 raise DamagedShardError(
-                    f"{where}: {error}; or go on without the rest of it: "
+                    f"{where}: {error}; or continue without the rest of it: "
                     f"`damaged_shards: quarantine`"
                 ) from error
             reason = f"the rest of the shard is left out, it is damaged: {error}"
@@ -144,10 +144,10 @@ class ShardReader:
 
 
 def locate(data_root: Path, path: str) -> Location:
-    """Where a file of a shard is.
+    """Return the location of a file of a shard.
 
     Raises:
-        ConfigError: It leads out of the data root, or is no URL that is allowed.
+        ConfigError: If it leads out of the data root, or is a URL that is not allowed.
     """
     if not is_url(path):
         return inside(data_root, path)
@@ -157,10 +157,10 @@ def locate(data_root: Path, path: str) -> Location:
 
 
 def _check_unchanged(shard: Shard, files: ShardFiles) -> None:
-    """Refuse a shard that is not the one that was listed: other rows would come out of it."""
+    """Reject a shard that changed since it was listed: it would yield other rows."""
     found = [state_of(path, files.retries) for path in files.paths]
     if not all(state.is_regular for state in found):
-        return  # opening it says so
+        return  # opening it reports the error
     size_bytes, version = sum(state.size_bytes for state in found), _version(found)
     if size_bytes != shard.size_bytes:
         raise DataError(
@@ -175,7 +175,7 @@ def _check_unchanged(shard: Shard, files: ShardFiles) -> None:
 
 
 def _version(states: Sequence[FileState]) -> str | None:
-    """The versions of a shard's files, where all of them have one."""
+    """Versions of a shard's files, if all of them have one."""
     versions = [state.version for state in states if state.version is not None]
     return _BETWEEN.join(versions) if len(versions) == len(states) else None
 
@@ -202,7 +202,7 @@ def _format(corpus: Corpus, shard: Shard) -> str:
 
 
 def _paths_read(corpus: Corpus) -> list[FieldPath]:
-    """List all paths that `fields` and `where` of a corpus file look at."""
+    """List all paths that `fields` and `where` of a corpus file read."""
     paths = [FieldPath.parse(where.field) for where in corpus.where]
     for role, written in corpus.fields.items():
         if role not in _LITERAL_ROLES and not _is_within_turn(corpus, role):
@@ -213,14 +213,14 @@ def _paths_read(corpus: Corpus) -> list[FieldPath]:
 
 
 def _is_within_turn(corpus: Corpus, role: str) -> bool:
-    """Tell if a role's path starts at a turn of `messages`, not at the record."""
+    """Check whether a role's path starts at a turn of `messages`, not at the record."""
     if corpus.kind != "conversation" or "messages" not in corpus.fields:
         return False
     return role not in ("messages", "system", "tools")
 
 
 class _Exclusion:
-    """Patterns of files that are left out; they are matched by name, none is looked for."""
+    """Patterns of files to leave out; they are only matched against names, never expanded."""
 
     def __init__(self, patterns: Sequence[str]) -> None:
         self._patterns = [Pattern(pattern) for pattern in patterns]
@@ -237,7 +237,7 @@ def _list(
 ) -> tuple[Shard, ...]:
     written = patterns.values() if isinstance(patterns, Mapping) else patterns
     by_pattern = []
-    first_written: dict[str, str] = {}  # a file that two URLs name is one
+    first_written: dict[str, str] = {}  # a file with two URLs counts once
     for pattern in written:
         found = _matching(corpus, pattern, data_root).items()
         by_pattern.append({first_written.setdefault(name_of(p), p): state for p, state in found})
@@ -258,7 +258,7 @@ def _shard(paths: Sequence[str], states: Sequence[FileState]) -> Shard:
 
 
 def _check_name(corpus: Corpus, path: str) -> None:
-    """Refuse a name that a list of shards cannot hold: its tabs and lines have a meaning."""
+    """Reject a name that a shard list cannot contain: its tabs and lines have a meaning."""
     if _UNFIT.search(path):
         raise DataError(
             f"corpus {corpus.name!r}: found file {path!r}: a control character, or a name that is "
@@ -267,7 +267,7 @@ def _check_name(corpus: Corpus, path: str) -> None:
 
 
 def _matching(corpus: Corpus, pattern: str, data_root: Path) -> dict[str, FileState]:
-    """Files that match a pattern and their states, by URL or path below the data root."""
+    """Matching files and their states, by URL or path below the data root."""
     try:
         if is_url(pattern):
             files = list_remote_files(Pattern(pattern), _retries(corpus))
@@ -286,7 +286,7 @@ def _matching(corpus: Corpus, pattern: str, data_root: Path) -> dict[str, FileSt
 def _matching_below(pattern: Pattern, root: Path, retries: Retries) -> dict[str, FileState]:
     """Local files that match.
 
-    Where links lead is looked at once a folder, for there may be 100,000 files.
+    Links are resolved once per folder, since there may be 100,000 files.
     """
     found = {}
     checked: set[str] = set()
@@ -300,14 +300,14 @@ def _matching_below(pattern: Pattern, root: Path, retries: Retries) -> dict[str,
 
 
 def _what_is_there(pattern: Pattern, data_root: Path) -> str:
-    """Say what the deepest folder of a pattern that exists holds."""
+    """Describe the content of the deepest existing folder of a pattern."""
     folder = data_root
     for part in PurePosixPath(pattern.folder).parts:
         if not (folder / part).is_dir():
             break
         folder /= part
     if not folder.is_dir():
-        return f"{folder} is no folder"
+        return f"{folder} is not a folder"
     try:
         names = sorted(entry.name + "/" * entry.is_dir() for entry in folder.iterdir())
     except OSError as error:
@@ -320,7 +320,7 @@ def _what_is_there(pattern: Pattern, data_root: Path) -> str:
 def _pair(
     corpus: Corpus, patterns: Mapping[str, str], found: Sequence[Sequence[str]]
 ) -> list[tuple[str, ...]]:
-    """Pair line-aligned files whose wildcards stand for the same text."""
+    """Pair line-aligned files whose wildcards match the same text."""
     by_key = [_by_wildcards(*given) for given in zip(patterns.values(), found, strict=True)]
     keys = set(by_key[0]).union(*by_key[1:])
     alone = [

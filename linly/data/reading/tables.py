@@ -1,6 +1,6 @@
-"""Columnar shards: Arrow IPC, and what parquet has in common with it.
+"""Columnar shards: Arrow IPC, and code shared with parquet.
 
-Only the columns that are asked for are read, and 16 MiB of values at a time become Python's.
+Only the requested columns are read, and 16 MiB of values at a time become Python objects.
 """
 
 from __future__ import annotations
@@ -31,24 +31,24 @@ from linly.storage.urls import Location, Url
 from linly.streams import MAX_LINE_BYTES
 
 BATCH_BYTES = 16 << 20
-"""About how much of a file is turned into Python objects at a time."""
+"""Approximate bytes of a file that become Python objects at a time."""
 
 DAMAGE = (OSError, ValueError, OverflowError, pa.ArrowException)
-"""What pyarrow raises of a damaged file; a name that is not UTF-8 is a ValueError."""
+"""Exceptions of pyarrow for a damaged file; a name that is not UTF-8 is a ValueError."""
 
 _MAX_BATCH_ROWS = 1024
 _NOT_A_VALUE = (ValueError, OverflowError)
-"""What making Python values raises: text that is not UTF-8, a date after the year 9999."""
+"""Exceptions from creating Python values: text that is not UTF-8, a date after the year 9999."""
 
 _ARROW_FILE_MAGIC = b"ARROW1"
 _ARROW_STREAM_END = b"\xff\xff\xff\xff\0\0\0\0"
 
 
 def check_not_compressed(path: Location) -> None:
-    """Refuse a columnar file within another compression.
+    """Reject a columnar file inside another compression.
 
     Raises:
-        DataError: The file's name says so.
+        DataError: If the file's name implies it.
     """
     if codec := compression(path):
         raise DataError(
@@ -62,28 +62,28 @@ def opened(path: Location, retries: Retries) -> Iterator[pa.NativeFile]:
     """Open a file for Arrow, wherever it is.
 
     Raises:
-        DataError: It is not there, or its storage does not answer.
+        DataError: If it does not exist, or its storage does not respond.
     """
     with open_file(path, retries) as file, pa.PythonFile(file, mode="r") as source:
         yield source
 
 
 def _mapped(path: Location, retries: Retries) -> AbstractContextManager[pa.NativeFile]:
-    """A local file as the kernel's pages, for a batch of it may be large; a remote one read."""
+    """Map a local file into memory, since a batch of it may be large; read a remote one."""
     if isinstance(path, Url):
         return opened(path, retries)
-    open_file(path, retries).close()  # Arrow itself would wait for the writer of a pipe
+    open_file(path, retries).close()  # Arrow would wait for the writer of a pipe
     mapped: AbstractContextManager[pa.NativeFile] = pa.memory_map(str(path))
     return mapped
 
 
 def read_arrow(shard: ShardFiles) -> Iterator[RawRecord]:
-    """Read the rows of an Arrow IPC file, or of an IPC stream (what `datasets` writes).
+    """Read the rows of an Arrow IPC file, or of an IPC stream (as written by `datasets`).
 
     Raises:
-        DamagedShardError: It is cut short or damaged. A stream must have its end mark, for without
-            one a stream cut between two batches looks whole.
-        DataError: It has no such column, or its storage does not answer.
+        DamagedShardError: If it is truncated or damaged. A stream must have its end mark, since
+            otherwise a stream truncated between two batches looks complete.
+        DataError: If a column is missing, or its storage does not respond.
     """
     path = shard.paths[0]
     check_not_compressed(path)
@@ -98,10 +98,10 @@ def read_arrow(shard: ShardFiles) -> Iterator[RawRecord]:
 
 
 def schema_of(path: Location) -> pa.Schema:
-    """Return the columns of a parquet or Arrow file, in their order.
+    """Return the columns of a parquet or Arrow file, in order.
 
     Raises:
-        DataError: It is cut short, damaged or neither.
+        DataError: If it is truncated, damaged or neither.
     """
     check_not_compressed(path)
     try:
@@ -151,8 +151,8 @@ def _has_stream_end(source: pa.NativeFile) -> bool:
 
 
 def _arrow_rows(batch: pa.RecordBatch, first: int, start: int) -> Iterator[RawRecord]:
-    """Give a batch's rows from record `start` on; offsets that lead astray are found first."""
-    # `nbytes` follows offsets before they are checked, and a wrong one ends the process.
+    """Yield a batch's rows from record `start` on; invalid offsets are detected first."""
+    # `nbytes` follows offsets before they are checked, and an invalid one aborts the process.
     rows = rows_at_a_time(batch.get_total_buffer_size(), batch.num_rows)
     for offset in range(max(0, start - first), batch.num_rows, rows):
         part = batch.slice(offset, rows)
@@ -174,10 +174,10 @@ def _checked_row(row: pa.RecordBatch, record: int) -> RawRecord:
 
 
 def columns_read(shard: ShardFiles, schema: pa.Schema) -> list[str]:
-    """Name the columns that hold the fields asked for: `a.b` is a column's name, or within `a`.
+    """Name the columns that contain the requested fields: `a.b` is a column, or is within `a`.
 
     Raises:
-        DataError: There is none or more than one, or it is of a type that is not read.
+        DataError: If one is missing, ambiguous, or of an unsupported type.
     """
     columns: dict[str, None] = {}
     missing = []
@@ -206,13 +206,13 @@ def columns_read(shard: ShardFiles, schema: pa.Schema) -> list[str]:
 
 
 def rows_at_a_time(size_bytes: int, num_rows: int) -> int:
-    """Tell how many of `num_rows` rows, of `size_bytes` as they are stored, to take at a time."""
+    """Return how many of `num_rows` rows, stored in `size_bytes`, to take at a time."""
     bytes_per_row = max(1, size_bytes // max(1, num_rows))
     return max(1, min(_MAX_BATCH_ROWS, BATCH_BYTES // bytes_per_row))
 
 
 def batch_rows(batch: pa.RecordBatch, first_record: int) -> Iterator[RawRecord]:
-    """Give a batch's rows; one over MAX_LINE_BYTES is a bad record, as a line of JSON is."""
+    """Yield a batch's rows; one over MAX_LINE_BYTES is a bad record, like a line of JSON."""
     for offset, part in parts_of(batch, BATCH_BYTES):
         yield from _part_rows(part, first_record + offset)
 
@@ -248,7 +248,7 @@ def _lone_row(row: pa.RecordBatch, record: int) -> RawRecord:
 
 
 def _plain(rows: pa.RecordBatch) -> pa.RecordBatch:
-    """Return rows without dictionaries, binary columns as text: ArrowInvalid if they are not."""
+    """Return rows without dictionaries, binary columns as text; ArrowInvalid if not text."""
     if all(plain_type(kind) == kind for kind in rows.schema.types):
         return rows
     columns = [_plain_column(column) for column in rows.columns]
@@ -260,6 +260,6 @@ def _plain_column(column: pa.Array) -> pa.Array:
     if kind == column.type:
         return column
     if pa.types.is_nested(kind):
-        # A slice of lists has the values of all, and all of them would be cast.
+        # A slice of lists contains the values of the whole array, and all of them would be cast.
         column = column.take(pa.array(range(len(column)), pa.int64()))
     return column.cast(kind)

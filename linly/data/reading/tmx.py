@@ -1,9 +1,9 @@
-"""Translation memories (TMX 1.1 to 1.4): units out as `{language: text}`, streamed.
+"""Translation memories (TMX 1.1 to 1.4): units as `{language: text}`, streamed.
 
-Expat reads them with nothing that could reach out or blow up: an entity declared in the file is
-an error, a document type's address is never opened, and a unit has a size limit. Text inside
-`bpt, ept, it, ph, ut` is another program's code and left out; `hi` only marks its text. The
-encoding is the corpus file's, else the one that the file declares.
+Expat reads them without external access or expansion: an entity declared in the file is an error,
+the address of a document type is never opened, and the size of a unit is limited. Text inside
+`bpt, ept, it, ph, ut` is another program's code and is left out; `hi` only marks its text. The
+encoding is that of the corpus file, else the one that the file declares.
 """
 
 from __future__ import annotations
@@ -26,19 +26,19 @@ _CODE = frozenset({"bpt", "ept", "it", "ph", "ut"})
 _DECLARED = re.compile(rb"""\s*<\?xml\s[^>]*?\sencoding\s*=\s*["']([^"'>]+)["']""")
 _HEAD_BYTES = 512
 _PART_OF = {"gb2312": "gb18030", "gbk": "gb18030"}
-"""Encodings whose files often hold characters of the larger one (codec -> codec)."""
+"""Encodings whose files often contain characters of a larger one (codec -> codec)."""
 
 
 def read_tmx(shard: ShardFiles) -> Iterator[RawRecord]:
     """Read the units (`tu`) of a translation memory.
 
-    A language asked for is found under its own code in any case, else under the first code that
-    begins with it (`zh`: `zh-CN`). With no language asked for, all are given.
+    A requested language is matched by its own code in any case, else by the first code that begins
+    with it (`zh`: `zh-CN`). If no language is requested, all are returned.
 
     Raises:
-        DamagedShardError: If the file is cut short or not XML, or a unit begins within another;
-            after the units that were complete before.
-        DataError: If it is not TMX, declares entities, or declares an encoding that is not known.
+        DamagedShardError: If the file is truncated or not XML, or a unit begins within another;
+            raised after the complete units before it.
+        DataError: If it is not TMX, declares entities, or declares an unknown encoding.
     """
     path = shard.paths[0]
     encoding = shard.encoding if shard.encoding != UTF8 else _declared_encoding(shard)
@@ -51,9 +51,9 @@ def read_tmx(shard: ShardFiles) -> Iterator[RawRecord]:
 
 
 def _declared_encoding(shard: ShardFiles) -> str | None:
-    """The encoding that the XML declaration names; None: a byte order mark tells, or it is UTF-8.
+    """Encoding in the XML declaration; None for UTF-8 or an encoding with a byte order mark.
 
-    Expat itself knows hardly any, and none of several bytes a character but Unicode's.
+    Expat knows few encodings, and no multi-byte ones other than Unicode's.
     """
     head = b""
     with open_stream(shard.paths[0], shard.retries) as stream:
@@ -70,17 +70,17 @@ def _declared_encoding(shard: ShardFiles) -> str | None:
             f"`encoding` in the corpus file"
         )
     if codec.startswith(("utf-16", "utf-32")):
-        return UTF8  # it would not read as ASCII: the file was converted, its declaration not
+        return UTF8  # it was readable as ASCII: the file was converted, its declaration not
     return _PART_OF.get(codec, codec)
 
 
 @dataclass(slots=True)
 class _Unit:
-    """A unit under way.
+    """A unit that is being parsed.
 
     Attributes:
         texts: Language as written -> text; the first text of a language.
-        fault: Why it cannot be used, the first reason.
+        fault: First reason why it cannot be used.
     """
 
     texts: dict[str, str] = field(default_factory=dict)
@@ -88,7 +88,7 @@ class _Unit:
 
 
 class _Units:
-    """Turns the parser's events into records.
+    """Converts the parser's events into records.
 
     Attributes:
         parser: Parser of the file.
@@ -96,7 +96,7 @@ class _Units:
     """
 
     def __init__(self, shard: ShardFiles, encoding: str | None) -> None:
-        # Text of a known encoding comes as UTF-8, whatever its XML declares.
+        # Expat passes text of a known encoding as UTF-8, whatever the XML declares.
         self.parser = expat.ParserCreate(None if encoding is None else UTF8)
         self.parser.buffer_text = True
         self.parser.StartElementHandler = self._start
@@ -118,7 +118,7 @@ class _Units:
         self._depth = 0
 
     def feed(self, text: Readable) -> None:
-        """Parse the next part of the file; a fault in it is raised after its units were taken."""
+        """Parse the next part of the file; a fault in it is raised after the units before it."""
         if self._error is not None:
             raise self._error
         try:
@@ -127,7 +127,7 @@ class _Units:
         except DataError as error:
             self._error = error
             with suppress(expat.ExpatError, DataError):
-                self.parser.Parse(b"", True)  # what the parser still holds of the units before
+                self.parser.Parse(b"", True)  # flushes the units before it
 
     def _parse(self, chunk: bytes) -> None:
         try:
@@ -145,7 +145,7 @@ class _Units:
         return taken
 
     def _check_size(self, fed_bytes: int) -> None:
-        """Refuse a tag so long that the parser would hold it all."""
+        """Reject a tag so long that the parser would hold it all in memory."""
         self._fed_bytes += fed_bytes
         if self._fed_bytes - self.parser.CurrentByteIndex > MAX_LINE_BYTES + CHUNK_BYTES:
             raise DataError(

@@ -156,8 +156,8 @@ def test_rows_belong_to_the_segment_that_began_last() -> None:
 @pytest.mark.parametrize(
     ("lines", "found"),
     [
-        ([], "no line of kind 'start'"),
-        ([resume(5)], "no line of kind 'start'"),
+        ([], "has no 'start' line"),
+        ([resume(5)], "has no 'start' line"),
         ([start(), {"step": 3, "kind": "overture"}], "'overture'"),
         ([start(), {"step": 3, "kind": "amend"}], "'corpora'|'curriculum'|'relisted'"),
         ([{**start(), "curriculum": {"name": "c"}}], "mixture"),
@@ -167,4 +167,4 @@ def test_rows_belong_to_the_segment_that_began_last() -> None:
 def test_a_log_that_cannot_be_followed_is_refused(lines: list[Any], found: str) -> None:
     with pytest.raises(CheckpointError, match=found) as refused:
         fold(lines)
-    assert "bring the file back" in str(refused.value)
+    assert "restore the file" in str(refused.value)

@@ -132,7 +132,7 @@ def test_a_world_size_that_does_not_fit_names_those_that_do(
 def test_a_state_within_a_step_is_refused(plan: StreamPlan, settings: DataSettings) -> None:
     state = plan.new_state()
     state.advance(next(make_mixer(plan, state)))
-    with pytest.raises(CheckpointError, match="row 1, within a global batch of 12"):
+    with pytest.raises(CheckpointError, match="row 1, in the middle of a global batch of 12"):
         Loader(
             plan,
             settings=settings,

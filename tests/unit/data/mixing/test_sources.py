@@ -375,7 +375,7 @@ def test_a_shard_that_shrank_since_the_state_was_made_is_noticed(
     rows = list(islice(stream(spec, tokenizer), 3))
     shard = tmp_path / "many.jsonl"
     shard.write_text(json.dumps({"text": "short"}).ljust(shard.stat().st_size - 1) + "\n")
-    with pytest.raises(DataError, match="the shard has changed since the state was made"):
+    with pytest.raises(DataError, match="the shard has changed since the state was saved"):
         next(stream(spec, tokenizer, rows[-1].cursor))
 
 

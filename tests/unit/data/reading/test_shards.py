@@ -66,7 +66,7 @@ def test_a_pattern_that_finds_nothing_says_what_is_there(
         list_shards(corpus, tmp_path)
     for part in ("'sample'", "'wiki/AB/*.jsonl'", str(tmp_path), "wiki holds AA/"):
         assert part in str(caught.value)
-    with pytest.raises(DataError, match="nowhere is no folder"):
+    with pytest.raises(DataError, match="nowhere is not a folder"):
         list_shards(corpus, tmp_path / "nowhere")
 
 
