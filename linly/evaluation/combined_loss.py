@@ -1,11 +1,11 @@
-"""One held-out loss over all sources: at shares that stay, and at the shares of the moment.
+"""One held-out loss over all sources: at fixed shares, and at the current planned shares.
 
-The loss of the training mixture moves with the mixture: when a share of a harder source grows, it
-rises though the model got better everywhere. So held-out losses are joined twice. At fixed shares,
-those that the curriculum of the run's start has at its end, the number changes with the model
-alone; at the current planned shares it is what the mixture of this step would cost. An amendment
-changes the second and not the first. Sources without held-out documents are left out of both, the
-shares of the others add up to 1.
+The training loss moves with the mixture: when the share of a harder source grows, the loss rises
+although the model improves on every source. Held-out losses are therefore averaged twice. The fixed
+shares are the final shares of the run's first curriculum, so that loss changes only with the model.
+The current planned shares give the expected loss of the mixture at this step. An amendment changes
+only the second. Sources without held-out documents are left out of both, and the shares of the
+others are normalized to 1.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from linly.curriculum.mixture import Mixture
 def combined_losses(
     sources: Mapping[str, Mapping[str, Any]], course: Course, *, next_row: int
 ) -> dict[str, float | None]:
-    """What an evaluation's line says of all sources together, in nats a token.
+    """Combined losses of an evaluation record, in nats per token; None without held-out sources.
 
     Args:
-        sources: `sources` of the line.
-        course: Of the run.
-        next_row: The row that the run goes on with.
+        sources: `sources` of the evaluation record.
+        course: Course of the run.
+        next_row: Row of the global stream at which the run continues.
     """
     first = course.curricula[0]
     num_rows = first.tokens // course.sequence_length

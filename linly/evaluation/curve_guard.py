@@ -1,4 +1,4 @@
-"""What an evaluation makes of the guards of a curriculum: raise a group, lower it, leave it."""
+"""Decisions of a curriculum's guards after an evaluation: raise, lower or keep a group's ratio."""
 
 from __future__ import annotations
 
@@ -18,15 +18,15 @@ Results = Mapping[str, Mapping[str, Any]]
 
 @dataclass(frozen=True, slots=True)
 class GuardDecision:
-    """What a guard makes of an evaluation.
+    """Decision of one guard after an evaluation.
 
     Attributes:
-        group: Whose ratio it is.
-        guard: As the curriculum has it.
-        before: Steps by which the ratio was raised up to this evaluation.
-        after: From it on.
-        bits_per_byte: Of the held-out text that is watched; None where there is nothing to compare.
-        baseline: The same before the first step.
+        group: Group whose ratio is guarded.
+        guard: Guard settings from the curriculum.
+        before: Guard steps by which the ratio was raised before this evaluation.
+        after: Guard steps by which it is raised after this evaluation.
+        bits_per_byte: Bits per byte of the watched held-out text; None if it cannot be compared.
+        baseline: Bits per byte of the same text before the first step; None likewise.
     """
 
     group: str
@@ -38,12 +38,12 @@ class GuardDecision:
 
     @property
     def is_news(self) -> bool:
-        """Whether a person wants to know: the ratio moves, or the guard can do no more."""
+        """Whether to report it: the ratio moves, or the guard is at its limit or has no numbers."""
         is_blind = self.bits_per_byte is None
         return self.before != self.after or self.after == self.guard.steps or is_blind
 
     def to_json(self, *, step: int, row: int) -> dict[str, Any]:
-        """As decisions.jsonl keeps it."""
+        """Record for decisions.jsonl."""
         return {
             "step": step,
             "kind": "guard",
@@ -79,14 +79,14 @@ def guard_decisions(
 ) -> list[GuardDecision]:
     """Decide for every guard, from values that are the same on all ranks.
 
-    A group goes up by a step while what its guard watches is more than `max_rise` above the
-    baseline, and down by a step while it is not. Without numbers to compare it stays.
+    A group is raised by a step if the watched bits per byte are more than `max_rise` above the
+    baseline, and lowered by a step otherwise. It stays if there are no numbers to compare.
 
     Args:
-        curriculum: In force.
-        levels: Of the groups up to this evaluation; one that is missing is at 0.
-        baseline: The evaluation before the first step.
-        latest: The evaluation to decide from.
+        curriculum: Curriculum in force.
+        levels: Guard step of each group before this evaluation; a missing group is at 0.
+        baseline: Results before the first step.
+        latest: Results to decide from.
     """
     return [
         _decide(curriculum, group, min(levels.get(group, 0), guard.steps), baseline, latest)
@@ -112,7 +112,7 @@ def _decide(
 
 
 def raised_groups(course: Course, *, row: int) -> list[str]:
-    """What guards have done to the mixture at a row, a line a group that is raised."""
+    """Notices at a row, one for each group that is raised by its guard."""
     guards = course.curriculum.guards
     return [
         f"{group} is raised by its guard: step {level} of {guards[group].steps} towards "
@@ -123,7 +123,7 @@ def raised_groups(course: Course, *, row: int) -> list[str]:
 
 
 def bits_per_byte(results: Results, sources: Sequence[str]) -> float | None:
-    """Bits per byte of some sources together, all bytes alike; None where there is no number."""
+    """Bits per byte of several sources, weighted by bytes; None if a number is missing."""
     found = [results[source] for source in sources]
     if not found or any(result["bits_per_byte"] is None for result in found):  # NaN, from a file
         return None

@@ -1,9 +1,9 @@
 """Evaluation on held-out documents, per source, in loss and in bits per byte.
 
-Every token of a document but its first is predicted once: documents longer than a row are cut into
-windows that share one token. Windows are packed into rows with positions that start again, so that
-short documents cost little; the packing does not depend on the number of ranks. A model that does
-not keep documents of a row apart gets one window at a time, without padding.
+Every token of a document except its first is predicted once: documents longer than a row are cut
+into windows that overlap by one token. Windows are packed into rows with positions that restart at
+0, so that short documents cost little. The packing does not depend on the number of ranks. A model
+that cannot separate the documents of a row gets one window at a time, without padding.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class HeldOut:
 
     Attributes:
         windows: (ids, labels), each int32 [up to sequence_length], labels unshifted.
-        num_documents: Documents they are cut from.
+        num_documents: Number of documents that the windows are cut from.
         size_bytes: UTF-8 bytes of the documents' supervised text.
     """
 
@@ -50,7 +50,7 @@ class HeldOut:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a window lies: positions [start, end) of a row."""
+    """Location of a window: positions [start, end) of a row."""
 
     row: int
     start: int
@@ -69,14 +69,14 @@ class Evaluator:
         batch_rows: int,
         way: Way | None = "positions",
     ) -> None:
-        """Lay the windows of all sources into rows, each source by itself.
+        """Pack the windows into rows, each source separately.
 
         Args:
             held_out: Documents of each source.
-            processes: All ranks.
+            processes: Processes of the run.
             sequence_length: Positions of a packed row.
-            batch_rows: Packed rows to compute at once.
-            way: How the model keeps documents of a row apart; None: it does not.
+            batch_rows: Packed rows per forward pass.
+            way: Method by which the model separates the documents of a row; None if it cannot.
         """
         self._held_out = [source for source in held_out if source.windows]
         self._processes = processes
@@ -92,10 +92,10 @@ class Evaluator:
         """Loss and bits per byte of every source that has held-out documents.
 
         Args:
-            model: In evaluation mode, without gradients; the same on all ranks.
+            model: Model in evaluation mode, without gradients; the same on all ranks.
 
         Returns:
-            The `sources` of a line of evaluations.jsonl, the same on all ranks.
+            The `sources` of an evaluations.jsonl record, the same on all ranks.
         """
         nll = np.zeros((len(self._rows), self._row_length()))
         mine = range(self._processes.rank, self._num_batches(), self._processes.world_size)
@@ -109,7 +109,7 @@ class Evaluator:
             [nll[place.row, place.start : place.end].sum() for place in places],
             dtype=torch.float64,
         )
-        totals = iter(self._processes.sum(sums).tolist())  # each window is one rank's, others add 0
+        totals = iter(self._processes.sum(sums).tolist())  # the other ranks add 0
         return {
             source.source: _result(source, math.fsum(next(totals) for _ in source.windows))
             for source in self._held_out
@@ -127,10 +127,10 @@ class Evaluator:
         return losses
 
     def _lay_alone(self, source: HeldOut) -> list[_Place]:
-        """Give each window a row of its own length, shortest first.
+        """Put each window into a row of its own length, shortest first.
 
-        In this order a rotary embedding that grows with the longest position so far (`dynamic`) has
-        grown to each window's own length.
+        In this order, a rotary embedding that grows with the longest position so far (`dynamic`)
+        has the length of the current window.
         """
         places: dict[int, _Place] = {}
         for index in sorted(range(len(source.windows)), key=lambda i: len(source.windows[i][0])):
@@ -140,7 +140,7 @@ class Evaluator:
         return [places[index] for index in range(len(places))]
 
     def _pack(self, source: HeldOut, sequence_length: int) -> list[_Place]:
-        """Lay a source's windows into rows, longest first, each into the first row with room."""
+        """Pack a source's windows, longest first, each into the first row with room."""
         places: dict[int, _Place] = {}
         room: list[int] = []
         base = len(self._rows)
@@ -202,9 +202,9 @@ def prepare_held_out(
 def windows(
     document: EncodedDocument, length: int
 ) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
-    """Cut a record's documents so that each token but their first is a target in one window.
+    """Cut a record's documents into windows; each token except the first is a target once.
 
-    The end-of-sequence token is a target in none: it stands for no byte of text.
+    The end-of-sequence token is never a target: it does not represent any text.
 
     Yields:
         ids and unshifted labels, int32 [up to `length`].
@@ -223,10 +223,10 @@ def windows(
 def check_prompts(
     config: PretrainedConfig, tokenizer: Tokenizer, settings: EvaluationSettings
 ) -> None:
-    """Make sure that the completion of each prompt fits into the model's positions.
+    """Check that the completion of each prompt fits into the model's positions.
 
     Raises:
-        ConfigError: One does not.
+        ConfigError: If one does not.
     """
     positions = num_positions(config)
     if positions is None or not settings.prompts:
@@ -248,9 +248,9 @@ def generate_samples(
     *,
     max_new_tokens: int,
 ) -> list[dict[str, str]]:
-    """The model's most likely continuation of each prompt; prompts are dealt over the ranks.
+    """Greedy completions of the prompts, which are distributed over the ranks.
 
-    The model is in evaluation mode, without gradients, and the same on all ranks.
+    The model must be in evaluation mode, without gradients, and the same on all ranks.
     """
     settings = {"do_sample": False, "max_new_tokens": max_new_tokens}
     mine = {}

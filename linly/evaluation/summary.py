@@ -1,4 +1,4 @@
-"""The line at the end of a run: what it did to each language, and how well the ratios held."""
+"""Summary of a run: change in bits per byte per language, and the largest drift."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 REFERENCE_LANGUAGE = "en"
-"""The language that the base model knows: its change is forgetting and is given in percent."""
+"""Language that the base model knows; its change measures forgetting and is shown in percent."""
 
 
 def summary_line(
@@ -15,12 +15,12 @@ def summary_line(
     *,
     largest_drift: float,
 ) -> str:
-    """Such as `zh 1.92 -> 1.31 bits/byte, en +1.8%, largest drift 0.93 row`.
+    """Summary such as `zh 1.92 -> 1.31 bits/byte, en +1.8%, largest drift 0.93 row`.
 
     Args:
         before: `sources` of the evaluation before the first step.
-        after: `sources` of the last one.
-        largest_drift: Of any source at any row, in rows.
+        after: `sources` of the last evaluation.
+        largest_drift: Largest drift of any source at any row, in rows.
     """
     first, last = bits_per_byte_by_language(before), bits_per_byte_by_language(after)
     parts = []
@@ -40,9 +40,9 @@ def summary_line(
 def changes_by_language(
     before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]
 ) -> dict[str, dict[str, float | None]]:
-    """What an evaluation's line says of languages: bits per byte, and their change since the start.
+    """Bits per byte of each language, and the change since the start.
 
-    A positive change of the language that the base model knows is forgetting.
+    A positive change in the language that the base model knows is forgetting.
     """
     first = bits_per_byte_by_language(before)
     return {
@@ -55,9 +55,9 @@ def changes_by_language(
 
 
 def bits_per_byte_by_language(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Bits per byte over all held-out text of a language.
+    """Bits per byte over all held-out text of each language.
 
-    Plain text decides where a language has any; instructions only where it has none.
+    Only plain text is counted, or instructions for a language without plain text.
     """
     languages = sorted({source["language"] for source in sources.values()})
     result = {}

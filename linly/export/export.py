@@ -1,7 +1,7 @@
 """Export of a run: fp32 master weights of checkpoints as a model folder for plain transformers.
 
-Several checkpoints of a run are averaged. Weights that did not train come from the run's model
-folder, which must still be what it was; LoRA's matrices are multiplied and added to theirs.
+Several checkpoints of a run are averaged. Frozen weights are loaded from the model that the run
+started from, which must be unchanged. LoRA matrices are multiplied and added to them.
 """
 
 from __future__ import annotations
@@ -51,12 +51,12 @@ DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """What was written.
+    """Description of a written export.
 
     Attributes:
-        steps: Steps of the checkpoints that it is the mean of.
-        parameters: Count of the parameters of the model as it trained.
-        notes: What differs from the base, and why.
+        steps: Steps of the averaged checkpoints.
+        parameters: Trained and total parameter counts during training.
+        notes: Differences from the base model, with reasons.
     """
 
     steps: tuple[int, ...]
@@ -74,12 +74,12 @@ class Checkpoint:
     manifest: Manifest
 
     def weight(self, name: str, frozen: torch.Tensor | None, lora: Lora | None) -> torch.Tensor:
-        """A parameter of the model without LoRA's matrices, fp32 on the CPU.
+        """A parameter of the model with LoRA merged, fp32 on the CPU.
 
         Args:
-            name: Of the parameter.
-            frozen: As stored in the run's model folder; None where everything trains.
-            lora: How its matrices, if the layer has them, are added to `frozen`.
+            name: Name of the parameter.
+            frozen: Weight stored in the base model; None if all parameters are trained.
+            lora: LoRA settings, for adding the layer's matrices to `frozen`; None without LoRA.
         """
         if name in self.manifest.parameters:
             return self.master(name)
@@ -91,7 +91,7 @@ class Checkpoint:
         return frozen.float() + lora_addition(first, second, lora)
 
     def master(self, name: str) -> torch.Tensor:
-        """The master weight of a parameter that trained, fp32 on the CPU."""
+        """Master weight of a trained parameter, fp32 on the CPU."""
         return read_master_weight(self.folder / self.manifest.parameters[name], name)
 
 
@@ -99,7 +99,7 @@ def parse_run(text: str) -> tuple[Path, tuple[int, ...]]:
     """`RUN`, `RUN@200`, `RUN@step-200` or `RUN@200,400` as folder and steps.
 
     Raises:
-        ConfigError: A step is named twice.
+        ConfigError: If a step is named twice.
     """
     folder, separator, named = text.rpartition("@")
     if not separator or Path(text).is_dir():
@@ -117,21 +117,22 @@ def export_run(
 
     Args:
         run: The run's folder.
-        steps: Of the checkpoints; none takes the newest whole one.
-        output: A folder that is not there yet, or empty; appears whole or not at all.
-        dtype: A key of DTYPES, of the weights.
-        shard_size: Larger models are written in files of this size, such as "5GB".
+        steps: Steps of the checkpoints; empty for the newest complete one.
+        output: Output folder; must be missing or empty. It is published complete or not at all.
+        dtype: Dtype of the weights, a key of DTYPES.
+        shard_size: Maximum size of a weight file, such as "5GB".
 
     Raises:
-        ConfigError: The output is not empty, or the dtype or the size is none.
-        CheckpointError: There is no such whole checkpoint, or what it needs is no longer there.
+        ConfigError: If the output is not empty, or the dtype or the size is invalid.
+        CheckpointError: If there is no such complete checkpoint, or the frozen weights are missing
+            or changed.
     """
     if dtype not in DTYPES:
         raise ConfigError(f"--dtype: found {dtype!r}, allowed: {', '.join(DTYPES)}")
     if not re.fullmatch(r"[1-9]\d{0,5}[KMG]B", shard_size):
         raise ConfigError(f"--shard-size: found {shard_size!r}, allowed: a size such as 5GB, 500MB")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ConfigError(f"--output {output}: it exists and is not an empty folder")
+        raise ConfigError(f"--output {output}: exists and is not an empty folder; choose another")
     folder = RunFolder.open(run)
     checkpoints = open_checkpoints(folder, steps)
     model = assemble(folder, checkpoints, DTYPES[dtype])
@@ -160,13 +161,13 @@ def write_configuration(
     """Write config.json and generation_config.json for a trained model.
 
     Args:
-        base: Folder with those of the model that was trained.
+        base: Folder with the files of the base model.
         model: The model; the meta device is enough.
         folder: Folder to write into.
         dtype: Dtype of the weights.
 
     Returns:
-        What differs from the base's settings of generation, and why.
+        Differences from the base model's generation settings, with reasons.
     """
     file = read_json_object(base / CONFIG)
     config = exported_config(file, model.config, architecture=type(model).__name__, dtype=dtype)
@@ -180,10 +181,10 @@ def write_configuration(
 
 
 def open_checkpoints(run: RunFolder, steps: Sequence[int]) -> tuple[Checkpoint, ...]:
-    """The checkpoints of some steps, or the newest whole one, verified.
+    """The verified checkpoints of these steps, or the newest complete one.
 
     Raises:
-        CheckpointError: One is missing or torn.
+        CheckpointError: If one is missing or damaged.
     """
     return tuple(Checkpoint(*verified(run.checkpoints, step)) for step in steps or (None,))
 
@@ -191,16 +192,16 @@ def open_checkpoints(run: RunFolder, steps: Sequence[int]) -> tuple[Checkpoint, 
 def assemble(
     run: RunFolder, checkpoints: Sequence[Checkpoint], dtype: torch.dtype
 ) -> PreTrainedModel:
-    """A model with a checkpoint's weights, on the CPU, in evaluation mode.
+    """A model with the mean weights of checkpoints, on the CPU, in evaluation mode.
 
     Args:
-        run: Of all the checkpoints.
-        checkpoints: The mean of several is taken of what they make of each weight, once.
-        dtype: Each weight is cast to it once.
+        run: Run that all the checkpoints belong to.
+        checkpoints: Checkpoints to average; LoRA is merged into each before averaging.
+        dtype: Dtype of the weights, each cast once.
 
     Raises:
-        CheckpointError: The checkpoint's parameters are not those of the run's model, or the
-            weights that did not train are no longer those of the run.
+        CheckpointError: If the checkpoint's parameters do not match the run's model, or the frozen
+            weights are missing or changed.
     """
     state = read_state(checkpoints[0].folder)
     settings = state["recipe"]["training"]["trainable"]
@@ -212,7 +213,7 @@ def assemble(
         other = wanted ^ checkpoint.manifest.parameters.keys()
         if other:
             raise CheckpointError(
-                f"{checkpoint.folder}: its parameters are not those of {run.path / 'model'}: "
+                f"{checkpoint.folder}: its parameters do not match {run.path / 'model'}: "
                 f"{sorted(other)[:3]}"
             )
     is_full = trains_all(config, trainable)
@@ -236,11 +237,11 @@ def _newest(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
 
 
 def _set_buffers(model: PreTrainedModel, checkpoint: Checkpoint) -> None:
-    """Set the persistent buffers to those of a checkpoint, to the last bit."""
+    """Restore the persistent buffers of a checkpoint exactly."""
     saved, own = read_buffers(checkpoint.folder), persistent_buffers(model)
     if saved.keys() != own.keys():
         raise CheckpointError(
-            f"{checkpoint.folder}: it holds {len(saved)} buffers of the model's {len(own)} "
+            f"{checkpoint.folder}: it has {len(saved)} buffers, the model {len(own)} "
             f"({sorted(saved.keys() ^ own.keys())[:3]}); an older version of linly saved it: "
             "resume the run with this version, and export the checkpoint that it saves"
         )
@@ -249,7 +250,7 @@ def _set_buffers(model: PreTrainedModel, checkpoint: Checkpoint) -> None:
 
 
 def _mean(weights: Iterator[torch.Tensor], number: int) -> torch.Tensor:
-    """The mean of so many fp32 tensors; of several in fp64, so that the cast alone rounds it."""
+    """Mean of fp32 tensors, computed in fp64 so that only the final cast rounds."""
     if number == 1:
         return next(weights)
     total = next(weights).double()
@@ -261,7 +262,7 @@ def _mean(weights: Iterator[torch.Tensor], number: int) -> torch.Tensor:
 def _frozen_model(
     run: RunFolder, state: Mapping[str, Any], trainable: Trainable
 ) -> PreTrainedModel:
-    """The model that a run began with, where its last start found it, if it is still the same."""
+    """The model that the run started from, if its files are unchanged."""
     named = read_yaml(run.path / "recipe.yaml").get("model")
     assert named is not None, run.path
     path = Path(str(expand_variables(named).value))
@@ -269,18 +270,18 @@ def _frozen_model(
         model = load_model(path)
         is_same = model_identity(path, trainable) == state["model"]
     except ConfigError as error:
-        text = f"the weights that the run did not train cannot be had: {error}"
+        text = f"the frozen weights of the run cannot be loaded: {error}"
         raise CheckpointError(text) from error
     if not is_same:
         raise CheckpointError(
-            f"model {path}: it holds the weights that the run did not train, and its files are no "
-            "longer those of the run; bring them back from a copy"
+            f"model {path}: the run's frozen weights come from it, but its files have changed since "
+            "the run started; restore them from a backup"
         )
     return model
 
 
 def _count(model: PreTrainedModel, checkpoint: Checkpoint) -> ParameterCount:
-    """Of an assembled model as it trained, LoRA's matrices included."""
+    """Parameter count during training, LoRA matrices included."""
     trained = added = 0
     own = {name for name, _ in model.named_parameters()}
     for name in checkpoint.manifest.parameters:
@@ -298,7 +299,7 @@ def _random_model(config: Any, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def read_config(folder: Path) -> PreTrainedConfig:
-    """The configuration of a model folder, as transformers reads it."""
+    """Configuration of a model folder, as read by transformers."""
     config: PreTrainedConfig = AutoConfig.from_pretrained(
         str(folder.resolve()), local_files_only=True, trust_remote_code=False
     )
@@ -306,7 +307,7 @@ def read_config(folder: Path) -> PreTrainedConfig:
 
 
 def generation_settings(base: Path, config: Any) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """Settings of generation for a model folder, as `exported_generation` gives them."""
+    """Generation settings for a model folder; see `exported_generation`."""
     if (base / GENERATION).is_file():
         return exported_generation(read_json_object(base / GENERATION))
     return GenerationConfig.from_model_config(config).to_diff_dict(), ()

@@ -25,13 +25,13 @@ TEMPLATES = {"alpaca": alpaca, "alpaca-no-input": alpaca_no_input, "linly": linl
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How the next token is chosen.
+    """Sampling settings.
 
     Attributes:
-        temperature: 0 takes the likeliest token, and what follows does not matter.
-        top_k: Of so many likeliest tokens; 0 of all.
-        top_p: Of the likeliest tokens that make up this probability.
-        repetition_penalty: 1 is none.
+        temperature: Sampling temperature; 0 is greedy decoding, without top_k and top_p.
+        top_k: Number of most likely tokens to sample from; 0 for all.
+        top_p: Cumulative probability of the most likely tokens to sample from.
+        repetition_penalty: Penalty for repeated tokens; 1 for none.
     """
 
     max_new_tokens: int = 256
@@ -51,10 +51,10 @@ class OpenModel:
 
 
 def open_model(text: str) -> OpenModel:
-    """Load a model folder, or the newest whole checkpoint of a run, or the mean of named ones.
+    """Load a model folder, the newest complete checkpoint of a run, or a mean of checkpoints.
 
     Raises:
-        LinlyError: It is neither, or it is damaged.
+        LinlyError: If it is neither a model folder nor a run, or is damaged.
     """
     folder, steps = parse_run(text)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -71,10 +71,10 @@ def open_model(text: str) -> OpenModel:
 def generate_texts(
     opened: OpenModel, prompts: Sequence[str], *, template: str, sampling: Sampling
 ) -> Iterator[str]:
-    """What the model writes after each prompt, up to the end of its document.
+    """Completion of each prompt, up to the end of the document.
 
     Raises:
-        ConfigError: There is no such template, or a prompt is too long.
+        ConfigError: If there is no such template, or a prompt is too long.
     """
     model, tokenizer = opened.model, opened.tokenizer
     limit = num_positions(model.config)
@@ -91,10 +91,10 @@ def generate_texts(
 
 
 def apply_template(template: str, prompt: str) -> str:
-    """The prompt as the template's training documents have it.
+    """The prompt, formatted as in the training documents of the template.
 
     Raises:
-        ConfigError: There is no such template.
+        ConfigError: If there is no such template.
     """
     if template == "text":
         return prompt
@@ -105,7 +105,7 @@ def apply_template(template: str, prompt: str) -> str:
 
 
 def _settings(sampling: Sampling) -> dict[str, Any]:
-    """How transformers samples."""
+    """Generation settings for transformers."""
     common = {
         "max_new_tokens": sampling.max_new_tokens,
         "repetition_penalty": sampling.repetition_penalty,

@@ -1,4 +1,4 @@
-"""The README of an exported model: what it was trained on, as realized, and what came of it."""
+"""README of an exported model: its training data as realized, and held-out results."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def model_card(
 
     Args:
         run: The run's name.
-        state: Of the newest of the checkpoints that were exported.
-        steps: Of these checkpoints, in order.
-        parameters: That trained, of all.
-        exact: Whether there is a tokenizer.json beside tokenizer.model.
+        state: State of the newest exported checkpoint.
+        steps: Steps of the exported checkpoints, ascending.
+        parameters: Trained and total parameter counts.
+        exact: Whether the export has an exact tokenizer.json.
     """
     books, recipe = state["books"], state["recipe"]
     languages = sorted({corpus["language"] for corpus in recipe["corpora"].values()})
@@ -71,7 +71,7 @@ def model_card(
 
 
 def _trained(recipe: Mapping[str, Any], parameters: ParameterCount) -> str:
-    """What trained, in words."""
+    """Description of the trained parameters."""
     trainable = recipe["training"]["trainable"]
     if trainable == "full":
         return "all parameters"

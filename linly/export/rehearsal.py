@@ -1,4 +1,4 @@
-"""An export tried before training, with everything but the weights, so that it works afterwards."""
+"""Trial export before training, of everything except the weights."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from linly.tokenization.tokenizer import Tokenizer
 
 
 def try_export(model: Path, config: PretrainedConfig, tokenizer: Tokenizer) -> tuple[str, ...]:
-    """Write an export's configuration, settings and tokenizer, and name its weights.
+    """Write an export's configuration, generation settings and tokenizer to a temporary folder.
 
     Args:
         model: Folder of the model to train.
-        config: Its configuration as its files decide it.
-        tokenizer: Its vocabulary.
+        config: Its configuration, after the checks of its files.
+        tokenizer: Its tokenizer.
 
     Returns:
-        What an export will hold that differs from the model's own files, one line each.
+        Differences between an export and the model's own files, one line each.
 
     Raises:
-        ConfigError: If a part of it cannot be written, or would be read with another meaning.
+        ConfigError: If a part cannot be written, or would be read back differently.
     """
     try:
         return _try(model, config, tokenizer)

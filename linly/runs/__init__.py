@@ -1,8 +1,8 @@
 """The run folder: append-only logs, the per-row record, and the lock.
 
-In: lines and rows that training writes. Out: the same, read by `linly monitor`, `report`, `trace`
-and by a resume, which truncates them to the step it starts from.
+In: records and rows written by training. Out: the same, read by `linly monitor`, `report`, `trace`
+and by a resume, which truncates them to its checkpoint's step.
 
 Open `runs` first: `RunFolder` names every file. `row_record` is the parquet form of a step's rows;
-`locks` lets one process at a time train in a folder.
+`locks` ensures that only one process at a time trains in a folder.
 """

@@ -1,7 +1,7 @@
-"""A lock file that says who holds it, and that the death of its holder opens.
+"""A lock file that names its holder and is released when the holder dies.
 
-The lock belongs to the open file, not to its name: whoever removes or replaces the file lets
-another process in. So the holder compares the two before it writes.
+The lock belongs to the open file, not to its name: if the file is removed or replaced, another
+process can take the lock. The holder therefore compares the two before each write.
 """
 
 from __future__ import annotations
@@ -25,17 +25,17 @@ import orjson
 from linly.errors import TrainingError
 
 PATIENCE_S = 10.0
-"""How long a child may outlive a killed holder before the lock counts as taken."""
+"""Seconds that a child may outlive a killed holder before the lock counts as taken."""
 
 
 @dataclass(frozen=True, slots=True)
 class HeldLock:
-    """A lock file that this process holds open.
+    """A lock held by this process.
 
     Attributes:
         path: Name of the lock file.
-        what: What it guards, as an error names it.
-        token: Text that the file shows while it is held.
+        what: Name of the locked resource, for errors.
+        token: Token stored in the file while the lock is held.
     """
 
     path: Path
@@ -44,19 +44,19 @@ class HeldLock:
     _descriptor: int
 
     def check(self) -> None:
-        """Make sure that others still see the file that this process holds; call before a write.
+        """Check that the path still names the locked file; call before a write.
 
-        Removing or replacing the file, or moving its folder, lets another process take the lock.
+        If the file is removed or replaced, or its folder moved, another process can take the lock.
 
         Raises:
-            TrainingError: If the name is gone or names another file.
+            TrainingError: If the path is missing or names another file.
         """
         problem = _replaced(self._descriptor, self.path)
         if problem is not None:
             raise TrainingError(
                 f"{self.what}: {problem} while process {os.getpid()} held its lock, so that "
-                "another process may write there. This process writes nothing more; make sure "
-                "that no other trains there, then start the same command again"
+                "another process may write there. This process has stopped writing. Make sure "
+                "that no other process trains there, then start the same command again"
             )
 
 
@@ -64,12 +64,12 @@ class HeldLock:
 def hold(path: Path, what: str) -> Iterator[HeldLock]:
     """Hold a lock file for this process.
 
-    The kernel drops the lock when its process dies, however it dies: a stale file is taken over.
-    A child that outlives its killed parent may hold it for a moment; that is waited for.
+    The kernel releases the lock when the process dies, so a stale file is taken over. A child that
+    outlives its killed parent may hold the lock briefly, so `hold` waits for it.
 
     Args:
-        path: Lock file; created if it is missing, never removed.
-        what: What it guards, as an error names it.
+        path: Lock file; created if missing, never removed.
+        what: Name of the locked resource, for errors.
 
     Raises:
         TrainingError: If another process holds it, or it cannot be opened.
@@ -89,7 +89,7 @@ def hold(path: Path, what: str) -> Iterator[HeldLock]:
 
 
 def is_held_by(path: Path, token: str, *, timeout_s: float) -> bool:
-    """Whether the file shows a holder's token; a shared file system may show it late."""
+    """Whether the file contains the token; waits, as a shared file system may show it late."""
     deadline = time.monotonic() + timeout_s
     while _holder(path).get("token") != token:
         if time.monotonic() > deadline:
@@ -99,7 +99,7 @@ def is_held_by(path: Path, token: str, *, timeout_s: float) -> bool:
 
 
 def _take(path: Path, what: str) -> int:
-    """Open and lock the file that the name shows; returns its descriptor."""
+    """Open and lock the file at the path, and return its descriptor."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         descriptor = _open(path, what)
@@ -156,7 +156,7 @@ def _show(descriptor: int, path: Path, what: str, holder: bytes) -> None:
 
 
 def _replaced(descriptor: int, path: Path) -> str | None:
-    """What became of the name of an open file; None while it still names that file."""
+    """Why a path no longer names an open file; None while it does."""
     try:
         named = path.lstat()
     except FileNotFoundError:
@@ -176,7 +176,7 @@ def _holder(path: Path) -> dict[str, Any]:
 
 
 def _is_dead_here(holder: Mapping[str, Any]) -> bool:
-    """Whether the process that wrote the lock ran on this host and is gone."""
+    """Whether the process named in the lock ran on this host and has ended."""
     if holder.get("host") != socket.gethostname() or not isinstance(holder.get("pid"), int):
         return False
     try:

@@ -1,7 +1,7 @@
-"""Lines of a run's logs: read in bounded memory, and checked before any reader uses a value.
+"""Lines of a run's logs, read in bounded memory and validated before use.
 
-Every reader of a run (resume, amend, fork, monitor, report, trace, compare, export) gets its lines
-from here, so a damaged line is one error that names the file and the line.
+Every reader of a run (resume, amend, fork, monitor, report, trace, compare, export) uses this
+module, so a damaged line always gives the same error, with file and line.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from linly.errors import LinlyError, TrainingError
 from linly.files import open_regular
 
 MAX_LINE_BYTES = 16 << 20
-"""Bytes of the longest line; a decision holds a curriculum and its corpora, far less than this."""
+"""Maximum size of a line; the largest, decisions with a curriculum and corpora, are far smaller."""
 
 _SHOWN_BYTES = 80
 _PART_BYTES = 1 << 20
@@ -26,7 +26,7 @@ _Counts = dict[str, int]
 
 
 class _Form(BaseModel):
-    """Types of the keys that readers use; others are as they are."""
+    """Types of the keys that readers use; other keys are not checked."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
 
@@ -136,24 +136,24 @@ _FORMS: dict[str, type[_Form]] = {
     "decisions": _Decision,
 }
 _ASCENDING = frozenset({"metrics", "evaluations"})
-"""Logs with one line a step, in the order of the steps."""
+"""Logs with one line per step, in the order of the steps."""
 
 
 class LineParser:
-    """Parses the lines of one log, in their order."""
+    """Parser of the lines of one log, in order."""
 
     def __init__(self, path: Path) -> None:
-        """Begin before the first line of a log named NAME.jsonl."""
+        """Start before the first line of a log named NAME.jsonl."""
         self._path = path
         self._form = _FORMS.get(path.stem, _Form)
         self._last_step = -1 if path.stem in _ASCENDING else None
         self.num_lines = 0
 
     def parse(self, line: bytes) -> dict[str, Any]:
-        """The record of the next whole line.
+        """The record of the next complete line.
 
         Raises:
-            TrainingError: It is not a record of this log, or out of order (file:line).
+            TrainingError: If it is not a valid record of this log, or out of order (file:line).
         """
         self.num_lines += 1
         if not line.endswith(b"\n"):
@@ -178,8 +178,8 @@ class LineParser:
 
     def _error(self, text: str) -> TrainingError:
         return TrainingError(
-            f"{self._path}:{self.num_lines}: {text}: the file was damaged after it was written; "
-            f"take the line out to read the rest"
+            f"{self._path}:{self.num_lines}: {text}: the file was damaged after it was written. "
+            f"Remove the line to read the rest"
         )
 
 
@@ -187,8 +187,8 @@ def open_log(path: Path) -> BinaryIO:
     """Open a log for reading.
 
     Raises:
-        TrainingError: It is no regular file.
-        FileNotFoundError: It is not there.
+        TrainingError: If it is not a regular file or cannot be opened.
+        FileNotFoundError: If it is missing.
     """
     try:
         return open_regular(path)
@@ -199,12 +199,13 @@ def open_log(path: Path) -> BinaryIO:
 
 
 def whole_lines(log: BinaryIO) -> Iterator[bytes]:
-    """Lines with their ends, without a half-written last one, each in bounded memory.
+    """Complete lines with their line ends, each in bounded memory.
 
-    Of a line longer than `MAX_LINE_BYTES` its beginning is given, which no parser takes.
+    A half-written last line is skipped. A line longer than `MAX_LINE_BYTES` is cut there, and
+    `LineParser` refuses it.
 
     Args:
-        log: The open file, at the beginning of a line.
+        log: Open file, at the beginning of a line.
     """
     while line := log.readline(MAX_LINE_BYTES):
         if line.endswith(b"\n") or (len(line) == MAX_LINE_BYTES and _skip_line(log)):
@@ -212,7 +213,7 @@ def whole_lines(log: BinaryIO) -> Iterator[bytes]:
 
 
 def _skip_line(log: BinaryIO) -> bool:
-    """Read up to the end of the line; false where the file ends before."""
+    """Read up to the end of the line; False if the file ends first."""
     while part := log.readline(_PART_BYTES):
         if part.endswith(b"\n"):
             return True

@@ -1,4 +1,4 @@
-"""What is kept of a trained row: where it came from and what it cost, as a table of the record."""
+"""The per-row record: origin and loss of each trained row, as a table."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ ROW_SCHEMA = pa.schema(
 
 
 class PieceLike(Protocol):
-    """Where a stretch of a row comes from (as linly.data.types.Piece): tokens [start, end)."""
+    """Origin of a span of a row (as linly.data.types.Piece): tokens [start, end)."""
 
     @property
     def shard(self) -> str:
@@ -58,23 +58,23 @@ class PieceLike(Protocol):
 
     @property
     def end(self) -> int:
-        """One past the last."""
+        """One past the last token."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowRecord:
-    """What is kept of a trained row.
+    """The record of one row.
 
     Attributes:
-        row: Its number in the global stream, from 0.
-        step: The optimizer step that used it, from 1.
-        rank: Of the process that trained on it.
+        row: Index in the global stream, from 0.
+        step: Step that consumed the row, from 1.
+        rank: Rank that trained on the row.
         world_size: Number of processes at that step.
-        supervised_tokens: Its targets that carry loss.
-        padding: Its positions without a document.
-        loss: Mean negative log-likelihood of its supervised targets in nats; None without any, or
-            where its step was passed over.
-        pieces: Its documents' stretches, in order.
+        supervised_tokens: Number of its targets that carry loss.
+        padding: Number of its padding positions.
+        loss: Mean negative log-likelihood of its supervised targets in nats; None if it has none,
+            or if a fork skipped its step.
+        pieces: Spans of its documents, in order.
     """
 
     row: int
@@ -90,7 +90,7 @@ class RowRecord:
 
 
 def row_table(rows: Sequence[RowRecord]) -> pa.Table:
-    """Rows as a table by ROW_SCHEMA, in their order."""
+    """Rows as a table with ROW_SCHEMA, in order."""
     documents = [
         [
             {"shard": as_utf8(p.shard), "record": p.record, "start": p.start, "end": p.end}
@@ -114,15 +114,15 @@ def as_utf8(text: str) -> str:
 def read_part(
     path: Path, columns: Sequence[str] = ROW_SCHEMA.names, *, filters: Any = None
 ) -> pa.Table:
-    """A part of the row record, with these of ROW_SCHEMA's columns.
+    """Read a part of the row record.
 
     Args:
-        path: The parquet file.
-        columns: Names of the columns.
-        filters: An expression of pyarrow that the rows must meet.
+        path: Parquet file.
+        columns: Names of the columns to read.
+        filters: Filter expression of pyarrow.
 
     Raises:
-        TrainingError: The file is torn, or is not a part of a row record.
+        TrainingError: If the file is damaged, or is not a part of a row record.
     """
     try:
         open_regular(path).close()
@@ -134,7 +134,7 @@ def read_part(
                 raise TypeError(f"column {name} holds nulls")
     except (pa.ArrowException, OSError, LinlyError, KeyError, TypeError, ValueError) as error:
         raise TrainingError(
-            f"{path}: this part of the row record is damaged: {error}; bring it back from a copy, "
-            "or take it out to read the rest"
+            f"{path}: this part of the row record is damaged: {error}; restore it from a backup, "
+            "or remove it to read the rest"
         ) from error
     return table

@@ -1,14 +1,14 @@
-"""The run folder: its lock, its append-only logs, its row record, and going back to a step.
+"""The run folder: lock, append-only logs, row record, and truncation to a step.
 
     runs/NAME/
-      lock                who trains here now (flock; process, host, time)
-      metrics.jsonl ...   logs, one JSON object a line, each written by a single write
-      rows/*.parquet      where every row came from and what it cost, one file a checkpoint
+      lock                process that trains here now (flock; process, host, time)
+      metrics.jsonl ...   logs, one JSON object per line, each written by a single write
+      rows/*.parquet      origin and loss of every row, one file per checkpoint
       checkpoints/        written by the trainer
 
-A crash may leave two things behind: a last line without its end, and lines of steps after the
-checkpoint that is resumed. Readers skip the first; `truncate` removes both, so that what is on
-disk after a resume is what an undisturbed run would have written.
+A crash may leave an incomplete last line, and lines of steps after the checkpoint that is resumed.
+Readers skip an incomplete line. `truncate` removes both, so that the files after a resume are those
+of an uninterrupted run.
 """
 
 from __future__ import annotations
@@ -34,19 +34,19 @@ from linly.runs.log_lines import LineParser, open_log, whole_lines
 from linly.runs.row_record import ROW_SCHEMA, RowRecord, as_utf8, read_part, row_table
 
 LOGS = ("metrics", "evaluations", "events", "samples", "quarantine", "decisions")
-"""The logs of a run; each is `NAME.jsonl`."""
+"""Logs of a run; each is `NAME.jsonl`."""
 
 KEPT_WHOLE = frozenset({"decisions"})
-"""Logs that going back to a step leaves alone: what was decided stays decided."""
+"""Logs that `truncate` does not shorten."""
 
 EVALUATION_LOGS = frozenset({"evaluations", "samples"})
-"""Logs that an evaluation writes."""
+"""Logs written by evaluations."""
 
 _MADE_FIRST = ("lock", "rows", "checkpoints")
-"""What a run's folder holds before anything else is written there, so that a killed start shows."""
+"""Files created first in a run folder, by which a killed start is recognized."""
 
 _LAUNCHER_SUFFIXES = frozenset({".log", ".out", ".err"})
-"""Files that shells and launchers leave in a folder, which may be there before the run is."""
+"""Suffixes of launcher logs, which may exist in the folder before the run."""
 
 _NAMES_SHOWN = 5
 _PART_BYTES = 1 << 20
@@ -55,20 +55,20 @@ _PART_NAME = re.compile(r"step-(\d{8,})-(\d{8,})\.parquet")
 
 
 class RunFolder:
-    """A run's folder. One process writes (it holds the lock); any number may read meanwhile."""
+    """A run's folder, written by the one process that holds the lock and readable by others."""
 
     def __init__(self, path: Path) -> None:
-        """Use `create_or_open` or `open`, which look at what is there first."""
+        """Use `create_or_open` or `open`, which check the path first."""
         self.path = path
         self._descriptors: dict[str, int] = {}
         self._held: HeldLock | None = None
 
     @classmethod
     def create_or_open(cls, path: Path) -> RunFolder:
-        """The folder at `path`, made if it is not there.
+        """The run folder at `path`, created if missing.
 
         Raises:
-            ConfigError: As `check_place`, or it cannot be made.
+            ConfigError: If `check_place` refuses the path, or the folder cannot be created.
         """
         check_place(path)
         try:
@@ -79,7 +79,7 @@ class RunFolder:
             (path / "checkpoints").mkdir(exist_ok=True)
         except OSError as error:
             raise ConfigError(
-                f"run folder {path}: cannot be made: {error.strerror} ({error.filename}); "
+                f"run folder {path}: cannot be created: {error.strerror} ({error.filename}); "
                 f"choose another with run=PATH"
             ) from error
         return cls(path)
@@ -89,7 +89,7 @@ class RunFolder:
         """The run at `path`, for reading.
 
         Raises:
-            ConfigError: There is no run.
+            ConfigError: If there is no run.
         """
         if not (path / "rows").is_dir() and not (path / "metrics.jsonl").is_file():
             near = path.parent if path.parent.is_dir() else Path()
@@ -100,20 +100,20 @@ class RunFolder:
 
     @property
     def checkpoints(self) -> Path:
-        """Where the trainer keeps its checkpoints."""
+        """Folder of the checkpoints."""
         return self.path / "checkpoints"
 
     @property
     def rows(self) -> Path:
-        """Where the row record's parts lie."""
+        """Folder of the row record's parts."""
         return self.path / "rows"
 
     @contextmanager
     def lock(self) -> Iterator[str]:
-        """Hold the run for this process; gives a token that other ranks look for.
+        """Hold the run for this process, and yield the token that other ranks look for.
 
         Raises:
-            TrainingError: If another process trains here.
+            TrainingError: If another process trains in this folder.
         """
         with hold(self.path / "lock", f"run folder {self.path}") as self._held:
             try:
@@ -122,7 +122,7 @@ class RunFolder:
                 self._held = None
 
     def check_lock(self) -> None:
-        """Make sure that the run is still this process's, where it holds the lock; before a write.
+        """Check that a lock held by this process is still valid; call before a write.
 
         Raises:
             TrainingError: If the lock file or the run folder was removed or replaced.
@@ -131,10 +131,10 @@ class RunFolder:
             self._held.check()
 
     def check_token(self, token: str, *, timeout_s: float = 30.0) -> None:
-        """Make sure that this process sees the folder that the lock's holder sees.
+        """Check that this process sees the same folder as the lock's holder.
 
         Raises:
-            TrainingError: It sees another folder; names this host.
+            TrainingError: If it sees another folder; the error names this host.
         """
         if not is_held_by(self.path / "lock", token, timeout_s=timeout_s):
             raise TrainingError(
@@ -146,15 +146,15 @@ class RunFolder:
     # -- logs ---------------------------------------------------------------------------------
 
     def append(self, name: str, record: Mapping[str, Any]) -> None:
-        """Add a line to a log, by one write: a reader sees all of it or its beginning.
+        """Append a line to a log in a single write, of which a reader sees all or the beginning.
 
         Args:
             name: One of LOGS.
-            record: JSON values and numpy numbers, with a "step"; NaN is written as null.
+            record: Record of JSON values and numpy numbers, with a "step"; NaN is written as null.
 
         Raises:
-            TrainingError: If the line does not fit on the disk; the log is left as it was. Or as
-                `check_lock`.
+            TrainingError: If the line does not fit on the disk (the log is left unchanged), or if
+                `check_lock` fails.
         """
         assert name in LOGS, name
         assert isinstance(record.get("step"), int), f"{name}: a record needs its step"
@@ -174,10 +174,10 @@ class RunFolder:
             )
 
     def read(self, name: str) -> Iterator[dict[str, Any]]:
-        """The records of a log in the order written, without a half-written last line.
+        """The records of a log in order; an incomplete last line is skipped.
 
         Raises:
-            TrainingError: A whole line is not a record of this log (file:line).
+            TrainingError: If a complete line is not a valid record of this log (file:line).
         """
         path = self._log(name)
         if not path.exists():
@@ -191,7 +191,7 @@ class RunFolder:
         return self.path / f"{name}.jsonl"
 
     def _descriptor(self, name: str) -> int:
-        """Open for appending, a half-written last line of a crash cut off first."""
+        """Open a log for appending, after removing an incomplete last line."""
         if name not in self._descriptors:
             _cut_half_line(self._log(name))
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
@@ -201,10 +201,10 @@ class RunFolder:
     # -- row record ---------------------------------------------------------------------------
 
     def write_rows(self, rows: Sequence[RowRecord]) -> None:
-        """Add a part to the row record, whole or not at all, and on disk when this returns.
+        """Add a part to the row record, atomically; it is on disk when this returns.
 
         Args:
-            rows: Of whole steps, ascending, all after the steps written before; none: no part.
+            rows: Rows of complete steps, ascending, after all written steps; if empty, no part.
         """
         if not rows:
             return
@@ -216,15 +216,14 @@ class RunFolder:
         self._publish_part(row_table(rows), first, last)
 
     def read_rows(self, columns: Sequence[str] = ROW_SCHEMA.names) -> Iterator[pa.Table]:
-        """The parts of the row record in order, each a table with these of ROW_SCHEMA's columns."""
+        """The parts of the row record in order, each a table with these columns."""
         for _, _, path in self.row_parts():
             yield read_part(path, columns)
 
     def row_parts(self) -> list[tuple[int, int, Path]]:
         """(first step, last step, path) of each part.
 
-        Where a crash came between writing a shortened part and removing the long one, the
-        short one counts.
+        If a crash left both a shortened part and its original, the shortened part counts.
         """
         found: dict[int, tuple[int, int, Path]] = {}
         for path in self.rows.glob("step-*.parquet"):
@@ -240,17 +239,17 @@ class RunFolder:
         path = self.rows / f"step-{first:08d}-{last:08d}.parquet"
         publish(path, sink.getvalue().to_pybytes())
 
-    # -- going back, and getting it onto the disk ----------------------------------------------
+    # -- truncation and durability ------------------------------------------------------------
 
     def truncate(self, step: int, *, evaluated_step: int | None = None) -> None:
-        """Forget everything after `step` (-1: all), and every half-written last line.
+        """Remove everything after `step` (-1: all), and every incomplete last line.
 
-        Call it holding the lock, when a checkpoint of `step` is resumed.
+        Call it while holding the lock, to resume the checkpoint of `step`.
 
         Args:
-            step: The last that counts.
-            evaluated_step: The last whose evaluation counts, where that is an earlier one: a later
-                one is made again.
+            step: Last step to keep.
+            evaluated_step: Last step whose evaluation is kept; None for `step`. Later evaluations
+                are repeated.
         """
         self.check_lock()
         self.close()
@@ -287,32 +286,32 @@ class RunFolder:
         fsync_directory(self.rows)
 
     def fsync(self) -> None:
-        """Bring all appended lines to the disk; call it before a checkpoint is published."""
+        """Flush all appended lines to disk; call it before a checkpoint is published."""
         for name, descriptor in self._descriptors.items():
             with naming(self._log(name), self.path):
                 os.fsync(descriptor)
         fsync_directory(self.path)
 
     def close(self) -> None:
-        """Close the logs; a later `append` opens them again."""
+        """Close the logs; a later `append` reopens them."""
         for descriptor in self._descriptors.values():
             os.close(descriptor)
         self._descriptors.clear()
 
 
 def enclosing_run(path: Path) -> Path | None:
-    """The run folder that `path` lies inside, links followed; None where there is none."""
+    """The run folder that contains `path`, links resolved; None if there is none."""
     return next(filter(_is_run, path.resolve().parents), None)
 
 
 def check_place(path: Path) -> None:
-    """Make sure that a run may begin at `path`, or that one is there; writes nothing.
+    """Check that a run exists or may start at `path`; writes nothing.
 
-    A beginning run removes and overwrites what bears the names of its files.
+    A run that starts removes and overwrites files with the names of its own.
 
     Raises:
-        ConfigError: Something that is neither a run nor an empty folder is there (logs of
-            launchers do no harm), or it would be new and lie inside the folder of another run.
+        ConfigError: If the path exists and is neither a run nor an empty folder (launcher logs are
+            allowed), or if a new run would be inside the folder of another run.
     """
     elsewhere = "choose another with run=PATH"
     try:
@@ -326,7 +325,7 @@ def check_place(path: Path) -> None:
     outer = enclosing_run(path)
     if outer is not None:
         raise ConfigError(
-            f"run folder {path}: lies inside that of another run, {outer}; {elsewhere}"
+            f"run folder {path}: is inside the folder of another run, {outer}; {elsewhere}"
         )
     others = [entry for entry in found if not _may_come_first(entry)]
     if others:
@@ -334,19 +333,19 @@ def check_place(path: Path) -> None:
         shown = ", ".join(names[:_NAMES_SHOWN])
         more = f" and {len(names) - _NAMES_SHOWN} more" if len(names) > _NAMES_SHOWN else ""
         raise ConfigError(
-            f"run folder {path}: holds no run, and is not empty: found {shown}{more}, which a run "
-            f"could overwrite; {elsewhere}: an empty folder, one that is not there, or a run's"
+            f"run folder {path}: is not a run and is not empty: found {shown}{more}, which a run "
+            f"could overwrite; {elsewhere}: a missing or empty folder, or a run"
         )
 
 
 def _is_run(path: Path) -> bool:
-    """Whether a run began here; a copy of one has no lock."""
+    """Whether the folder is a run; a copy of one has no lock."""
     begun = all((path / name).exists() for name in _MADE_FIRST)
     return begun or (path / "decisions.jsonl").is_file()
 
 
 def _may_come_first(entry: Path) -> bool:
-    """Whether a folder that is to become a run's may hold it: of a killed start, or a log."""
+    """Whether an entry is allowed in a new run's folder: from a killed start, or a log."""
     if entry.is_dir():
         return entry.name in (*_MADE_FIRST, "logs")
     return (
@@ -364,7 +363,7 @@ def _dump(record: Mapping[str, Any]) -> bytes:
 
 
 def _clean(value: Any) -> Any:
-    """The same value, its texts as UTF-8 can hold them."""
+    """The same value with all strings encodable as UTF-8."""
     if isinstance(value, str):
         return as_utf8(value)
     if isinstance(value, Mapping):
@@ -375,13 +374,13 @@ def _clean(value: Any) -> Any:
 
 
 def _kept_spans(path: Path, step: int) -> list[tuple[int, int]]:
-    """Stretches of bytes of a log whose lines are of steps up to `step`.
+    """Byte ranges of a log's lines of steps up to `step`.
 
-    A power cut may leave damaged lines at the end of a log, after all that a checkpoint put on the
-    disk: they are forgotten with the lines of later steps.
+    A power cut may leave damaged lines at the end of a log, after the lines that a checkpoint
+    flushed. They are removed with the lines of later steps.
 
     Raises:
-        TrainingError: A damaged line comes before one that is kept.
+        TrainingError: If a damaged line comes before a kept one.
     """
     spans: list[tuple[int, int]] = []
     damage: TrainingError | None = None
@@ -404,7 +403,7 @@ def _kept_spans(path: Path, step: int) -> list[tuple[int, int]]:
 
 
 def _parts(log: BinaryIO, start: int, end: int) -> Iterator[bytes]:
-    """Bytes [start, end) of a log, a part at a time."""
+    """Bytes [start, end) of a log, in chunks."""
     log.seek(start)
     while start < end:
         part = log.read(min(_PART_BYTES, end - start))
@@ -413,10 +412,10 @@ def _parts(log: BinaryIO, start: int, end: int) -> Iterator[bytes]:
 
 
 def _cut_half_line(path: Path) -> None:
-    """Cut what follows the last line end: a write that a crash interrupted."""
+    """Remove an incomplete last line, left by an interrupted write."""
     if not path.exists():
         return
-    open_log(path).close()  # a pipe in its place would be waited for
+    open_log(path).close()  # refuses a pipe, which would block
     with path.open("r+b") as log:
         end = log.seek(0, os.SEEK_END)
         position = end

@@ -98,7 +98,7 @@ def test_a_folder_that_holds_no_run_is_named(
     code, out, _ = checked(capsys, str(recipe), f"run={recipe.parent}", "--gpu-gib", "80")
     assert code == 1
     (line,) = [line for line in out.splitlines() if line.startswith("BAD")]
-    assert line.startswith(f"BAD  run folder: run folder {recipe.parent}: holds no run")
+    assert line.startswith(f"BAD  run folder: run folder {recipe.parent}: is not a run")
     assert "found corpora/, curriculum.yaml, data/, model/, recipe.yaml and " in line
 
 

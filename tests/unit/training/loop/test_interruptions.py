@@ -228,7 +228,7 @@ def test_a_trainer_whose_lock_was_removed_writes_nothing_beside_the_next_one(
     with monkeypatch.context() as patch:
         patch.setattr(RunFolder, "append", after_a_step)
         patch.setattr(checkpoints, "save_file", in_a_save)
-        with pytest.raises(TrainingError, match=r"lock was replaced while .* writes nothing more"):
+        with pytest.raises(TrainingError, match=r"lock was replaced while .* has stopped writing"):
             start(world, alone, name, "checkpoint.async=false")
     left_over = {path for path in everything_in(run) if ".partial/" in path}
     assert {path: data for path, data in everything_in(run).items() if path not in left_over} == (
