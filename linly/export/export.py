@@ -274,8 +274,8 @@ def _frozen_model(
         raise CheckpointError(text) from error
     if not is_same:
         raise CheckpointError(
-            f"model {path}: the run's frozen weights come from it, but its files have changed since "
-            "the run started; restore them from a backup"
+            f"model {path}: the run's frozen weights come from it, but its files have changed "
+            "since the run started; restore them from a backup"
         )
     return model
 

@@ -1,12 +1,12 @@
-"""Another future for a run, from its newest whole checkpoint on; what is past stays as it was.
+"""Amendment of a run: a new curriculum from its newest complete checkpoint; the past is unchanged.
 
-    newest checkpoint, decision log -> `plan_amendment` -> Amendment, to be shown
+    newest checkpoint, decision log -> `plan_amendment` -> Amendment, to show
                                     -> `write_amendment` -> a line of decisions.jsonl
 
-Cursors belong to the names of sources: a source that stays goes on where it is, one that goes
-leaves its cursor behind (and finds it when it comes back), one that comes in is fixed as at a
-start: its shards, its held-out documents. Shards that were added to a source's files count once
-they are listed again, from the source's next epoch on: an epoch that has begun keeps its list.
+Each cursor belongs to a source name. A kept source continues at its cursor. A removed source keeps
+its cursor, in case it is added back. The shards and held-out documents of a new source are pinned
+as at the start of a run. New shards of a source are used once they are listed again, from its next
+epoch; an epoch that has begun keeps its list.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ from linly.training.engine.schedule import learning_rate
 
 @dataclass(frozen=True, slots=True)
 class NewList:
-    """A source's shards, listed again.
+    """A new shard list of a source.
 
     Attributes:
-        from_epoch: Of the source, from 0; it holds from there on.
-        added: Paths that the list before did not have.
-        gone: Paths that only the list before has, or that have another size now.
+        from_epoch: First epoch of the source that uses the list, from 0.
+        added: Paths that are not in the previous list.
+        gone: Paths of the previous list that are missing now, or whose size has changed.
     """
 
     shards: tuple[Shard, ...]
@@ -67,16 +67,16 @@ class NewList:
 
 @dataclass(frozen=True, slots=True)
 class Amendment:
-    """A change of a run's future, not written yet.
+    """A planned amendment, not written yet.
 
     Attributes:
-        after: The course with it.
-        line: Of decisions.jsonl, without its time.
-        outlooks: Source -> (before, after); None where it is not in that curriculum.
-        inventories: Of the sources that come in.
-        lists: Of the sources whose shards were listed again.
-        num_steps: Of the run, before and after.
-        lr: Of the next step, before and after.
+        after: Course with the amendment.
+        line: Record for decisions.jsonl, without its time.
+        outlooks: Source -> (before, after); None if that curriculum does not have the source.
+        inventories: Inventories of the new sources.
+        lists: New shard lists by source.
+        num_steps: Steps of the run, before and after.
+        lr: Learning rate of the next step, before and after.
     """
 
     at: Standpoint
@@ -97,18 +97,18 @@ def plan_amendment(
     relist: Collection[str] = (),
     drop: Collection[str] = (),
 ) -> Amendment:
-    """Work out what an amendment of a run would do; nothing is written.
+    """Compute an amendment and its effect; nothing is written.
 
     Args:
-        run: That is amended, at its newest whole checkpoint.
-        curriculum: In place of the one in force; None keeps that.
+        run: Run to amend, at its newest complete checkpoint.
+        curriculum: Curriculum to use from now on; None keeps the current one.
         relist: Sources whose shards are listed again.
-        drop: Sources whose shares go to the rest of their groups.
+        drop: Sources to remove; their shares go to the rest of their groups.
 
     Raises:
-        ConfigError: It asks for what is past, for nothing, or for more than a source has.
-        DataError: A source's shards cannot be found or read.
-        CheckpointError: There is no whole checkpoint to go on from.
+        ConfigError: If it would change the past or nothing, or needs more than a source has.
+        DataError: If a source's shards cannot be found or read.
+        CheckpointError: If there is no complete checkpoint to continue from.
     """
     at = standpoint(run)
     wanted = curriculum or at.course.curriculum
@@ -159,9 +159,9 @@ def plan_amendment(
 
 
 def write_amendment(run: RunFolder, amendment: Amendment) -> None:
-    """Put an amendment on the record; call it holding the run's lock.
+    """Write an amendment; call it while holding the run's lock.
 
-    The line of decisions.jsonl comes last of what counts: without it the rest changes nothing.
+    The decisions.jsonl line is written after the files that it refers to, and puts them in force.
     """
     for source, found in amendment.inventories.items():
         write_source(run, source, found)
@@ -177,7 +177,7 @@ def write_amendment(run: RunFolder, amendment: Amendment) -> None:
 
 
 def changes(amendment: Amendment) -> list[str]:
-    """What an amendment changes of the curriculum, setting by setting, and of shard lists."""
+    """Changes of an amendment: curriculum settings and shard lists, one per line."""
     before, after = amendment.at.course.curriculum, amendment.after.curriculum
     found = [str(change) for change in differences(_rows_of(before), _rows_of(after))]
     for source, new in amendment.lists.items():
@@ -189,10 +189,11 @@ def changes(amendment: Amendment) -> list[str]:
 
 
 def without_source(curriculum: Curriculum, source: str) -> Curriculum:
-    """A curriculum without a source, its share spread over the rest of its group as they stand.
+    """A curriculum without a source, its share redistributed in proportion within its group.
 
     Raises:
-        ConfigError: There is no such source, its group has no other, or a guard watches it.
+        ConfigError: If there is no such source, the rest of its group has no share, or a guard
+            watches it.
     """
     if source not in curriculum.sources:
         raise ConfigError(f"--drop: {unknown('source', source, curriculum.sources)}")
@@ -204,16 +205,16 @@ def without_source(curriculum: Curriculum, source: str) -> Curriculum:
     whole = sum(parts.values())
     if not whole:
         raise ConfigError(
-            f"--drop: source {source!r} has all of group {group!r}, whose ratio would go to "
-            f"nobody: give `linly amend` a curriculum in which other groups take it, or another "
-            f"source is in {group!r}"
+            f"--drop: source {source!r} has all of group {group!r}, so no source would be left "
+            f"for its ratio: give `linly amend` a curriculum in which other groups take the ratio, "
+            f"or another source is in {group!r}"
         )
     for guarded, guard in curriculum.guards.items():
         if guard.source == source:
             raise ConfigError(
-                f"--drop: source {source!r} is what the guard of group {guarded!r} watches "
+                f"--drop: source {source!r} is watched by the guard of group {guarded!r} "
                 f"(curriculum {curriculum.name}: mixture.{guarded}.ratio.guard.source): give "
-                "`linly amend` a curriculum in which it watches another source, or without it"
+                "`linly amend` a curriculum whose guard watches another source, or without it"
             )
     form["mixture"][group]["sources"] = {
         name: share.model_copy(update={"share": float(parts[name] / whole)}).file_form(name)
@@ -223,7 +224,7 @@ def without_source(curriculum: Curriculum, source: str) -> Curriculum:
 
 
 def _rows_of(curriculum: Curriculum) -> dict[str, Any]:
-    """A curriculum's file without its name, which no row depends on."""
+    """A curriculum's file form without its name, which does not affect the rows."""
     return {key: value for key, value in curriculum.file_form().items() if key != "name"}
 
 
@@ -232,14 +233,14 @@ def _digest(new: NewList) -> str:
 
 
 def _check_past(at: Standpoint, wanted: Curriculum) -> None:
-    """Refuse what would change rows that are made, or leave none to make."""
+    """Refuse a curriculum that would change past rows, or leave no rows to train on."""
     data = at.recipe.data
     num_steps = wanted.tokens // data.sequence_length // data.global_batch
     if num_steps <= at.step:
         tokens = (at.step + 1) * data.global_batch * data.sequence_length
         raise ConfigError(
             f"curriculum {wanted.name}: tokens: found {amount(wanted.tokens)}, which is "
-            f"{num_steps} steps, and the run has taken {at.step}; allowed: {tokens:,} or more"
+            f"{num_steps} steps, but the run has taken {at.step}; allowed: {tokens:,} or more"
         )
     known = at.course.sources
     for name, (_, share) in sorted(wanted.sources.items()):
@@ -251,33 +252,33 @@ def _check_past(at: Standpoint, wanted: Curriculum) -> None:
             if now != then:
                 raise ConfigError(
                     f"curriculum {wanted.name}: source {name!r}: {key}: found {now}, but the run "
-                    f"has read it with {then} and its cursor stands there; give the other one "
+                    f"has read it with {then}, and its cursor is there; give the new source "
                     f"another name, such as {name}-2: {{corpus: {share.corpus}, ...}}"
                 )
         limits = {share.max_epochs, before.max_epochs}
         if len(limits) > 1 and min(map(math.floor, limits)) <= at.epoch(name):
             raise ConfigError(
                 f"curriculum {wanted.name}: source {name!r}: max_epochs: found "
-                f"{share.max_epochs:g} in place of {before.max_epochs:g}, but the source stands in "
-                f"its epoch {at.epoch(name) + 1} already, which the limit cuts: leave it, or "
-                "drop the source"
+                f"{share.max_epochs:g} in place of {before.max_epochs:g}, but the source is "
+                f"already in its epoch {at.epoch(name) + 1}, which the limit would cut: keep "
+                "max_epochs, or drop the source"
             )
 
 
 def _check_guards(wanted: Curriculum, at: Standpoint) -> None:
-    """Refuse a guard that compares with an evaluation that was never made."""
+    """Refuse a guard that has no evaluation before the first step to compare with."""
     for group, guard in wanted.guards.items():
         watched = wanted.guarded_sources(guard)
         if not set(watched) & at.baseline.keys():
             raise ConfigError(
                 f"curriculum {wanted.name}: mixture.{group}.ratio.guard.source: found "
-                f"{guard.source}, but of {', '.join(watched)} nothing was evaluated before the "
+                f"{guard.source}, but {', '.join(watched)} was not evaluated before the "
                 f"first step, allowed: {', '.join(sorted(at.baseline))}"
             )
 
 
 def _recipe(run: RunFolder, at: Standpoint, wanted: Curriculum, relist: Collection[str]) -> Recipe:
-    """The recipe with the new curriculum, and the corpora that it uses."""
+    """The recipe with the new curriculum and its corpora."""
     corpora: dict[str, Corpus] = {}
     listed = {wanted.sources[source][1].corpus for source in relist}
     own = at.recipe.model
@@ -292,7 +293,7 @@ def _recipe(run: RunFolder, at: Standpoint, wanted: Curriculum, relist: Collecti
 
 
 def _corpus(at: Standpoint, wanted: Curriculum, name: str, *, is_listed_again: bool) -> Corpus:
-    """A corpus as the run knows it, or its file; where it is listed again, by the file's paths."""
+    """A corpus as pinned by the run, or from its file; the file's paths if it is listed again."""
     known = at.course.corpora.get(name)
     if known is not None and not is_listed_again:
         return known
@@ -319,8 +320,8 @@ def _list_again(run: RunFolder, at: Standpoint, recipe: Recipe, source: str) -> 
     gone = {shard.path for shard in set(before) - set(shards)}
     if not added and not gone:
         raise DataError(
-            f"--relist: source {source!r}: its {len(shards)} shards are those that the run has; "
-            f"nothing new matches {_patterns(corpus)} in {recipe.data_root}"
+            f"--relist: source {source!r}: the run already has its {len(shards)} shards; "
+            f"no new file matches {_patterns(corpus)} in {recipe.data_root}"
         )
     taken = (run.path / "shards" / f"{source}.{number}.jsonl" for number in count(2))
     return NewList(
@@ -345,7 +346,7 @@ def _capacities(
     lists: Mapping[str, NewList],
     tokenizer: Tokenizer,
 ) -> dict[str, tuple[int, int]]:
-    """Positions of an epoch of each source of the new curriculum: up to now, and from now on."""
+    """Positions per epoch of each source in the new curriculum: until now, and from now on."""
     stay = sorted(recipe.curriculum.sources.keys() - inventories.keys())
     fixed = newest_lists(run, at.course, stay)
 

@@ -1,13 +1,13 @@
-"""Another run from a checkpoint of one: the same past, and a future of its own.
+"""Fork of a run: a new run that shares the past up to a checkpoint.
 
-    RUN/checkpoints/step-N, records up to step N, decisions that hold there, frozen lists
+    RUN/checkpoints/step-N, records up to step N, decisions in force, pinned lists
         -> a temporary folder beside NEW -> (an amendment) -> NEW
 
-What is never written again is linked where the file system allows it, so that a fork of a large
-checkpoint costs no space; the rest is copied and cut back to the step. NEW appears whole or not at
-all. Steps may be passed over: their rows are drawn, so that sources and ratios go on as they would
-have, but not trained on. They count as steps, of the stream and of the learning rate's schedule, so
-that a step's rows are the same in both runs.
+Files that are never modified are hard-linked if the file system allows it, so that a fork of a
+large checkpoint takes no space. The rest is copied and truncated to the step. NEW is published
+complete or not at all. Steps may be skipped: their rows are consumed but not trained on, so that
+sources and ratios continue unchanged. Skipped steps count in the stream and in the learning rate
+schedule, so that a step has the same rows in both runs.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ from linly.training.checkpoints.manifest import MANIFEST, folder_name, verified
 from linly.training.checkpoints.stored import read_state
 
 FROZEN = ("shards", "held_out", "model")
-"""Folders of a run whose files are replaced but never written to."""
+"""Folders of a run whose files are replaced but never modified."""
 
 Steps = tuple[int, int]
-"""First and last."""
+"""First and last step."""
 
 
 def fork_run(
@@ -45,23 +45,23 @@ def fork_run(
     curriculum: Curriculum | None = None,
     skip_steps: Sequence[Steps] = (),
 ) -> tuple[Standpoint, Amendment | None]:
-    """Make a run that goes on from a checkpoint of another, which may be training meanwhile.
+    """Create a run that continues from a checkpoint of another, which may still be training.
 
     Args:
-        source: The run to start from.
-        target: The new run's folder.
-        step: Of the checkpoint.
-        curriculum: To go on with; None keeps the one in force at the step.
-        skip_steps: Whose rows are drawn and not trained on, all after `step`.
+        source: Run to start from.
+        target: Folder of the new run.
+        step: Step of the checkpoint.
+        curriculum: Curriculum of the new run; None keeps the one in force at the step.
+        skip_steps: Steps after `step` to skip: their rows are consumed but not trained on.
 
     Returns:
-        Where the new run stands, and what its curriculum changes.
+        The new run at the checkpoint, and the amendment by its curriculum, if any.
 
     Raises:
-        ConfigError: The folder is there already or lies inside a run's, or steps are asked for
-            that are not to come.
-        CheckpointError: There is no whole checkpoint of the step.
-        LinlyError: As `plan_amendment`.
+        ConfigError: If the folder exists or is inside a run's folder, or steps to skip are not
+            ahead of the checkpoint.
+        CheckpointError: If there is no complete checkpoint of the step.
+        LinlyError: If `plan_amendment` refuses the curriculum.
     """
     _check_target(target)
     checkpoint, manifest = verified(source.checkpoints, step)
@@ -89,16 +89,16 @@ def fork_run(
 
 
 def _check_target(target: Path) -> None:
-    elsewhere = "give the fork a folder of its own"
+    elsewhere = "choose another folder"
     try:
         check_name(target.name, "run")
     except ValueError as error:
         raise ConfigError(f"--run {target}: {error}") from error
     outer = enclosing_run(target)
     if outer is not None:
-        raise ConfigError(f"--run {target}: lies inside the folder of a run, {outer}; {elsewhere}")
+        raise ConfigError(f"--run {target}: is inside the folder of a run, {outer}; {elsewhere}")
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
-        raise ConfigError(f"--run {target}: something is there already; {elsewhere}")
+        raise ConfigError(f"--run {target}: exists and is not an empty folder; {elsewhere}")
 
 
 def _check_steps(step: int, num_steps: int, skip_steps: Sequence[Steps]) -> None:
@@ -117,7 +117,7 @@ def _link_all(source: Path, target: Path) -> None:
 
 
 def _link(source: Path, target: Path, names: Sequence[str]) -> None:
-    """Hard links, or copies where the file system makes no link (another disk, no such links)."""
+    """Create hard links, or copies if the file system cannot link (such as across disks)."""
     for name in names:
         path = target / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ def _link(source: Path, target: Path, names: Sequence[str]) -> None:
 
 
 def _copy_records(source: RunFolder, run: RunFolder, step: int) -> None:
-    """The logs and the row record up to a step."""
+    """Copy the logs and the row record up to a step."""
     for name in LOGS:
         if name not in KEPT_WHOLE and (source.path / f"{name}.jsonl").is_file():
             shutil.copyfile(source.path / f"{name}.jsonl", run.path / f"{name}.jsonl")
@@ -140,7 +140,7 @@ def _copy_records(source: RunFolder, run: RunFolder, step: int) -> None:
 
 
 def _decide(source: RunFolder, run: RunFolder, step: int, skip_steps: Sequence[Steps]) -> None:
-    """The decisions that hold at the step, and that the run is a fork."""
+    """Write the decisions in force at the step, and that of the fork."""
     state = read_state(run.checkpoints / folder_name(step))
     here = resume_decision(step, evaluated_step=state["evaluated_step"])
     for line in standing([*source.read("decisions"), here])[:-1]:
@@ -149,6 +149,6 @@ def _decide(source: RunFolder, run: RunFolder, step: int, skip_steps: Sequence[S
     stamp = {"step": step, "time": time.time(), "kind": "fork"}
     origin = str(source.path.resolve())
     run.append("decisions", stamp | {"run": origin, "skip_steps": skipped})
-    passed = "".join(f", passing over steps {first}-{last}" for first, last in skip_steps)
+    passed = "".join(f", skipping steps {first}-{last}" for first, last in skip_steps)
     text = f"forked from step {step} of {source.path}{passed}"
     run.append("events", stamp | {"text": text})

@@ -1,9 +1,9 @@
-"""What a run fixes at its start, so that files added later change nothing.
+"""Inputs that a run pins at its first start, so that files added later change nothing.
 
 runs/NAME/
-  recipe.yaml, curriculum.yaml   as resolved
-  shards/SOURCE.jsonl            the shards of each source, with their sizes
-  held_out/SOURCE.jsonl          the documents that evaluations use
+  recipe.yaml, curriculum.yaml   recipe and curriculum, resolved
+  shards/SOURCE.jsonl            shards of each source, with their sizes
+  held_out/SOURCE.jsonl          documents for evaluation
   model/                         configuration and tokenizer of the model
 """
 
@@ -44,21 +44,20 @@ MODEL_FILES = (
     "added_tokens.json",
     TOKENIZER_JSON,
 )
-"""Files of a model folder that a run keeps, besides those that `companions` finds."""
+"""Model files that a run copies, in addition to those found by `companions`."""
 
 
 def freeze(
     run: RunFolder, recipe: Recipe, model: StoredModel, tokenizer: Tokenizer, processes: Processes
 ) -> None:
-    """Write everything a run fixes; sources are dealt over the ranks, as some take long to scan.
+    """Write the pinned inputs; sources are distributed over the ranks, as some take long to scan.
 
-    The configuration is the model folder's as its files decide it, so that an export has what was
-    trained.
+    The model configuration is written as it is used in training, so that an export matches it.
 
     Raises:
-        ConfigError: The curriculum reads a source more often than its `max_epochs`.
-        DataError: A source has no shards, one cannot be read, or the records are not as its
-            corpus file says.
+        ConfigError: If the curriculum reads a source more often than its `max_epochs`.
+        DataError: If a source has no shards, one cannot be read, or the records do not match the
+            corpus file.
     """
     with processes.together("preparing the run folder"):
         if processes.is_first:
@@ -83,7 +82,7 @@ def freeze(
 
 
 def _write_decided(model: StoredModel, path: Path) -> None:
-    """Write into the run's config.json what was decided against the model's own."""
+    """Update the run's config.json where training differs from the model's own."""
     content = read_json_object(path)
     decided: dict[str, Any] = {"tie_word_embeddings": False} if model.is_untied else {}
     if content.get("pad_token_id") is not None and model.config.pad_token_id is None:
@@ -93,7 +92,7 @@ def _write_decided(model: StoredModel, path: Path) -> None:
 
 
 def _check_plan(recipe: Recipe, found: Iterable[tuple[str, dict[str, Any]]]) -> None:
-    """Refuse a run that would run out of a source, before its first step."""
+    """Check before the first step that no source will be exhausted."""
     plan = make_plan(
         recipe.curriculum,
         sequence_length=recipe.data.sequence_length,
@@ -104,14 +103,14 @@ def _check_plan(recipe: Recipe, found: Iterable[tuple[str, dict[str, Any]]]) -> 
 
 
 def write_recipe(run: RunFolder, recipe: Recipe) -> None:
-    """Write the recipe and curriculum as resolved."""
+    """Write the resolved recipe and curriculum."""
     run.check_lock()
     publish_text(run.path / "recipe.yaml", recipe.to_yaml())
     publish_text(run.path / "curriculum.yaml", recipe.curriculum.to_yaml())
 
 
 def write_source(run: RunFolder, source: str, found: SourceInventory) -> None:
-    """Fix what was found of a source."""
+    """Pin the shards and held-out documents of a source."""
     run.check_lock()
     publish(run.path / "shards" / f"{source}.jsonl", shard_lines(found.shards))
     _write_lines(
@@ -128,12 +127,12 @@ def write_source(run: RunFolder, source: str, found: SourceInventory) -> None:
 
 
 def shard_lines(shards: Iterable[Shard]) -> bytes:
-    """A list of shards as a file of the run holds it."""
+    """A shard list in the file form of a run."""
     return b"".join(orjson.dumps(asdict(shard)) + b"\n" for shard in shards)
 
 
 def read_shards(run: RunFolder, sources: Iterable[str]) -> dict[str, tuple[Shard, ...]]:
-    """The frozen shard list of each of these sources."""
+    """The shard list of each source, as pinned at its start."""
     return {
         source: _parse_shards(_read_lines(run.path / "shards" / f"{source}.jsonl"))
         for source in sorted(sources)
@@ -141,10 +140,10 @@ def read_shards(run: RunFolder, sources: Iterable[str]) -> dict[str, tuple[Shard
 
 
 def read_later_lists(run: RunFolder, course: Course) -> dict[str, tuple[ShardList, ...]]:
-    """The lists that were made of sources' shards during the run.
+    """The shard lists added to sources during the run.
 
     Raises:
-        CheckpointError: One is not what the decision log says.
+        CheckpointError: If one does not match the decision log.
     """
     return {
         source: tuple(_read_later_list(run, source, relisted) for relisted in lists)
@@ -155,16 +154,16 @@ def read_later_lists(run: RunFolder, course: Course) -> dict[str, tuple[ShardLis
 def newest_lists(
     run: RunFolder, course: Course, sources: Collection[str]
 ) -> dict[str, tuple[Shard, ...]]:
-    """The list of shards of each of these sources that was made last."""
+    """The newest shard list of each source."""
     later = read_later_lists(run, course)
     first = read_shards(run, (source for source in sources if source not in later))
     return first | {name: later[name][-1].shards for name in sources if name in later}
 
 
 def unlisted_shards(run: RunFolder, recipe: Recipe, course: Course) -> list[str]:
-    """A warning for each source that more shards match than the run has listed.
+    """A warning for each source with matching shards that the run has not listed.
 
-    What is missing from a list is no business of this: the stream stops where it needs it.
+    Missing shards are not reported here: the stream stops when it needs one.
     """
     found = []
     for source, known in newest_lists(run, course, sorted(recipe.curriculum.sources)).items():
@@ -187,9 +186,9 @@ def _read_later_list(run: RunFolder, source: str, relisted: Relisted) -> ShardLi
     shards = _parse_shards(_read_lines(path))
     if sha256_file(path) != relisted.sha256:
         raise CheckpointError(
-            f"{path}: not the list of shards of source {source!r} that the run took up: its "
-            f"sha256 is not {relisted.sha256}, as in decisions.jsonl; bring the file back from a "
-            "copy"
+            f"{path}: is not the shard list of source {source!r} that the run recorded: its "
+            f"sha256 is not {relisted.sha256}, as in decisions.jsonl; restore the file from a "
+            "backup"
         )
     return ShardList(relisted.from_epoch, shards)
 
@@ -199,7 +198,7 @@ def _parse_shards(lines: Iterable[dict[str, Any]]) -> tuple[Shard, ...]:
 
 
 def read_held_out(run: RunFolder, recipe: Recipe) -> dict[str, list[Document]]:
-    """The frozen held-out documents of each source."""
+    """The pinned held-out documents of each source."""
     return {
         source: [
             Document(
@@ -214,10 +213,10 @@ def read_held_out(run: RunFolder, recipe: Recipe) -> dict[str, list[Document]]:
 
 
 def model_identity(folder: Path, trainable: Trainable) -> dict[str, str]:
-    """What must not change in a run's model: configuration, tokenizer, and what stays frozen.
+    """Hashes of what must not change in a model: configuration, tokenizer, frozen weights.
 
-    Weights that train are in the checkpoints. Where others are frozen, the files that they come
-    from are told by their hashes, each by its name.
+    Trained weights are in the checkpoints. If any weights are frozen, the hash of every weight file
+    is included by name.
     """
     identity = {
         "config": hashlib.sha256((folder / "config.json").read_bytes()).hexdigest(),
@@ -237,6 +236,6 @@ def _read_lines(path: Path) -> list[dict[str, Any]]:
         return [orjson.loads(line) for line in path.read_bytes().splitlines()]
     except (OSError, orjson.JSONDecodeError) as error:
         raise CheckpointError(
-            f"{path}: what the run fixed at its start cannot be read: {error}; bring the file "
-            "back from a copy, or start another run with run=PATH"
+            f"{path}: this pinned input of the run cannot be read: {error}; restore the file "
+            "from a backup, or start another run with run=PATH"
         ) from error

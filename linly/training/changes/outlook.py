@@ -1,4 +1,4 @@
-"""What a course has in store for each source from a checkpoint on: shares, rows, epochs."""
+"""Forecast per source from a checkpoint: shares, remaining rows, epochs."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from linly.training.changes.standpoint import Standpoint
 
 @dataclass(frozen=True, slots=True)
 class SourceOutlook:
-    """What a curriculum has in store for a source.
+    """Forecast for one source under a curriculum.
 
     Attributes:
-        shares: Now, half-way through what is to come, and at the end.
-        rows: Still to come.
-        epochs: Read by the end of the run; None where its data was not looked at.
+        shares: Share now, half-way to the end, and at the end.
+        rows: Remaining rows.
+        epochs: Epochs read by the end of the run; None if the size of its data is unknown.
     """
 
     shares: tuple[float, float, float]
@@ -31,7 +31,11 @@ class SourceOutlook:
 def source_outlooks(
     at: Standpoint, after: Course, capacities: Mapping[str, tuple[int, int]]
 ) -> dict[str, tuple[SourceOutlook | None, SourceOutlook | None]]:
-    """Before and after for each source; refuses what reads a source too often."""
+    """Forecast of each source before and after an amendment; None if it is not in the curriculum.
+
+    Raises:
+        ConfigError: If a source would be read more often than its `max_epochs`.
+    """
     old = rows_to_come(at, at.course, at.counts)
     new = rows_to_come(at, after, {})
     names = sorted(at.course.curriculum.sources.keys() | after.curriculum.sources.keys())
@@ -66,7 +70,7 @@ def source_outlooks(
 
 
 def rows_to_come(at: Standpoint, course: Course, counts: Mapping[str, int]) -> dict[str, int]:
-    """Rows of each source from here to the end of the last whole step."""
+    """Rows of each source from here to the end of the last complete step."""
     batch = at.recipe.data.global_batch
     schedule = Apportioner(course.segments, counts, at.row)
     made = schedule.advance(course.num_rows // batch * batch - at.row)

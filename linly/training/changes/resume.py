@@ -1,7 +1,8 @@
-"""What may change between two starts of a run: the past is immutable, the future may be edited.
+"""Settings that may change when a run resumes.
 
-Some settings are free (they change no number that matters), some are changed on the record, and
-the rest is refused, because the run would no longer be what its name says.
+Free settings do not affect the result and may change without a record. Changes of recorded settings
+are written to decisions.jsonl. A change of any other setting is refused, because it would make the
+run a different one.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ FREE = (
     "name",
     "run",
     "data_root",
-    "model",  # compared by its configuration and tokenizer, not by its path
+    "model",  # compared by its identity, not by its path
     "stop_at_step",
     "curriculum.name",
     "corpus_folders",
@@ -62,7 +63,7 @@ RECORDED = (
     "corpora.*.max_bad_fraction",
     "corpora.*.damaged_shards",
 )
-"""A `*` stands for one name."""
+"""Settings whose changes are recorded; a `*` matches one name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Change:
     now: Any
 
     def to_json(self) -> dict[str, Any]:
-        """As decisions.jsonl keeps it."""
+        """Entry for decisions.jsonl."""
         return {"key": self.key, "before": self.before, "now": self.now}
 
     def __str__(self) -> str:
@@ -83,11 +84,11 @@ class Change:
 
 
 def in_force(recipe: Recipe, course: Course) -> Recipe:
-    """The recipe with the curriculum that the run's decisions have put in force.
+    """The recipe with the curriculum in force by the run's decisions.
 
-    The recipe may say that one or any that held earlier in the run: its file need not be edited
-    after an amendment. With a curriculum that never held it is given back as it is, for
-    `recorded_changes` to refuse.
+    The recipe may name this curriculum or an earlier one of the run, so that its file need not be
+    edited after an amendment. A recipe with any other curriculum is returned unchanged, and
+    `recorded_changes` refuses it.
     """
     given = _unnamed(recipe.curriculum)
     if all(_unnamed(curriculum) != given for curriculum in course.curricula):
@@ -107,42 +108,42 @@ def _unnamed(curriculum: Curriculum) -> Curriculum:
 
 
 def kept_amendments(run: Path, lost: Sequence[int], *, step: int, is_asked_for: bool) -> list[str]:
-    """What to say of amendments that going back undoes.
+    """Notices for amendments that a resume undoes.
 
     Args:
         run: The run's folder.
-        lost: Steps at which they were made.
-        step: That the run goes back to.
-        is_asked_for: By `--resume`.
+        lost: Steps of the amendments.
+        step: Step to resume from.
+        is_asked_for: Whether `--resume` asks for the step.
 
     Raises:
-        CheckpointError: Nobody asked to go back: a later checkpoint is torn.
+        CheckpointError: If the step was not asked for: a later checkpoint is damaged.
     """
     if lost and not is_asked_for:
         raise CheckpointError(
-            f"{run}: the run was amended at step {lost[-1]}, but its newest whole checkpoint is of "
-            f"step {step}, where that does not hold: bring the later checkpoint back, or give the "
-            f"amendment up with --resume step-{step} (it can be made again from there)"
+            f"{run}: the run was amended at step {lost[-1]}, but its newest complete checkpoint is "
+            f"of step {step}, before the amendment: restore the later checkpoint, or drop the "
+            f"amendment with --resume step-{step} (it can be repeated from there)"
         )
     return [f"the amendment made at step {place} no longer holds" for place in lost]
 
 
 def curriculum_notice(given: Recipe, recipe: Recipe) -> list[str]:
-    """What to say where a recipe names a curriculum that an amendment has replaced."""
+    """Notice for a recipe with a curriculum that an amendment has replaced."""
     if given.curriculum == recipe.curriculum:
         return []
     return [
-        f"the run was amended since its recipe's curriculum {given.curriculum.name}: it goes on "
-        f"with {recipe.curriculum.name}, as in {recipe.run / 'curriculum.yaml'}"
+        f"an amendment has replaced the recipe's curriculum {given.curriculum.name}: the run "
+        f"continues with {recipe.curriculum.name}, as in {recipe.run / 'curriculum.yaml'}"
     ]
 
 
 def plain_before(saved: Mapping[str, Any], course: Course) -> dict[str, Any]:
-    """A checkpoint's recipe with the curriculum that has been put in force since.
+    """A checkpoint's recipe with the curriculum in force.
 
     Args:
         saved: `plain_recipe` of the checkpoint.
-        course: Of the decisions up to it.
+        course: Course of the decisions up to the checkpoint.
     """
     decided = curriculum_form(course.curriculum, course.corpora)
     corpora = {
@@ -154,36 +155,36 @@ def plain_before(saved: Mapping[str, Any], course: Course) -> dict[str, Any]:
 
 
 def _changed_on_the_way(corpus: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """What a corpus may say otherwise than the decisions do: what a resume changes."""
+    """The settings of a corpus that a resume may change."""
     allowed = FREE + RECORDED
     return {key: value for key, value in corpus.items() if _under(f"corpora.{name}.{key}", allowed)}
 
 
 def recorded_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
-    """Changes of a resumed run's recipe that belong into its record.
+    """Changes of a resumed run's recipe that must be recorded.
 
     Args:
         before: `plain_recipe` of the checkpoint.
         now: `plain_recipe` of this start.
 
     Raises:
-        ConfigError: Something else changed that a run may not change; lists every difference.
+        ConfigError: If any other setting changed; the error lists each one.
     """
     changes = differences(before, now)
     refused = [change for change in changes if not _under(change.key, FREE + RECORDED)]
     if refused:
         lines = "\n".join(f"  {change}" for change in refused)
         is_future = all(_under(change.key, ("curriculum",)) for change in refused)
-        amend = "Go on with it by `linly amend RUN CURRICULUM`, or take" if is_future else "Take"
+        amend = "Apply it by `linly amend RUN CURRICULUM`, or undo" if is_future else "Undo"
         raise ConfigError(
-            f"the run has another recipe; before -> now:\n{lines}\n{amend} these changes back to "
+            f"the run has another recipe; before -> now:\n{lines}\n{amend} these changes to "
             "resume, or start another run with run=PATH (its model= may be an export of this one)"
         )
     return [change for change in changes if _under(change.key, RECORDED)]
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
-    """All settings that differ, by key; the order of sources or keys is no difference."""
+    """All settings that differ, by key; the order of sources and keys is ignored."""
     old, new = _flat(before), _flat(now)
     return [
         Change(key, old.get(key), new.get(key))
@@ -193,7 +194,7 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Chang
 
 
 def _flat(value: Any, key: str = "") -> dict[str, Any]:
-    """Mappings opened into dotted keys; an empty mapping and a missing key are the same."""
+    """Mappings flattened to dotted keys; an empty mapping equals a missing key."""
     if not isinstance(value, Mapping):
         return {key: value}
     return {
@@ -214,5 +215,5 @@ def _under(key: str, prefixes: tuple[str, ...]) -> bool:
 
 def _shown(value: Any) -> str:
     if value is None:
-        return "(not there)"
+        return "(missing)"
     return value if isinstance(value, str) else orjson.dumps(value).decode()

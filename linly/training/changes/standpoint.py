@@ -1,4 +1,4 @@
-"""A run at a checkpoint, read without training it: what it has made, and what was to come."""
+"""State of a run at a checkpoint, read without training it."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from linly.training.checkpoints.stored import read_state
 
 @dataclass(frozen=True, slots=True)
 class Standpoint:
-    """A run at a checkpoint, with what it was going to do.
+    """State of a run at a checkpoint, with its course.
 
     Attributes:
-        recipe: With the curriculum in force.
-        cursors: Where each source goes on, as the checkpoint has it.
-        rows: Made by each source so far.
-        counts: Likewise, since the segment's start.
+        recipe: Recipe with the curriculum in force.
+        cursors: Cursor of each source, in the checkpoint's form.
+        rows: Rows of each source so far.
+        counts: Rows of each source since the segment's start.
         baseline: Evaluation before the first step, by source.
-        torn: Names of later checkpoints, none of them whole.
+        torn: Names of later checkpoints, all of them damaged.
     """
 
     recipe: Recipe
@@ -37,16 +37,16 @@ class Standpoint:
 
     @property
     def row(self) -> int:
-        """The next row."""
+        """Index of the next row."""
         return self.step * self.recipe.data.global_batch
 
     def epoch(self, source: str) -> int:
-        """The epoch that a source stands in, from 0."""
+        """Current epoch of a source, from 0."""
         cursor = self.cursors.get(source)
         return 0 if cursor is None else int(cursor["block"]["epoch"])
 
     def has_begun_epoch(self, source: str) -> bool:
-        """Whether a source has read anything of the epoch it stands in."""
+        """Whether a source has read any of its current epoch."""
         cursor = self.cursors.get(source)
         if cursor is None:
             return False
@@ -55,10 +55,11 @@ class Standpoint:
 
 
 def standpoint(run: RunFolder, *, step: int | None = None) -> Standpoint:
-    """A run at its newest whole checkpoint, or at that of a step.
+    """State of a run at a step's checkpoint, or at the newest complete one.
 
     Raises:
-        CheckpointError: There is none, or the decision log cannot be read.
+        CheckpointError: If there is none, or the decision log cannot be followed.
+        TrainingError: If a line of the decision log is damaged.
     """
     folder, manifest = verified(run.checkpoints, step)
     later = [path for path in list_checkpoints(run.checkpoints) if step_of(path) > manifest.step]

@@ -1,9 +1,9 @@
-"""Checkpoints: written whole or not at all, loaded at any world size, mirrored elsewhere.
+"""Checkpoints: published atomically, loaded at any world size, mirrored elsewhere.
 
 In: an engine's state at a step. Out: a folder of safetensors and JSON whose manifest, with sizes
 and hashes, is written last.
 
-Open `checkpoints` first, then `manifest`, which decides what is complete. `snapshot` copies a
+Open `checkpoints` first, then `manifest`, which defines a complete checkpoint. `snapshot` copies a
 rank's share to host memory so that training continues during a save; `mirror` copies complete
 checkpoints to another place.
 """

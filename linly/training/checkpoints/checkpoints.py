@@ -1,8 +1,8 @@
-"""Checkpoints of a run: saved whole or not at all, by all ranks, and loaded at any world size.
+"""Checkpoints of a run: saved atomically by all ranks, and loaded at any world size.
 
-Each rank copies the parameters that it writes to host memory and goes on training; a thread writes
-them into a hidden folder. When all ranks have, the manifest is written last and the folder renamed.
-What a crash leaves behind is hidden and is cleaned before the next save.
+Each rank copies the parameters that it writes to host memory and continues training. A thread
+writes them into a hidden folder. After all ranks have written, the manifest is written last and the
+folder is renamed. A crash leaves only hidden folders, which are removed before the next save.
 """
 
 from __future__ import annotations
@@ -41,11 +41,11 @@ from linly.training.engine.randomness import restore_random_states
 from linly.training.ranks.processes import Processes
 
 _MARGIN_BYTES = 64 << 20
-"""Of the manifest, the files' heads, and logs that grow while a checkpoint is written."""
+"""Extra space for the manifest, file headers, and logs that grow during a save."""
 
 
 class Checkpoints:
-    """The checkpoints of a run's folder; all methods are collectives unless they say otherwise."""
+    """The checkpoints of a run; all methods are collectives unless documented otherwise."""
 
     def __init__(
         self,
@@ -55,14 +55,15 @@ class Checkpoints:
         mirror: Mirror | None = None,
         check_lock: Callable[[], None] = lambda: None,
     ) -> None:
-        """Look after the checkpoints in `folder`, which exists.
+        """Manage the checkpoints in `folder`, which must exist.
 
         Args:
             folder: Checkpoints of one run.
             processes: Processes that train the run.
             settings: Settings of the recipe.
             mirror: Mirror of the run, on rank 0.
-            check_lock: Raises if the run is no longer this process's; called before every change.
+            check_lock: Function that raises if this process no longer holds the run; called before
+                every change.
         """
         self._folder = folder
         self._processes = processes
@@ -77,10 +78,10 @@ class Checkpoints:
     # -- saving -------------------------------------------------------------------------------
 
     def check_room(self, engine: Engine) -> None:
-        """Make sure before the first step that a checkpoint will fit on the disk; a collective.
+        """Check before the first step that a checkpoint will fit on the disk; a collective.
 
         Raises:
-            LinlyError: It will not; on all ranks.
+            LinlyError: If it will not; on all ranks.
         """
         sizes = (parameter.numel() for parameter in engine.parameters().values())
         with self._processes.together("looking for room for a checkpoint"):
@@ -91,8 +92,8 @@ class Checkpoints:
     def begin(self, engine: Engine, step: int, state: dict[str, Any]) -> None:
         """Copy weights, moments, random states and `state` (JSON), and save them in a thread.
 
-        The step's checkpoint is what they are now, whatever training does meanwhile. `wait` comes
-        before the next one.
+        The checkpoint has the current values, even if training changes them during the save. Call
+        `wait` before the next `begin`.
         """
         assert self._under_way is None, "the last checkpoint was not waited for"
         snapshot = self._snapshots.take(engine)
@@ -101,21 +102,21 @@ class Checkpoints:
 
     @property
     def has_failed(self) -> bool:
-        """Whether the checkpoint under way has failed, as `wait` will raise; no collective."""
+        """Whether the pending checkpoint has failed and `wait` will raise; not a collective."""
         return self._is_done() and self._under_way.exception() is not None  # type: ignore[union-attr]
 
     def published(self) -> Path | None:
-        """The checkpoint under way once it is whole, given once; no collective."""
+        """The pending checkpoint once it is complete, returned once; not a collective."""
         return self.wait() if self._is_done() and not self.has_failed else None
 
     def wait(self) -> Path | None:
-        """Wait for the checkpoint under way, if there is one; its ranks go well or fail together.
+        """Wait for the pending checkpoint, if any; it succeeds or fails on all ranks.
 
         Returns:
-            Its folder, unless that was given before.
+            Its folder; None if there is none, or its folder was returned before.
 
         Raises:
-            LinlyError: A rank could not write its part; earlier checkpoints are untouched.
+            LinlyError: If a rank could not write its part; earlier checkpoints are unchanged.
         """
         under_way, self._under_way = self._under_way, None
         if under_way is None:
@@ -130,7 +131,7 @@ class Checkpoints:
         """Save a checkpoint and wait for it.
 
         Raises:
-            LinlyError: As `wait`.
+            LinlyError: If a rank could not write its part.
         """
         self.begin(engine, step, state)
         folder = self.wait()
@@ -141,7 +142,7 @@ class Checkpoints:
         return self._under_way is not None and self._under_way.done()
 
     def _save(self, step: int, snapshot: Snapshot, state: bytes) -> Path:
-        """Write a snapshot and publish it; in a thread of every rank."""
+        """Write a snapshot and publish it; runs in a thread on every rank."""
         ranks, what = self._apart, f"checkpoint {folder_name(step)}"
         partial = self._folder / f".{folder_name(step)}.partial"
         size_bytes = sum(ranks.gather_json(snapshot.size_bytes)) + len(state)
@@ -176,7 +177,7 @@ class Checkpoints:
             partial.mkdir()
 
     def _remove_leftovers(self) -> None:
-        """Remove what broken saves and interrupted removals left; none of it is a checkpoint."""
+        """Remove hidden folders left by failed saves and interrupted removals."""
         self._check_lock()
         for path in self._folder.glob(".step-*"):
             _remove(path)
@@ -209,7 +210,7 @@ class Checkpoints:
             fsync_directory(partial)
             self._check_lock()
             target = self._folder / folder_name(step)
-            if target.exists():  # torn, or we would have resumed after it
+            if target.exists():  # damaged, or the run would have resumed after it
                 target.rename(self._folder / f".{target.name}.replaced")
             partial.rename(target)
             fsync_directory(self._folder)
@@ -217,7 +218,7 @@ class Checkpoints:
             self._retain()
 
     def _retain(self) -> None:
-        """Remove old checkpoints; called when the newest has just been published whole."""
+        """Remove old checkpoints; called after the newest has been published."""
         in_use = self._mirror.in_use if self._mirror is not None else None
         found = [path for path in list_checkpoints(self._folder) if path.name != in_use]
         steps = [step_of(path) for path in found]
@@ -230,13 +231,13 @@ class Checkpoints:
     # -- finding ------------------------------------------------------------------------------
 
     def newest(self) -> Path | None:
-        """The newest whole checkpoint; a torn one is passed over with a warning that names it.
+        """The newest complete checkpoint; damaged ones are skipped with a warning.
 
         Returns:
-            None when nothing was ever saved.
+            The folder of the checkpoint; None if there are no checkpoints.
 
         Raises:
-            CheckpointError: There are checkpoints, and none is whole.
+            CheckpointError: If there are checkpoints, but none is complete.
         """
         steps = self._steps()
         problems = []
@@ -246,7 +247,7 @@ class Checkpoints:
                 return self._folder / folder_name(step)
             problems.append(problem)
             if self._processes.is_first:
-                print(f"warning: checkpoint passed over: {problem}", file=sys.stderr)
+                print(f"warning: checkpoint skipped: {problem}", file=sys.stderr)
         if steps:
             raise no_whole_checkpoint(self._folder, None, problems)
         return None
@@ -255,7 +256,7 @@ class Checkpoints:
         """The checkpoint of one step.
 
         Raises:
-            CheckpointError: It is missing or torn.
+            CheckpointError: If it is missing or damaged.
         """
         folder = self._folder / folder_name(step)
         if step not in self._steps():
@@ -266,7 +267,7 @@ class Checkpoints:
         return folder
 
     def set_aside_after(self, step: int) -> list[str]:
-        """Rename the checkpoints of later steps, so that they are no longer this run's future.
+        """Rename the checkpoints of later steps, so that the run no longer uses them.
 
         Returns:
             Their new names.
@@ -287,7 +288,7 @@ class Checkpoints:
         return steps
 
     def _damage(self, folder: Path) -> str | None:
-        """What is wrong with a checkpoint; hashing is shared by the ranks."""
+        """Description of a checkpoint's damage, or None; the ranks share the hashing."""
         try:
             manifest = Manifest.read(folder)
             mine = sorted(manifest.files)[self._processes.rank :: self._processes.world_size]
@@ -299,12 +300,12 @@ class Checkpoints:
     # -- loading ------------------------------------------------------------------------------
 
     def load(self, folder: Path, engine: Engine, *, optimizer_steps: int) -> None:
-        """Put a verified checkpoint's weights, moments and random states into the engine.
+        """Load a verified checkpoint's weights, moments, buffers and random states.
 
-        Each rank reads the parameters that its share of the optimizer touches, and no others.
+        Each rank reads only the parameters of its share of the optimizer.
 
         Raises:
-            CheckpointError: The checkpoint holds other parameters than the model.
+            CheckpointError: If the checkpoint's parameters do not match the model.
         """
         with self._processes.together(f"loading {folder}"):
             manifest = Manifest.read(folder)
@@ -322,24 +323,24 @@ class Checkpoints:
                 _check_buffers(folder, buffers, engine.buffers())
                 engine.set_buffers(buffers)
             random = f"random-{self._processes.rank:05d}.safetensors"
-            if random in manifest.files:  # a larger world has ranks that were not there before
+            if random in manifest.files:  # a larger world has ranks without saved states
                 restore_random_states(load_file(folder / random))
         with self._processes.waiting(f"loading {folder}"):
             engine.finish_loading(optimizer_steps=optimizer_steps)
 
 
 def check_space(folder: Path, size_bytes: int) -> None:
-    """Make sure that a checkpoint fits on the disk.
+    """Check that a checkpoint fits on the disk.
 
     Raises:
-        CheckpointError: It does not; says what is needed and what is free.
+        CheckpointError: If it does not; the error has the needed and free bytes.
     """
     free, needed = shutil.disk_usage(folder).free, size_bytes + _MARGIN_BYTES
     if free < needed:
         raise CheckpointError(
-            f"{folder}: a checkpoint needs {needed:,} bytes and {free:,} are free; earlier "
-            "checkpoints are whole. Make room, or keep fewer of them (checkpoint.keep_last, "
-            "checkpoint.keep_every), then start the same command again"
+            f"{folder}: a checkpoint needs {needed:,} bytes, but only {free:,} are free; earlier "
+            "checkpoints are complete. Free some space, or keep fewer checkpoints "
+            "(checkpoint.keep_last, checkpoint.keep_every), then start the same command again"
         )
 
 
@@ -362,7 +363,7 @@ def _check_buffers(
 
 
 def _remove(path: Path) -> None:
-    """Remove a checkpoint's folder, or whatever has taken its place."""
+    """Remove a checkpoint's folder, or a file or link in its place."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     else:
@@ -389,6 +390,6 @@ def _as_checkpoint_error(path: Path) -> Iterator[None]:
         yield
     except (OSError, SafetensorError) as error:
         raise CheckpointError(
-            f"writing {path}: {error}; earlier checkpoints are whole. Make room or mend the disk, "
-            "then start the same command again"
+            f"writing {path}: {error}; earlier checkpoints are complete. Free some space or repair "
+            "the disk, then start the same command again"
         ) from error

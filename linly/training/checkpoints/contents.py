@@ -1,7 +1,7 @@
-"""Checks of what a checkpoint's files hold, beyond their size and hash in the manifest.
+"""Checks of the contents of a checkpoint's files, beyond size and hash in the manifest.
 
-A file that is as it was written may still not be one that a run can resume from: written by other
-hands, or by a program with a fault. It counts as corrupt before anything is taken from it.
+A file that matches its hash may still be invalid, if it was edited by hand or written by a faulty
+program. Such a file counts as corrupt before a run loads anything from it.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ _RANDOM_LIMIT_BYTES = 1 << 24
 
 
 def content_problem(path: Path, parameters: Collection[str], *, step: int) -> str | None:
-    """Why a file of a checkpoint is not what its name says; None where it is.
+    """Problem with the contents of a checkpoint's file; None if they are valid.
 
     Args:
-        path: The file; a state.json, or a rank's tensors or random states.
-        parameters: Names of the parameters that the manifest says are in it.
-        step: The checkpoint's.
+        path: Path of a state.json, or of a rank's tensors or random states.
+        parameters: Names of the parameters that the file holds by the manifest.
+        step: Step of the checkpoint.
     """
     try:
         if path.name == STATE:
@@ -47,7 +47,7 @@ def content_problem(path: Path, parameters: Collection[str], *, step: int) -> st
 
 
 def _tensors_problem(path: Path, parameters: Collection[str]) -> str | None:
-    """Look at the header alone: every parameter has its three fp32 tensors of one shape."""
+    """Check the header only: each parameter must have three fp32 tensors of one shape."""
     with safe_open(path, framework="pt") as file:
         keys = [key for key in file.keys() if not key.startswith(BUFFER)]  # noqa: SIM118
         found = {key: file.get_slice(key) for key in keys}

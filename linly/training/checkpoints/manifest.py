@@ -1,12 +1,12 @@
-"""What makes a checkpoint whole: a manifest, written last, with every file's size and hash.
+"""Manifest of a checkpoint, written last, with the size and hash of every file.
 
     checkpoints/step-00000100/
-      rank-00000.safetensors ...     parameters dealt to that rank: master weight and moments, fp32
-      random-00000.safetensors ...   that rank's random states
-      state.json                     everything else a run needs to go on
+      rank-00000.safetensors ...     parameters written by that rank: master and moments, fp32
+      random-00000.safetensors ...   random states of that rank
+      state.json                     everything else a run needs to resume
       manifest.json                  sizes and hashes of the files above
 
-No part of it is ever unpickled.
+No file is ever unpickled.
 """
 
 from __future__ import annotations
@@ -59,25 +59,25 @@ class _ManifestForm(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class FileEntry:
-    """A file of a checkpoint as it was written."""
+    """Size and hash of a checkpoint's file."""
 
     size_bytes: int
     sha256: str
 
     @classmethod
     def of(cls, path: Path) -> FileEntry:
-        """The entry of a file on disk."""
+        """Entry of a file on disk."""
         return cls(path.stat().st_size, sha256_file(path))
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """The table of contents of a checkpoint.
+    """Table of contents of a checkpoint.
 
     Attributes:
-        step: Steps taken when it was saved.
-        files: By name, all but the manifest.
-        parameters: Name of the file that holds each parameter.
+        step: Steps taken when the checkpoint was saved.
+        files: Entries of all files except the manifest, by name.
+        parameters: File name of each parameter.
     """
 
     step: int
@@ -85,11 +85,11 @@ class Manifest:
     parameters: dict[str, str]
 
     def write(self, folder: Path) -> None:
-        """Write it into the checkpoint's folder; the checkpoint is whole from here on."""
+        """Write the manifest into the checkpoint's folder, which completes the checkpoint."""
         publish(folder / MANIFEST, self._encode())
 
     def _encode(self) -> bytes:
-        """Its bytes; the same value has the same bytes, so a changed byte shows."""
+        """Canonical JSON bytes, so that any changed byte is detected."""
         content = {
             "format": FORMAT,
             "step": self.step,
@@ -103,10 +103,10 @@ class Manifest:
 
     @classmethod
     def read(cls, folder: Path) -> Manifest:
-        """Read and check a checkpoint's manifest, not the files it names.
+        """Read and check a checkpoint's manifest, but not the files that it names.
 
         Raises:
-            CheckpointError: It is not there, not whole, or names a file outside the folder.
+            CheckpointError: If it is missing or damaged, or names a file outside the folder.
         """
         try:
             data = read_limited(folder / MANIFEST, limit_bytes=_LIMIT_BYTES)
@@ -155,10 +155,10 @@ class Manifest:
             raise corrupt(folder, MANIFEST, f"is that of step {self.step}")
 
     def damage(self, folder: Path, names: Sequence[str]) -> str | None:
-        """What is wrong with the files of that name: sizes, hashes, what they hold.
+        """Check sizes, hashes and contents of the named files.
 
         Returns:
-            The first problem; None where there is none.
+            The first problem; None if there is none.
         """
         for name in names:
             why = self._file_problem(folder / name)
@@ -183,26 +183,26 @@ class Manifest:
 
 
 def corrupt(folder: Path, name: str, why: str) -> CheckpointError:
-    """The error for a file of a checkpoint that is not what it should be."""
+    """The error for an invalid file of a checkpoint."""
     return CheckpointError(
         f"{folder.name}: this checkpoint is incomplete or corrupt: {name}: {why}"
     )
 
 
 def folder_name(step: int) -> str:
-    """The name of a step's checkpoint."""
+    """Folder name of a step's checkpoint."""
     return f"step-{step:08d}"
 
 
 def step_of(folder: Path) -> int:
-    """The step of a checkpoint's folder, by its name."""
+    """Step in the name of a checkpoint's folder."""
     match = _FOLDER.fullmatch(folder.name)
     assert match is not None, folder
     return int(match[1])
 
 
 def list_checkpoints(checkpoints: Path) -> list[Path]:
-    """Published checkpoints, whole or torn, newest first."""
+    """Published checkpoints, complete or damaged, newest first."""
     if not checkpoints.is_dir():
         return []
     folders = [path for path in checkpoints.iterdir() if _FOLDER.fullmatch(path.name)]
@@ -210,10 +210,10 @@ def list_checkpoints(checkpoints: Path) -> list[Path]:
 
 
 def parse_step(text: str) -> int:
-    """The step that a user asks for: `step-200`, `step-00000200` or `200`.
+    """Step in a user's notation: `step-200`, `step-00000200` or `200`.
 
     Raises:
-        CheckpointError: It is none of these.
+        CheckpointError: If the text is none of these.
     """
     match = re.fullmatch(r"(?:step-)?(\d{1,12})", text)
     if match is None:
@@ -222,10 +222,10 @@ def parse_step(text: str) -> int:
 
 
 def verified(checkpoints: Path, step: int | None) -> tuple[Path, Manifest]:
-    """The checkpoint of a step, or the newest whole one, checked by this process alone.
+    """The checkpoint of a step, or the newest complete one, verified by this process only.
 
     Raises:
-        CheckpointError: That step's is missing or torn, or there is no whole one.
+        CheckpointError: If the step's is missing or damaged, or there is no complete one.
     """
     found = list_checkpoints(checkpoints)
     if step is not None:
@@ -240,7 +240,7 @@ def verified(checkpoints: Path, step: int | None) -> tuple[Path, Manifest]:
         problem = manifest.damage(folder, sorted(manifest.files))
         if problem is None:
             for text in problems:
-                print(f"warning: checkpoint passed over: {text}", file=sys.stderr)
+                print(f"warning: checkpoint skipped: {text}", file=sys.stderr)
             return folder, manifest
         problems.append(problem)
     raise no_whole_checkpoint(checkpoints, step, problems)
@@ -249,12 +249,12 @@ def verified(checkpoints: Path, step: int | None) -> tuple[Path, Manifest]:
 def no_whole_checkpoint(
     checkpoints: Path, step: int | None, problems: Sequence[str]
 ) -> CheckpointError:
-    """The error for a checkpoint that was asked for and cannot be had."""
+    """The error for a requested checkpoint that is missing or damaged."""
     asked = "a whole checkpoint" if step is None else folder_name(step)
     if problems:
         return CheckpointError(
             f"{checkpoints}: {asked} was asked for; found damage: {'; '.join(problems)}. "
-            "Resume another step, bring the files back from a copy, or start another run"
+            "Resume another step, restore the files from a backup, or start another run"
         )
     there = [path.name for path in list_checkpoints(checkpoints)]
     return CheckpointError(
@@ -263,24 +263,24 @@ def no_whole_checkpoint(
 
 
 def noted_checkpoints(run: RunFolder) -> dict[str, str | None]:
-    """Checkpoints that a run's events name: name -> hash of the manifest, None in old events.
+    """Checkpoints in a run's events: name -> hash of the manifest, None in old events.
 
-    Going back to a step takes later events away, so that these are the run's own checkpoints and
-    not those of a future that it gave up.
+    Truncation to a step removes later events, so these do not include checkpoints that the run has
+    abandoned.
     """
     saved = (line for line in run.read("events") if line.get("kind") == "checkpoint")
     return {folder_name(line["step"]): line.get("manifest") for line in saved}
 
 
 def check_never_saved(run: RunFolder, mirror: str | None) -> None:
-    """Make sure that a run without a checkpoint never had one, so that it may begin again.
+    """Check that a run without a checkpoint never had one, so that it may start again.
 
     Args:
-        run: Whose folder holds no checkpoint.
+        run: Run without a checkpoint.
         mirror: The recipe's `checkpoint.mirror`.
 
     Raises:
-        CheckpointError: Its records know of one; a start from the beginning would wipe them.
+        CheckpointError: If its records name one; a fresh start would erase them.
     """
     events = (line["step"] for line in run.read("events") if line.get("kind") == "checkpoint")
     decisions = (
@@ -294,10 +294,10 @@ def check_never_saved(run: RunFolder, mirror: str | None) -> None:
     there = sorted(path.name for path in run.checkpoints.glob("*"))
     copy = "" if mirror is None else f", such as {mirror.rstrip('/')}/{run.path.name}/checkpoints"
     raise CheckpointError(
-        f"{run.checkpoints}: the run saved {folder_name(saved)}, as its records say, but no "
-        f"checkpoint is there; found {', '.join(there) or 'nothing'}. Beginning again would wipe "
-        f"the records: bring the newest checkpoint's folder back from a copy{copy}, or start "
-        f"another run with run=PATH; to give this one up, remove {run.path}"
+        f"{run.checkpoints}: the run's records name {folder_name(saved)}, but no checkpoint is "
+        f"there; found {', '.join(there) or 'nothing'}. A fresh start would erase the records: "
+        f"restore the newest checkpoint's folder from a backup{copy}, or start another run with "
+        f"run=PATH; to discard this run, remove {run.path}"
     )
 
 

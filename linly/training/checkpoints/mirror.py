@@ -1,16 +1,16 @@
-"""A copy of the run elsewhere: records and whole checkpoints, brought there beside training.
+"""Mirror of a run: records and complete checkpoints, copied to another place during training.
 
     s3://bucket/prefix/NAME/       a run folder like runs/NAME
-      decisions.jsonl                  written first: it says whose mirror this is
-      recipe.yaml, metrics.jsonl ...   what the run wrote so far
-      checkpoints/step-00000100/       its manifest.json is copied last: without it, it is none
+      decisions.jsonl                  written first: it identifies the mirrored run
+      recipe.yaml, metrics.jsonl ...   records of the run so far
+      checkpoints/step-00000100/       its manifest.json is copied last and completes it
 
-A pass compares the mirror's decisions with the run's, sets aside the mirror's checkpoints that are
-no longer the run's, copies the records, then the checkpoints that were whole before it. So at every
-moment the mirror restores to one state of this run. `linly restore` brings it back.
+A pass compares the mirror's decisions with the run's, and sets aside checkpoints that the run has
+abandoned. It then copies the records, and the checkpoints that were complete before the pass. The
+mirror can therefore be restored to one state of the run at any time, with `linly restore`.
 
-What does not go well is reported, and tried again after the next save. The copy of a checkpoint
-stays when its original is removed.
+Failures are reported, and retried after the next save. The copy of a checkpoint is kept when its
+original is removed.
 """
 
 from __future__ import annotations
@@ -42,23 +42,23 @@ from linly.training.checkpoints.mirror_place import MirrorPlace
 DECISIONS = "decisions.jsonl"
 CHECKPOINTS = "checkpoints"
 SET_ASIDE = "manifest.abandoned.json"
-"""Name of a manifest whose checkpoint is of a future that the run gave up."""
+"""Name of a manifest whose checkpoint the run has abandoned."""
 
 _NOT_COPIED = (CHECKPOINTS, "lock")
 _REPLACED = ("rows", "shards", "held_out", "model")
-"""Folders whose files are replaced by others when a run goes back or begins again."""
+"""Folders whose files are replaced when a run resumes an earlier step or starts again."""
 
 _PATIENCE_S = 30.0
-"""For the look at a mirror's owner before a start; an unreachable one costs warnings alone."""
+"""Seconds to check the mirror's owner before a start; an unreachable mirror only gives warnings."""
 
 
 @dataclass(frozen=True, slots=True)
 class Copied:
-    """What became of one attempt to copy.
+    """Result of one copy attempt.
 
     Attributes:
-        name: Name of the checkpoint, or of what else was copied.
-        problem: Reason why it was not; None when it was.
+        name: Name of the checkpoint, or "records".
+        problem: Reason of the failure; None on success.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Copied:
 
 
 class Mirror:
-    """Copies a run to another place in a thread of its own; for one process alone."""
+    """Copies a run to another place in a background thread; used on rank 0 only."""
 
     def __init__(
         self, run: Path, place: str, check_lock: Callable[[], None] = lambda: None
@@ -76,18 +76,19 @@ class Mirror:
         Args:
             run: Folder of the run.
             place: Folder or s3:// URL that holds mirrors.
-            check_lock: Raises if the run is no longer this process's; called before every pass.
+            check_lock: Function that raises if this process no longer holds the run; called before
+                every pass.
 
         Raises:
-            ConfigError: If the packages for the URL are missing, or the place is the run's own.
+            ConfigError: If the packages for the URL are missing, or the place is inside the run.
         """
         self._run = run
         self.place = f"{place.rstrip('/')}/{run.name}"
         here = Path(self.place).resolve()
         if not is_url(place) and run.resolve() in (here, *here.parents):
             raise ConfigError(
-                f"checkpoint.mirror: found {place}, where the run itself is: choose another "
-                "folder, or s3://bucket/prefix"
+                f"checkpoint.mirror: found {place}, which puts the mirror inside the run: choose "
+                "another folder, or s3://bucket/prefix"
             )
         self._there = MirrorPlace(self.place)
         self._check_lock = check_lock
@@ -100,10 +101,10 @@ class Mirror:
         self.in_use: str | None = None
 
     def refuse_another_run(self) -> bool:
-        """Make sure before a start that the mirror is nobody else's, if it can be reached.
+        """Check before a start that the mirror is not another run's, if it is reachable.
 
         Returns:
-            Whether it could be reached.
+            Whether the mirror is reachable.
 
         Raises:
             ConfigError: If it is the mirror of another run, or of a later state of this one.
@@ -111,20 +112,20 @@ class Mirror:
         looking = self._thread.submit(self._owner_problem)
         try:
             problem = looking.result(_PATIENCE_S)
-        except Exception:  # every pass looks again and reports what it meets
+        except Exception:  # every pass checks again and reports the error
             return False
         if problem is not None:
             raise ConfigError(f"checkpoint.mirror: {problem}")
         return True
 
     def begin(self) -> None:
-        """Copy what is not there yet, after what is being copied now."""
+        """Start a pass after the current one, unless one is already waiting."""
         self._passes = [one for one in self._passes if not one.done()]
-        if len(self._passes) < 2 and not self._is_closing:  # the one that waits sees what is new
+        if len(self._passes) < 2 and not self._is_closing:  # a waiting pass will see all new files
             self._passes.append(self._thread.submit(self._copy_all))
 
     def news(self) -> list[Copied]:
-        """What was copied, and what was not, since this was last asked."""
+        """Results of copies since the last call."""
         found = []
         while True:
             try:
@@ -133,24 +134,24 @@ class Mirror:
                 return found
 
     def wait(self, timeout_s: float) -> bool:
-        """Whether all that was begun has come to its end, in time."""
+        """Wait for all passes; whether they ended in time."""
         return not wait(self._passes, timeout_s).not_done
 
     def missing(self) -> list[str]:
-        """Whole checkpoints of the run that are not known to be there."""
+        """Checkpoints of the run that are not known to be in the mirror."""
         folders = list_checkpoints(self._run / CHECKPOINTS)
         return [folder.name for folder in folders if folder.name not in self._copied]
 
     def close(self) -> None:
-        """Begin no other file; what is half copied is no checkpoint."""
+        """Start no further copies; a partly copied checkpoint has no manifest."""
         self._is_closing = True
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _copy_all(self) -> None:
-        """The records, then the checkpoints, newest first; the first problem ends it.
+        """Copy the records, then the checkpoints, newest first; the first failure ends the pass.
 
-        Checkpoints are those that the run named before its records were copied, so that the
-        records reach them all.
+        Only checkpoints in the run's events before the records are copied are included, so that
+        the copied records cover all of them.
         """
         noted: dict[str, str | None] = {}
 
@@ -175,7 +176,7 @@ class Mirror:
     def _try(self, name: str, copy: Callable[[], bool]) -> bool:
         try:
             is_new = copy()
-        except Exception as error:  # of any library that a URL leads to; it must not end training
+        except Exception as error:  # from any library behind the URL; it must not end training
             self._news.put(Copied(name, describe(error)))
             return False
         if is_new:
@@ -183,7 +184,7 @@ class Mirror:
         return True
 
     def _decisions(self) -> bytes:
-        """The run's, on its disk first: a power cut must not leave the mirror ahead of the run."""
+        """The run's decisions, flushed first so that no power cut leaves the mirror ahead."""
         path = self._run / DECISIONS
         if not path.is_file():
             return b""
@@ -192,20 +193,20 @@ class Mirror:
             return _whole_lines(stream.read())
 
     def _owner_problem(self) -> str | None:
-        """Why the run may not be copied there; None where it may."""
+        """Why the run may not be copied to the mirror; None if it may."""
         theirs = self._there.read(DECISIONS)
         if theirs is None and (found := self._there.names()):
             return (
                 f"{self.place} holds {found[0]} and no {DECISIONS}, so it is not a mirror that "
-                "this run could go on with: choose another place, or remove what is there"
+                "this run could continue: choose another place, or remove the files there"
             )
         return lineage_problem(self._decisions(), theirs or b"", self.place)
 
     def _claim(self) -> None:
-        """Make sure that the mirror is this run's, writing the run's decisions first.
+        """Check that the mirror is this run's, and create it with the run's decisions if new.
 
         Raises:
-            CheckpointError: If it is another's.
+            CheckpointError: If it is the mirror of another run.
         """
         problem = self._owner_problem()
         if problem is not None:
@@ -214,7 +215,7 @@ class Mirror:
             self._there.create(DECISIONS, self._decisions())
 
     def _set_aside(self, noted: dict[str, str | None]) -> None:
-        """Rename the manifests of checkpoints that are not the run's any more; once is enough."""
+        """Rename the manifests of checkpoints that the run has abandoned; done once."""
         if self._is_swept:
             return
         for name in self._there.names(CHECKPOINTS):
@@ -224,7 +225,7 @@ class Mirror:
         self._is_swept = True
 
     def _copy_records(self) -> bool:
-        """Files of the run beside its checkpoints that have changed; those are no news."""
+        """Copy changed files other than checkpoints; returns False, as they are not reported."""
         names = [
             path.relative_to(self._run).as_posix()
             for path in sorted(self._run.rglob("*"))
@@ -244,7 +245,7 @@ class Mirror:
         return False
 
     def _copy(self, folder: Path) -> bool:
-        """One checkpoint; whether it was not there before."""
+        """Copy one checkpoint; returns whether it was not in the mirror before."""
         manifest = Manifest.read(folder)
         content = (folder / MANIFEST).read_bytes()
         if self._copied.get(folder.name) == content:
@@ -265,35 +266,35 @@ class Mirror:
 
     def _put(self, path: Path, name: str) -> None:
         if self._is_closing:
-            raise CheckpointError("the run ended before")
+            raise CheckpointError("the run ended before the copy")
         self._there.put(path, name)
 
 
 def is_noted(noted: dict[str, str | None], name: str, manifest: bytes) -> bool:
-    """Whether a run's records name a checkpoint with this manifest; old ones tell no hash."""
+    """Whether a run's records name a checkpoint with this manifest; old records have no hash."""
     return name in noted and noted[name] in (None, sha256(manifest).hexdigest())
 
 
 def lineage_problem(ours: bytes, theirs: bytes, place: str) -> str | None:
-    """Why a run may not go on with a mirror, by the decisions of both; None where it may.
+    """Why a run may not continue a mirror, by the decisions of both; None if it may.
 
-    Every start adds a line, so that decisions tell two runs apart, and two futures of one run.
+    Every start adds a line, so that decisions distinguish two runs, and two futures of one run.
 
     Args:
         ours: Lines of the run's decisions.
-        theirs: Those of the mirror.
-        place: Where the mirror is.
+        theirs: Lines of the mirror's decisions.
+        place: Folder or URL of the mirror, for the text.
     """
     theirs = _whole_lines(theirs)
     if not theirs or (_beginnings(ours) == _beginnings(theirs) and ours.startswith(theirs)):
         return None
     what = "another run"
     if ours and _beginnings(ours) == _beginnings(theirs):
-        what = "this run as it went on elsewhere"
+        what = "this run as continued elsewhere"
     return (
-        f"{place} is the mirror of {what}, begun {_begun(theirs)}, and is left as it is: choose "
+        f"{place} is the mirror of {what}, started {_begun(theirs)}, and is left unchanged: choose "
         f"another checkpoint.mirror, or another run=PATH, whose last part names the mirror; "
-        f"`linly restore {place} RUN` brings that run back"
+        f"`linly restore {place} RUN` restores that run"
     )
 
 
@@ -302,7 +303,7 @@ def _whole_lines(data: bytes) -> bytes:
 
 
 def _beginnings(decisions: bytes) -> list[bytes]:
-    """The lines that tell a run from others: its first one and those of forks."""
+    """The lines that identify a run: its first one and those of forks."""
     lines = decisions.splitlines()
     return lines[:1] + [line for line in lines[1:] if _parsed(line).get("kind") == "fork"]
 

@@ -1,4 +1,4 @@
-"""The place of a run's mirror, a folder or an s3:// prefix: each file there is whole or missing."""
+"""Storage of a mirror, a folder or an s3:// prefix, where each file is complete or missing."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ class MirrorPlace:
     def __init__(self, place: str) -> None:
         """Open a place, which need not exist.
 
-        Credentials and endpoints are those of the environment. S3 keeps its own patience: a part
-        of a file that is not taken is sent again.
+        Credentials and endpoints come from the environment. The S3 client retries failed parts.
 
         Raises:
             ConfigError: If the packages that s3:// needs are not installed.
@@ -37,18 +36,18 @@ class MirrorPlace:
                 self._root = str(Path(place).absolute())
         except ImportError as error:
             raise ConfigError(
-                f"checkpoint.mirror takes packages that are not installed ({error}): "
+                f"checkpoint.mirror needs packages that are not installed ({error}): "
                 "pip install 'linly[remote]'"
             ) from error
 
     def names(self, below: str = "") -> list[str]:
-        """Names of all files, or of those below a folder; without half-written ones."""
+        """Names of all files, or of those below a folder, without partly written ones."""
         found = self.files.find(f"{self._root}/{below}".rstrip("/"))
         names = (name.removeprefix(self._root).lstrip("/") for name in found)
         return sorted(name for name in names if not _is_hidden(name))
 
     def read(self, name: str) -> bytes | None:
-        """The content of a file; None where there is none."""
+        """Content of a file; None if it is missing."""
         try:
             data: bytes = self.files.cat_file(self._at(name))
         except FileNotFoundError:
@@ -56,11 +55,11 @@ class MirrorPlace:
         return data
 
     def size_bytes(self, name: str) -> int:
-        """Size of a file that is there."""
+        """Size of an existing file."""
         return int(self.files.info(self._at(name))["size"])
 
     def put(self, source: Path, name: str) -> None:
-        """Copy a file there, in place of one of that name."""
+        """Copy a file to the place, replacing one of the same name."""
         if self._is_remote:
             self.files.put_file(str(source), self._at(name))
             return
@@ -73,10 +72,10 @@ class MirrorPlace:
             Path(hidden).unlink(missing_ok=True)
 
     def create(self, name: str, data: bytes) -> None:
-        """Write a file that is not there.
+        """Create a file.
 
         Raises:
-            OSError: If somebody else wrote it first.
+            OSError: If it exists already.
         """
         if self._is_remote:
             self.files.pipe_file(self._at(name), data, mode="create")
@@ -87,16 +86,16 @@ class MirrorPlace:
             stream.write(data)
 
     def rename(self, name: str, new_name: str) -> None:
-        """Give a small file another name in the same place."""
+        """Rename a small file."""
         self.files.pipe_file(self._at(new_name), self.files.cat_file(self._at(name)))
         self.remove(name)
 
     def remove(self, name: str) -> None:
-        """Remove a file that is there."""
+        """Remove an existing file."""
         self.files.rm_file(self._at(name))
 
     def get(self, name: str, target: Path) -> None:
-        """Copy a file from there."""
+        """Copy a file from the place."""
         target.parent.mkdir(parents=True, exist_ok=True)
         self.files.get_file(self._at(name), str(target))
 

@@ -1,4 +1,4 @@
-"""A run brought back from its mirror: records, and a checkpoint whose every byte is verified."""
+"""Restore of a run from its mirror: records, and a verified checkpoint."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ from linly.training.checkpoints.stored import read_state
 
 
 def restore_run(mirror: str, target: Path, *, step: int | None = None) -> int:
-    """Bring a run back from its mirror; the folder appears whole or not at all.
+    """Restore a run from its mirror; the folder is published complete or not at all.
 
-    Records of steps after the checkpoint stay away, as a resume would remove them.
+    Records of steps after the checkpoint are left out, as a resume would remove them.
 
     Args:
         mirror: Folder or s3:// URL of the run's mirror, PLACE/NAME.
         target: Folder of the run to create; must be missing or empty.
-        step: Step of the checkpoint to bring; None takes the newest whole one.
+        step: Step of the checkpoint to restore; None for the newest complete one.
 
     Returns:
         The step of the checkpoint.
 
     Raises:
-        ConfigError: If something is at `target`, or it lies inside another run's folder.
-        CheckpointError: If the place is not a mirror, its records are damaged, or it has no whole
-            checkpoint of this kind.
+        ConfigError: If `target` is not empty, or is inside another run's folder.
+        CheckpointError: If the place is not a mirror, its records are damaged, or it has no
+            complete checkpoint, or none of the step.
     """
     outer = enclosing_run(target)
     if outer is not None:
-        raise ConfigError(f"{target}: lies inside the folder of a run, {outer}; choose another")
+        raise ConfigError(f"{target}: is inside the folder of a run, {outer}; choose another")
     there = MirrorPlace(mirror)
     names = there.names()
     if DECISIONS not in names:
@@ -67,7 +67,7 @@ def restore_run(mirror: str, target: Path, *, step: int | None = None) -> int:
 
 
 def _check_records(run: RunFolder) -> int:
-    """Read every record; returns the last step that all kinds of records reach."""
+    """Read every record, and return the last step that all records reach."""
     last = {name: max((line["step"] for line in run.read(name)), default=0) for name in LOGS}
     in_rows = 0
     try:
@@ -81,7 +81,7 @@ def _check_records(run: RunFolder) -> int:
 def _bring_checkpoint(
     there: MirrorPlace, names: list[str], run: RunFolder, step: int | None
 ) -> int:
-    """Copy and verify a checkpoint that the records name, the newest whole one first."""
+    """Copy and verify the newest complete checkpoint that the records name."""
     noted = noted_checkpoints(run)
     manifests = {
         name.split("/")[1]: name

@@ -1,7 +1,7 @@
-"""What one rank writes of a checkpoint, copied to host memory: training goes on while it is saved.
+"""Snapshot of one rank's part of a checkpoint in host memory, so that training can continue.
 
-A rank writes the parameters that its share of the optimizer holds whole, which costs no
-communication. The few that lie across two shares are put together on all ranks and dealt out.
+A rank writes the parameters that are entirely in its share of the optimizer, which needs no
+communication. The few that span two shares are gathered on all ranks and distributed.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Snapshot:
     Attributes:
         tensors: `KEY.PARAMETER` -> fp32 on the CPU; overwritten by the next snapshot.
         buffers: Persistent buffers of the model by name, on rank 0; none on the others.
-        random: The rank's random states.
+        random: Random states of the rank.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -38,23 +38,23 @@ class Snapshot:
 
     @property
     def size_bytes(self) -> int:
-        """Of its tensors."""
+        """Total size of its tensors."""
         tensors = (*self.tensors.values(), *self.buffers.values(), *self.random.values())
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
 class Snapshots:
-    """Takes snapshots of an engine, all into the same host memory (page-locked beside a GPU)."""
+    """Takes snapshots of an engine, reusing the same host memory (page-locked with a GPU)."""
 
     def __init__(self, processes: Processes) -> None:
-        """Nothing is allocated before the first snapshot."""
+        """Allocate nothing before the first snapshot."""
         self._processes = processes
         self._writers: dict[str, int] = {}
         self._split: set[str] = set()
         self._buffers: dict[str, torch.Tensor] = {}
 
     def take(self, engine: Engine) -> Snapshot:
-        """Copy what this rank is to write; a collective."""
+        """Copy this rank's part of a checkpoint; a collective."""
         parameters = engine.parameters()
         if self._writers.keys() != parameters.keys():
             self._writers = self._deal(engine)
@@ -78,7 +78,7 @@ class Snapshots:
         return Snapshot(copies, buffers, capture_random_states())
 
     def release(self) -> None:
-        """Give the host memory back."""
+        """Release the host memory."""
         self._buffers.clear()
 
     def _deal(self, engine: Engine) -> dict[str, int]:
@@ -107,10 +107,10 @@ def deal(sizes: Mapping[str, int], world_size: int, holders: Mapping[str, int]) 
     """The rank that writes each parameter.
 
     Args:
-        sizes: Of the parameters.
+        sizes: Number of elements of each parameter.
         world_size: Number of ranks.
-        holders: The rank that holds a parameter whole; it writes it. The others are dealt largest
-            first, each to the rank with the least to write so far.
+        holders: Rank that holds all of a parameter, and writes it. The other parameters are
+            assigned largest first, each to the rank with the least to write so far.
     """
     writers = dict(holders)
     loads = [0] * world_size

@@ -1,4 +1,4 @@
-"""The form of a checkpoint's state.json, checked before a run takes anything from it."""
+"""Schema of a checkpoint's state.json, checked before a run loads anything from it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Counts = dict[str, _Count]
 
 
 class _Form(BaseModel):
-    """JSON as it was written; a key that a later version added does no harm."""
+    """Strict JSON types; unknown keys, which a later version may add, are ignored."""
 
     model_config = ConfigDict(strict=True, extra="ignore", frozen=True, allow_inf_nan=False)
 
@@ -117,13 +117,13 @@ class _State(_Form):
 
 
 def state_problem(data: bytes, *, step: int) -> str | None:
-    """Why a run cannot resume from a state.json; None where it can.
+    """Why a run cannot resume from a state.json; None if it can.
 
-    A state of another version is not looked into: its own version may read it.
+    A state of another version is not checked: that version may be able to read it.
 
     Args:
-        data: The bytes of the file.
-        step: The checkpoint's.
+        data: Content of the file.
+        step: Step of the checkpoint.
     """
     try:
         content = orjson.loads(data)

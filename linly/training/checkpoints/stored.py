@@ -21,7 +21,7 @@ _BUFFERS_FILE = "rank-00000.safetensors"
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """What was given to `Checkpoints.save` for a verified checkpoint."""
+    """The state that was passed to `Checkpoints.save`, from a verified checkpoint."""
     state: dict[str, Any] = orjson.loads((folder / STATE).read_bytes())
     return state
 
@@ -40,7 +40,7 @@ def read_master_weight(path: Path, name: str) -> torch.Tensor:
 
 
 def named_buffers(buffers: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """The model's buffers under the names that the first rank's file gives them."""
+    """The model's buffers, with their names in the first rank's file."""
     return {f"{BUFFER}{name}": buffer for name, buffer in buffers.items()}
 
 

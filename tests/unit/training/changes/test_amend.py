@@ -349,7 +349,7 @@ def test_shares_add_up_whatever_is_dropped(percent: int) -> None:
 
 def test_what_a_guard_watches_is_not_dropped() -> None:
     curriculum = mixed({"a": "20%", "b": "80%"}, guard="a")
-    says = r"'a' is what the guard of group 'english' watches .*mixture\.english\.ratio\.guard"
+    says = r"'a' is watched by the guard of group 'english' .*mixture\.english\.ratio\.guard"
     with pytest.raises(ConfigError, match=says):
         without_source(curriculum, "a")
     assert shares_of(without_source(curriculum, "b")) == [1.0]
@@ -464,7 +464,7 @@ def test_a_limit_of_epochs_that_cuts_the_one_under_way_is_refused(
     with pytest.raises(SystemExit) as left:
         main(["amend", str(small_world / "runs" / "limits"), str(new)])
     assert left.value.code == 1
-    assert "max_epochs: found 1.5 in place of 99, but the source stands in its epoch 2" in (
+    assert "max_epochs: found 1.5 in place of 99, but the source is already in its epoch 2" in (
         capsys.readouterr().err
     )
 
@@ -479,7 +479,7 @@ def test_a_guard_needs_an_evaluation_from_before_the_first_step(
     with pytest.raises(SystemExit) as left:
         main(["amend", str(stopped), str(new)])
     assert left.value.code == 1
-    assert "of songs nothing was evaluated before the first step" in capsys.readouterr().err
+    assert "songs was not evaluated before the first step" in capsys.readouterr().err
 
 
 def test_a_list_that_was_changed_after_it_was_taken_up_is_refused(
@@ -491,7 +491,7 @@ def test_a_list_that_was_changed_after_it_was_taken_up_is_refused(
     main_ok("amend", run, "--relist", "english")
     file = run / "shards" / "english.2.jsonl"
     file.write_bytes(file.read_bytes().replace(b"2.jsonl", b"1.jsonl"))
-    with pytest.raises(CheckpointError, match="not the list of shards of source 'english'"):
+    with pytest.raises(CheckpointError, match="not the shard list of source 'english'"):
         start(small_world, alone, "changed")
 
 
@@ -524,7 +524,7 @@ def test_a_run_that_trains_cannot_be_amended(
         ("", "", ["--drop", "songs"], "unknown source 'songs'"),
         ("", "", ["--drop", "tuned"], "has all of group 'tuned'"),
         ("", "", ["--relist", "songs"], "unknown source 'songs'"),
-        ("", "", ["--relist", "english"], "are those that the run has"),
+        ("", "", ["--relist", "english"], "the run already has its"),
         ("3072", "1536", ["FILE"], "is 6 steps, and the run has taken 6; allowed: 1,792"),
         ("english: 100%", "hymns: 100%", ["FILE"], "unknown corpus 'hymns'"),
         (

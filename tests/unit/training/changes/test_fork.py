@@ -263,7 +263,7 @@ def test_a_fork_never_goes_into_a_folder_that_holds_something(
     (taken / "mine.txt").write_text("mine")
     with pytest.raises(SystemExit):
         main(["fork", str(whole), "--step", "4", "--run", str(taken)])
-    assert "something is there already" in capsys.readouterr().err
+    assert "exists and is not an empty folder" in capsys.readouterr().err
     assert tree(taken).keys() == {"mine.txt"}
 
 
@@ -276,7 +276,7 @@ def test_a_fork_never_lies_inside_another_run(
         with pytest.raises(SystemExit) as left:
             main(["fork", str(whole), "--step", "4", "--run", str(place)])
         assert left.value.code == 1
-        assert f"--run {place}: lies inside the folder of a run, {whole}; " in (
+        assert f"--run {place}: is inside the folder of a run, {whole}; " in (
             capsys.readouterr().err
         )
     assert tree(whole) == before

@@ -76,7 +76,7 @@ def test_how_many_bad_records_are_borne_is_changed_on_the_record() -> None:
         ),
         (
             changed(corpora={"more": {"template": "text"}}),
-            "corpora.more.template: (not there) -> text",
+            "corpora.more.template: (missing) -> text",
         ),
     ],
 )

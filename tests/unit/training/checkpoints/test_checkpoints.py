@@ -79,7 +79,7 @@ def test_a_torn_checkpoint_is_replaced_when_its_step_comes_again(
     (keeper.save(engine, 2, small_state(2)) / "state.json").write_bytes(b"{")
     assert keeper.newest() == tmp_path / "step-00000001"
     text = capsys.readouterr().err
-    assert "passed over: step-00000002: this checkpoint is incomplete or corrupt: state.js" in text
+    assert "skipped: step-00000002: this checkpoint is incomplete or corrupt: state.js" in text
     with pytest.raises(CheckpointError, match=r"state\.json"):
         keeper.of_step(2)
     keeper.save(engine, 2, small_state(2))

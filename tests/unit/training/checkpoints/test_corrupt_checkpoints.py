@@ -93,7 +93,7 @@ def replaced(value: Any, path: tuple[Any, ...], new: Any, *, leave_out: bool = F
 def assert_passed_over(newest: Path, name: str, capsys: pytest.CaptureFixture[str]) -> None:
     """The checkpoint before is taken, with a warning; the one asked for by name is refused."""
     assert verified(newest.parent, None)[0].name == "step-00000001"
-    assert f"warning: checkpoint passed over: {REFUSAL}{name}: " in capsys.readouterr().err
+    assert f"warning: checkpoint skipped: {REFUSAL}{name}: " in capsys.readouterr().err
     with pytest.raises(CheckpointError, match=f"step-00000002 was asked for.*{REFUSAL}{name}: "):
         verified(newest.parent, 2)
 
@@ -123,7 +123,7 @@ def test_what_is_not_a_regular_file_is_never_waited_for(
     (newest / name).unlink()
     THINGS[thing](newest / name)
     assert verified(newest.parent, None)[0].name == "step-00000001"
-    assert f"warning: checkpoint passed over: {REFUSAL}" in capsys.readouterr().err
+    assert f"warning: checkpoint skipped: {REFUSAL}" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("thing", ["pipe", "link to nothing", "file"])

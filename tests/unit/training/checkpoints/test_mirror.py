@@ -402,5 +402,5 @@ def test_a_place_that_is_none_is_refused(world: Path, place: str) -> None:
 def test_a_run_is_not_copied_into_itself(tmp_path: Path) -> None:
     run = begin_run(tmp_path / "run")
     for place in (tmp_path, run.path):
-        with pytest.raises(ConfigError, match="where the run itself is"):
+        with pytest.raises(ConfigError, match="puts the mirror inside the run"):
             Mirror(run.path, str(place))

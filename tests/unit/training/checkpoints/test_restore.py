@@ -170,6 +170,6 @@ def test_what_cannot_be_restored_is_one_error_that_leaves_nothing(
 def test_nothing_is_restored_over_a_folder_or_into_a_run(run: RunFolder, mirror: Path) -> None:
     before = everything_in(run.path)
     for target in (run.path, run.path / "inner", run.checkpoints / "inner"):
-        with pytest.raises(LinlyError, match=r"exists already|lies inside the folder of a run"):
+        with pytest.raises(LinlyError, match=r"exists already|is inside the folder of a run"):
             restore_run(str(mirror), target)
     assert everything_in(run.path) == before

@@ -118,7 +118,7 @@ def test_a_save_that_fails_beside_training_is_known_and_raised(
     with monkeypatch.context() as patch:
         patch.setattr(module, "save_file", torn)
         keeper.begin(engine, 2, small_state(2))
-        with pytest.raises(CheckpointError, match=r"Input/output error.*earlier .* are whole"):
+        with pytest.raises(CheckpointError, match=r"Input/output error.*earlier .* are complete"):
             keeper.wait()
         keeper.begin(engine, 2, small_state(2))
         while not keeper.has_failed:
@@ -204,7 +204,9 @@ def test_a_checkpoint_that_does_not_fit_is_not_begun_to_be_written(
     monkeypatch.setattr(
         shutil, "disk_usage", lambda path: usage(1 << 40, 1 << 40, needed + (60 << 20))
     )
-    with pytest.raises(CheckpointError, match=r"needs 67,.* bytes and 62,.* are free.*Make room"):
+    with pytest.raises(
+        CheckpointError, match=r"needs 67,.* bytes, but only 62,.* are free.*Free some"
+    ):
         keeper.save(engine, 2, small_state(2))
     assert not written
     assert [path.name for path in tmp_path.iterdir()] == ["step-00000001"]

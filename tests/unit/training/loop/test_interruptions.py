@@ -128,7 +128,7 @@ def test_a_run_whose_checkpoints_are_gone_is_never_begun_again(
     assert {path: path.read_bytes() for path in run.glob("*.*")} == before
     with pytest.raises(SystemExit):
         main(["check", str(world / "recipe.yaml"), f"run={run}"])
-    assert f"BAD  run folder: {run}/checkpoints: the run saved" in capsys.readouterr().out
+    assert f"BAD  run folder: {run}/checkpoints: the run's records name" in capsys.readouterr().out
 
 
 def test_sigterm_saves_the_step_it_comes_in_or_the_next(
@@ -273,7 +273,7 @@ def test_a_run_whose_checkpoint_would_not_fit_does_not_begin(
 ) -> None:
     usage = shutil.disk_usage(world)._replace(free=64 << 20)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: usage)
-    with pytest.raises(CheckpointError, match=r"needs 68,.* bytes and 67,108,864 are free"):
+    with pytest.raises(CheckpointError, match=r"needs 68,.* bytes, but only 67,108,864 are free"):
         start(world, alone, "full", "evaluation.every=1000")
     assert not lines_of(world / "runs" / "full", "metrics")
 
