@@ -121,7 +121,7 @@ class Checkpoints:
         under_way, self._under_way = self._under_way, None
         if under_way is None:
             return None
-        with self._processes.waiting("the checkpoint under way"):
+        with self._processes.waiting("the pending checkpoint"):
             wait([under_way])
         if not self._settings.is_async:
             self._snapshots.release()

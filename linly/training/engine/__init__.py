@@ -3,6 +3,6 @@
 In: a model, training settings and a micro-batch. Out: summed losses per row, applied steps, and
 fp32 master weights and moments by parameter.
 
-Open `engine` first; it is the only module that imports deepspeed. `objective` joins model and
-loss, `losses` has the forms of the loss, `schedule` the learning rate.
+Open `engine` first; it is the only module that imports deepspeed. `objective` combines model
+and loss, `losses` has the forms of the loss, `schedule` the learning rate.
 """

@@ -1,8 +1,8 @@
-"""DeepSpeed's ZeRO-2 engine as the trainer needs it; the only module that imports deepspeed.
+"""Wrapper of DeepSpeed's ZeRO-2 engine; the only module that imports deepspeed.
 
-BF16 weights and activations, but for weights that transformers keeps in fp32; fp32 master weights,
-gradient accumulation and gradient reduction. The learning rate comes from outside at every step,
-and a step can be discarded on all ranks before it touches weights or moments.
+Weights and activations are BF16, except for weights that transformers keeps in fp32. Master
+weights, gradient accumulation and gradient reduction are fp32. The learning rate is passed in at
+every step, and a step can be discarded on all ranks before it changes weights or moments.
 """
 
 from __future__ import annotations
@@ -48,11 +48,11 @@ from linly.training.ranks.processes import be_patient
 
 @dataclass(frozen=True, slots=True)
 class StepResult:
-    """What became of a step.
+    """Result of an optimizer step.
 
     Attributes:
-        applied: False when the gradients were not finite; then nothing has changed.
-        grad_norm: Before clipping; infinite when not applied.
+        applied: Whether the step was applied; it is not if the gradients are not finite.
+        grad_norm: Gradient norm before clipping; infinite if not applied.
     """
 
     applied: bool
@@ -60,13 +60,13 @@ class StepResult:
 
 
 class Engine:
-    """A model in training, its optimizer dealt over the ranks (ZeRO-2).
+    """A model in training, with its optimizer sharded over the ranks (ZeRO-2).
 
     A step is `accumulation` calls of `accumulate`, then either `step` or `discard`.
 
     Attributes:
-        evaluation_way: How documents of an evaluation row are kept apart; None: they are not, and
-            each needs a row of its own.
+        evaluation_way: Method that separates the documents of a row in evaluation; None if there
+            is none, so that each document needs its own row.
     """
 
     def __init__(
@@ -77,13 +77,13 @@ class Engine:
         accumulation: int,
         layout: RowLayout = RowLayout(),  # noqa: B008 (frozen)
     ) -> None:
-        """Take over the model; its weights move to the device, in BF16, in place.
+        """Move the model's weights to the device in place, as BF16, and create the optimizer.
 
-        Weights that transformers keeps in fp32 in a BF16 model are fp32 here too.
+        Weights that transformers keeps in fp32 in a BF16 model stay in fp32.
 
-        Master weights are those of the model as it was stored, also where BF16 rounds them. The
-        weights move one by one, so that a model mapped from its files never is in the memory of
-        the host as a whole (see `load_model`).
+        Master weights have the stored precision, even where BF16 rounds. Weights are moved one by
+        one, so that a model mapped from its files is never entirely in host memory (see
+        `load_model`).
         """
         _no_helper_builds()
         self._world_size = int(torch.distributed.get_world_size())
@@ -127,31 +127,32 @@ class Engine:
 
     @property
     def module(self) -> PreTrainedModel:
-        """The model itself, BF16, the same on all ranks."""
+        """The model, in BF16, the same on all ranks."""
         model: PreTrainedModel = self._engine.module.model
         return model
 
     @property
     def description(self) -> str:
-        """How a step is computed: what was chosen, and why where it is not what was asked for."""
+        """Chosen attention and loss, with the reason if they differ from the settings."""
         loss = self._engine.module.loss
         note = f" ({self._loss_note})" if self._loss_note else ""
         return f"attention {self._attention}, loss {loss}{note}"
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Device of the model."""
         return torch.device(self._engine.device)
 
     def accumulate(self, batch: MicroBatch, *, step_targets: int) -> torch.Tensor:
-        """Forward and backward of one micro-batch.
+        """Run forward and backward of one micro-batch.
 
-        DeepSpeed averages over ranks, while a loss here is per token of the whole global batch:
-        each micro-batch's sum is scaled so that the two agree. Nothing here waits for the device.
+        DeepSpeed averages gradients over ranks. Our loss is a mean over the tokens of the global
+        batch, so each micro-batch's sum is rescaled. This method does not wait for the device.
 
         Args:
-            batch: Moved to the model's device here.
-            step_targets: Supervised tokens of the step, over all ranks and micro-batches.
+            batch: Micro-batch on the CPU.
+            step_targets: Number of supervised tokens of the step, over all ranks and
+                micro-batches.
 
         Returns:
             float32 [micro_batch], summed negative log-likelihood of each row.
@@ -166,12 +167,12 @@ class Engine:
         self._engine.backward(losses.weighted, scale_wrt_gas=False)
         self._micro_batches += 1
         if self._micro_batches < self._accumulation:
-            self._engine.step()  # counts the micro-batch; the weights move at the last one
+            self._engine.step()  # counts the micro-batch; only the last one updates the weights
         rows: torch.Tensor = losses.rows
         return rows
 
     def _moved(self, tensor: torch.Tensor) -> torch.Tensor:
-        """On the model's device, without waiting for it: that takes pinned memory."""
+        """Move a tensor to the model's device without waiting, which needs pinned memory."""
         if self.device.type == "cuda":
             tensor = tensor.pin_memory()
         return tensor.to(self.device, non_blocking=True)
@@ -188,10 +189,10 @@ class Engine:
         return StepResult(applied, float(norm) if applied else math.inf)
 
     def discard(self) -> None:
-        """Drop the accumulated gradients; weights and moments stay as they are.
+        """Drop the accumulated gradients; weights and moments are unchanged.
 
-        Takes the engine's own way for gradients that overflow, so that its counters and buffers
-        end up as after any step.
+        This triggers DeepSpeed's handling of overflowing gradients, so that its counters and
+        buffers are reset as after any step.
         """
         parameter = min(self.parameters().values(), key=torch.Tensor.numel)
         safe_set_full_grad(parameter, torch.full_like(parameter, math.inf, dtype=torch.float32))
@@ -202,8 +203,8 @@ class Engine:
     def evaluating(self) -> Iterator[PreTrainedModel]:
         """The model in evaluation mode without gradients."""
         self.module.train(False)
-        set_attention(self.module, self._usual_backend)  # generation needs a cache
-        # Rows of other lengths, and caches, are not worth compiling for.
+        set_attention(self.module, self._usual_backend)  # generation needs a KV cache
+        # Rows of other lengths and KV caches are not worth compiling for.
         stance = torch.compiler.set_stance("force_eager") if self._is_compiled else nullcontext()
         try:
             with torch.no_grad(), stance:
@@ -221,7 +222,7 @@ class Engine:
         }
 
     def buffers(self) -> dict[str, torch.Tensor]:
-        """Persistent buffers by name, as they were stored unless training has changed them."""
+        """Persistent buffers by name, in their stored dtype; exact unless training changed them."""
         return {
             name: stored if torch.equal(buffer, stored.to(buffer)) else buffer.to(stored.dtype)
             for name, buffer in persistent_buffers(self.module).items()
@@ -229,13 +230,13 @@ class Engine:
         }
 
     def set_buffers(self, buffers: Mapping[str, torch.Tensor]) -> None:
-        """Set the persistent buffers to what `buffers` returned; no collective."""
+        """Restore the persistent buffers from `buffers`; not a collective."""
         self._stored_buffers = dict(buffers)
         for name, buffer in persistent_buffers(self.module).items():
             buffer.copy_(buffers[name])
 
     def owns(self, parameter: torch.nn.Parameter) -> bool:
-        """Whether this rank's share of the optimizer holds any of the parameter."""
+        """Whether this rank's share of the optimizer holds any part of the parameter."""
         return getattr(parameter, "_hp_mapping", None) is not None
 
     def full_state(self, parameter: torch.nn.Parameter) -> dict[str, torch.Tensor]:
@@ -246,10 +247,11 @@ class Engine:
         return state
 
     def held_state(self, parameter: torch.nn.Parameter) -> dict[str, torch.Tensor] | None:
-        """Master weight and moments where this rank's share holds them whole; no collective.
+        """Master weight and moments that are entirely in this rank's share; not a collective.
 
         Returns:
-            The optimizer's own memory, fp32 on the device; None where it lies across shares.
+            Views of the optimizer's memory, fp32 on the device; None if the parameter is not
+            entirely in this share.
         """
         mapping = getattr(parameter, "_hp_mapping", None)
         if mapping is None or mapping.lp_fragment_address.numel < parameter.numel():
@@ -261,32 +263,32 @@ class Engine:
         }
 
     def set_state(self, parameter: torch.nn.Parameter, state: dict[str, torch.Tensor]) -> None:
-        """Set this rank's part of master weight and moments from whole tensors; no collective.
+        """Set this rank's part of master weight and moments from full tensors; not a collective.
 
-        Call `finish_loading` when all parameters are set.
+        Call `finish_loading` after all parameters are set.
         """
         safe_set_full_fp32_param(parameter, state["master"])
         for key in MOMENTS:
             safe_set_full_optimizer_state(parameter, state[key], key)
 
     def finish_loading(self, *, optimizer_steps: int) -> None:
-        """Make the BF16 weights those of the master; a collective on all ranks.
+        """Update the BF16 weights from the master weights; a collective on all ranks.
 
         Args:
-            optimizer_steps: Steps applied so far (AdamW corrects its moments' bias by it).
+            optimizer_steps: Number of applied steps, for AdamW's bias correction.
         """
         for partition in self._partitions():
             self._optimizer.optimizer.state[partition]["step"].fill_(optimizer_steps)
         self._optimizer.update_lp_params()
 
     def optimizer_steps(self) -> int:
-        """Steps applied so far; skipped ones are not counted."""
+        """Number of applied steps; skipped steps are not counted."""
         return int(self._optimizer.optimizer.state[self._partitions()[0]]["step"].item())
 
     def _choose_attention(
         self, training: TrainingSettings, layout: RowLayout
     ) -> tuple[Attention, Way | None]:
-        """The attention of training, and how documents of a row are kept apart in evaluation."""
+        """Attention for training, and the method that separates documents in evaluation."""
         model = self.module
         chosen = try_model(training.attention_backend, model, self.device, layout)
         if layout.documents == "apart" and chosen.backend == self._usual_backend:
@@ -297,7 +299,7 @@ class Engine:
         return chosen, way
 
     def _set_masters(self, stored: dict[str, torch.Tensor]) -> None:
-        """Take master weights from what is more exact than BF16."""
+        """Set master weights from stored weights that are more precise than BF16."""
         for name, parameter in self.parameters().items():
             if name in stored and self.owns(parameter):
                 safe_set_full_fp32_param(parameter, stored[name].float())
@@ -308,10 +310,10 @@ class Engine:
         return partitions
 
     def _create_moments(self) -> None:
-        """Create AdamW's state before the first step, so that a checkpoint can be put into it.
+        """Create AdamW's state before the first step, so that a checkpoint can be loaded into it.
 
-        DeepSpeed 0.19 links parameters to it when the first group has stepped and forgets the
-        others; linking once by hand, with all states there, covers every group.
+        DeepSpeed 0.19 links parameters to the state after the step of the first group and omits
+        the other groups. Linking once here, after all states exist, covers every group.
         """
         for partition in self._partitions():
             self._optimizer.optimizer.state[partition] = {
@@ -325,14 +327,14 @@ class Engine:
 def _move_weights(
     model: PreTrainedModel, dtypes: Mapping[str, torch.dtype]
 ) -> dict[str, torch.Tensor]:
-    """Move weights to this process's device in the dtypes they train in, one by one.
+    """Move weights one by one to this process's device, in their training dtypes.
 
     Args:
-        model: The model; its buffers are cast too, and moved by DeepSpeed.
-        dtypes: Dtype of each parameter and buffer of the model without LoRA's matrices.
+        model: Model to move; its buffers are only cast, as DeepSpeed moves them.
+        dtypes: Dtype of each parameter and buffer of the model without LoRA matrices.
 
     Returns:
-        Trained weights that the cast may have rounded, by name, where and as they were.
+        Original tensors of the trained weights that the cast may have rounded, by name.
     """
     accelerator = get_accelerator()
     stored = {}
@@ -366,18 +368,18 @@ def _parameter_groups(model: PreTrainedModel, weight_decay: float) -> list[dict[
 def _no_helper_builds() -> None:
     """Keep DeepSpeed from compiling its shared-memory helper on the CPU.
 
-    Only its inference uses the helper; building it takes a compiler, ninja and 20 seconds.
+    Only inference uses the helper, and building it needs a compiler, ninja and 20 seconds.
     """
     if get_accelerator().device_name() == "cpu":
         deepspeed.ops.__compatible_ops__ = {"deepspeed_shm_comm": False}
 
 
 def _set_log_level(level: int) -> None:
-    """Of DeepSpeed's own log, whose handler has a level by itself."""
+    """Set the level of DeepSpeed's logger and of its handlers."""
     for each in (logger, *logger.handlers):
         each.setLevel(level)
 
 
 def _quiet_known_warnings() -> None:
-    """Silence what DeepSpeed 0.19 makes torch say at every start, and nobody here can act on."""
+    """Silence the torch warnings that DeepSpeed 0.19 causes at every start."""
     warnings.filterwarnings("ignore", message=r"`torch\.distributed\.\w+` is deprecated")

@@ -1,4 +1,4 @@
-"""On what a run runs: machine and versions, for the record of each start."""
+"""Machine and package versions, recorded at each start of a run."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _PACKAGES = ("linly", "torch", "deepspeed", "transformers", "sentencepiece", "nu
 
 
 def describe_machine() -> dict[str, Any]:
-    """Host, processors and accelerators of this process's node."""
+    """Host, CPUs and GPUs of this process's node."""
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {"host": socket.gethostname(), "cpus": os.cpu_count(), "gpus": gpus}
 
 
 def describe_versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide what is computed."""
+    """Versions of Python and of the packages that affect the results."""
     versions = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:

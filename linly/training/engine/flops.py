@@ -1,4 +1,4 @@
-"""How much of the device's arithmetic a step uses (MFU)."""
+"""Floating-point operations per token, and peak of the device, for the MFU."""
 
 from __future__ import annotations
 
@@ -17,22 +17,21 @@ _PEAK_BF16 = {
     "A100": 312e12,
     "A800": 312e12,
 }
-"""Dense BF16 floating-point operations a second, by the makers' data sheets; first match wins."""
+"""Dense BF16 FLOP/s from the vendors' data sheets; the first match wins."""
 
 _EXPERTS_PER_TOKEN = ("num_experts_per_tok", "num_experts_per_token", "moe_topk", "top_k_experts")
-"""Keys by which configurations say to how many experts a token is sent."""
+"""Configuration keys for the number of experts per token."""
 
 
 def flops_per_token(model: PreTrainedModel, *, sequence_length: int) -> float:
-    """Operations of forward and backward a token: 6 a weight, and causal attention.
+    """Floating-point operations per token of forward and backward: 6 per weight, plus attention.
 
-    A weight takes a multiplication and an addition in forward and twice as many in backward; a
-    frozen one has no gradient of its own and takes 4. An embedding is a look-up and counts only
-    when it is also the output layer; of a mixture's experts those count that a token is sent to.
-    Attention's two products of a row with all before it are 6 * layers * hidden size * sequence
-    length: half of the usual 12, since the other half is masked. That documents do not see each
-    other makes it less still, and is not taken off. What activation checkpointing computes twice
-    counts once.
+    A weight takes a multiplication and an addition in forward and twice as many in backward. A
+    frozen weight has no gradient and takes 4 in total. An embedding is a look-up and counts only if
+    it is also the output layer. Of a mixture of experts, only the experts of a token count. Causal
+    attention takes 6 * layers * hidden size * sequence length: half of the usual 12, since the
+    other half is masked. Masking between documents reduces this further and is not subtracted.
+    Recomputation by activation checkpointing is not counted.
     """
     config = model.config
     part = _used_part(model)
@@ -47,7 +46,7 @@ def flops_per_token(model: PreTrainedModel, *, sequence_length: int) -> float:
 
 
 def _used_part(model: PreTrainedModel) -> dict[torch.nn.Parameter, float]:
-    """Weights of which a token uses a part only: embeddings, and the experts of a mixture."""
+    """Used fraction of weights that a token uses only in part: embeddings and experts."""
     head = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     used = {} if head is None else dict.fromkeys(head.parameters(), 1.0)
     part: dict[torch.nn.Parameter, float] = {}
@@ -62,7 +61,7 @@ def _used_part(model: PreTrainedModel) -> dict[torch.nn.Parameter, float]:
 
 
 def _has_experts(module: torch.nn.Module) -> bool:
-    """Whether a module is a mixture's routed experts, which transformers keeps in one tensor."""
+    """Whether a module holds routed experts, which transformers keeps in one tensor."""
     name = type(module).__name__
     return "Experts" in name and "Shared" not in name
 
@@ -73,7 +72,7 @@ def _experts_per_token(config: PretrainedConfig) -> int | None:
 
 
 def peak_flops(device: torch.device) -> float | None:
-    """Of one device, by its data sheet; None where it is not known (a CPU)."""
+    """Peak BF16 FLOP/s of one device from its data sheet; None if unknown (such as a CPU)."""
     if device.type != "cuda":
         return None
     name = torch.cuda.get_device_name(device)

@@ -1,8 +1,8 @@
 """Negative log-likelihood of rows, summed per row, so that any weighting can be built on it.
 
-The output layer is where the memory goes: 4 rows of 2,048 positions over 40,076 pieces are 1.3 GB
-of fp32 logits, and as much again for their gradient. The chunked forms never hold more than a part
-of them, and make the gradient on the way, so that nothing is computed twice.
+The output layer takes most of the memory: 4 rows of 2,048 positions over 40,076 pieces are 1.3 GB
+of fp32 logits, and as much again for their gradient. The chunked forms hold only a part of the
+logits at a time, and compute the gradient in the forward pass, so that nothing is computed twice.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from torch.nn.functional import cross_entropy, pad
 from linly.data.types import IGNORE_LABEL
 
 CHUNK_TOKENS = 1024
-"""Positions whose logits are held at once: 164 MB in fp32 over 40,076 pieces."""
+"""Positions per chunk of logits: 164 MB in fp32 over 40,076 pieces."""
 
 
 class Losses(NamedTuple):
-    """Of a micro-batch.
+    """Losses of a micro-batch.
 
     Attributes:
-        weighted: float32 [], the sum over all targets times a weight; the one to differentiate.
-        rows: float32 [rows], summed negative log-likelihood of each row, without gradient.
+        weighted: Sum over all targets times a weight, to differentiate; float32 [].
+        rows: Summed negative log-likelihood of each row, without gradient; float32 [rows].
     """
 
     weighted: torch.Tensor
@@ -32,12 +32,13 @@ class Losses(NamedTuple):
 
 
 class LossParts(NamedTuple):
-    """What a chunked form computes.
+    """Result of a chunked form.
 
     Attributes:
-        nll: float32 [n], of each position, 0 without a target.
-        hidden: As the hidden states, gradient of the weighted sum; None where none is asked for.
-        head: float32 [pieces, hidden size], likewise.
+        nll: Negative log-likelihood of each position, 0 without a target; float32 [n].
+        hidden: Gradient of the weighted sum, in the dtype and shape of the hidden states; None if
+            not needed.
+        head: Gradient for the output weight, float32 [pieces, hidden size]; None if not needed.
     """
 
     nll: torch.Tensor
@@ -55,9 +56,9 @@ def target_nll(logits: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
     """Negative log-likelihood of each target, in nats, from the full logits.
 
     Args:
-        logits: [rows, positions, pieces].
-        labels: int64 [rows, positions], unshifted: the token at the same position, or
-            IGNORE_LABEL where there is no loss.
+        logits: Logits [rows, positions, pieces].
+        labels: Unshifted labels, int64 [rows, positions]: the token at the same position, or
+            IGNORE_LABEL if it carries no loss.
 
     Returns:
         float32 [rows, positions - 1]; entry t is that of the label at t + 1, 0 without a label.
@@ -80,16 +81,16 @@ def fused_losses(
     *,
     weight: float,
 ) -> Losses:
-    """The loss without full logits.
+    """Losses computed without full logits.
 
     Args:
-        form: `chunked` or `liger`.
-        hidden: [rows, positions, hidden size], what the output layer gets.
-        head: [pieces, hidden size], its weight.
-        labels: int64 [rows, positions], unshifted.
-        weight: Of the sum that is differentiated.
+        form: Function `chunked` or `liger`.
+        hidden: Input of the output layer, [rows, positions, hidden size].
+        head: Weight of the output layer, [pieces, hidden size].
+        labels: Unshifted labels, int64 [rows, positions].
+        weight: Factor of the sum that is differentiated.
     """
-    # The last position of a row goes in without a target: leaving it out would copy `hidden`.
+    # The last position of a row is kept without a target: dropping it would copy `hidden`.
     targets = pad(labels[:, 1:], (0, 1), value=IGNORE_LABEL)
     flat = (hidden.flatten(0, 1), head, targets.flatten())
     weighted, nll = _FusedLoss.apply(form, *flat, weight)  # type: ignore[no-untyped-call]
@@ -103,9 +104,9 @@ def chunked(
     weight: float,
     needs: tuple[bool, bool],
 ) -> LossParts:
-    """The chunked form in plain torch, anywhere.
+    """The chunked form in plain torch, for any device.
 
-    Logits have the model's precision, as a linear layer gives them, and are fp32 from there on.
+    Logits are computed in the model's dtype, as by a linear layer, then cast to fp32.
     """
     nll = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
     hidden_gradient = torch.empty_like(hidden) if needs[0] else None
@@ -138,7 +139,7 @@ def liger(
     weight: float,
     needs: tuple[bool, bool],
 ) -> LossParts:
-    """The chunked form of Liger-kernel, in Triton."""
+    """The chunked form in Triton, by Liger-kernel."""
     from liger_kernel.ops.fused_linear_cross_entropy import fused_linear_cross_entropy_forward
 
     made = fused_linear_cross_entropy_forward(
@@ -158,7 +159,7 @@ def liger(
 
 
 class _FusedLoss(torch.autograd.Function):
-    """Hands out in backward the gradients that came with the value."""
+    """Autograd function whose backward returns the gradients computed in forward."""
 
     @staticmethod
     def forward(
@@ -189,7 +190,7 @@ class _FusedLoss(torch.autograd.Function):
 
 
 def _add_product(total: torch.Tensor, left: torch.Tensor, right: torch.Tensor) -> None:
-    """Add left @ right to a fp32 total, summing in fp32 where the device can."""
+    """Add left @ right to an fp32 total, accumulating in fp32 if the device supports it."""
     if total.is_cuda and left.dtype != total.dtype:
         torch.addmm(total, left, right, out_dtype=total.dtype, out=total)
     elif left.dtype == total.dtype:

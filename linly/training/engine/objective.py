@@ -1,4 +1,4 @@
-"""What DeepSpeed runs: the model and its loss as one module, in the form that fits the model."""
+"""Module that DeepSpeed runs: the model with its loss, in a form that suits the model."""
 
 from __future__ import annotations
 
@@ -29,19 +29,19 @@ class Objective(torch.nn.Module):
     """A causal language model together with its weighted loss.
 
     Attributes:
-        loss: `plain`, `chunked` or `liger`; see losses.py.
-        way: How documents of a row are kept apart; see modeling/separation.py.
+        loss: Form of the loss, `plain`, `chunked` or `liger`; see losses.py.
+        way: Method that separates the documents of a row; see modeling/attention/separation.py.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
-        """Begin with the plain loss; `choose_loss` says whether another one may be set."""
+        """Start with the plain loss; `choose_loss` decides whether another one may be set."""
         super().__init__()
         self.model = model
         self.loss = "plain"
         self.way: Way = "positions"
 
     def parameters(self, recurse: bool = True) -> Iterator[torch.nn.Parameter]:
-        """Parameters in BF16: DeepSpeed casts all that this gives, and would round the others."""
+        """Parameters in BF16 only: DeepSpeed casts all parameters listed here, rounding others."""
         return (p for p in super().parameters(recurse) if p.dtype == torch.bfloat16)
 
     def forward(
@@ -55,10 +55,10 @@ class Objective(torch.nn.Module):
         """Losses of a micro-batch.
 
         Args:
-            ids: int64 [rows, positions].
-            labels: int64 [rows, positions], unshifted.
-            position_ids: int64 [rows, positions], from 0 at each document.
-            bounds: int32 [documents + 1] where `way` needs them.
+            ids: Token ids, int64 [rows, positions].
+            labels: Unshifted labels, int64 [rows, positions].
+            position_ids: Positions from 0 at each document, int64 [rows, positions].
+            bounds: Document bounds, int32 [documents + 1], if `way` needs them.
             weight: Factor of the sum that is differentiated.
         """
         rows = (ids, position_ids, bounds)
@@ -82,16 +82,16 @@ class Objective(torch.nn.Module):
 
 
 def choose_loss(asked: str, objective: Objective, device: torch.device) -> tuple[str, str | None]:
-    """The form of the loss for `training.loss`.
+    """Choose the form of the loss for `training.loss`.
 
-    Measured on a CPU over 40,076 pieces, the chunked form takes less time than the plain one and
-    less than half of the memory; so it is the usual one there too.
+    On a CPU with 40,076 pieces, the chunked form is faster than the plain one and takes less than
+    half of the memory, so it is the default there too.
 
     Returns:
-        The form, and why it is not the one asked for, if so.
+        The form, and the reason if it is not the requested one.
 
     Raises:
-        ConfigError: Liger-kernel was asked for and is not to be had.
+        ConfigError: If Liger-kernel is requested but not available.
     """
     has_liger = device.type == "cuda" and importlib.util.find_spec("liger_kernel") is not None
     if asked == "liger" and not has_liger:
@@ -111,11 +111,11 @@ def choose_loss(asked: str, objective: Objective, device: torch.device) -> tuple
 
 @torch.no_grad()
 def _obstacle(objective: Objective) -> str | None:
-    """Why logits of this model are more than its output layer's weight times its hidden states.
+    """Why logits are not just the output weight times the hidden states; None if they are.
 
-    Some models cap or scale their logits, some have a bias or an adapter there. Two short documents
-    are sent through: what the layer gets must be what the decoder returns by itself, and what the
-    layer returns, replaced by numbers large enough to be capped, must be the logits.
+    Some models cap or scale their logits, or have a bias or an adapter in the output layer. Two
+    short documents are used as a probe: the layer's input must equal the decoder's own output, and
+    the layer's output, replaced by numbers large enough to be capped, must equal the logits.
     """
     model, head = objective.model, objective.head()
     if type(head) is not torch.nn.Linear or head.bias is not None:
@@ -133,7 +133,7 @@ def _obstacle(objective: Objective) -> str | None:
     positions = positions.to(head.weight.device)
     ids = torch.arange(_PROBE_TOKENS, device=head.weight.device).unsqueeze(0) % pieces
     was_training = model.training
-    model.train(False)  # without dropout, both ways give the same
+    model.train(False)  # no dropout, so that both passes are equal
     hook = head.register_forward_hook(replace_logits)
     try:
         logits = forward_rows(model, objective.way, ids, positions, bounds).logits

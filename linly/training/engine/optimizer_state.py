@@ -1,9 +1,9 @@
-"""Names and size of what the optimizer keeps for a parameter."""
+"""Names and size of the optimizer state of a parameter."""
 
 from __future__ import annotations
 
 MOMENTS = ("exp_avg", "exp_avg_sq")
-"""State of a parameter, each fp32 in the parameter's shape."""
+"""Moments of a parameter, each fp32 in the parameter's shape."""
 
 STATE_KEYS = ("master", *MOMENTS)
 """Tensors of a parameter in a checkpoint, named `KEY.PARAMETER`; all fp32."""

@@ -16,11 +16,11 @@ _FORMS: dict[str, tuple[torch.dtype, tuple[int, ...] | None]] = {
     "numpy": (torch.int64, (626,)),
     "numpy_gauss": (torch.float64, (1,)),
 }
-"""Type of each state, and how many values it may have; torch checks its own."""
+"""Dtype and allowed number of values of each state; None where torch checks it."""
 
 
 def seed_random_states(seed: int, *, rank: int) -> None:
-    """Start torch's generators, which dropout draws from, differently on each rank."""
+    """Seed torch's generators, used by dropout, differently on each rank."""
     digest = hashlib.sha256(f"{seed} {rank}".encode()).digest()
     torch.manual_seed(int.from_bytes(digest[:8], "little"))
 
@@ -42,7 +42,7 @@ def capture_random_states() -> dict[str, torch.Tensor]:
 
 
 def restore_random_states(states: dict[str, torch.Tensor]) -> None:
-    """Set what `capture_random_states` gave; CUDA's only where there is a GPU now."""
+    """Restore the states of `capture_random_states`; that of CUDA only if a GPU is available."""
     torch.set_rng_state(states["torch"])
     random.setstate(_python_state(states))
     np.random.set_state(_numpy_state(states))
@@ -51,11 +51,11 @@ def restore_random_states(states: dict[str, torch.Tensor]) -> None:
 
 
 def check_random_states(states: dict[str, torch.Tensor]) -> None:
-    """Restore states into generators of their own, which leaves those of the process alone.
+    """Check states by restoring them into new generators, not those of the process.
 
     Raises:
-        KeyError, TypeError, ValueError, OverflowError, RuntimeError: They are not what
-            `capture_random_states` gives.
+        KeyError, TypeError, ValueError, OverflowError, RuntimeError: If they are not valid states
+            of `capture_random_states`.
     """
     forms = {name: (states[name].dtype, states[name].shape) for name in states}
     for name, (dtype, shape) in _FORMS.items():

@@ -1,6 +1,6 @@
-"""The learning rate as a function of the step: linear warm-up, then cosine or constant.
+"""Learning rate as a function of the step: linear warm-up, then cosine or constant.
 
-A pure function of the data's step: a resumed run, or one with skipped steps, needs no state.
+It is a pure function of the step, so a resumed run, or one with skipped steps, needs no state.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from linly.config.settings import TrainingSettings
 
 
 def learning_rate(training: TrainingSettings, *, step: int, num_steps: int) -> float:
-    """The rate of step `step` (from 1) of a run of `num_steps`.
+    """Learning rate of step `step` (from 1) in a run of `num_steps`.
 
-    The warm-up reaches the full rate at its last step; the cosine ends at `final_lr` of it at the
-    run's last step.
+    The warm-up reaches `lr` at its last step. The cosine ends at `final_lr` times `lr` at the last
+    step of the run.
     """
     warmup_steps = math.ceil(training.warmup * num_steps)
     if step <= warmup_steps:

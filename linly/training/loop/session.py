@@ -1,4 +1,4 @@
-"""A run at a step, in the hands of one of its processes: what it holds, saves and records."""
+"""Per-process state of a run: its components, current step, saving and event logging."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ _MIRROR_WAIT_S = 5.0
 
 @dataclass(slots=True)
 class Session:
-    """A run at a step, in the hands of one of its processes.
+    """Per-process state of a run.
 
     Attributes:
-        recipe: With the curriculum in force.
-        course: What the run's decisions make of it so far.
-        step: Steps taken.
-        baseline: Evaluation before the first step, by source; empty until it is made.
-        latest: The last evaluation, by source.
-        evaluated_step: Of the last evaluation; None before the first.
-        data_state: Of the loader, where the stream of rows goes on; None at the start.
-        notices: What should be known of this start.
-        mirror: Copies the run elsewhere, where the recipe says so; on rank 0 alone.
+        recipe: Recipe with the curriculum in force.
+        course: Course by the run's decisions so far.
+        step: Number of steps taken.
+        baseline: Evaluation before the first step, by source; empty before it.
+        latest: Last evaluation, by source; empty before the first.
+        evaluated_step: Step of the last evaluation; None before the first.
+        data_state: State of the loader at which the stream of rows resumes; None at a fresh start.
+        notices: Notices about this start.
+        mirror: Mirror of the run; None without one, and on all ranks but 0.
     """
 
     recipe: Recipe
@@ -68,23 +68,23 @@ class Session:
             append_event(self.run, self.step, kind, text, details)
 
     def decide(self, line: dict[str, Any]) -> None:
-        """Take a decision about the rows to come; all ranks take the same."""
+        """Record and apply a decision about future rows; the same on all ranks."""
         if self.processes.is_first:
             self.run.append("decisions", line | {"time": time.time()})
         self.course = follow(self.course, line)
         self.books.follow(self.course.segments)
 
     def flush_rows(self) -> None:
-        """Write the row records at hand."""
+        """Write the buffered row records."""
         records = self.books.take_row_records()
         if self.processes.is_first:
             self.run.write_rows(records)
 
     def save(self, data_state: dict[str, Any]) -> None:
-        """Begin a checkpoint, the run's records first; a collective.
+        """Flush the run's records and begin a checkpoint; a collective.
 
         Raises:
-            LinlyError: The last one could not be written.
+            LinlyError: If the previous checkpoint could not be written.
         """
         self.finish_save()
         with self.processes.together("writing the run's records"):
@@ -109,40 +109,43 @@ class Session:
             self.finish_save()
 
     def finish_save(self) -> None:
-        """Wait for the checkpoint under way, if there is one.
+        """Wait for the pending checkpoint, if any.
 
         Raises:
-            LinlyError: It could not be written.
+            LinlyError: If it could not be written.
         """
         self._record_save(self.checkpoints.wait())
 
     def note_save(self) -> list[str]:
-        """Record what has become of the checkpoint under way and of its copies; no collective.
+        """Record a completed checkpoint and finished copies, if any; not a collective.
 
         Returns:
-            What went wrong with the copies.
+            Warnings for failed copies.
         """
         self._record_save(self.checkpoints.published())
         problems = []
         for copied in self.mirror.news() if self.mirror is not None else ():
-            text = f"{copied.name} is copied"
+            text = f"{copied.name} was copied"
             if copied.problem is not None:
                 text = f"{copied.name} could not be copied: {copied.problem}"
-                problems.append(f"mirror: {text}; it is tried again after the next save")
+                problems.append(f"mirror: {text}; it is retried after the next save")
             self.event("mirror", text)
         return problems
 
     def finish_mirror(self, *, patience_s: float) -> list[str]:
-        """Wait until the run is copied; a collective.
+        """Wait until the run is mirrored; a collective.
+
+        Args:
+            patience_s: Maximum seconds to wait.
 
         Returns:
-            What went wrong, and the checkpoints that are not there, on rank 0.
+            Warnings for failed copies and for checkpoints missing in the mirror; on rank 0 only.
         """
         deadline = time.monotonic() + patience_s
         if self.mirror is not None:
             self.mirror.begin()
         is_over = False
-        while not is_over:  # in short waits, so that no rank looks hung
+        while not is_over:  # short waits, so that no rank appears hung
             here = self.mirror is None or self.mirror.wait(_MIRROR_WAIT_S)
             is_over = all(self.processes.gather_json(here or time.monotonic() > deadline))
         if self.mirror is None:
@@ -154,14 +157,14 @@ class Session:
         return problems
 
     def close(self) -> None:
-        """Let the checkpoint under way become whole when training ends by an error; no collective.
+        """Complete the pending checkpoint, also after an error of training; not a collective.
 
-        That error is the one to raise: that of the checkpoint is a warning.
+        A failure to write the checkpoint is only a warning, so that it does not hide that error.
         """
         try:
             self.finish_save()
         except (LinlyError, RuntimeError) as error:
-            print(f"warning: the checkpoint under way was lost: {error}", file=sys.stderr)
+            print(f"warning: the pending checkpoint was lost: {error}", file=sys.stderr)
         if self.mirror is not None:
             self.mirror.close()
 
@@ -173,7 +176,7 @@ class Session:
             self.mirror.begin()
 
     def load(self, folder: Path, state: dict[str, Any]) -> None:
-        """Go on from a verified checkpoint; a collective."""
+        """Restore a verified checkpoint; a collective."""
         self.checkpoints.load(folder, self.engine, optimizer_steps=state["optimizer_steps"])
         self.guards.load_state_dict(state["guards"])
         self.books.load_state_dict(state["books"])
@@ -189,7 +192,7 @@ def append_event(run: RunFolder, step: int, kind: str, text: str, details: dict[
 
 
 def note_checkpoint(run: RunFolder, folder: Path) -> None:
-    """Name a checkpoint in the run's events, unless they name it already."""
+    """Add a checkpoint to the run's events, unless it is there already."""
     digest = sha256_file(folder / MANIFEST)
     if noted_checkpoints(run).get(folder.name) != digest:
         append_event(run, step_of(folder), "checkpoint", folder.name, {"manifest": digest})

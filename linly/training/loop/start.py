@@ -1,4 +1,4 @@
-"""Everything a start of a run needs before its first step: checked, loaded, resumed or begun."""
+"""Preparation of a run before its first step: check, load, resume or start."""
 
 from __future__ import annotations
 
@@ -67,10 +67,10 @@ from linly.training.recording.new_pieces import NewPieces
 
 @contextmanager
 def locked_run(recipe: Recipe, processes: Processes) -> Iterator[RunFolder]:
-    """The run's folder, held by rank 0 and seen by all ranks.
+    """The run's folder, locked by rank 0 and visible to all ranks.
 
     Raises:
-        TrainingError: Another process trains there, or a node sees another folder.
+        TrainingError: If another process trains there, or a node sees another folder.
     """
     with ExitStack() as stack:
         token = None
@@ -90,20 +90,20 @@ def locked_run(recipe: Recipe, processes: Processes) -> Iterator[RunFolder]:
 def prepare(
     recipe: Recipe, run: RunFolder, processes: Processes, *, resume_step: int | None
 ) -> Session:
-    """Check, load, and resume or begin a run; a collective.
+    """Check, load, and resume or start a run; a collective.
 
     Args:
-        recipe: Of the run.
-        run: Its folder, locked.
-        processes: That train it.
-        resume_step: Go back to this step's checkpoint; None takes the newest whole one.
+        recipe: Recipe of the run.
+        run: Locked folder of the run.
+        processes: Processes of the run.
+        resume_step: Step of the checkpoint to resume; None for the newest complete one.
 
     Raises:
-        LinlyError: What does not fit: world size, vocabulary, recipe, checkpoint, data.
+        LinlyError: If the world size, vocabulary, recipe, checkpoint or data does not fit.
     """
     batch = Batch(recipe.data.global_batch, recipe.training.micro_batch)
     check_world_size(batch, processes.world_size)
-    settings_deepspeed_config(  # refuses what conflicts, before anything is loaded
+    settings_deepspeed_config(  # refuses conflicting settings before anything is loaded
         recipe.training,
         recipe.data,
         world_size=processes.world_size,
@@ -191,10 +191,10 @@ def _make_mirror(recipe: Recipe, run: RunFolder, processes: Processes) -> Mirror
 def _begin(
     recipe: Recipe, run: RunFolder, model: StoredModel, tokenizer: Tokenizer, processes: Processes
 ) -> None:
-    """Clear what an earlier start left that never reached a checkpoint, and fix the sources.
+    """Clear the records of earlier starts without a checkpoint, and pin the inputs of the run.
 
     Raises:
-        CheckpointError: One did, and its checkpoints are gone.
+        CheckpointError: If the run had a checkpoint that is now missing.
     """
     with processes.together("clearing the run folder"):
         if processes.is_first:
@@ -219,7 +219,7 @@ def read_decisions(run: RunFolder, processes: Processes) -> list[dict[str, Any]]
 def _check_version(run: RunFolder, state: dict[str, Any]) -> None:
     if state["version"] != STATE_VERSION:
         raise CheckpointError(
-            f"{run.path}: its checkpoint has state version {state['version']}, this version of "
+            f"{run.path}: its checkpoint has state version {state['version']}, but this version of "
             f"linly reads {STATE_VERSION}; resume it with the version that wrote it"
         )
 
@@ -231,14 +231,14 @@ def _check_same_run(
     state: dict[str, Any],
     identity: dict[str, str],
 ) -> list[Change]:
-    """Refuse to go on with what would be another run; gives what changes on the record."""
+    """Refuse to resume with another recipe or model, and return the changes to record."""
     changes = recorded_changes(plain_before(state["recipe"], course), plain_recipe(recipe))
     if state["model"] != identity:
         names = sorted(state["model"].keys() | identity.keys())
         other = [name for name in names if state["model"].get(name) != identity.get(name)]
         raise ConfigError(
-            f"model {recipe.model}: not the model of the run in {run.path}, other is its "
-            f"{', '.join(other)}; give that model, or start another run with run=PATH"
+            f"model {recipe.model} does not match the run in {run.path}: {', '.join(other)} "
+            "differs. Use the original model, or start a new run with run=PATH"
         )
     return changes
 
@@ -252,10 +252,10 @@ def _rewind(
     changes: list[Change],
     aside: list[str],
 ) -> None:
-    """Take the run's records back to the checkpoint.
+    """Truncate the run's records to the checkpoint.
 
-    Every resume leaves a decision, also one that changes nothing: what an earlier line says of
-    later steps no longer holds.
+    Every resume writes a decision, even without changes, because it voids earlier decisions about
+    later steps.
     """
     with processes.together("rewinding the run folder"):
         if processes.is_first:
@@ -284,14 +284,14 @@ def _record_start(run: RunFolder, processes: Processes, step: int, kind: str, te
 
 
 def _identity(model: Path, trainable: Trainable, processes: Processes) -> dict[str, str]:
-    """What tells the run's model from others, the same on all ranks; a collective."""
+    """Identity of the run's model, checked to be the same on all ranks; a collective."""
     mine: dict[str, str] = {}
     with processes.together(f"reading model {model}"):
         mine = model_identity(model, trainable)
     for rank, identity in enumerate(processes.gather_json(mine)):
         if identity != mine:
             raise ConfigError(
-                f"model {model}: rank {rank} has another one than rank {processes.rank}: every "
+                f"model {model}: differs between rank {rank} and rank {processes.rank}: every "
                 "node needs the same files"
             )
     return mine
@@ -300,7 +300,7 @@ def _identity(model: Path, trainable: Trainable, processes: Processes) -> dict[s
 def _examined(
     recipe: Recipe, path: Path, tokenizer: Tokenizer, processes: Processes
 ) -> SuitableModel:
-    """The model as every rank sees it, refused before anything is written; a collective."""
+    """Check the model on every rank before anything is written; a collective."""
     found = None
     with processes.together(f"looking at model {path}"):
         found = examine_model(

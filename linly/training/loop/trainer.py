@@ -6,7 +6,7 @@
                     evaluation and checkpoint at their intervals
            -> summary
 
-Starting the same command again resumes, whatever ended the run before.
+The same command, started again, resumes the run, whatever ended it.
 """
 
 from __future__ import annotations
@@ -40,19 +40,19 @@ from linly.training.recording.display import Display
 from linly.training.recording.guards import Alarm, RowLoss
 
 _GRACE_S = 30.0
-"""For the mirror when the scheduler wants the machine back: the checkpoint is whole by then."""
+"""Seconds to wait for the mirror after a preemption; the checkpoint is complete by then."""
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a start of the run ended.
+    """Result of one launch of the training program.
 
     Attributes:
-        step: Steps taken since the run began.
-        summary: What they did to each language, and how well the ratios held.
-        is_complete: All steps of the recipe are done, or a source ended the run as planned.
-        exhausted: What ended it before the recipe's last step, if a source did.
-        is_preempted: It was asked to leave, and saved.
+        step: Number of steps taken since the run started.
+        summary: Change in bits per byte per language, and the largest drift.
+        is_complete: Whether the run has reached its last step, or ended at an exhausted source.
+        exhausted: Description of the source that ended the run early; None if none did.
+        is_preempted: Whether the run was asked to stop, and saved.
     """
 
     step: int
@@ -65,13 +65,13 @@ class Outcome:
 def train(
     recipe: Recipe, processes: Processes, *, resume_step: int | None, is_quiet: bool = False
 ) -> Outcome:
-    """Train a recipe from where its run folder stands; a collective of all processes.
+    """Train a recipe, resuming its run folder if possible; a collective.
 
     Args:
-        recipe: What to train.
-        processes: That train it together.
-        resume_step: Go back to this step's checkpoint; None takes the newest whole one.
-        is_quiet: Print warnings alone.
+        recipe: Recipe of the run.
+        processes: Processes of the run.
+        resume_step: Step of the checkpoint to resume; None for the newest complete one.
+        is_quiet: Whether to print warnings only.
     """
     stop = StopRequest()
     with stop.listening(), locked_run(recipe, processes) as run:
@@ -83,10 +83,10 @@ def train(
 
 
 class Trainer:
-    """The loop over steps, on one process."""
+    """The loop over steps in one process."""
 
     def __init__(self, session: Session, stop: StopRequest, *, is_quiet: bool) -> None:
-        """Train `session` on, until `stop` is set at the latest."""
+        """Train `session` until its last step, or until `stop` is set."""
         self._session = session
         self._recipe = session.recipe
         self._processes = session.processes
@@ -96,7 +96,7 @@ class Trainer:
         )
         self._exhausted: str | None = None
         self._display: Display | None = None
-        with self._processes.together("opening what the run shows"):
+        with self._processes.together("opening the display"):
             if self._processes.is_first:
                 self._display = Display(
                     session.run, session.recipe, session.event, step=session.step, is_quiet=is_quiet
@@ -108,7 +108,7 @@ class Trainer:
         self._step_began = time.monotonic()
 
     def run(self) -> Outcome:
-        """Train to the recipe's end, its `stop_at_step`, the end of a source, or a SIGTERM."""
+        """Train until the last step, `stop_at_step`, an exhausted source, or SIGTERM."""
         session = self._session
         is_preempted = False
         try:
@@ -141,7 +141,7 @@ class Trainer:
         )
 
     def _train(self) -> bool:
-        """Take steps; returns whether a SIGTERM ended it."""
+        """Take steps; returns whether SIGTERM ended them."""
         session = self._session
         session.checkpoints.check_room(session.engine)
         with self._loader() as loader:
@@ -213,9 +213,9 @@ class Trainer:
         return is_preempted
 
     def _pass_over(self, batch: StepBatch) -> bool:
-        """Draw a step's rows and do not train on them; returns whether to stop, as a step does.
+        """Consume a step's rows without training on them; returns whether to stop.
 
-        It is a step in all else: of the stream, of the schedule, of the records.
+        Otherwise it counts as a step: in the stream, the schedule and the records.
         """
         is_preempted = self._gather(batch.step, [])[1]
         losses = [
@@ -224,7 +224,7 @@ class Trainer:
         ]
         self._finish_step(batch, losses, grad_norm=math.inf, skipped=True, is_passed_over=True)
         first, last = batch.rows[0].index, batch.rows[-1].index
-        text = f"passed over as the fork says: rows {first} to {last} are drawn, not trained on"
+        text = f"skipped by the fork: rows {first} to {last} are consumed, not trained on"
         self._session.event("pass", text, rows=[first, last])
         return is_preempted
 
@@ -261,10 +261,10 @@ class Trainer:
         return learning_rate(self._recipe.training, step=step, num_steps=self._recipe.num_steps)
 
     def _accumulate(self, batch: StepBatch) -> tuple[list[RowLoss], bool]:
-        """Gradients of a step, and the losses of all its rows by the step's one collective.
+        """Accumulate the gradients of a step, and gather the losses of all its rows.
 
-        The number of targets in the global batch is known from its rows, so that a loss is per
-        token however the rows are dealt to micro-batches and ranks (invariant 10).
+        The number of targets in the global batch is known from its rows, so that the loss is per
+        token, independent of the split into micro-batches and ranks (invariant 10).
         """
         targets = [mixed.row.num_supervised for mixed in batch.rows]
         engine = self._session.engine
@@ -294,7 +294,7 @@ class Trainer:
         return gathered[:, : -len(signals)], is_preempted
 
     def _apply(self, losses: Sequence[RowLoss], lr: float) -> tuple[float, Alarm | None]:
-        """Step the optimizer unless a guard objects; the gradient's norm and the objection."""
+        """Step the optimizer unless a guard raises an alarm; returns gradient norm and alarm."""
         alarm = self._session.guards.check_losses(losses)
         if alarm is not None:
             self._session.engine.discard()
@@ -324,7 +324,7 @@ class Trainer:
         self._display.step(metrics, bad_records=num_bad)
 
     def _quarantine(self, step: int, bad_records: Sequence[BadRecord], *, row: int) -> None:
-        """Enter bad records in the ledger, at the first row past them."""
+        """Add bad records to quarantine.jsonl, with the first row after them."""
         if not self._processes.is_first:
             return
         for bad in bad_records:
@@ -336,7 +336,7 @@ class Trainer:
                 self._session.run.append("decisions", stamp | record | {"reason": bad.reason})
 
     def _evaluate(self) -> None:
-        """Evaluate every source and sample from the prompts; a collective."""
+        """Evaluate every source and complete the prompts; a collective."""
         session, settings = self._session, self._recipe.evaluation
         with session.engine.evaluating() as model:
             sources = session.evaluator.evaluate(model)
@@ -369,13 +369,12 @@ class Trainer:
         self._step_began = time.monotonic()
 
     def _guard_curves(self) -> bool:
-        """Let the curriculum's guards act on the evaluation just made; a collective.
+        """Apply the curriculum's guards to the latest evaluation; a collective.
 
-        Only evaluations at their interval count, so that where a run was interrupted changes
-        nothing.
+        Only evaluations at the regular interval count, so that interruptions have no effect.
 
         Returns:
-            Whether other rows follow than were planned.
+            Whether the planned rows have changed.
         """
         session, step = self._session, self._session.step
         is_regular = 0 < step < self._recipe.num_steps and not step % self._recipe.evaluation.every
@@ -402,11 +401,11 @@ class Trainer:
         self._step_began = time.monotonic()
 
     def _check_order(self, loader: Loader) -> None:
-        """Make sure that all ranks see the same stream (invariant 5)."""
+        """Check that all ranks see the same stream (invariant 5)."""
         hashes = self._processes.gather_json(loader.state.order_hash)
         if len(set(hashes)) > 1:
             raise TrainingError(
-                f"the ranks do not make the same rows after step {self._session.step} (hashes of "
+                f"the ranks do not build the same rows after step {self._session.step} (hashes of "
                 f"the order by rank: {', '.join(hashes)}): data_root, corpus files and versions "
                 "must be the same on all nodes"
             )

@@ -1,7 +1,7 @@
-"""The processes of one job: who is which rank, how they agree, and how a stuck one is found.
+"""Processes of one job: ranks, agreement on values and errors, detection of hung ranks.
 
 In: the launcher's environment. Out: collectives over small values, errors that reach all ranks, a
-watchdog that ends a job whose ranks wait for one that does not come, and SIGTERM as a request.
+watchdog that ends a job with a hung rank, and SIGTERM as a stop request.
 
 Open `processes` first.
 """

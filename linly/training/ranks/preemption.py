@@ -1,4 +1,4 @@
-"""SIGTERM as a request: the scheduler wants the machine back, and the run is to save and leave."""
+"""SIGTERM as a stop request: the scheduler preempts the job, and the run saves and exits."""
 
 from __future__ import annotations
 
@@ -8,22 +8,22 @@ from contextlib import contextmanager
 from types import FrameType
 
 EXIT_CODE = 75
-"""EX_TEMPFAIL: start the same command again and it goes on."""
+"""EX_TEMPFAIL: the same command, started again, resumes the run."""
 
 
 class StopRequest:
-    """Whether this process was asked to stop."""
+    """Flag that this process was asked to stop."""
 
     def __init__(self) -> None:
-        """Not asked yet."""
+        """Start with the flag cleared."""
         self.is_set = False
 
     @contextmanager
     def listening(self) -> Iterator[StopRequest]:
-        """Take SIGTERM as a request while inside.
+        """Handle SIGTERM as a stop request within the context.
 
-        Once asked, later signals change nothing: launchers send them twice, to the group and to
-        each process, and the second must not end the saving.
+        Later signals are ignored: launchers send them twice, to the group and to each process, and
+        the second must not interrupt the save.
         """
 
         def ask(number: int, frame: FrameType | None) -> None:

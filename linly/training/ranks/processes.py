@@ -1,8 +1,8 @@
-"""The processes of one run: who is which rank, and how they agree on values and on failures.
+"""Processes of one run: their ranks, and how they agree on values and failures.
 
-Started by `deepspeed` or `torchrun` the ranks are in the environment already; under a bare `srun`
-they are taken from Slurm's variables; a plain `python` is a run of one process, which opens no
-port. The port where ranks meet is one that other runs on the same machine do not use.
+`deepspeed` and `torchrun` set the ranks in the environment. Under a bare `srun` they are derived
+from Slurm's variables. A plain `python` is a run of one process, which opens no port. The
+rendezvous port is chosen so that runs on the same machine do not collide.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ from linly.training.ranks.watchdog import MARGIN, Watchdog
 
 COLLECTIVE_TIMEOUT_S = 1800.0
 APART_TIMEOUT = timedelta(hours=6)
-"""For threads beside training: one rank may write for long before another; the step finds hangs."""
+"""Timeout for background threads, where ranks may wait long; the training step detects hangs."""
 
 _PORTS = range(15_000, 25_000)
-"""Below the ports that systems give to outgoing connections."""
+"""Rendezvous ports, below the range that systems use for outgoing connections."""
 
 _DEEPSPEED_PORT = "29500"
-"""Port that the `deepspeed` launcher names unless it is told another."""
+"""Default port of the `deepspeed` launcher."""
 
 _STEPS_APART = 97
-"""Distance of the ports of two Slurm jobs; the steps of a job lie between them."""
+"""Port distance between consecutive Slurm jobs; the steps of a job use the ports in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,11 @@ class Processes:
     """This process among those of the run.
 
     Attributes:
-        rank: From 0; rank 0 writes the run folder's logs.
-        world_size: How many processes train together.
-        device: Where this process computes.
-        group: That its collectives go through; None is that of all ranks.
-        watchdog: Ends a wait for a rank that does not come.
+        rank: Rank of this process, from 0; rank 0 writes the run folder's logs.
+        world_size: Number of processes of the run.
+        device: Device of this process.
+        group: Process group for collectives; None for the default group.
+        watchdog: Watchdog that ends waits for a hung rank; None if there is no other rank.
     """
 
     rank: int
@@ -61,13 +61,13 @@ class Processes:
 
     @property
     def is_first(self) -> bool:
-        """Whether this process writes what only one may write."""
+        """Whether this is rank 0, which writes the files of the run."""
         return self.rank == 0
 
     def apart(self) -> Processes:
-        """The same processes for a thread beside the main one; a collective.
+        """The same processes for use in a background thread; a collective.
 
-        Collectives of two threads must not go through one group, or they would mix.
+        Two threads must not share a group, or their collectives would mix.
         """
         if self.world_size == 1:
             return self
@@ -75,7 +75,7 @@ class Processes:
         return Processes(self.rank, self.world_size, torch.device("cpu"), group)
 
     def waiting(self, where: str) -> AbstractContextManager[None]:
-        """Mark a part that may have to wait for other ranks, so that a hang in it ends."""
+        """Mark a section that may wait for other ranks, so that the watchdog ends a hang."""
         return nullcontext() if self.watchdog is None else self.watchdog.waiting(where)
 
     def barrier(self) -> None:
@@ -83,7 +83,7 @@ class Processes:
         self.gather_json(None)
 
     def gather_json(self, value: Any) -> list[Any]:
-        """All ranks' values, in order of rank; a collective. Values are what JSON can hold."""
+        """JSON values of all ranks, in rank order; a collective."""
         if self.world_size == 1:
             return [orjson.loads(orjson.dumps(value))]
         data = torch.frombuffer(bytearray(orjson.dumps(value)), dtype=torch.uint8).to(self.device)
@@ -98,24 +98,24 @@ class Processes:
         ]
 
     def gather_numbers(self, values: torch.Tensor) -> torch.Tensor:
-        """All ranks' values, float64 [n] each, as float64 [world_size, n] on the CPU."""
+        """Values of all ranks, float64 [n] each, as float64 [world_size, n] on the CPU."""
         if self.world_size == 1:
             return values.cpu().unsqueeze(0)
         return torch.stack(self._gather(values.to(self.device))).cpu()
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
-        """The sum over ranks of a float64 tensor, the same on all of them."""
+        """Sum of a float64 tensor over ranks, the same on all of them."""
         return self.gather_numbers(values.flatten()).sum(dim=0).reshape(values.shape)
 
     @contextmanager
     def together(self, doing: str) -> Iterator[None]:
-        """Run a part that may fail on some ranks only: when one fails, all do.
+        """Run a section that may fail on some ranks; if one rank fails, all ranks fail.
 
-        Without it the ranks that went well would wait for the others in their next collective.
-        No collective may be inside.
+        Otherwise the ranks that succeeded would block in their next collective. The section must
+        not contain a collective.
 
         Raises:
-            LinlyError: On the failing rank its own error, on the others one that names it.
+            LinlyError: If a rank failed: its own error there, an error that names it elsewhere.
         """
         error: LinlyError | None = None
         try:
@@ -143,15 +143,15 @@ class Processes:
 def start_processes(timeout_s: float = COLLECTIVE_TIMEOUT_S) -> Processes:
     """Join the other processes of the run.
 
-    Also puts the interpreter's folder on PATH, where helpers that libraries call (ninja) lie when
-    the environment was not activated.
+    Also adds the interpreter's folder to PATH, so that libraries find their helpers (ninja) if the
+    environment is not activated.
 
     Args:
-        timeout_s: A rank that does not come to a collective for so long ends the job.
+        timeout_s: Seconds to wait for a rank in a collective before the job ends.
 
     Raises:
-        ConfigError: If the environment names a rank but not all that belongs to it, or another
-            program uses the port where the ranks meet.
+        ConfigError: If the environment sets a rank without the other variables, or another program
+            uses the rendezvous port.
     """
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     choose_accelerator()
@@ -187,23 +187,23 @@ def _meet(rank: int, world_size: int, device: torch.device, timeout_s: float) ->
             raise
         raise ConfigError(
             f"port {os.environ['MASTER_PORT']} of host {socket.gethostname()} is in use, perhaps "
-            "by another run, and the ranks cannot meet there: give the launcher another port "
+            "by another run, so the ranks cannot connect: give the launcher another port "
             "(deepspeed --master_port N, torchrun --master-port N), or export MASTER_PORT for srun"
         ) from error
 
 
 def be_patient(group: torch.distributed.ProcessGroup, timeout_s: float) -> None:
-    """Keep a library's group from giving up before the watchdog does (NCCL's take 10 minutes)."""
+    """Raise a library group's timeout above the watchdog's (the default of NCCL is 10 minutes)."""
     torch.distributed.distributed_c10d._set_pg_timeout(_patience(timeout_s), group)
 
 
 def _patience(timeout_s: float) -> timedelta:
-    """A backend's timeout: longer than the watchdog's, which says more."""
+    """Timeout of a backend: longer than the watchdog's, whose error is more informative."""
     return timedelta(seconds=timeout_s) + MARGIN
 
 
 def stop_processes() -> None:
-    """Leave the group in good order; only after all ranks went well (else it may wait)."""
+    """Destroy the process group; only after all ranks succeeded, as it may block otherwise."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
 
@@ -243,7 +243,7 @@ def first_host(nodes: str) -> str:
     """The first host of a Slurm node list: `gpu[003-005,9],cpu1` -> `gpu003`.
 
     Raises:
-        ConfigError: There is no host in it.
+        ConfigError: If the list has no host.
     """
     match = re.match(r"([^\[,]+)(?:\[(\w+)[^\]]*\]([^,]*))?", nodes)
     if match is None:
@@ -254,9 +254,9 @@ def first_host(nodes: str) -> str:
 
 
 def _port(launch: int) -> str:
-    """The port of a launch by a number that its ranks share and other launches do not.
+    """Port of a launch, from a number that only its ranks share.
 
-    Ranks of one machine share their launcher's process id, ranks of a Slurm step its number.
+    Ranks on one machine share their launcher's process id, ranks of a Slurm step its number.
     """
     return str(_PORTS[launch % len(_PORTS)])
 

@@ -1,9 +1,10 @@
-"""Ends a job whose ranks wait for one that does not come, and names that one.
+"""Watchdog that ends a job with a hung rank, and names that rank.
 
-Every rank tells the others through the launcher's store, every few seconds, that it lives and
-where it is. A rank that has waited in one place for longer than allowed reads what the others told:
-one that tells nothing any more is stopped, dead or cut off; one that tells but does not wait is
-busy elsewhere. It prints this and ends its process, and the launcher ends the others.
+Every few seconds, each rank writes a heartbeat with its current place to the launcher's store. A
+rank that has waited in one place for longer than the timeout reads the others' heartbeats. A rank
+whose heartbeat has stopped is suspended, dead or disconnected. A rank with a heartbeat that does
+not wait is busy elsewhere. The watchdog prints this and ends its process, and the launcher ends the
+others.
 """
 
 from __future__ import annotations
@@ -23,11 +24,11 @@ import orjson
 from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
 
 MARGIN = timedelta(minutes=2)
-"""Time beyond the timeout that a watchdog needs at most to look around and end the process."""
+"""Maximum time after the timeout to read the heartbeats and end the process."""
 
 _LONGEST_PERIOD_S = 10.0
 _ROUNDS = 6
-"""Periods that it takes to look around; a living rank tells something in half of them."""
+"""Periods for reading the heartbeats; a live rank beats within half of them."""
 
 _MAX_NAMED = 8
 _MAX_CALLS = 6
@@ -35,12 +36,12 @@ _MAX_CALLS = 6
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What a rank tells of itself.
+    """Heartbeat of a rank.
 
     Attributes:
-        beat: Counts up; one that stands still is of a rank that does not answer.
-        where: The last place where it waited or waits for others.
-        is_waiting: Whether it does so now.
+        beat: Counter of heartbeats; it stops if the rank does not respond.
+        where: Last place where the rank waited or waits for others.
+        is_waiting: Whether the rank is waiting now.
     """
 
     beat: int
@@ -49,21 +50,21 @@ class Report:
     is_waiting: bool
 
     def __str__(self) -> str:
-        """Where the rank is."""
+        """Description of where the rank is."""
         if self.is_waiting:
             return f"waits too, in: {self.where}"
         return f"answers, but does not wait; its last wait: {self.where}"
 
 
 class Watchdog:
-    """Watches the waits of this process from a thread beside it."""
+    """Watches the waits of this process from a background thread."""
 
     def __init__(self, rank: int, world_size: int, *, timeout_s: float) -> None:
-        """Watch this rank, by way of the store at MASTER_ADDR where the ranks have met."""
+        """Connect to the ranks' store at MASTER_ADDR."""
         self._rank = rank
         self._world_size = world_size
         self._store = _store()
-        self._asked = _store()  # a connection of its own: a question may never be answered
+        self._asked = _store()  # a separate connection, since a read may block forever
         self._timeout_s = timeout_s
         self._period_s = min(_LONGEST_PERIOD_S, timeout_s / 5)
         self._place = "the start"
@@ -71,15 +72,15 @@ class Watchdog:
         self._beat = 0
 
     def start(self) -> None:
-        """Watch from now on, until the process ends."""
+        """Start watching, until the process ends."""
         threading.Thread(target=self._watch, name="watchdog", daemon=True).start()
 
     @contextmanager
     def waiting(self, where: str) -> Iterator[None]:
-        """A part of the main thread that may have to wait for others.
+        """Mark a section of the main thread that may wait for other ranks.
 
-        Parts may lie within each other: the outermost gives the name, and the time runs from where
-        the last of them began or ended.
+        Sections may be nested: the outermost gives the name, and the time is measured since the
+        last of them began or ended.
         """
         is_within = self._began is not None
         if not is_within:
@@ -103,11 +104,11 @@ class Watchdog:
         report = (self._beat, socket.gethostname(), self._place, is_waiting)
         try:
             self._store.set(str(self._rank), orjson.dumps(report).decode())
-        except RuntimeError:  # the store is gone with rank 0: the launcher ends this one
+        except RuntimeError:  # the store ended with rank 0: the launcher ends this rank
             return
 
     def _end(self, waited_s: float) -> None:
-        """Say what is known and leave; nothing else can be trusted to return."""
+        """Report what is known and exit; nothing else is certain to return."""
         say(
             f"error: rank {self._rank} on host {socket.gethostname()} has waited {waited_s:.0f} s "
             f"(training.collective_timeout_s) for the other ranks, in: {self._place}"
@@ -115,17 +116,17 @@ class Watchdog:
         lines: list[str] = []
         asking = threading.Thread(target=lambda: lines.extend(self._others()), daemon=True)
         asking.start()
-        for _ in range(_ROUNDS if self._rank else 2 * _ROUNDS):  # rank 0 may keep the store
-            self._tell(is_waiting=True)  # it lives, as the others want to know
+        for _ in range(_ROUNDS if self._rank else 2 * _ROUNDS):  # rank 0 may hold the store
+            self._tell(is_waiting=True)  # keep the heartbeat for the others
             time.sleep(self._period_s)
-        unknown = ["rank 0 does not answer, and the ranks' store was with it or its launcher"]
+        unknown = ["rank 0 does not answer, and the ranks' store is in its process or its launcher"]
         frame = sys._current_frames().get(threading.main_thread().ident or 0)
         stack = traceback.format_stack(frame)[-_MAX_CALLS:] if frame is not None else []
         say("\n".join(f"error: {line}" for line in lines or unknown) + "\n" + "".join(stack))
         os._exit(1)
 
     def _others(self) -> list[str]:
-        """A line for each rank that the others wait for."""
+        """A line for each rank that the others wait for, or one for all."""
         ranks = [rank for rank in range(self._world_size) if rank != self._rank]
         before = {rank: self._read(rank) for rank in ranks}
         time.sleep(_ROUNDS / 2 * self._period_s)
@@ -143,7 +144,7 @@ class Watchdog:
                 lines.append(f"rank {rank} on host {report.host} {report}")
         if len(lines) > _MAX_NAMED:
             lines[_MAX_NAMED:] = [f"and {len(lines) - _MAX_NAMED} more ranks"]
-        return lines or ["all ranks answer and wait at the same place: look at the network"]
+        return lines or ["all ranks answer and wait at the same place: check the network"]
 
     def _read(self, rank: int) -> Report | None:
         if not self._asked.check([str(rank)]):
@@ -159,5 +160,5 @@ def _store() -> Store:
 
 
 def say(text: str) -> None:
-    """Write to stderr at once."""
+    """Write to stderr immediately."""
     print(text, file=sys.stderr, flush=True)

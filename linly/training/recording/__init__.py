@@ -1,8 +1,8 @@
-"""What training writes and shows: metrics, row records, guards, curves and alarms.
+"""Records and displays of training: metrics, row records, guards, curves and alarms.
 
-In: the outcome of each step and evaluation. Out: lines of the run folder, TensorBoard and Weights
-& Biases, the progress on the terminal, alarms.
+In: the result of each step and evaluation. Out: lines of the run folder, TensorBoard and Weights &
+Biases, the progress on the terminal, alarms.
 
-Open `bookkeeping` first: it makes the line of a step. `guards` decides whether a step is skipped,
-`display` shows what rank 0 shows, `alarms` has the rules.
+Open `bookkeeping` first: it builds the metrics of a step. `guards` decides whether a step is
+skipped, `display` is the output of rank 0, `alarms` has the rules.
 """

@@ -1,4 +1,4 @@
-"""Alarms on rank 0: written to the run's events, shown, and handed to the user's command."""
+"""Alarms on rank 0: written to the run's events, shown, and passed to the user's command."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from linly.runs.runs import RunFolder
 from linly.training.recording.alarms import Alarm, AlarmWatch
 
 MAX_COMMANDS = 8
-"""Running at once; further alarms do not start one."""
+"""Maximum number of commands at once; further alarms do not start one."""
 
 CLOSE_TIMEOUT_S = 10.0
 
 
 class AlarmRelay:
-    """Watches a run and passes alarms on; training never waits for the command."""
+    """Watches a run and passes on its alarms; training does not wait for the command."""
 
     def __init__(self, run: RunFolder, settings: AlarmSettings, event: Callable[..., None]) -> None:
-        """Watch a run; alarms of what its logs already hold are not raised again.
+        """Watch a run; alarms from its existing logs are not raised again.
 
         Args:
             run: Folder of the run.
-            settings: Rules, and the user's command.
+            settings: Alarm rules, and the user's command.
             event: Function that adds a line to the run's events: kind, text, details by name.
         """
         self._run = run
@@ -43,16 +43,16 @@ class AlarmRelay:
             self._watch.step(record, bad_records=bad[record["step"]])
 
     def step(self, metrics: Mapping[str, Any], *, bad_records: int) -> list[str]:
-        """Pass on what a step raises; as lines to be shown."""
+        """Pass on the alarms of a step, and return the lines to show."""
         told = self._reap()
         return told + self._raise(self._watch.step(metrics, bad_records=bad_records))
 
     def evaluation(self, record: Mapping[str, Any]) -> list[str]:
-        """Pass on what an evaluation raises; as lines to be shown."""
+        """Pass on the alarms of an evaluation, and return the lines to show."""
         return self._raise(self._watch.evaluation(record))
 
     def close(self) -> None:
-        """Give commands that still run a little time, then end them."""
+        """Wait briefly for running commands, then kill them."""
         deadline = time.monotonic() + CLOSE_TIMEOUT_S
         for process in self._running:
             try:
@@ -72,7 +72,7 @@ class AlarmRelay:
         return told
 
     def _start(self, alarm: Alarm) -> list[str]:
-        """Hand an alarm to the command, without a shell."""
+        """Run the command for an alarm, without a shell."""
         if len(self._running) >= MAX_COMMANDS:
             return self._failed(f"not started: {MAX_COMMANDS} of them still run")
         message = {
@@ -94,12 +94,12 @@ class AlarmRelay:
         try:
             process.stdin.write(orjson.dumps(message) + b"\n")  # fits into the pipe
             process.stdin.close()
-        except BrokenPipeError:  # it does not read; its exit code says how it fared
+        except BrokenPipeError:  # it does not read stdin; its exit code is reported
             pass
         return []
 
     def _reap(self) -> list[str]:
-        """Forget the commands that have ended."""
+        """Collect ended commands, and return a line for each that failed."""
         ended = [process for process in self._running if process.poll() is not None]
         self._running = [process for process in self._running if process.poll() is None]
         return [

@@ -1,7 +1,7 @@
-"""When a run should call for a person: rules over its steps and evaluations, without any I/O.
+"""Alarm rules over steps and evaluations, without I/O.
 
-An alarm is raised when its condition begins to hold, and again only after it has ceased: a run that
-stays bad does not repeat itself every step.
+An alarm is raised when its condition becomes true, and again only after it has been false, so that
+a run that stays bad does not repeat the alarm every step.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ Rule = Literal["drift", "loss_rise", "forgetting", "data_wait", "quarantine"]
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """A condition that began to hold.
+    """A condition that has become true.
 
     Attributes:
-        step: At which it did.
-        rule: The setting that it went over.
-        source: Whose it is; empty where it is the whole run's.
-        text: In words, with what was found and what is allowed.
+        step: Step at which it became true.
+        rule: Setting whose limit was exceeded.
+        source: Source concerned; empty if it is the whole run.
+        text: Description with the found value and the limit.
     """
 
     step: int
@@ -35,10 +35,10 @@ class Alarm:
 
 
 def loss_rise(losses: Sequence[float], window: int) -> float | None:
-    """Rise of the mean loss of the last `window` values over that of the `window` before.
+    """Relative rise of the mean of the last `window` losses over that of the `window` before.
 
     Returns:
-        As a part of the earlier mean; None before there are two full windows.
+        The rise as a fraction of the earlier mean; None before there are two full windows.
     """
     if len(losses) < 2 * window:
         return None
@@ -48,10 +48,10 @@ def loss_rise(losses: Sequence[float], window: int) -> float | None:
 
 
 class AlarmWatch:
-    """Looks at every step and evaluation of a run in order."""
+    """Checks every step and evaluation of a run in order."""
 
     def __init__(self, settings: AlarmSettings) -> None:
-        """Watch by these limits, from before the first step or by replaying the log."""
+        """Start before the first step, or before a replay of the log."""
         self._settings = settings
         window = settings.window
         self._losses: dict[str, deque[float]] = defaultdict(lambda: deque(maxlen=2 * window))
@@ -65,8 +65,8 @@ class AlarmWatch:
         """Alarms that a step raises.
 
         Args:
-            metrics: Its line of metrics.jsonl.
-            bad_records: That were set aside while its rows were made.
+            metrics: Metrics record of the step.
+            bad_records: Number of records quarantined while its rows were built.
         """
         step = int(metrics["step"])
         found = [
@@ -80,7 +80,7 @@ class AlarmWatch:
         return [self._alarm(step, *one) for one in found if self._begins(*one[:3])]
 
     def evaluation(self, record: Mapping[str, Any]) -> list[Alarm]:
-        """Alarms that an evaluation raises: sources that got worse than at step 0."""
+        """Alarms that an evaluation raises: sources that are worse than at step 0."""
         bits = {
             name: float(figures["bits_per_byte"])
             for name, figures in (record.get("sources") or {}).items()
@@ -102,7 +102,7 @@ class AlarmWatch:
         return [self._alarm(record["step"], *one) for one in found if self._begins(*one[:3])]
 
     def _begins(self, rule: Rule, source: str, holds: bool) -> bool:
-        """Note whether a condition holds; whether it did not before."""
+        """Store whether a condition holds, and return whether it has just become true."""
         key = (rule, source)
         was_holding = key in self._holding
         (self._holding.add if holds else self._holding.discard)(key)
@@ -122,7 +122,7 @@ class AlarmWatch:
     ) -> Iterator[tuple[Rule, str, bool, str]]:
         window, limit = self._settings.window, self._settings.loss_rise
         for source, loss in losses.items():
-            if loss is None or skipped:  # a skipped step taught nothing, and its loss may be wild
+            if loss is None or skipped:  # a skipped step did not train, and its loss may be extreme
                 continue
             self._losses[source].append(loss)
             rise = loss_rise(self._losses[source], window)
@@ -134,7 +134,7 @@ class AlarmWatch:
                 yield "loss_rise", source, rise > limit, text
 
     def _data_wait(self, wait: float | None) -> Iterator[tuple[Rule, str, bool, str]]:
-        if wait is None:  # nothing was computed that could have waited
+        if wait is None:  # a step skipped by a fork is not timed
             return
         self._waits.append(wait)
         if len(self._waits) == self._waits.maxlen:

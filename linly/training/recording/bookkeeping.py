@@ -1,7 +1,6 @@
-"""What a step leaves in the run folder: its line of metrics, and a record of each of its rows.
+"""Records of a step for the run folder: its metrics, and a record of each of its rows.
 
-Rank 0 writes; every rank counts, so that the counts are in each rank's hands when a checkpoint is
-saved.
+Only rank 0 writes. Every rank counts, so that each rank has the counts for a checkpoint.
 """
 
 from __future__ import annotations
@@ -29,13 +28,13 @@ _MEASURED = ("loss", "grad_norm", "tokens_per_second", "data_wait_fraction", "mf
 
 @dataclass(frozen=True, slots=True)
 class StepFacts:
-    """What the trainer knows of a step beside its rows.
+    """Facts about a step, in addition to its rows.
 
     Attributes:
-        grad_norm: Before clipping; infinite when a guard skipped the step.
-        seconds: From the end of the step before, without evaluation and saving.
-        wait_s: Of these, waiting for data.
-        is_passed_over: Its rows were drawn and not computed: there are no losses.
+        grad_norm: Gradient norm before clipping; infinite if the step was skipped.
+        seconds: Seconds since the previous step, without evaluation and saving.
+        wait_s: Seconds of it spent waiting for data.
+        is_passed_over: Whether a fork skipped the step: rows were consumed, without losses.
     """
 
     step: int
@@ -49,11 +48,11 @@ class StepFacts:
 
 @dataclass(frozen=True, slots=True)
 class Machine:
-    """What throughput is measured against.
+    """Hardware figures for throughput and MFU.
 
     Attributes:
-        flops_per_token: Of forward and backward.
-        peak_flops: Of all devices together; None where it is not known.
+        flops_per_token: Floating-point operations per token of forward and backward.
+        peak_flops: Peak FLOP/s of all devices together; None if unknown.
     """
 
     world_size: int
@@ -62,7 +61,7 @@ class Machine:
 
 
 class Bookkeeper:
-    """Counts rows and tokens, and makes the records of each step."""
+    """Counts rows and tokens, and builds the records of each step."""
 
     def __init__(
         self,
@@ -75,10 +74,10 @@ class Bookkeeper:
         """Start a run's counts at zero.
 
         Args:
-            segments: The mixtures of the run, each from its first row, which begins a step.
-            machine: What trains it.
-            sequence_length: In tokens.
-            new_pieces: Counted too; None where the vocabulary has none.
+            segments: Segments of the run, each starting at the first row of a step.
+            machine: Hardware figures.
+            sequence_length: Row length in tokens.
+            new_pieces: Counter of new pieces; None if the vocabulary has none.
         """
         self.new_pieces = new_pieces
         self._segments = tuple(segments)
@@ -98,12 +97,12 @@ class Bookkeeper:
     def count(
         self, rows: Sequence[MixedRow], losses: Sequence[RowLoss], facts: StepFacts
     ) -> dict[str, Any]:
-        """Count a step's rows and make its line of metrics.
+        """Count a step's rows and build its metrics record.
 
         Args:
-            rows: The whole global batch, in order.
-            losses: Of the same rows.
-            facts: Of the step.
+            rows: Rows of the global batch, in order.
+            losses: Losses of the same rows.
+            facts: Facts about the step.
         """
         segment = self._enter(rows)
         planned = self._planned(segment, [mixed.index + 1 for mixed in rows])
@@ -124,21 +123,21 @@ class Bookkeeper:
         return self._metrics(rows, losses, facts, segment.mixture, planned[-1], drift)
 
     def follow(self, segments: Sequence[Segment]) -> None:
-        """Plan the rows to come by other segments; those that have begun are as they were."""
+        """Replace the segments that plan future rows; past and current segments are unchanged."""
         self._segments = tuple(segments)
 
     def take_row_records(self) -> list[RowRecord]:
-        """Row records not handed out yet."""
+        """Return and clear the buffered row records."""
         records, self._row_records = self._row_records, []
         return records
 
     @property
     def should_flush(self) -> bool:
-        """Whether the row records at hand are many."""
+        """Whether many row records are buffered."""
         return len(self._row_records) >= MAX_BUFFERED_ROWS
 
     def state_dict(self) -> dict[str, Any]:
-        """Counts, as JSON."""
+        """Counts in JSON form."""
         return {
             "rows": self._rows,
             "supervised": self._supervised,
@@ -152,7 +151,7 @@ class Bookkeeper:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint's counts."""
+        """Restore a checkpoint's counts."""
         self._rows |= state["rows"]
         self._supervised |= state["supervised"]
         self._padding |= state["padding"]
@@ -165,7 +164,7 @@ class Bookkeeper:
             self.new_pieces.load_state_dict(state["new_pieces"])
 
     def _enter(self, rows: Sequence[MixedRow]) -> Segment:
-        """The segment of a step's rows; what came before it is planned as it was made."""
+        """Segment of a step's rows; rows of earlier segments count in the plan as realized."""
         assert rows[0].segment_from == rows[-1].segment_from, "a segment begins within a step"
         if rows[0].segment_from != self._segment_from:
             self._segment_from = rows[0].segment_from
@@ -173,9 +172,9 @@ class Bookkeeper:
         return segment_at(self._segments, rows[0].index)
 
     def _planned(self, segment: Segment, row_ends: Sequence[int]) -> NDArray[np.float64]:
-        """Rows of the run that should be made before each row, float64 [rows, sources].
+        """Planned rows of the run up to each row, float64 [rows, sources].
 
-        They are those made before the segment and the integral since its start.
+        The plan is the rows realized before the segment plus the integral since its start.
         """
         mixture = segment.mixture
         before = np.array([self._rows_before.get(source, 0) for source in mixture.sources])
@@ -184,7 +183,7 @@ class Bookkeeper:
         return planned
 
     def _made(self, segment: Segment, rows: Sequence[MixedRow]) -> NDArray[np.int64]:
-        """Rows of the run made after each row of the step, int64 [rows, sources]."""
+        """Realized rows of the run after each row of the step, int64 [rows, sources]."""
         columns = {source: column for column, source in enumerate(segment.mixture.sources)}
         made = np.zeros((len(rows), len(columns)), np.int64)
         made[np.arange(len(rows)), [columns[mixed.row.source] for mixed in rows]] = 1
@@ -222,7 +221,7 @@ class Bookkeeper:
         planned: NDArray[np.float64],
         drift: NDArray[np.float64],
     ) -> dict[str, Any]:
-        """A step's line; `drift` is each source's at its row farthest from the plan."""
+        """Metrics of a step; `drift` is that of each source at its row farthest from the plan."""
         sources = mixture.sources
         shares = mixture.shares([mixed.index for mixed in rows]).mean(axis=0)
         realized = dict.fromkeys(sources, 0.0)
@@ -248,7 +247,7 @@ class Bookkeeper:
     def _measured(
         self, losses: Sequence[RowLoss], facts: StepFacts, *, num_tokens: int
     ) -> dict[str, Any]:
-        """What computing a step told; None where it was not computed, so that no rate shows."""
+        """Measured values of a step; None if a fork skipped the step."""
         by_source = loss_by_source(losses)
         if facts.is_passed_over:
             return dict.fromkeys(_MEASURED) | {"loss_by_source": dict.fromkeys(by_source)}

@@ -1,4 +1,4 @@
-"""What rank 0 shows besides the run's logs: the progress, curves for programs that plot, alarms."""
+"""Output of rank 0 in addition to the run's logs: progress, curves for plotting, alarms."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from linly.training.recording.wandb_log import WandbLog
 
 
 class Display:
-    """What rank 0 shows besides the run's logs: the progress, curves and alarms."""
+    """Output of rank 0 in addition to the run's logs: progress, curves and alarms."""
 
     def __init__(
         self,
@@ -27,14 +27,14 @@ class Display:
         step: int,
         is_quiet: bool,
     ) -> None:
-        """Show a run from a step on.
+        """Show a run from a step.
 
         Args:
             run: Folder of the run.
             recipe: Recipe of the run.
             event: Function that adds a line to the run's events: kind, text, details by name.
             step: Steps taken before this start.
-            is_quiet: Whether to show only warnings.
+            is_quiet: Whether to show warnings only.
 
         Raises:
             LinlyError: If a plotting program that the recipe asks for cannot be used.
@@ -51,13 +51,13 @@ class Display:
             self.message(f"resumed after step {step}")
 
     def model(self, count: ParameterCount, description: str) -> None:
-        """Show what trains and how, and record it."""
+        """Show and record the trained parameters and how they are trained."""
         text = f"training {count}; {description}"
         self._event("model", text, trained=count.trained, parameters=count.total)
         self.message(text)
 
     def step(self, metrics: dict[str, Any], *, bad_records: int) -> None:
-        """Show a step, and the alarms that it raises."""
+        """Show a step and its alarms."""
         scalars = step_scalars(metrics)
         for log in self._logs:
             log.add(scalars, step=metrics["step"])
@@ -66,7 +66,7 @@ class Display:
             self.warning(text)
 
     def evaluation(self, record: dict[str, Any]) -> None:
-        """Show an evaluation."""
+        """Show an evaluation and its alarms."""
         scalars = evaluation_scalars(record)
         for log in self._logs:
             log.add(scalars, step=record["step"])
@@ -79,11 +79,11 @@ class Display:
         self._view.message(text)
 
     def warning(self, text: str) -> None:
-        """Show a line about something that went wrong."""
+        """Show a warning."""
         self._view.warning(text)
 
     def close(self) -> None:
-        """Close all of it."""
+        """Close the alarms, the plotting logs and the progress."""
         self._alarms.close()
         for log in self._logs:
             log.close()

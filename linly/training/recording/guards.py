@@ -1,7 +1,7 @@
 """Guards: a step whose loss or gradient is not finite, or whose loss jumps, is skipped.
 
-Every rank sees the same losses and decides the same. What was skipped does not enter the window
-that later losses are compared with.
+Every rank sees the same losses and makes the same decision. Losses of skipped steps do not enter
+the window that later losses are compared with.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ from linly.config.settings import GuardSettings
 from linly.errors import TrainingError
 
 MIN_WINDOW = 10
-"""A source's losses before a spike is looked for: the first steps of a run fall fast."""
+"""Losses of a source before spikes are detected, as losses fall fast in the first steps."""
 
 
 @dataclass(frozen=True, slots=True)
 class RowLoss:
-    """A row of the step: its number in the run's stream, its loss in nats over all its targets."""
+    """Loss of a row: its index in the global stream, and summed nats over its targets."""
 
     row: int
     source: str
@@ -32,12 +32,12 @@ class RowLoss:
 
 @dataclass(frozen=True, slots=True)
 class Alarm:
-    """Why a step is skipped.
+    """Reason to skip a step.
 
     Attributes:
-        reason: For people.
-        rows: Numbers of the rows that are to blame, as far as can be told.
-        sources: Their sources.
+        reason: Reason as text.
+        rows: Indices of the rows that caused it, as far as known.
+        sources: Sources of these rows.
     """
 
     reason: str
@@ -46,7 +46,7 @@ class Alarm:
 
 
 class Guards:
-    """Looks at each step's losses before the optimizer does."""
+    """Checks each step's losses before the optimizer step."""
 
     def __init__(self, settings: GuardSettings) -> None:
         """Start with empty windows."""
@@ -57,11 +57,11 @@ class Guards:
 
     @property
     def num_skipped(self) -> int:
-        """Steps skipped since the start of the run."""
+        """Number of steps skipped since the start of the run."""
         return self._total
 
     def check_losses(self, rows: Sequence[RowLoss]) -> Alarm | None:
-        """The alarm that this step's losses raise, if any; changes nothing."""
+        """Alarm for this step's losses, if any; the windows are unchanged."""
         broken = [row for row in rows if not math.isfinite(row.nll)]
         if broken:
             return _alarm("loss is not finite", broken)
@@ -81,11 +81,11 @@ class Guards:
         return _alarm("; ".join(texts), spikes) if spikes else None
 
     def gradient_alarm(self, rows: Sequence[RowLoss]) -> Alarm:
-        """The alarm for gradients that are not finite though all losses are."""
+        """Alarm for gradients that are not finite although all losses are."""
         return _alarm("gradient is not finite", rows)
 
     def accept(self, rows: Sequence[RowLoss]) -> None:
-        """Count an applied step's losses into the windows."""
+        """Add an applied step's losses to the windows."""
         self._consecutive = 0
         for source, loss in loss_by_source(rows).items():
             if loss is not None:
@@ -96,7 +96,7 @@ class Guards:
         """Count a skipped step.
 
         Raises:
-            TrainingError: It was one too many in a row.
+            TrainingError: If `max_consecutive_skips` steps in a row were skipped.
         """
         self._consecutive += 1
         self._total += 1
@@ -104,12 +104,12 @@ class Guards:
             raise TrainingError(
                 f"{self._consecutive} steps in a row were skipped, the last because "
                 f"{alarm.reason} (rows {_shortened(alarm.rows)} of "
-                f"{', '.join(sorted(set(alarm.sources)))}); look at these rows in rows/*.parquet, "
+                f"{', '.join(sorted(set(alarm.sources)))}); check these rows in rows/*.parquet, "
                 "lower training.lr, or raise guards.max_consecutive_skips"
             )
 
     def state_dict(self) -> dict[str, Any]:
-        """Windows and counts, as JSON."""
+        """Windows and counts in JSON form."""
         return {
             "windows": {source: list(window) for source, window in self._windows.items()},
             "consecutive": self._consecutive,
@@ -117,7 +117,7 @@ class Guards:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint's windows and counts."""
+        """Restore a checkpoint's windows and counts."""
         self._windows = {
             source: deque(window, maxlen=self._settings.spike_window)
             for source, window in state["windows"].items()

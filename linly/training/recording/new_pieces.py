@@ -1,7 +1,7 @@
-"""How the pieces that the vocabulary gained fare: how often the data uses them, and their rows.
+"""Statistics of added vocabulary pieces: their use in the data, and their embedding norms.
 
-A model that `linly model extend` wrote says in its config.json how many pieces it had before
-(`base_vocab_size`); for any other there is nothing to tell apart.
+A model written by `linly model extend` has its former number of pieces in config.json
+(`base_vocab_size`). Other models have no such statistics.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _ROWS_AT_A_TIME = 4096
 
 
 class NewPieces:
-    """Counts the use of new pieces, and compares their embedding rows with the others'."""
+    """Counts the use of new pieces, and compares their embedding norms with the others."""
 
     def __init__(self, first: int, end: int) -> None:
-        """Watch the pieces [first, end)."""
+        """Count the pieces [first, end)."""
         assert 0 < first < end
         self._first = first
         self._seen = np.zeros(end - first, np.bool_)
@@ -36,19 +36,18 @@ class NewPieces:
 
     @classmethod
     def of_model(cls, model: Path, tokenizer: Tokenizer) -> NewPieces | None:
-        """Those of a model folder; None where it does not say, or has none.
+        """Counter for a model folder; None if config.json names no base size, or none were added.
 
         Raises:
-            ConfigError: What config.json says cannot be.
+            ConfigError: If the base size in config.json is invalid.
         """
         first = read_json_object(model / "config.json").get(BASE_VOCABULARY_KEY)
         if first is None:
             return None
         if not isinstance(first, int) or not 0 < first <= tokenizer.vocab_size:
             raise ConfigError(
-                f"model {model}: config.json says {BASE_VOCABULARY_KEY} is {first!r}, allowed: at "
-                f"most the {tokenizer.vocab_size:,} pieces of its tokenizer; correct it, or take "
-                f"it out"
+                f"model {model}: config.json: {BASE_VOCABULARY_KEY}: found {first!r}, allowed: 1 "
+                f"to {tokenizer.vocab_size:,}, the pieces of its tokenizer; correct or remove it"
             )
         return cls(first, tokenizer.vocab_size) if first < tokenizer.vocab_size else None
 
@@ -62,15 +61,15 @@ class NewPieces:
             self._num_tokens += len(ids)
 
     def record(self, model: PreTrainedModel) -> dict[str, Any]:
-        """What an evaluation's line says of them.
+        """Statistics for an evaluation record.
 
         Args:
-            model: Its input embedding is looked at.
+            model: Model whose input embedding is measured.
 
         Returns:
-            `num_pieces`; `num_seen` of them in the data so far; `share_of_tokens`, their part of
-            these tokens (None before the first); mean norms of embedding rows, `norm` of theirs
-            and `norm_of_others`.
+            `num_pieces`; `num_seen`, the number seen in the data so far; `share_of_tokens`, their
+            share of these tokens (None before the first); mean embedding norms, `norm` of new
+            pieces and `norm_of_others`.
         """
         weight = model.get_input_embeddings().weight
         return {
@@ -82,7 +81,7 @@ class NewPieces:
         }
 
     def state_dict(self) -> dict[str, Any]:
-        """Counts, as JSON; which pieces were seen as the bits of hexadecimal digits."""
+        """Counts in JSON form; the seen pieces are a bit mask in hexadecimal."""
         return {
             "first": self._first,
             "num_pieces": len(self._seen),
@@ -92,7 +91,7 @@ class NewPieces:
         }
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Go on from a checkpoint's counts."""
+        """Restore a checkpoint's counts."""
         assert (state["first"], state["num_pieces"]) == (self._first, len(self._seen))
         bits = np.frombuffer(bytes.fromhex(state["seen"]), np.uint8)
         self._seen = np.unpackbits(bits, count=len(self._seen)).astype(np.bool_)
@@ -102,7 +101,7 @@ class NewPieces:
 
 @torch.no_grad()
 def _mean_norm(weight: Any, start: int, end: int) -> float:
-    """Mean length of some rows, in fp32 whatever the weights are."""
+    """Mean norm of a range of rows, computed in fp32."""
     total = 0.0
     for first in range(start, end, _ROWS_AT_A_TIME):
         rows = weight[first : min(first + _ROWS_AT_A_TIME, end)].float()

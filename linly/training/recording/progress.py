@@ -1,4 +1,4 @@
-"""What a person sees while it trains: a progress bar on a terminal, plain lines elsewhere."""
+"""Progress of training: a progress bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ PLAIN_INTERVAL_S = 10.0
 
 
 class ProgressView:
-    """Shows step, tokens/s, loss, shares and time left; made on rank 0 only."""
+    """Shows step, tokens/s, loss, shares and time left; used on rank 0 only."""
 
     def __init__(self, *, step: int, num_steps: int, is_quiet: bool) -> None:
-        """Show a run that has taken `step` of `num_steps`; quiet shows warnings alone."""
+        """Show a run that has taken `step` of `num_steps`; if quiet, only warnings."""
         self._is_quiet = is_quiet
         self._num_steps = num_steps
         self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
@@ -39,7 +39,7 @@ class ProgressView:
             self._bar.start()
 
     def step(self, metrics: Mapping[str, Any]) -> None:
-        """Show a step by its line of metrics."""
+        """Show a step from its metrics."""
         if self._is_quiet:
             return
         if self._bar is not None:
@@ -56,7 +56,7 @@ class ProgressView:
             )
 
     def evaluation(self, record: Mapping[str, Any]) -> None:
-        """Show an evaluation in full, and in short beside each step until the next one."""
+        """Show an evaluation in full, and a short form with each step until the next one."""
         bits = "  ".join(
             f"{source} {result['bits_per_byte']:.3f}"
             for source, result in record["sources"].items()
@@ -67,16 +67,16 @@ class ProgressView:
         self._evaluated = f"  bits/byte at {record['step']}: {short}" if short else ""
 
     def message(self, text: str) -> None:
-        """Show a line of its own, unless quiet."""
+        """Show a separate line, unless quiet."""
         if not self._is_quiet:
             self.warning(text)
 
     def warning(self, text: str) -> None:
-        """Show a line of its own in any case: something went wrong."""
+        """Show a separate line, even if quiet."""
         self._console.print(text, markup=False)
 
     def close(self) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
         if self._bar is not None:
             self._bar.stop()
 

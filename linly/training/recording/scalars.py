@@ -1,4 +1,4 @@
-"""The numbers of a step and of an evaluation under one set of keys, for every program that plots.
+"""Scalars of steps and evaluations, with the same keys for every plotting program.
 
 loss  loss/SOURCE  share/SOURCE/target  share/SOURCE/realized  fill/SOURCE  drift_rows/SOURCE
 bits_per_byte/SOURCE  held_out_loss/SOURCE  held_out_loss_at_fixed_shares
@@ -22,17 +22,17 @@ _NOT_IN_A_NAME = re.compile(r"[^\w-]")
 
 
 class ScalarLog(Protocol):
-    """A program that plots scalars; only the first rank has one."""
+    """Log of a plotting program; used on rank 0 only."""
 
     def add(self, scalars: Mapping[str, float], *, step: int) -> None:
-        """Add scalars of a step; steps ascend, and may be the same again."""
+        """Add scalars of a step; steps do not descend, and may repeat."""
 
     def close(self) -> None:
-        """Write what is left."""
+        """Write buffered scalars and close the log."""
 
 
 def step_scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Scalars of a line of metrics.jsonl; values that are None are left out."""
+    """Scalars of a metrics.jsonl record; None values are omitted."""
     found = {name: metrics.get(name) for name in _PLAIN}
     found["tokens_seen"] = metrics["tokens_seen"]
     for key, column in _BY_SOURCE:
@@ -46,7 +46,7 @@ def step_scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def fill_by_source(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Part of each source's positions so far that hold a document, of those that have any."""
+    """Fraction of each source's positions so far that are not padding; sources with rows only."""
     rows, padding = metrics["rows_by_source"], metrics["padding_by_source"]
     num_rows = sum(rows.values())
     row_length = metrics["tokens_seen"] / num_rows if num_rows else 0
@@ -58,7 +58,7 @@ def fill_by_source(metrics: Mapping[str, Any]) -> dict[str, float]:
 
 
 def evaluation_scalars(record: Mapping[str, Any]) -> dict[str, float]:
-    """Scalars of a line of evaluations.jsonl."""
+    """Scalars of an evaluations.jsonl record; None values are omitted."""
     found: dict[str, Any] = {"tokens_seen": record["tokens_seen"]}
     for source, figures in record["sources"].items():
         found[f"bits_per_byte/{key_of(source)}"] = figures["bits_per_byte"]
@@ -73,7 +73,7 @@ def evaluation_scalars(record: Mapping[str, Any]) -> dict[str, float]:
 
 
 def key_of(name: str) -> str:
-    """A name as a part of a key: what is no letter, digit, '_' or '-' as %XX of its bytes."""
+    """A name quoted for a key: letters, digits, '_' and '-' are kept, other bytes become %XX."""
 
     def quoted(match: re.Match[str]) -> str:
         return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass"))

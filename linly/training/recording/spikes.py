@@ -1,4 +1,4 @@
-"""Steps of a run whose loss jumped, and steps it was not trained on, found again in its logs."""
+"""Loss spikes and skipped steps of a run, found in its logs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from linly.training.recording.guards import Guards, RowLoss
 
 @dataclass(frozen=True, slots=True)
 class Spike:
-    """A step that a guard skipped, or whose loss jumped by the guards' own rule.
+    """A step that a guard skipped, or whose loss jumped by the guards' rule.
 
     Attributes:
-        reason: As the guards put it.
-        skipped: Whether the step was left out of training.
+        reason: Reason in the guards' words.
+        skipped: Whether the step was skipped.
     """
 
     step: int
@@ -26,11 +26,11 @@ class Spike:
 
 @dataclass(frozen=True, slots=True)
 class PassedOver:
-    """Steps in a row that a fork passed over: their rows were drawn, and not trained on.
+    """Consecutive steps that a fork skipped: their rows were consumed but not trained on.
 
     Attributes:
-        first_step: From 1.
-        first_row: Of the run's stream, from 0.
+        first_step: First step, from 1.
+        first_row: First row in the global stream, from 0.
     """
 
     first_step: int
@@ -40,7 +40,7 @@ class PassedOver:
 
 
 def find_passed_over(events: Iterable[Mapping[str, Any]]) -> list[PassedOver]:
-    """Steps that a run passed over, by its events."""
+    """Steps that a fork skipped, from the run's events."""
     found: list[PassedOver] = []
     for event in events:
         rows = event.get("rows")
@@ -59,16 +59,16 @@ def find_spikes(
     events: Iterable[Mapping[str, Any]],
     settings: GuardSettings,
 ) -> list[Spike]:
-    """Go through a run's log as its guards did.
+    """Replay a run's log through the guards.
 
-    Skipped steps are taken from the events, whatever they were skipped for; the others are
-    compared with the median loss of each source's steps before, which shows jumps that a smaller
-    `spike` would have caught.
+    Skipped steps come from the events, with any reason. The others are compared with the median
+    loss of each source's earlier steps, which shows spikes that a smaller `spike` would have
+    caught.
 
     Args:
         metrics: Lines of metrics.jsonl.
         events: Lines of events.jsonl.
-        settings: `spike` and `spike_window` count.
+        settings: Guard settings; `spike` and `spike_window` are used.
     """
     skips = {
         event["step"]: str(event.get("text", "")) for event in events if event.get("kind") == "skip"
@@ -84,7 +84,7 @@ def find_spikes(
         ]
         alarm = guards.check_losses(losses)
         if record.get("skipped"):
-            if step in skips:  # a fork passes over steps without a loss: no guard objected
+            if step in skips:  # steps skipped by a fork have no guard event
                 found.append(Spike(step, skips[step], True))
             continue
         guards.accept(losses)

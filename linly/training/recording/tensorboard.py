@@ -1,4 +1,4 @@
-"""TensorBoard's curves of a run, planned and realized share side by side."""
+"""TensorBoard curves of a run, with planned and realized shares in one chart."""
 
 from __future__ import annotations
 
@@ -16,17 +16,15 @@ _TARGET = re.compile(r"share/(.+)/target")
 class TensorBoardLog:
     """Writes a run's `tensorboard/`.
 
-    A resumed run tells TensorBoard to forget what came after the checkpoint, so that its curves
-    do not run back over themselves.
+    A resumed run purges points after the checkpoint, so that its curves do not overlap.
     """
 
     def __init__(self, run: RunFolder, *, resumed_step: int) -> None:
         """Open the log of a run.
 
         Args:
-            run: Its folder.
-            resumed_step: The last step that counts, 0 at a fresh start; points after it are
-                forgotten.
+            run: Folder of the run.
+            resumed_step: Step of the checkpoint, 0 at a fresh start; later points are purged.
         """
         self._writer = SummaryWriter(
             str(run.path / "tensorboard"), purge_step=resumed_step + 1, max_queue=1000
@@ -42,12 +40,12 @@ class TensorBoardLog:
             self._writer.add_scalar(tag, value, step)
 
     def close(self) -> None:
-        """Write what is left and close."""
+        """Write buffered scalars and close the log."""
         self._writer.close()
 
 
 def _layout(tags: Iterable[str]) -> dict[str, dict[str, list[Any]]]:
-    """A chart a source, target against realized; and all losses in one. Tags are patterns."""
+    """Chart layout: target and realized share per source, all losses in one; tags are patterns."""
     sources = sorted(match[1] for tag in tags if (match := _TARGET.fullmatch(tag)))
     if not sources:
         return {}

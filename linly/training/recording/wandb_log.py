@@ -1,7 +1,7 @@
-"""Weights & Biases as one more program that plots: off unless the recipe has a `wandb` section.
+"""Weights & Biases curves of a run; off unless the recipe has a `wandb` section.
 
-Sent are the scalars that TensorBoard gets, over tokens seen, and the recipe; no code, no console
-output, no git data. `mode: offline` keeps all of it in the run folder until `wandb sync`.
+Only the scalars of TensorBoard, over tokens seen, and the recipe are sent: no code, no console
+output, no git data. `mode: offline` keeps them in the run folder until `wandb sync`.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ _ID_LIMIT_BYTES = 4096
 
 
 class WandbLog:
-    """A run's curves at Weights & Biases.
+    """Writes a run's curves to Weights & Biases.
 
-    The run's id there is kept in the run folder, so that a resume goes on with the same curves.
-    Steps that are there already are not sent again: a resumed run makes them anew, the same.
+    The wandb id is stored in the run folder, so that a resume continues the same curves. Steps that
+    were sent before are not sent again, as a resumed run repeats them with the same values.
     """
 
     def __init__(
@@ -37,24 +37,24 @@ class WandbLog:
         resumed_step: int,
         recipe: Mapping[str, Any],
     ) -> None:
-        """Open the run there.
+        """Open the run at Weights & Biases.
 
         Args:
-            run: The run's folder.
-            settings: Of the recipe.
-            resumed_step: The last step that counts; a fresh start, 0, gets an id of its own.
-            recipe: As JSON; shown with the curves.
+            run: Folder of the run.
+            settings: The recipe's `wandb` section.
+            resumed_step: Step of the checkpoint; 0 at a fresh start, which creates a new id.
+            recipe: Recipe in JSON form, sent as the configuration.
 
         Raises:
-            ConfigError: wandb is not installed.
-            TrainingError: The run cannot be opened there.
+            ConfigError: If wandb is not installed.
+            TrainingError: If the run cannot be opened.
         """
         try:
             import wandb
         except ModuleNotFoundError as error:
             raise ConfigError(
-                "the recipe has a `wandb` section, and wandb is not installed: "
-                "pip install 'linly[wandb]', or take the section out"
+                "the recipe has a `wandb` section, but wandb is not installed: "
+                "pip install 'linly[wandb]', or remove the section"
             ) from error
         (run.path / "wandb").mkdir(exist_ok=True)
         try:
@@ -82,7 +82,7 @@ class WandbLog:
 
     @property
     def place(self) -> str:
-        """Where the curves are: an address, or a folder for `wandb sync`."""
+        """URL of the curves, or folder for `wandb sync`."""
         return str(self._run.url or self._run.dir.removesuffix("/files"))
 
     def add(self, scalars: Mapping[str, float], *, step: int) -> None:
@@ -91,11 +91,11 @@ class WandbLog:
             self._run.log(dict(scalars), step=step)
 
     def close(self) -> None:
-        """Send or write what is left."""
+        """Send or write buffered scalars and finish the run."""
         import wandb
 
         self._run.finish()
-        wandb.teardown()  # the process that writes may still do so after `finish`
+        wandb.teardown()  # the writing process may outlive `finish`
 
 
 def _run_id(run: RunFolder, *, is_fresh: bool) -> str:
@@ -105,8 +105,8 @@ def _run_id(run: RunFolder, *, is_fresh: bool) -> str:
             return str(orjson.loads(read_limited(path, limit_bytes=_ID_LIMIT_BYTES))["id"])
         except (orjson.JSONDecodeError, KeyError, TypeError) as error:
             raise TrainingError(
-                f"{path}: it should hold the run's id at Weights & Biases and cannot be read: "
-                f"{error}; remove it to go on under a new id"
+                f"{path}: the run's Weights & Biases id cannot be read: {error}; remove the file "
+                "to continue with a new id"
             ) from error
     made = secrets.token_hex(8)
     publish(path, orjson.dumps({"id": made}) + b"\n")

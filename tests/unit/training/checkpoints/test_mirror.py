@@ -75,7 +75,7 @@ def test_a_run_goes_on_from_its_copy_as_if_it_had_stayed(world: Path, alone: Pro
     assert "checkpoints/step-00000005/manifest.json" in names  # removed here, kept there
     assert not (moved / "checkpoints" / "step-00000005").exists()
     told = [line["text"] for line in lines_of(moved, "events") if line["kind"] == "mirror"]
-    assert told[-1] == "step-00000010 is copied"
+    assert told[-1] == "step-00000010 was copied"
 
 
 def test_a_mirror_that_cannot_be_reached_costs_warnings_alone(

@@ -122,7 +122,7 @@ def test_a_run_whose_checkpoints_are_gone_is_never_begun_again(
     for path in [path for pattern in lost for path in run.glob(pattern)]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     before = {path: path.read_bytes() for path in run.glob("*.*")}
-    says = rf"saved step-00000007, as .*; found {found}\. .* such as /shelf/gone/checkpoints,"
+    says = rf"name step-00000007, but no .*; found {found}\. .* such as /shelf/gone/checkpoints,"
     with pytest.raises(CheckpointError, match=says):
         start(world, alone, "gone", "checkpoint.mirror=/shelf")
     assert {path: path.read_bytes() for path in run.glob("*.*")} == before

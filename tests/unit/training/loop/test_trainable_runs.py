@@ -187,7 +187,7 @@ def test_frozen_weights_that_changed_are_refused(
     weights = load_file(model / WEIGHTS)
     weights[QUERY][0, 0] += 1
     save_file(weights, model / WEIGHTS, metadata={"format": "pt"})
-    with pytest.raises(ConfigError, match=r"not the model of the run .* other is its model\.safet"):
+    with pytest.raises(ConfigError, match=r"does not match the run .*: model\.safetensors differs"):
         start(world, alone, "changed", EMBEDDINGS, f"model={model}")
     run = world / "runs" / "changed"
     with pytest.raises(CheckpointError, match="its files have changed"):

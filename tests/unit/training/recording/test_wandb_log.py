@@ -103,11 +103,13 @@ def test_without_wandb_the_error_says_what_to_do(
     run: RunFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "wandb", None)
-    with pytest.raises(ConfigError, match=r"pip install 'linly\[wandb\]', or take the section out"):
+    with pytest.raises(ConfigError, match=r"pip install 'linly\[wandb\]', or remove the section"):
         WandbLog(run, OFFLINE, resumed_step=0, recipe={})
 
 
 def test_an_id_that_cannot_be_read_is_named(run: RunFolder) -> None:
     (run.path / "wandb.json").write_text("[]")
-    with pytest.raises(TrainingError, match=r"wandb\.json.*remove it to go on under a new id"):
+    with pytest.raises(
+        TrainingError, match=r"wandb\.json.*to continue with a new id"
+    ):
         WandbLog(run, OFFLINE, resumed_step=3, recipe={})
