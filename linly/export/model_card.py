@@ -64,7 +64,7 @@ def model_card(
         *(
             []
             if exact
-            else ["No exact `tokenizer.json` exists for it: use sentencepiece with its model.", ""]
+            else ["It has no exact `tokenizer.json`: use sentencepiece with `tokenizer.model`.", ""]
         ),
     ]
     return "\n".join(lines)
@@ -76,9 +76,9 @@ def _trained(recipe: Mapping[str, Any], parameters: ParameterCount) -> str:
     if trainable == "full":
         return "all parameters"
     if trainable == "embeddings":
-        return f"the input embedding alone, {parameters}"
+        return f"the input embedding only, {parameters}"
     lora = trainable["lora"]
-    also = "".join(f", {name} whole" for name in lora["also"])
+    also = "".join(f", {name} in full" for name in lora["also"])
     layers = ", ".join(lora["targets"])
     return f"LoRA of rank {lora['rank']} on {layers}{also}, {parameters}; merged here"
 
@@ -86,8 +86,8 @@ def _trained(recipe: Mapping[str, Any], parameters: ParameterCount) -> str:
 def _mean_lines(steps: Sequence[int]) -> list[str]:
     if len(steps) == 1:
         return []
-    text = f"The weights are the mean of those after steps {_listed(steps)}, with equal parts. What"
-    return [f"{text} follows is of the run at step {steps[-1]:,}.", ""]
+    text = f"The weights are the unweighted mean of the checkpoints at steps {_listed(steps)}."
+    return [f"{text} The tables below describe the run at step {steps[-1]:,}.", ""]
 
 
 def _listed(steps: Sequence[int]) -> str:

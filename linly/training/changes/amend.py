@@ -120,8 +120,8 @@ def plan_amendment(
             raise ConfigError(f"--relist: {unknown('source', source, known)}")
     if not relist and not differences(_rows_of(at.course.curriculum), _rows_of(wanted)):
         raise ConfigError(
-            f"curriculum {wanted.name}: the rows to come follow it already, so there is nothing to "
-            "amend; give one that differs"
+            f"curriculum {wanted.name}: the future rows follow it already, so there is nothing to "
+            "amend; choose a different curriculum"
         )
     _check_past(at, wanted)
     recipe = _recipe(run, at, wanted, relist)

@@ -109,7 +109,5 @@ def test_without_wandb_the_error_says_what_to_do(
 
 def test_an_id_that_cannot_be_read_is_named(run: RunFolder) -> None:
     (run.path / "wandb.json").write_text("[]")
-    with pytest.raises(
-        TrainingError, match=r"wandb\.json.*to continue with a new id"
-    ):
+    with pytest.raises(TrainingError, match=r"wandb\.json.*to continue with a new id"):
         WandbLog(run, OFFLINE, resumed_step=3, recipe={})
