@@ -525,7 +525,7 @@ def test_a_run_that_trains_cannot_be_amended(
         ("", "", ["--drop", "tuned"], "has all of group 'tuned'"),
         ("", "", ["--relist", "songs"], "unknown source 'songs'"),
         ("", "", ["--relist", "english"], "the run already has its"),
-        ("3072", "1536", ["FILE"], "is 6 steps, and the run has taken 6; allowed: 1,792"),
+        ("3072", "1536", ["FILE"], "is 6 steps, but the run has taken 6; allowed: 1,792"),
         ("english: 100%", "hymns: 100%", ["FILE"], "unknown corpus 'hymns'"),
         (
             "chinese: 100%",

@@ -237,7 +237,7 @@ def test_a_fork_of_a_run_in_the_middle_of_a_part_of_its_row_record(
         (["--step", "4", "--skip-steps", "nine"], "found 'nine', allowed: A-B"),
         (
             ["--step", "4", "--curriculum", "SAME"],
-            "curriculum curriculum: the rows to come follow it",
+            "curriculum curriculum: the future rows follow it",
         ),
         (["--step", "four"], "write step-N"),
     ],
