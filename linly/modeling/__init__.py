@@ -1,1 +1,1 @@
-"""Models: sizes, loading without pickle or remote code, rows for a larger vocabulary."""
+"""Models: sizes, loading without pickle or remote code, extending to a larger vocabulary."""

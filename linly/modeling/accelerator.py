@@ -1,4 +1,4 @@
-"""What DeepSpeed computes on, decided before anything imports it."""
+"""DeepSpeed's accelerator, chosen before DeepSpeed is imported."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import torch
 
 
 def choose_accelerator() -> None:
-    """Tell DeepSpeed of a machine without a GPU; what DS_ACCELERATOR says already counts.
+    """Set DS_ACCELERATOR to cpu on a machine without a GPU, unless it is already set.
 
-    Left to find out by itself it prints a warning to stdout, among what a command answers. To be
-    called before DeepSpeed is imported, also by transformers, whose `save_pretrained` does.
+    Otherwise DeepSpeed prints a warning to stdout, in the middle of a command's output. Call this
+    before DeepSpeed is imported. transformers' `save_pretrained` imports it too.
     """
     if not torch.cuda.is_available():
         os.environ.setdefault("DS_ACCELERATOR", "cpu")

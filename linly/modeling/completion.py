@@ -12,17 +12,17 @@ from linly.errors import ConfigError
 from linly.tokenization.tokenizer import Tokenizer
 
 _LIMITS = ("max_position_embeddings", "max_seq_len")
-"""Names of the longest text in configurations. State spaces and ALiBi models may have neither."""
+"""Configuration keys of the longest text. State spaces and ALiBi models may have neither."""
 
 
 def num_positions(config: PretrainedConfig) -> int | None:
-    """Positions of the longest text that a model completes; None: it has no limit."""
+    """Positions of the longest text that a model completes; None for no limit."""
     limits = [getattr(config, name, None) for name in _LIMITS]
     return min((limit for limit in limits if isinstance(limit, int)), default=None)
 
 
 def prompt_ids(tokenizer: Tokenizer, text: str) -> list[int]:
-    """A prompt as a document begins."""
+    """Ids of a prompt, tokenized as the beginning of a document."""
     return [tokenizer.bos_id, *tokenizer.encode(text).tolist()]
 
 
@@ -32,10 +32,10 @@ def complete(
     """The text that a model writes after a prompt, up to the end of the document.
 
     Args:
-        model: In evaluation mode, on any device.
+        model: Model in evaluation mode, on any device.
         tokenizer: Its tokenizer.
         text: The prompt.
-        settings: Of transformers' GenerationConfig: `max_new_tokens` and how to sample.
+        settings: Settings of transformers' GenerationConfig, such as `max_new_tokens`.
 
     Raises:
         ConfigError: If transformers cannot generate with this model.
@@ -47,7 +47,7 @@ def complete(
         "pad_token_id": tokenizer.eos_id,
     }
     if padding := list(range(tokenizer.vocab_size, model.config.vocab_size)):
-        special["suppress_tokens"] = padding  # rows of the embedding that are no token
+        special["suppress_tokens"] = padding  # rows of the embedding without a token
     try:
         output = model.generate(  # type: ignore[operator]
             ids,
@@ -56,12 +56,12 @@ def complete(
         )
     except torch.OutOfMemoryError:
         raise
-    except Exception as error:  # models fail in any way on what they do not support
+    except Exception as error:  # models raise anything on an unsupported setting
         reason = (str(error).splitlines() or [""])[0]
         raise ConfigError(
             f"transformers {transformers.__version__} cannot generate with this model of type "
-            f"{model.config.model_type}: {type(error).__name__}: {reason}; a run trains it without "
-            "completions: set `evaluation.prompts: []`"
+            f"{model.config.model_type}: {type(error).__name__}: {reason}; to train it without "
+            "completions, set `evaluation.prompts: []`"
         ) from error
     new = output[0, ids.shape[1] :].tolist()
     return tokenizer.decode([token for token in new if token != tokenizer.eos_id])

@@ -1,10 +1,10 @@
-"""Rows for the pieces that a vocabulary gained: embedding and output layer of a stored model.
+"""New rows for added pieces in the embedding and output layer of a stored model.
 
 A new row is the mean of the rows of the old tokens its piece was split into, computed in fp32 and
-cast once (Linly; Chinese-LLaMA's global mean and plain noise are there to compare with). Embedding
-rows come from embedding rows, output rows from output rows, a bias from the bias. Old rows keep
-every bit. Files are read and written tensor by tensor, so memory stays bounded. `vocabulary.py`
-says which tensors have a row a token.
+cast once (Linly). Chinese-LLaMA's global mean and normal noise are available for comparison.
+Embedding rows come from embedding rows, output rows from output rows, a bias from the bias. Old
+rows keep every bit. Files are read and written tensor by tensor, so memory stays bounded.
+`vocabulary.py` finds the tensors with one row per token.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ from linly.tokenization.subtokens import SubTokens, added_subtokens
 from linly.tokenization.tokenizer import Tokenizer
 
 BASE_VOCABULARY_KEY = "base_vocab_size"
-"""In config.json of an extended model: the pieces it had before; later ones are new to it."""
+"""Key in config.json of an extended model: its number of pieces before; later ids are new."""
 
 _ROWS_AT_A_TIME = 512
 
 
 class Init(str, Enum):
-    """Where new rows come from."""
+    """Initialization of new rows."""
 
     mean_of_subtokens = "mean-of-subtokens"
     global_mean = "global-mean"
@@ -62,17 +62,17 @@ class Init(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class ExtendPlan:
-    """How a model grows.
+    """Plan for the new rows of a model.
 
     Attributes:
-        old_vocab: Pieces of its tokenizer; rows behind them are padding.
-        subtokens: Of each new piece, in order of ids.
-        init: Where new rows come from.
-        multiple: The number of rows is rounded up to a multiple of this.
-        noise: Standard deviation of what is added to rows that others equal, as a part of the
-            row's own; 0 leaves them equal.
-        seed: Of `noise` and of normal rows.
-        std: Of normal rows.
+        old_vocab: Pieces of its old tokenizer; later rows are padding.
+        subtokens: Sub-tokens of each new piece, in order of ids.
+        init: Initialization of new rows.
+        multiple: Number to a multiple of which the rows are rounded up.
+        noise: Standard deviation of the noise added to rows that equal others, as a fraction of
+            the row's own standard deviation; 0 leaves them equal.
+        seed: Seed of `noise` and of normal rows.
+        std: Standard deviation of normal rows.
     """
 
     old_vocab: int
@@ -96,18 +96,18 @@ class ExtendPlan:
 
 @dataclass(frozen=True, slots=True)
 class ExtendReport:
-    """What was done.
+    """Result of `extend_model`.
 
     Attributes:
-        old_rows: Of the embedding, before.
-        new_rows: After, padding included.
+        old_rows: Rows of the embedding before.
+        new_rows: Rows of the embedding after, padding included.
         num_added: New pieces that got a row.
-        num_padding: Rows behind the last piece.
-        subtoken_counts: Number of sub-tokens -> how many new pieces have it.
-        identical: Groups of new ids whose rows are equal.
+        num_padding: Rows after the last piece.
+        subtoken_counts: Number of sub-tokens -> number of new pieces with as many.
+        identical: Groups of new ids with the same sub-tokens.
         matrices: Names of the tensors that grew.
-        notes: What the folder's files decided against its config.json.
-        tokenizer: What was exported beside the weights.
+        notes: Contradictions between the folder's files and its config.json.
+        tokenizer: Export of the tokenizer next to the weights.
     """
 
     old_rows: int
@@ -134,20 +134,20 @@ def extend_model(
 ) -> ExtendReport:
     """Write a model folder whose embedding and output layer hold the new vocabulary.
 
-    A model that has it already is copied as it is: doing it twice changes nothing.
+    A model that already has the new vocabulary keeps all its rows: extending twice changes nothing.
 
     Args:
         model: A folder of safetensors.
         tokenizer: The new vocabulary; begins with the old one.
         output: A new folder; appears whole or not at all.
-        base: The old vocabulary; the `tokenizer.model` of the folder when left out.
-        init: Where new rows come from.
-        multiple: Pad the rows to a multiple of this, for speed.
-        noise: See `ExtendPlan`.
-        seed: See `ExtendPlan`.
+        base: The old vocabulary; by default the tokenizer of the model folder.
+        init: Initialization of new rows.
+        multiple: Number to a multiple of which the rows are padded, for speed.
+        noise: Noise of rows that equal others, see `ExtendPlan`.
+        seed: Seed of `noise` and of normal rows.
 
     Raises:
-        ConfigError: The folder, its tokenizer or the new one does not fit; says what to do.
+        ConfigError: If the folder, its tokenizer and the new one do not match.
     """
     stored = open_stored_model(model)
     base = base or load_tokenizer(model)
@@ -164,7 +164,7 @@ def extend_model(
     if old_rows < plan.old_vocab:
         raise ConfigError(
             f"model {model}: its embedding has {old_rows:,} rows, its tokenizer "
-            f"{plan.old_vocab:,} pieces; name the tokenizer it was trained with by "
+            f"{plan.old_vocab:,} pieces; pass the tokenizer it was trained with as "
             f"--base-tokenizer"
         )
     vocabulary = vocabulary_tensors(stored)
@@ -188,7 +188,7 @@ def extend_model(
 
 
 def identical_rows(plan: ExtendPlan) -> tuple[tuple[int, ...], ...]:
-    """Groups of new ids with the same sub-tokens; a mean cannot tell them apart."""
+    """Groups of new ids with the same sub-tokens, and thus with the same mean."""
     groups: dict[SubTokens, list[int]] = {}
     for token, parts in enumerate(plan.subtokens, start=plan.old_vocab):
         groups.setdefault(parts, []).append(token)
@@ -238,7 +238,7 @@ def _outgoing(
 def _grown_rows(
     source: TensorFile, name: str, entry: TensorEntry, plan: ExtendPlan, role: Role
 ) -> Iterator[bytes]:
-    """The tensor in pieces: old rows, new rows, the old padding that is left, new padding."""
+    """Bytes of the tensor: old rows, new rows, the remaining old padding, new padding."""
     old_rows = entry.shape[0]
     row_bytes = entry.num_bytes // old_rows
     yield from source.chunks(entry.start, plan.old_vocab * row_bytes)
@@ -260,7 +260,7 @@ def _new_rows(
 ) -> torch.Tensor:
     """Rows of some new pieces (counted from the first new one): fp32 [len(tokens), columns].
 
-    A bias is a matrix of one column. It is not drawn or given noise: its mean is neutral.
+    A bias is a matrix of one column. It is neither drawn nor given noise: its mean is neutral.
     """
     columns = source.entries[name].num_columns
     if plan.init is Init.normal and role is not Role.bias:
@@ -295,14 +295,14 @@ def _with_noise(rows: torch.Tensor, plan: ExtendPlan, tokens: range, role: Role)
 
 
 def _draw(plan: ExtendPlan, role: Role, token: int, columns: int) -> torch.Tensor:
-    """Standard normal numbers that depend on the seed, the matrix's role and the piece alone."""
+    """Standard normal numbers that depend only on the seed, the matrix's role and the piece."""
     seed = (plan.seed * 2 + (role is Role.output)) * (1 << 24) + token
     generator = torch.Generator().manual_seed(seed + (1 << 23) * (role is Role.layer_input))
     return torch.randn(columns, generator=generator)
 
 
 def _global_mean(source: TensorFile, name: str, num_rows: int) -> torch.Tensor:
-    """The mean of the first rows, in fp32 after summing in fp64: [columns]."""
+    """Mean of the first `num_rows` rows, summed in fp64: fp32 [columns]."""
     columns = source.entries[name].num_columns
     total = torch.zeros(columns, dtype=torch.float64)
     step = max(1, CHUNK_BYTES // (8 * columns))
@@ -318,9 +318,9 @@ def _write_configuration(
     vocabulary: VocabularyTensors,
     tokenizer: Tokenizer,
 ) -> None:
-    """config.json and generation_config.json; padding rows are never generated.
+    """Write config.json and generation_config.json; padding rows are never generated.
 
-    The files' own keys keep their place and value, nulls included, but for those that change.
+    Keys that do not change keep their place and value, nulls included.
     """
     file = read_json_object(stored.path / "config.json")
     new_rows = plan.num_rows(stored.config.vocab_size)
@@ -351,7 +351,7 @@ def _changes(
     vocabulary: VocabularyTensors,
     tokenizer: Tokenizer,
 ) -> dict[str, Any]:
-    """The keys of config.json that an extension changes or adds."""
+    """Keys of config.json that an extension changes or adds."""
     changes: dict[str, Any] = {key: plan.num_rows(rows) for key, rows in vocabulary.sizes.items()}
     if plan.subtokens:
         changes[BASE_VOCABULARY_KEY] = file.get(BASE_VOCABULARY_KEY, plan.old_vocab)

@@ -1,4 +1,4 @@
-"""Making and loading models: safetensors only, local files only, no code of the model folder."""
+"""Create and load models: safetensors only, local files only, no code from the model folder."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ SHARD_SIZE = "5GB"
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The shape of a Llama; everything but the vocabulary."""
+    """Shape of a Llama, except its vocabulary."""
 
     hidden: int
     layers: int
@@ -44,14 +44,14 @@ SIZES = {
     "7b": Size(4096, 32, 32, 32, 11008, 4096),
     "13b": Size(5120, 40, 40, 40, 13824, 4096),
 }
-"""Five for tests, demos and experiments; 1b has TinyLlama's shape, 7b and 13b LLaMA-2's."""
+"""Sizes by name: small ones for tests and experiments, TinyLlama's 1b, LLaMA-2's 7b and 13b."""
 
 
 def llama_config(size: str, tokenizer: Tokenizer) -> LlamaConfig:
-    """The configuration of a Llama of a named size with one row per piece of the tokenizer.
+    """Configuration of a Llama of a named size with one row per piece of the tokenizer.
 
     Raises:
-        ConfigError: There is no such size.
+        ConfigError: If there is no such size.
     """
     if size not in SIZES:
         raise ConfigError(f"model size: found {size!r}, allowed {', '.join(SIZES)}")
@@ -73,7 +73,7 @@ def llama_config(size: str, tokenizer: Tokenizer) -> LlamaConfig:
 
 
 def init_model(size: str, tokenizer: Tokenizer, *, seed: int = 0) -> LlamaForCausalLM:
-    """A new Llama with random fp32 weights; the same seed gives the same weights."""
+    """Create a Llama with random fp32 weights; the same seed gives the same weights."""
     config = llama_config(size, tokenizer)
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
@@ -87,19 +87,19 @@ def load_model(path: Path, *, dtype: torch.dtype | None = None) -> Model:
 
     The weights are mapped from their files and read when they are used: processes of one machine
     share them, and until they are written to they take no memory of their own. A `dtype` other than
-    the stored one makes a copy of them. Without one, each weight has the value that its file holds
-    to the last bit, whatever dtype the configuration names.
+    the stored one copies them. Without it, each weight has the exact value in its file, whatever
+    dtype the configuration names.
 
     Pickled weights are refused, code that the folder names (`auto_map`) is never run, nothing is
-    fetched from a network, and every weight must be there. Whether the output layer is tied to the
-    embedding is decided by the files (see `open_stored_model`).
+    downloaded, and every weight must be present. The files decide whether the output layer is tied
+    to the embedding (see `open_stored_model`).
 
     Args:
         path: The model folder.
-        dtype: Dtype of the weights in memory; None keeps the ones they are stored in.
+        dtype: Dtype of the weights in memory; None keeps the stored ones.
 
     Raises:
-        ConfigError: As `open_stored_model`.
+        ConfigError: If `open_stored_model` refuses the folder.
     """
     stored = open_stored_model(path)
     if dtype is not None:
@@ -108,7 +108,7 @@ def load_model(path: Path, *, dtype: torch.dtype | None = None) -> Model:
 
 
 def load_exactly(stored: StoredModel) -> Model:
-    """The model of a folder with the values that its files hold; see `load_model`."""
+    """Load the model of a folder with the exact values in its files; see `load_model`."""
     usual = usual_dtype(stored.tensors)
     model = read_weights(stored.path, stored.config, dtype=usual)
     if restore_exact(model, stored, loaded=usual):
@@ -123,19 +123,19 @@ def save_model(model: Model, tokenizer: Tokenizer, directory: Path) -> Tokenizer
 
 
 def save_weights(model: Model, directory: Path, *, shard_size: str = SHARD_SIZE) -> None:
-    """Write configuration and safetensors, readable by whom the umask allows.
+    """Write configuration and safetensors with the permissions that the umask allows.
 
-    safetensors leaves its files with the mode of temporary ones, for their owner alone.
+    safetensors leaves its files with the mode of temporary files, readable only by their owner.
 
     Args:
-        model: A tied weight is written once.
-        directory: Where to.
-        shard_size: A larger model is cut into files of this size and an index, such as "5GB".
+        model: Model to write; a tied weight is written once.
+        directory: Output folder.
+        shard_size: Largest size of a file, such as "5GB"; a larger model is split, with an index.
     """
     choose_accelerator()
     try:
         model.save_pretrained(directory, max_shard_size=shard_size)
-    except SafetensorError as error:  # what the system said is in its text alone
+    except SafetensorError as error:  # only its text holds the system's error
         raise OSError(None, str(error), str(directory)) from error
     mode = stat.S_IMODE((directory / "config.json").stat().st_mode)
     for file in directory.glob("*.safetensors"):

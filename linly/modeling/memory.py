@@ -1,4 +1,4 @@
-"""What training a model takes of each GPU and of the disk, before any of it is loaded."""
+"""Memory that training a model needs on each GPU, estimated before anything is loaded."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from dataclasses import dataclass
 
 BF16_BYTES = 2
 SHARED_BYTES = 4 + 12
-"""A trained weight's part that ZeRO-2 deals to the ranks: the fp32 gradient, the fp32 master
-weight and its two moments."""
+"""Bytes per trained weight that ZeRO-2 partitions over the ranks: the fp32 gradient, the fp32
+master weight and its two moments."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrainingMemory:
-    """What ZeRO-2 in BF16 with fp32 accumulation holds on each rank, without activations.
+    """Memory of each rank with ZeRO-2 in BF16 and fp32 accumulation, without activations.
 
     Attributes:
-        weights_bytes: All weights in BF16; more ranks do not make it less.
-        dealt_bytes: Gradients, master weights and moments, this rank's part.
+        weights_bytes: Bytes of all weights in BF16, whatever the number of ranks.
+        dealt_bytes: Bytes of a rank's partition of gradients, master weights and moments.
     """
 
     weights_bytes: int
@@ -25,11 +25,11 @@ class TrainingMemory:
 
     @property
     def total_bytes(self) -> int:
-        """Of a rank, before activations and communication buckets."""
+        """Bytes of a rank, without activations and communication buckets."""
         return self.weights_bytes + self.dealt_bytes
 
 
 def training_memory(num_parameters: int, *, num_trained: int, world_size: int) -> TrainingMemory:
-    """Memory of a rank for a model of so many parameters, of which so many are trained."""
+    """Memory of a rank for `num_parameters` parameters, of which `num_trained` are trained."""
     dealt = math.ceil(num_trained * SHARED_BYTES / world_size)
     return TrainingMemory(num_parameters * BF16_BYTES, dealt)

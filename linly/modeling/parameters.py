@@ -1,4 +1,4 @@
-"""How many of a model's parameters train."""
+"""Number of trained parameters of a model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class ParameterCount:
-    """Parameters that train, of all; LoRA's own count among both."""
+    """Trained parameters and all parameters; LoRA's own are in both."""
 
     trained: int
     total: int

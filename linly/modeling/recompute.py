@@ -1,9 +1,9 @@
-"""Activation checkpointing: what a layer keeps for its backward, and what it computes again.
+"""Activation checkpointing: activations that a layer keeps for its backward, or recomputes.
 
     none        everything is kept                                   fastest, most memory
     selective   attention and the narrow matrix products are kept    the wide ones, norms and
-                                                                     activations are made again
-    full        a layer's input alone is kept                        a third more arithmetic
+                                                                     activations are recomputed
+    full        only a layer's input is kept                         a third more arithmetic
 
 The two wide products of a feed-forward part are most of a layer's activations, and less than half
 of its forward arithmetic.
@@ -27,11 +27,11 @@ _ATTENTION = (
     "_scaled_dot_product_flash_attention_for_cpu",
     "_varlen_attn",
 )
-"""torch's operators, by name, since not every version has all."""
+"""torch's operators by name, since not every version has all of them."""
 
 
 def checkpoint_activations(model: PreTrainedModel, mode: str) -> None:
-    """Set what the model's layers keep: `full`, `selective` or `none`."""
+    """Set the activation checkpointing of the model's layers: `full`, `selective` or `none`."""
     if mode == "none":
         return
     arguments: dict[str, Any] = {"use_reentrant": False}
@@ -50,11 +50,11 @@ def compile_layers(
     """Compile each decoder layer, all to the same code, at its first call.
 
     Args:
-        model: Its layers; embedding and output layer stay as they are.
-        backend: Of torch's compiler.
+        model: Model whose layers are compiled; embedding and output layer are not.
+        backend: Backend of torch's compiler.
 
     Returns:
-        How many layers there are.
+        Number of layers.
     """
     layers = [
         module for module in model.modules() if isinstance(module, GradientCheckpointingLayer)
@@ -69,7 +69,7 @@ def _policy(
 ) -> CheckpointPolicy:
     """Whether an operator's output is kept.
 
-    It looks at nothing but the operator and its shapes, so that forward and recomputation agree.
+    The answer depends only on the operator and its shapes, so forward and recomputation agree.
     """
     keeps = getattr(operator, "_opname", "") in _ATTENTION
     if operator is torch.ops.aten.mm.default:
@@ -80,5 +80,5 @@ def _policy(
 
 
 def _is_narrow(hidden_size: int, left: torch.Tensor, right: torch.Tensor) -> bool:
-    """Whether a product leads from at most the hidden size to at most the hidden size."""
+    """Whether neither side of a matrix product is wider than the hidden size."""
     return left.shape[1] <= hidden_size and right.shape[1] <= hidden_size

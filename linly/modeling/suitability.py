@@ -1,6 +1,6 @@
-"""Whether a model folder can be trained as a recipe says: one answer for `check` and for training.
+"""Check that a model folder can be trained with a recipe, for both `check` and training.
 
-Everything is told from the configuration and the heads of the files, before a weight is read.
+The check reads only the configuration and the headers of the files, before any weight.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from linly.tokenization.tokenizer import Tokenizer
 
 _POSITION_KEYS = ("max_position_embeddings", "max_seq_len", "context_length")
 _FIXED_KEY = "max_seq_len"
-"""MPT's: it makes its attention's bias for so many positions and has no table of them."""
+"""MPT's key: it sizes the attention bias and has no table of positions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,9 +30,9 @@ class SuitableModel:
     """A model folder that can be trained.
 
     Attributes:
-        stored: The folder without its weights; LoRA's matrices are in its model.
-        parameters: Parameters that train, of all.
-        notes: What is worth knowing and keeps no run from starting, one line each.
+        stored: The folder without its weights; its model includes LoRA's matrices.
+        parameters: Number of trained parameters and of all.
+        notes: Warnings that do not prevent a run, one line each.
     """
 
     stored: StoredModel
@@ -43,46 +43,46 @@ class SuitableModel:
 def examine_model(
     path: Path, tokenizer: Tokenizer, training: TrainingSettings, *, sequence_length: int
 ) -> SuitableModel:
-    """Say whether a model can be trained.
+    """Check that a model can be trained.
 
     Args:
         path: The model folder.
         tokenizer: Its vocabulary.
-        training: The recipe's choice of what trains, and how.
+        training: Training settings of the recipe.
         sequence_length: Tokens of a row.
 
     Raises:
-        ConfigError: If it cannot; says why and what to do.
+        ConfigError: If it cannot, with the reason and the cure.
     """
     stored = open_stored_model(path)
     check_vocabulary(stored.config, tokenizer)
     notes = [*stored.notes, *_beyond_positions(stored, sequence_length)]
     if stored.config.model_type not in TRIED:
         notes.append(
-            f"models of type {stored.config.model_type} are not among those that were tried with "
-            f"success (docs/families.md); compare an export's logits before a long run"
+            f"models of type {stored.config.model_type} are not among the tested families "
+            f"(docs/families.md); compare an export's logits before a long run"
         )
     has_checkpointing = bool(getattr(stored.model, "supports_gradient_checkpointing", False))
     if training.activation_checkpointing != "none" and not has_checkpointing:
         raise ConfigError(
             f"training.activation_checkpointing: found {training.activation_checkpointing}, which "
-            f"{stored.config.model_type} models do not know; allowed here: none"
+            f"{stored.config.model_type} models do not support; allowed here: none"
         )
     make_trainable(stored.model, training.trainable, seed=0)
     parameters = count_trained(stored.model)
     if not parameters.trained:
         raise ConfigError(
             f"training.trainable: {training.trainable.kind} trains none of the parameters of a "
-            f"{stored.config.model_type} model; take full"
+            f"{stored.config.model_type} model; use full"
         )
     return SuitableModel(stored, parameters, tuple(notes))
 
 
 def _beyond_positions(stored: StoredModel, sequence_length: int) -> list[str]:
-    """A note where rows are longer than the positions a model was made for.
+    """Note for rows that are longer than the positions a model was made for.
 
     Raises:
-        ConfigError: If the model has no more positions than those.
+        ConfigError: If the model cannot represent later positions.
     """
     positions = _positions(stored.config)
     if not positions or sequence_length <= min(positions.values()):
@@ -93,8 +93,8 @@ def _beyond_positions(stored: StoredModel, sequence_length: int) -> list[str]:
         f"positions ({key} of config.json)"
     )
     if key == _FIXED_KEY or _has_table(stored, positions):
-        raise ConfigError(f"{found} and has no others; take at most {limit:,}")
-    return [f"{found}; later positions are new to it: take at most {limit:,}, or scale its rope"]
+        raise ConfigError(f"{found} and has no others; use at most {limit:,}")
+    return [f"{found}; later positions are new to it: use at most {limit:,}, or scale its RoPE"]
 
 
 def _positions(config: PretrainedConfig) -> dict[str, int]:
@@ -103,7 +103,7 @@ def _positions(config: PretrainedConfig) -> dict[str, int]:
 
 
 def _has_table(stored: StoredModel, positions: dict[str, int]) -> bool:
-    """Whether a tensor of the model has a row a position, told by a model with one more."""
+    """Whether a tensor has one row per position, found by creating a model with one more."""
     changed = copy.deepcopy(stored.config)
     for key, limit in positions.items():
         setattr(changed, key, limit + 1)
@@ -113,7 +113,7 @@ def _has_table(stored: StoredModel, positions: dict[str, int]) -> bool:
 
 
 def _shapes(model: PreTrainedModel) -> dict[str, tuple[int, ...]]:
-    """Shapes of weights and buffers; sinusoids that a model lengthens by itself are left out."""
+    """Shapes of weights and buffers, except sinusoids that a model lengthens by itself."""
     lengthened = {name for name, module in model.named_modules() if hasattr(module, "make_weights")}
     tensors = (*model.named_parameters(), *model.named_buffers())
     return {

@@ -1,8 +1,8 @@
-"""What trains and what is frozen: all parameters, the input embedding, or LoRA.
+"""Trained and frozen parameters: all parameters, the input embedding, or LoRA.
 
-LoRA's matrices are put in by peft. What trains whole beside them trains in place: peft's own way
-would keep a second, frozen copy of it. A frozen parameter is none of a checkpoint: it comes from
-the run's model folder, whose files are compared with those of the run's start.
+peft inserts LoRA's matrices. Modules trained in full alongside them are trained in place, because
+peft would keep a second, frozen copy of them. Frozen parameters are not part of a checkpoint: they
+come from the run's model folder, whose files are compared with those of the run's start.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from linly.modeling.stored.stored_model import open_stored_model
 
 
 def make_trainable(model: PreTrainedModel, trainable: Trainable, *, seed: int) -> None:
-    """Freeze what does not train, and put LoRA's matrices in; in place.
+    """Freeze the parameters that are not trained and insert LoRA's matrices, in place.
 
     Args:
-        model: Model as it was loaded; the meta device is enough to look at it.
+        model: Model as loaded; it may be on the meta device.
         trainable: Choice of the recipe.
-        seed: Seed of LoRA's first matrices; the second are zero, so that the model is the same at
-            first.
+        seed: Seed of LoRA's first matrices; the second are zero, so that the model's outputs are
+            the same at first.
 
     Raises:
-        ConfigError: If the model has no layer of a target's name, LoRA does not go into one, or
+        ConfigError: If the model has no linear layer of a target's name, peft refuses a target, or
             peft is not installed.
     """
     names = trained_names(model, trainable)
@@ -50,12 +50,12 @@ def make_trainable(model: PreTrainedModel, trainable: Trainable, *, seed: int) -
 
 
 def trained_names(model: PreTrainedModel, trainable: Trainable) -> set[str]:
-    """Names of the parameters that `make_trainable` makes train, and that an export expects.
+    """Names of the parameters that `make_trainable` makes trainable, and that an export expects.
 
-    `full` trains all but those that the model's class freezes, such as a router's correction bias.
+    `full` trains all except those that the model's class freezes, such as a router's correction bias.
 
     Args:
-        model: Model as it was loaded; the meta device is enough.
+        model: Model as loaded; it may be on the meta device.
         trainable: Choice of the recipe.
 
     Raises:
@@ -85,26 +85,26 @@ def trains_all(config: PretrainedConfig, trainable: Trainable) -> bool:
 
 
 def lora_names(layer: str) -> tuple[str, str]:
-    """Names of LoRA's matrices of a layer: [rank, in] and [out, rank]."""
+    """Names of a layer's two LoRA matrices: [rank, in] and [out, rank]."""
     return f"{layer}.lora_A.default.weight", f"{layer}.lora_B.default.weight"
 
 
 def lora_addition(first: torch.Tensor, second: torch.Tensor, lora: Lora) -> torch.Tensor:
-    """What LoRA adds to a layer's weight [out, in], of its matrices in the order of their names."""
+    """LoRA's addition to a layer's weight [out, in], from the matrices of `lora_names` in order."""
     return lora.alpha / lora.rank * (second @ first)
 
 
 def count_trained(model: PreTrainedModel) -> ParameterCount:
-    """Parameters of a model that is ready to train; a tied one counts once."""
+    """Count the parameters of a model that is ready to train; a tied one counts once."""
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     return ParameterCount(trained, sum(p.numel() for p in model.parameters()))
 
 
 def count_model(model: Path, trainable: Trainable) -> ParameterCount:
-    """Count what trains of a model folder, without its weights.
+    """Count the trained parameters of a model folder without reading its weights.
 
     Raises:
-        ConfigError: As `open_stored_model` and `make_trainable`.
+        ConfigError: If `open_stored_model` or `make_trainable` refuses the model.
     """
     stored = open_stored_model(model).model
     make_trainable(stored, trainable, seed=0)
@@ -115,8 +115,7 @@ def _targeted(model: PreTrainedModel, lora: Lora) -> list[str]:
     """Names of the linear layers that get LoRA's matrices.
 
     Raises:
-        ConfigError: If a target is the name of no linear layer; with the nearest name and all that
-            there are.
+        ConfigError: If no linear layer has a target's name, with the nearest name and all names.
     """
     output = model.get_output_embeddings()  # type: ignore[no-untyped-call]
     kinds = {name: type(module).__name__ for name, module in model.named_modules() if name}
@@ -133,15 +132,15 @@ def _targeted(model: PreTrainedModel, lora: Lora) -> list[str]:
             if others:
                 text += f"; {target} is of type {', '.join(sorted(others))} here"
             if not names:
-                text += "; this model has none: take training.trainable: full or embeddings"
+                text += "; this model has none: use training.trainable: full or embeddings"
             raise ConfigError(f"training.trainable.lora.targets: {text}")
     return [layer for layer in layers if layer.rpartition(".")[2] in lora.targets]
 
 
 def _maps_rows(layer: nn.Linear) -> bool:
-    """Whether a layer gives a row for each row: routers and grouped layers of some models do not.
+    """Whether a layer maps each row to one row: routers and grouped layers of some models do not.
 
-    Only a class with a forward pass of its own is tried, on zeros.
+    Only a class with its own forward pass is tested, on zeros.
     """
     if type(layer).forward is nn.Linear.forward:
         return True
@@ -173,7 +172,7 @@ def _add_lora(model: PreTrainedModel, lora: Lora, seed: int) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             inject_adapter_in_model(config, model)
-    except ValueError as error:  # peft knows layers that a model's fast path reads by itself
+    except ValueError as error:  # peft refuses layers that a model's fast path reads directly
         raise ConfigError(
-            f"training.trainable.lora.targets: {', '.join(lora.targets)}: {error}; leave it out"
+            f"training.trainable.lora.targets: {', '.join(lora.targets)}: {error}; remove it"
         ) from error

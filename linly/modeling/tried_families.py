@@ -1,4 +1,4 @@
-"""Families of models that went through the whole method on tiny models: docs/families.md."""
+"""Model families whose tiny models passed every step of the method: docs/families.md."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Which tensors of a stored model have a row a token, told by the model itself.
+"""Find the tensors of a stored model that have one row per token.
 
-No list of names: the model is made once more with one more token, on the meta device, and the
-tensors whose shape changed are those that the vocabulary's size decides. Their roles come from the
-model's own accessors of its input and output embeddings.
+There is no list of names: the model is created again with one more token, on the meta device, and
+the tensors whose shape changed depend on the vocabulary's size. Their roles come from the model's
+own accessors of its input and output embeddings.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from linly.errors import ConfigError
 from linly.modeling.stored.stored_model import StoredModel, empty_model
 
 SIZE_KEYS = ("vocab_size", "vocab_size_per_layer_input", "unpadded_vocab_size")
-"""Keys of configurations that hold a number of tokens."""
+"""Configuration keys that hold a number of tokens."""
 
 
 class Role(Enum):
-    """Part that a tensor with a row a token plays.
+    """Role of a tensor with one row per token.
 
-    `layer_input` are embeddings beside the input's own, such as Gemma-3n's for each layer.
+    `layer_input` is an embedding besides the input embedding, such as Gemma-3n's for each layer.
     """
 
     input = "input embedding"
@@ -37,10 +37,10 @@ class Role(Enum):
 
 @dataclass(frozen=True, slots=True)
 class VocabularyTensors:
-    """What the size of the vocabulary decides in a model folder.
+    """Tensors and configuration keys of a model folder that depend on the vocabulary's size.
 
     Attributes:
-        roles: Role of each stored tensor that has a row a token, by its name in the files.
+        roles: Role of each stored tensor with one row per token, by its name in the files.
         sizes: Number of tokens by its key in config.json.
     """
 
@@ -52,8 +52,8 @@ def vocabulary_tensors(stored: StoredModel) -> VocabularyTensors:
     """Find the tensors of a model folder that grow with its vocabulary.
 
     Raises:
-        ConfigError: If one has rows of which no mean can be taken, or the input embedding is not
-            among them; by name.
+        ConfigError: If one is neither an embedding nor the output layer, or the input embedding is
+            not among them.
     """
     sizes = _sizes(stored.config)
     model = stored.model
@@ -65,14 +65,14 @@ def vocabulary_tensors(stored: StoredModel) -> VocabularyTensors:
     found = {name: roles[key] for name, key in stored.keys.items() if key in changed}
     if Role.input not in found.values():
         raise ConfigError(
-            f"model {stored.path}: the input embedding of {stored.config.model_type} has no row a "
-            f"token, so its vocabulary cannot grow"
+            f"model {stored.path}: the input embedding of {stored.config.model_type} does not have "
+            f"one row per token, so its vocabulary cannot be extended"
         )
     return VocabularyTensors(found, sizes)
 
 
 def _sizes(config: PretrainedConfig) -> dict[str, int]:
-    """Numbers of tokens under the names that config.json has for them."""
+    """Numbers of tokens by their keys in config.json."""
     found = {}
     for key in SIZE_KEYS:
         rows = getattr(config, key, None)
@@ -89,7 +89,7 @@ def _with_sizes(config: PretrainedConfig, sizes: Mapping[str, int]) -> Pretraine
 
 
 def _roles(stored: StoredModel, model: PreTrainedModel, changed: set[str]) -> dict[str, Role]:
-    """The role of each state_dict key that grows; a tied one plays that of the input."""
+    """Role of each state_dict key that grows; a tied one has the role of the input."""
     inputs = _parameters(model.get_input_embeddings())
     outputs = _parameters(model.get_output_embeddings())  # type: ignore[no-untyped-call]
     tables = {
@@ -101,9 +101,9 @@ def _roles(stored: StoredModel, model: PreTrainedModel, changed: set[str]) -> di
         parameter = parameters.get(key)
         if parameter is None:
             raise ConfigError(
-                f"model {stored.path}: {key} has a row a token that is no weight "
-                f"({stored.config.model_type}), so no mean gives one for a new token; its "
-                f"vocabulary cannot grow"
+                f"model {stored.path}: {key} has one row per token but is not a weight "
+                f"({stored.config.model_type}), so a new row cannot be computed as a mean; its "
+                f"vocabulary cannot be extended"
             )
         if id(parameter) in inputs:
             roles[key] = Role.input
@@ -113,8 +113,8 @@ def _roles(stored: StoredModel, model: PreTrainedModel, changed: set[str]) -> di
             roles[key] = Role.layer_input
         else:
             raise ConfigError(
-                f"model {stored.path}: {key} has a row a token and is neither an embedding nor "
-                f"the output layer ({stored.config.model_type}); its vocabulary cannot grow"
+                f"model {stored.path}: {key} has one row per token and is neither an embedding nor "
+                f"the output layer ({stored.config.model_type}); its vocabulary cannot be extended"
             )
     return roles
 

@@ -1,1 +1,1 @@
-"""Text to ids: tokenizing, extending and merging sentencepiece vocabularies, exporting them."""
+"""Text to ids: tokenize, train, extend, merge and export vocabularies."""

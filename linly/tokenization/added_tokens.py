@@ -1,8 +1,8 @@
 """Added tokens of a sentencepiece model folder: tokens that its tokenizer.model does not hold.
 
-Chat models made from a sentencepiece base (Phi-3, the many with ChatML) keep `<|im_start|>` and the
-like beside the model file, with ids after its pieces. They become pieces of the model: control
-pieces, which no text gives, or user-defined ones where they are not special.
+Chat models built on a sentencepiece base (Phi-3, many with ChatML) keep tokens like `<|im_start|>`
+outside the model file, with ids after its pieces. They become pieces of the model: control pieces,
+which text never produces, or user-defined ones if they are not special.
 """
 
 from __future__ import annotations
@@ -18,16 +18,16 @@ from linly.tokenization.model_file import CONTROL, USER_DEFINED, parse_model
 def with_added_tokens(model_bytes: bytes, folder: Path) -> bytes:
     """The sentencepiece model of a folder with its added tokens, and its BOS and EOS.
 
-    A folder whose files say nothing else than its model gives the model's own bytes.
+    If the folder's files add nothing to the model, its own bytes are returned.
 
     Raises:
-        ConfigError: An added token has an id that another piece has.
+        ConfigError: If the id of an added token belongs to another piece.
     """
     model = parse_model(model_bytes, origin=str(folder))
     num_pieces = len(model.pieces)
     num_rows = read_num_rows(folder)
     for token in read_added_tokens(folder):
-        if num_rows is None or token["id"] < num_rows:  # the model could not take it
+        if num_rows is None or token["id"] < num_rows:  # else the embedding has no row for it
             _add(model, token, folder)
     names = read_named_tokens(folder)
     ids = {piece.piece: token for token, piece in enumerate(model.pieces)}
@@ -45,7 +45,7 @@ def _add(model: Any, token: dict[str, Any], folder: Path) -> None:
         if piece != name:
             raise ConfigError(
                 f"tokenizer {folder}: added token {name!r} has id {token_id}, which is {piece!r} "
-                f"in tokenizer.model: the files are not of the same model"
+                f"in tokenizer.model: the files do not belong to the same model"
             )
         return
     while len(model.pieces) < token_id:  # an id that no file names
@@ -55,7 +55,7 @@ def _add(model: Any, token: dict[str, Any], folder: Path) -> None:
 
 
 def _name(model: Any, key: str, name: str | None, ids: dict[str, int]) -> bool:
-    """Make a piece the BOS or EOS; False where it is already, or where none is named."""
+    """Set a piece as BOS or EOS; return False if it is already set, or if none is named."""
     spec = model.trainer_spec
     if name is None or name not in ids or getattr(spec, f"{key}_piece") == name:
         return False

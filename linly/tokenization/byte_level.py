@@ -1,7 +1,7 @@
 """A byte-level BPE vocabulary, the kind that GPT-2, Llama 3 and Qwen have, from its tokenizer.json.
 
-Each byte of the UTF-8 text is a letter; merges make pieces of bytes, perhaps of a part of a
-character, perhaps over the border of two. The ids are those of the `tokenizers` library.
+Each byte of the UTF-8 text is a letter. Merges form pieces of bytes, which may hold a part of a
+character or cross the boundary of two. The ids are those of the `tokenizers` library.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from linly.tokenization.tokenizer import Tokenizer, not_unicode
 
 TOKENIZER_JSON, CONFIG_JSON = "tokenizer.json", "tokenizer_config.json"
 COMPANIONS = (CONFIG_JSON, "special_tokens_map.json", TEMPLATE_FILE, TEMPLATE_JSON)
-"""Files beside a tokenizer.json that belong to it; so do further chat templates in a folder."""
+"""Files next to a tokenizer.json that belong to it, besides a folder of further chat templates."""
 
 SIZE_LIMIT_BYTES = 1 << 28
 
@@ -32,7 +32,7 @@ _BUNDLE_START = b'{"tokenizer.json":'
 
 
 def _byte_letters() -> dict[int, str]:
-    """GPT-2's letters for bytes: printable Latin-1 stands for itself, the rest lies behind it."""
+    """GPT-2's letters for bytes: printable Latin-1 as it is, other bytes from U+0100 on."""
     printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
     others = [byte for byte in range(256) if byte not in printable]
     letters = {byte: chr(byte) for byte in printable}
@@ -44,12 +44,12 @@ LETTER_TO_BYTE = {letter: byte for byte, letter in BYTE_TO_LETTER.items()}
 
 
 def to_letters(data: bytes) -> str:
-    """Bytes as a tokenizer.json writes them."""
+    """Convert bytes to the letters that a tokenizer.json writes for them."""
     return "".join(map(BYTE_TO_LETTER.__getitem__, data))
 
 
 def to_bytes(letters: str) -> bytes | None:
-    """The bytes of a piece; None when it is not made of the letters for bytes."""
+    """Bytes of a piece; None if it has characters other than the letters for bytes."""
     try:
         return bytes(map(LETTER_TO_BYTE.__getitem__, letters))
     except KeyError:
@@ -57,15 +57,15 @@ def to_bytes(letters: str) -> bytes | None:
 
 
 class ByteLevelTokenizer(Tokenizer):
-    """A byte-level BPE vocabulary; every id is the one `tokenizers` itself would give.
+    """A byte-level BPE vocabulary with the ids of the `tokenizers` library.
 
-    Special tokens in a text are text, as they are to sentencepiece; added tokens that are not
-    special stay whole. A vocabulary without a BOS (Qwen's) puts its EOS before a document too, as
-    such models saw in training what stands between documents.
+    Special tokens in a text are encoded as text, as sentencepiece does. Added tokens that are not
+    special stay whole. A vocabulary without a BOS (Qwen's) puts its EOS before a document too,
+    because such models saw in training the EOS between documents.
     """
 
     def __init__(self, model_bytes: bytes, *, origin: str = "model") -> None:
-        """Build from the files that `bundle` put together; `origin` names them in errors."""
+        """Build from the output of `bundle`; `origin` names the files in errors."""
         self.model_bytes = model_bytes
         self.fingerprint = hashlib.sha256(model_bytes).hexdigest()
         self.files: dict[str, Any] = orjson.loads(model_bytes)
@@ -73,8 +73,8 @@ class ByteLevelTokenizer(Tokenizer):
         reason = why_not_byte_level(self.json)
         if reason is not None:
             raise ConfigError(
-                f"tokenizer {origin}: {reason}; a tokenizer.json must be a byte-level BPE, other "
-                f"vocabularies are read from a sentencepiece .model"
+                f"tokenizer {origin}: {reason}; a tokenizer.json must be a byte-level BPE; use a "
+                f"sentencepiece .model for other vocabularies"
             )
         self._tokenizer = build(self.json, origin=origin)
         self._tokenizer.encode_special_tokens = True
@@ -94,8 +94,8 @@ class ByteLevelTokenizer(Tokenizer):
         eos_id = self._named("eos_token", origin)
         if eos_id is None:
             raise ConfigError(
-                f"tokenizer {origin}: {CONFIG_JSON} names no eos_token; documents are held "
-                f"between one BOS and one EOS"
+                f"tokenizer {origin}: {CONFIG_JSON} does not name an eos_token; every document is "
+                f"put between one BOS and one EOS"
             )
         self.eos_id = eos_id
         bos_id = self._named("bos_token", origin)
@@ -104,17 +104,17 @@ class ByteLevelTokenizer(Tokenizer):
 
     @classmethod
     def load(cls, path: Path) -> ByteLevelTokenizer:
-        """Read a `tokenizer.json` and what lies beside it, or a folder that holds one.
+        """Read a `tokenizer.json` and its companions, from the file or its folder.
 
         Raises:
-            ConfigError: There is none, or it is no byte-level BPE.
+            ConfigError: If there is none, or it is not a byte-level BPE.
         """
         return cls(bundle(path), origin=str(path))
 
     def encode(self, text: str) -> NDArray[np.int32]:
         """See `Tokenizer`."""
         try:
-            # The fast form leaves offsets out; there is one for batches only.
+            # The fast form skips offsets and exists only for batches.
             (encoded,) = self._tokenizer.encode_batch_fast([text], add_special_tokens=False)
         except TypeError as error:
             raise not_unicode(text) from error
@@ -126,18 +126,18 @@ class ByteLevelTokenizer(Tokenizer):
         return text
 
     def piece(self, token: int) -> str:
-        """See `Tokenizer`: in the letters for bytes; empty for an id that no piece has."""
+        """See `Tokenizer`: in the letters for bytes; empty for an id without a piece."""
         return self._names.get(token, "")
 
     def readable(self, token: int) -> str:
-        """See `Tokenizer`: bytes that are no whole characters in hexadecimal."""
+        """See `Tokenizer`: bytes that are not whole characters are in hexadecimal."""
         data = self._bytes.get(token)
         if data is None:
             return self.piece(token)
         return data.decode() if is_whole(data) else f"<0x{data.hex(' ').upper()}>"
 
     def is_text(self, token: int) -> bool:
-        """See `Tokenizer`: all but added tokens and ids that no piece has."""
+        """See `Tokenizer`: all except added tokens and ids without a piece."""
         return token in self._bytes
 
     def partial_ids(self) -> NDArray[np.bool_]:
@@ -153,12 +153,12 @@ class ByteLevelTokenizer(Tokenizer):
         return ids
 
     def bytes_of(self, token: int) -> bytes:
-        """The bytes that an ordinary piece stands for."""
+        """Bytes of an ordinary piece."""
         return self._bytes[token]
 
     @cached_property
     def merges_alone(self) -> tokenizers.Tokenizer:
-        """Nothing but the merges: a text of letters for bytes to ids, without cuts or look-ups."""
+        """Tokenizer with only the merges: letters for bytes to ids, without a pre-tokenizer."""
         model = {**self.json["model"], "ignore_merges": False}
         bare = {**self.json, "model": model, "added_tokens": [], "normalizer": None}
         bare |= {"pre_tokenizer": None, "post_processor": None, "truncation": None, "padding": None}
@@ -180,16 +180,16 @@ class ByteLevelTokenizer(Tokenizer):
             publish(directory / name, data)
 
     def _check_added(self, origin: str) -> None:
-        """`tokenizers` numbers added tokens by itself; see that it came to the ids of the file."""
+        """Check that the ids `tokenizers` assigns to added tokens are those of the file."""
         for added in self.json.get("added_tokens") or ():
             if self._names.get(added["id"]) != added["content"]:
                 raise ConfigError(
                     f"tokenizer {origin}: added token {added['content']!r} has id {added['id']} in "
-                    f"the file and another when it is loaded; list it in model.vocab as well"
+                    f"the file and another when loaded; list it in model.vocab as well"
                 )
 
     def _named(self, key: str, origin: str) -> int | None:
-        """The id of a special token that tokenizer_config.json names."""
+        """Id of a special token that tokenizer_config.json names; None if it names none."""
         value = self.files.get(CONFIG_JSON, {}).get(key)
         name = value.get("content") if isinstance(value, dict) else value
         if name is None:
@@ -197,32 +197,32 @@ class ByteLevelTokenizer(Tokenizer):
         token: int | None = self._tokenizer.token_to_id(name) if isinstance(name, str) else None
         if token is None:
             raise ConfigError(
-                f"tokenizer {origin}: {CONFIG_JSON} names {name!r} as {key}, which is no piece"
+                f"tokenizer {origin}: {CONFIG_JSON} names {name!r} as {key}, which is not a piece"
             )
         return token
 
 
 def is_byte_level_path(path: Path) -> bool:
-    """Whether a path is to be read as a byte-level vocabulary and not as a sentencepiece model."""
+    """Whether a path holds a byte-level vocabulary rather than a sentencepiece model."""
     if path.is_dir():
         return (path / TOKENIZER_JSON).is_file() and not (path / "tokenizer.model").is_file()
     return path.suffix == ".json"
 
 
 def is_bundle(data: bytes) -> bool:
-    """Whether bytes are what `bundle` gives."""
+    """Whether bytes are an output of `bundle`."""
     return data.startswith(_BUNDLE_START)
 
 
 def bundle(path: Path) -> bytes:
-    """A tokenizer.json and its companions as one JSON object, file name -> content.
+    """Read a tokenizer.json and its companions into one JSON object, file name -> content.
 
     Raises:
-        ConfigError: There is none, or a file is not JSON.
+        ConfigError: If there is none, or a file cannot be read as JSON or text.
     """
     file = path / TOKENIZER_JSON if path.is_dir() else path
     if not file.is_file():
-        raise ConfigError(f"tokenizer {path}: no such file; give a tokenizer.json or its folder")
+        raise ConfigError(f"tokenizer {path}: no such file; pass a tokenizer.json or its folder")
     files: dict[str, Any] = {TOKENIZER_JSON: _read(file)}
     for name in companions(file.parent):
         files[name] = _read(file.parent / name)
@@ -248,22 +248,22 @@ def _read(path: Path) -> Any:
 
 
 def build(value: dict[str, Any], *, origin: str) -> tokenizers.Tokenizer:
-    """The library's tokenizer of a parsed tokenizer.json; `origin` names it in errors."""
+    """Create the library's tokenizer from a parsed tokenizer.json; `origin` names it in errors."""
     try:
         return tokenizers.Tokenizer.from_str(orjson.dumps(value).decode())
     except Exception as error:  # the library raises bare Exceptions
-        raise ConfigError(f"tokenizer {origin}: no tokenizer.json: {error}") from error
+        raise ConfigError(f"tokenizer {origin}: not a valid tokenizer.json: {error}") from error
 
 
 def why_not_byte_level(value: dict[str, Any]) -> str | None:
-    """Why a parsed tokenizer.json is no byte-level BPE; None when it is one."""
+    """Reason why a parsed tokenizer.json is not a byte-level BPE; None if it is one."""
     model = value.get("model")
     if not isinstance(model, dict) or model.get("type", "BPE") != "BPE" or "merges" not in model:
         return "its model is not BPE"
     if model.get("continuing_subword_prefix") or model.get("end_of_word_suffix"):
-        return "its pieces carry a prefix or suffix"
+        return "its pieces have a prefix or suffix"
     if model.get("dropout"):
-        return "its merges are left out by chance (dropout)"
+        return "it skips merges at random (dropout)"
     if not _has_byte_level(value.get("pre_tokenizer")):
         return "its pre-tokenizer is not ByteLevel"
     missing = [letter for letter in LETTER_TO_BYTE if letter not in model["vocab"]]

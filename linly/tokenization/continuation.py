@@ -1,7 +1,7 @@
-"""Tokens of what stands inside a document: special tokens by name, text that goes on.
+"""Tokens inside a document: special tokens by name, and text that continues a document.
 
-Sentencepiece puts a space before a text. Text that goes on from what stands before it is encoded
-behind a character that no piece holds, whose tokens are then cut off: no merge reaches over it.
+sentencepiece puts a space before a text. To avoid it, continuing text is encoded after a character
+that no piece holds, and the tokens of that character are then removed: no merge crosses it.
 """
 
 from __future__ import annotations
@@ -14,16 +14,16 @@ from linly.tokenization.tokenizer import Tokenizer
 
 _SPACE = "\u2581"
 _STRANGERS = "\ue000\ue001\uf8ff\U000f0000"
-"""Of the private use areas: characters that stand for nothing, and so are in no vocabulary."""
+"""Private-use characters, which have no meaning and so are in no vocabulary."""
 
 _special_ids: WeakKeyDictionary[Tokenizer, dict[str, int]] = WeakKeyDictionary()
 
 
 def special_id(tokenizer: Tokenizer, name: str) -> int:
-    """Give the id of a special token.
+    """Return the id of a special token.
 
     Raises:
-        ConfigError: The vocabulary does not have it.
+        ConfigError: If the vocabulary does not have it.
     """
     ids = _special_ids.get(tokenizer)
     if ids is None:
@@ -32,20 +32,20 @@ def special_id(tokenizer: Tokenizer, name: str) -> int:
     if name not in ids:
         raise ConfigError(
             f"the chat template writes the special token {name!r}, which the vocabulary of "
-            f"{tokenizer.vocab_size:,} pieces does not have: it and the template are not of the "
-            f"same model"
+            f"{tokenizer.vocab_size:,} pieces does not have: it and the template do not belong to "
+            f"the same model"
         )
     return ids[name]
 
 
 @lru_cache(maxsize=8)
 def continued_prefix(tokenizer: Tokenizer) -> tuple[str, int]:
-    """Give what to put before text that goes on, and how many tokens of it to cut off.
+    """Return the prefix for continuing text, and the number of its tokens to remove.
 
-    A vocabulary that puts no space before a text needs nothing.
+    A vocabulary that does not put a space before a text needs no prefix.
 
     Raises:
-        ConfigError: No character can serve.
+        ConfigError: If no character can be the prefix.
     """
     if not tokenizer.piece(int(tokenizer.encode("a")[0])).startswith(_SPACE):
         return "", 0
@@ -53,10 +53,11 @@ def continued_prefix(tokenizer: Tokenizer) -> tuple[str, int]:
     for stranger in _STRANGERS:
         alone = tokenizer.encode(stranger).tolist()
         twice = tokenizer.encode(stranger * 2).tolist()
-        # Without byte fallback strangers in a row are one <unk>: it would swallow what follows.
+        # Without byte fallback, adjacent unknown characters are one <unk>, which would include
+        # the beginning of the text.
         if len(twice) > len(alone) and not any(stranger in piece for piece in pieces):
             return stranger, len(alone)
     raise ConfigError(
-        "chat templates need a vocabulary with byte fallback: text that goes on behind a special "
-        "token cannot be encoded with this one"
+        "chat templates need a vocabulary with byte fallback: this one cannot encode the text "
+        "after a special token"
     )

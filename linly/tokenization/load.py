@@ -13,11 +13,11 @@ def load_tokenizer(path: Path) -> Tokenizer:
     """Read a vocabulary.
 
     Args:
-        path: A sentencepiece `.model` file, a `tokenizer.json`, or a folder that holds either;
-            where it holds both, sentencepiece's is read, as the other was made from it.
+        path: A sentencepiece `.model` file, a `tokenizer.json`, or a folder that holds either; if
+            it holds both, the sentencepiece model is read, since the other was made from it.
 
     Raises:
-        ConfigError: If there is none, or it cannot be read as one.
+        ConfigError: If there is none, or it cannot be read as a vocabulary.
     """
     if is_byte_level_path(path):
         return ByteLevelTokenizer.load(path)
@@ -25,7 +25,7 @@ def load_tokenizer(path: Path) -> Tokenizer:
 
 
 def tokenizer_from_bytes(model_bytes: bytes, *, origin: str = "model") -> Tokenizer:
-    """The vocabulary whose `model_bytes` these are; `origin` names it in errors."""
+    """Restore a vocabulary from its `model_bytes`; `origin` names it in errors."""
     if is_bundle(model_bytes):
         return ByteLevelTokenizer(model_bytes, origin=origin)
     return SentencePieceTokenizer(model_bytes, origin=origin)

@@ -1,7 +1,7 @@
 """A sentencepiece model file as data: its pieces, types, scores and normalizer.
 
-`sentencepiece` itself only segments; reading and extending a model goes through its protobuf
-form, which is kept behind the two functions of this module.
+`sentencepiece` itself only segments. A model is read and extended in its protobuf form, which only
+this module parses.
 """
 
 from __future__ import annotations
@@ -28,27 +28,27 @@ def read_model_bytes(path: Path) -> bytes:
     """Bytes of a model file, or of the `tokenizer.model` of a model folder.
 
     Raises:
-        ConfigError: There is no such file, or the folder holds no sentencepiece model.
+        ConfigError: If there is no such file, or the folder has no sentencepiece model.
     """
     file = path / "tokenizer.model" if path.is_dir() else path
     if not file.is_file():
         found = (
-            "the folder holds a tokenizer.json only"
+            "the folder holds only a tokenizer.json"
             if (path / "tokenizer.json").is_file()
             else "no such file"
         )
         raise ConfigError(
-            f"tokenizer {path}: {found}; give a sentencepiece .model file or a folder that "
+            f"tokenizer {path}: {found}; pass a sentencepiece .model file or a folder that "
             f"holds a tokenizer.model"
         )
     return read_limited(file, limit_bytes=MODEL_SIZE_LIMIT_BYTES)
 
 
 def parse_model(data: bytes, *, origin: str) -> Any:
-    """The `ModelProto` of a serialized model; `origin` names it in errors.
+    """Parse a serialized model into its `ModelProto`; `origin` names it in errors.
 
     Raises:
-        ConfigError: The bytes are no sentencepiece model.
+        ConfigError: If the bytes are not a sentencepiece model.
     """
     from google.protobuf.message import DecodeError
     from sentencepiece import sentencepiece_model_pb2

@@ -29,10 +29,10 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class SentencePieceTokenizer(Tokenizer):
-    """A sentencepiece vocabulary; every id is the one `sentencepiece` itself would give.
+    """A sentencepiece vocabulary with the ids of the `sentencepiece` library.
 
-    Words are cached where the vocabulary allows it (`word_cache`), which changes the speed and
-    never the ids; `why_no_cache` says why when it does not.
+    Words are cached if the vocabulary allows it (`word_cache`), which changes the speed but never
+    the ids. Otherwise `why_no_cache` holds the reason.
     """
 
     def __init__(self, model_bytes: bytes, *, origin: str = "model", by_words: bool = True) -> None:
@@ -40,8 +40,8 @@ class SentencePieceTokenizer(Tokenizer):
 
         Args:
             model_bytes: The model.
-            origin: Names it in errors.
-            by_words: Use the cache where the vocabulary allows it.
+            origin: Name of the model in errors.
+            by_words: Whether to use the cache if the vocabulary allows it.
         """
         model = parse_model(model_bytes, origin=origin)
         self.model_bytes = model_bytes
@@ -53,7 +53,7 @@ class SentencePieceTokenizer(Tokenizer):
         if self.bos_id < 0 or self.eos_id < 0:
             raise ConfigError(
                 f"tokenizer {origin}: it has no {'<s>' if self.bos_id < 0 else '</s>'} piece; "
-                f"documents are held between one BOS and one EOS"
+                f"every document is put between one BOS and one EOS"
             )
         pad_id = int(self._processor.pad_id())
         self.pad_id = pad_id if pad_id >= 0 else None
@@ -66,10 +66,10 @@ class SentencePieceTokenizer(Tokenizer):
     def load(cls, path: Path) -> SentencePieceTokenizer:
         """Read a sentencepiece `.model` file, or a folder that holds a `tokenizer.model`.
 
-        A folder's added tokens, and the BOS and EOS that it names, are a part of its vocabulary.
+        A folder's added tokens, and the BOS and EOS that it names, are part of its vocabulary.
 
         Raises:
-            ConfigError: There is none, it cannot be read as one, or the folder's files disagree.
+            ConfigError: If there is none, it cannot be read, or the folder's files disagree.
         """
         model_bytes = read_model_bytes(path)
         if path.is_dir():
@@ -80,7 +80,7 @@ class SentencePieceTokenizer(Tokenizer):
         """Ids of a text with the dummy prefix, without BOS and EOS: int32 [n].
 
         Raises:
-            DataError: The text is not valid Unicode (a lone surrogate).
+            DataError: If the text is not valid Unicode (a lone surrogate).
         """
         return self.encode_batch([text])[0]
 
@@ -95,11 +95,11 @@ class SentencePieceTokenizer(Tokenizer):
             raise not_unicode(bad) from error
 
     def decode(self, ids: Sequence[int] | NDArray[np.int32]) -> str:
-        """The text of ids; special pieces give nothing."""
+        """Text of ids; special pieces have none."""
         return str(self._processor.decode([int(token) for token in ids]))
 
     def piece(self, token: int) -> str:
-        """The piece behind an id."""
+        """Piece of an id."""
         return str(self._processor.id_to_piece(token))
 
     def readable(self, token: int) -> str:
@@ -125,7 +125,7 @@ class SentencePieceTokenizer(Tokenizer):
 
 
 def load_processor(model_bytes: bytes, origin: str) -> Any:
-    """A bare `SentencePieceProcessor`; `origin` names the model in errors."""
+    """Load a `SentencePieceProcessor`; `origin` names the model in errors."""
     processor: Any = sentencepiece.SentencePieceProcessor()
     try:
         processor.LoadFromSerializedProto(model_bytes)
@@ -135,7 +135,7 @@ def load_processor(model_bytes: bytes, origin: str) -> Any:
 
 
 def _word_cache(model: Any, origin: str) -> WordCache:
-    """A cache over the same vocabulary; the dummy prefix is its own business, once a text."""
+    """Create a cache for the same vocabulary; it adds the dummy prefix itself, once per text."""
     bare = type(model)()
     bare.CopyFrom(model)
     bare.normalizer_spec.add_dummy_prefix = False

@@ -1,4 +1,4 @@
-"""What the pieces of a new vocabulary are made of in the one it grew from."""
+"""Sub-tokens of the pieces of an extended vocabulary in the one it was extended from."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ SubTokens = tuple[int, ...]
 def added_subtokens(old: Tokenizer, new: Tokenizer) -> list[SubTokens]:
     """Ids of the old vocabulary that each added piece is split into, without the dummy prefix.
 
-    Ids are sorted: a mean does not know their order, and equal sets give equal rows to the bit.
-    A piece that no text gives (control pieces) has none.
+    Ids are sorted: their order does not matter for a mean, and equal sets give bitwise equal rows.
+    A piece that text never produces (a control piece) has none.
 
     Returns:
-        One entry a piece, for ids `old.vocab_size` on.
+        One entry per piece, for ids from `old.vocab_size` on.
 
     Raises:
-        ConfigError: The new vocabulary does not begin with the old one.
+        ConfigError: If the new vocabulary does not begin with the old one.
     """
     check_grows(old, new)
     return [
@@ -28,24 +28,24 @@ def added_subtokens(old: Tokenizer, new: Tokenizer) -> list[SubTokens]:
 
 
 def check_grows(old: Tokenizer, new: Tokenizer) -> None:
-    """Refuse a new vocabulary in which an old id means another piece.
+    """Refuse a new vocabulary that does not keep every id of the old one.
 
     Raises:
-        ConfigError: It is smaller, of another kind, or names the first id that changed.
+        ConfigError: If it is smaller, of another kind, or has another piece at an old id.
     """
     if type(old) is not type(new):
         raise ConfigError(
             f"the model's tokenizer is a {type(old).__name__}, the new one a "
-            f"{type(new).__name__}; give one that was extended from the model's own"
+            f"{type(new).__name__}; use one that was extended from the model's own"
         )
     if new.vocab_size < old.vocab_size:
         raise ConfigError(
             f"the new tokenizer has {new.vocab_size:,} pieces, fewer than the {old.vocab_size:,} "
-            f"of the model's own; give one that was extended from it"
+            f"of the model's own; use one that was extended from it"
         )
     for token, (before, after) in enumerate(zip(old.pieces(), new.pieces(), strict=False)):
         if before != after:
             raise ConfigError(
                 f"id {token} is {before!r} in the model's tokenizer and {after!r} in the new one; "
-                f"give one that was extended from the model's own"
+                f"use one that was extended from the model's own"
             )

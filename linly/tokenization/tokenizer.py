@@ -1,4 +1,4 @@
-"""Text to ids and back: what every vocabulary can do, whatever its kind."""
+"""Text to ids and back: the interface of all vocabularies."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ class Tokenizer(ABC):
     """A vocabulary of either kind: `SentencePieceTokenizer` or `ByteLevelTokenizer`.
 
     Attributes:
-        model_bytes: The vocabulary, serialized; `tokenizer_from_bytes` makes an equal one, which
-            is how it travels to other processes.
-        fingerprint: Sha256 of `model_bytes`, hexadecimal.
-        vocab_size: The largest id and one.
-        bos_id: Stands before each document.
-        eos_id: Stands behind each document.
-        pad_id: For padding, where the vocabulary has one.
+        model_bytes: The vocabulary, serialized; `tokenizer_from_bytes` restores it, for example
+            in other processes.
+        fingerprint: SHA-256 of `model_bytes`, hexadecimal.
+        vocab_size: The largest id plus one.
+        bos_id: Id before each document.
+        eos_id: Id after each document.
+        pad_id: Id of padding, if the vocabulary has one.
     """
 
     model_bytes: bytes
@@ -33,10 +33,10 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def encode(self, text: str) -> NDArray[np.int32]:
-        """Ids of a text, without BOS and EOS; special tokens in it are text: int32 [n].
+        """Ids of a text, without BOS and EOS: int32 [n]. Special tokens are encoded as text.
 
         Raises:
-            DataError: The text is not valid Unicode (a lone surrogate).
+            DataError: If the text is not valid Unicode (a lone surrogate).
         """
 
     def encode_batch(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
@@ -45,11 +45,11 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def decode(self, ids: Sequence[int] | NDArray[np.int32]) -> str:
-        """The text of ids; special pieces give nothing."""
+        """Text of ids; special pieces have none."""
 
     @abstractmethod
     def piece(self, token: int) -> str:
-        """The piece behind an id, as the vocabulary's file writes it."""
+        """Piece of an id, as written in the vocabulary's file."""
 
     def pieces(self) -> list[str]:
         """All pieces, by id."""
@@ -57,23 +57,23 @@ class Tokenizer(ABC):
 
     @abstractmethod
     def readable(self, token: int) -> str:
-        """The piece behind an id, as people read it."""
+        """Piece of an id in a form for people."""
 
     @abstractmethod
     def is_text(self, token: int) -> bool:
-        """Whether an id stands for text: no special piece, no byte of the fallback."""
+        """Whether an id represents text: neither a special piece nor a fallback byte."""
 
     @abstractmethod
     def partial_ids(self) -> NDArray[np.bool_]:
-        """Which ids are parts of a character that has no piece of its own: bool [vocab_size]."""
+        """Mask of the ids that hold only a part of a character: bool [vocab_size]."""
 
     @abstractmethod
     def split(self, piece: str) -> list[int]:
-        """Ids that a piece of another vocabulary of this kind is made of, no prefix before it."""
+        """Ids of a piece of another vocabulary of this kind, without the dummy prefix."""
 
 
 def not_unicode(text: str) -> DataError:
-    """The error for a text that no vocabulary takes."""
+    """Error for a text that cannot be encoded by any vocabulary."""
     for position, character in enumerate(text):
         if 0xD800 <= ord(character) <= 0xDFFF:
             return DataError(

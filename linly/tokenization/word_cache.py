@@ -1,13 +1,13 @@
-r"""Encoding word by word through a cache, where a vocabulary allows it: same ids, but faster.
+r"""Encode word by word through a cache, if a vocabulary allows it: the same ids, but faster.
 
-sentencepiece's BPE merges over the whole text, which is slow on long documents. A merge makes a
-piece of the vocabulary, so none crosses a place between two bytes that no piece has side by side.
-A text is cut at all such places; each *word* between two cuts may be encoded by itself, and its
-ids kept. With LLaMA's pieces a word is a space and the letters behind it, the letters behind a
-sign, signs, one digit, or one character of a script that it has only single characters of.
+sentencepiece's BPE merges over the whole text, which is slow on long documents. A merge forms a
+piece of the vocabulary, so it never crosses a place between two bytes that are adjacent in no
+piece. A text is cut at all such places; each *word* between two cuts can be encoded by itself, and
+its ids cached. With LLaMA's pieces a word is a space and the letters after it, the letters after a
+sign, signs, one digit, or one character of a script of which it has only single characters.
 
-All words of a batch are cut, looked up and joined in a few array operations (`word_table`); those
-that are met for the first time go to sentencepiece, many as one text.
+All words of a batch are cut, looked up and joined in a few array operations (`word_table`). New
+words go to sentencepiece, many as one text.
 """
 
 from __future__ import annotations
@@ -23,31 +23,32 @@ from linly.tokenization.model_file import BPE, NORMAL, SPACE, UNUSED, USER_DEFIN
 from linly.tokenization.word_table import KEY_BYTES, WordTable, distinct, keys_at
 
 MAX_WORDS = 900_000
-"""A table that holds more is emptied before the next batch; it takes about 80 MB then. Frequent
-words are back at once, the others hardly ever come back."""
+"""A larger table, of about 80 MB, is emptied before the next batch. Frequent words return at once,
+the others hardly ever."""
 
 GROUP_WORDS = 128
-"""New words that go to sentencepiece as one text: a call costs more than a word."""
+"""New words per text for sentencepiece: a call costs more than a word."""
 
 WORDS_AT_ONCE = 1 << 16
-"""Words of a batch that are looked up in one go, some 150 bytes of memory each."""
+"""Words that are looked up at once, with about 150 bytes of memory each."""
 
 CUT_AT_ONCE = 1 << 20
-"""Bytes of a batch that are cut in one go, some 15 bytes of memory each."""
+"""Bytes that are cut at once, with about 15 bytes of memory each."""
 
 MAX_BYTES_PER_WORD = 8
-"""A text whose words are longer than this on average goes to sentencepiece whole: they hardly ever
-come back. Such are texts without spaces under a vocabulary that has words of their script."""
+"""A text whose words are longer than this on average goes to sentencepiece whole, because such
+words hardly ever recur. An example is a text without spaces if the vocabulary has words of its
+script."""
 
 _BETWEEN = b"\n"
 
 
 def why_not_by_words(model: Any) -> str | None:
-    """Why a `ModelProto` cannot be encoded word by word; None when it can.
+    """Reason why a `ModelProto` cannot be encoded word by word; None if it can.
 
-    It has to be BPE with byte fallback (unknown characters would be fused over cuts without it)
-    and a normalizer that leaves the text alone. A word with a newline inside could not be told from
-    several new words, which newlines part.
+    It must be BPE with byte fallback, because unknown characters would otherwise be fused across
+    cuts. Its normalizer must not change text. No piece may hold a newline inside, because newlines
+    separate the new words that are encoded together.
     """
     normalizer = model.normalizer_spec
     if model.trainer_spec.model_type != BPE:
@@ -68,9 +69,9 @@ def why_not_by_words(model: Any) -> str | None:
 
 
 def cuttable(model: Any) -> NDArray[np.bool_]:
-    """Between which bytes a text may be cut: bool [65536], at 256 * the first + the second.
+    """Mask of the byte pairs that a text may be cut between: bool [65536], at 256 * first + second.
 
-    Between any two that are side by side in no piece, and not within a character.
+    These are the pairs that are adjacent in no piece and not within a character.
     """
     cuts = np.ones((256, 256), np.bool_)
     cuts[:, 0x80:0xC0] = False
@@ -85,14 +86,14 @@ def cuttable(model: Any) -> NDArray[np.bool_]:
 
 
 def _texts_of_pieces(model: Any) -> Iterator[str]:
-    """Pieces that stand for text, or that such are merged of."""
+    """Pieces that represent text, or from which such pieces are merged."""
     for piece in model.pieces:
         if piece.type in (NORMAL, USER_DEFINED, UNUSED):
             yield piece.piece
 
 
 class WordCache:
-    """Encodes texts word by word and remembers the words' ids."""
+    """Encodes texts word by word and caches the words' ids."""
 
     def __init__(
         self,
@@ -101,12 +102,12 @@ class WordCache:
         *,
         prefix: bytes,
     ) -> None:
-        """Of a vocabulary that `why_not_by_words` has nothing against.
+        """Create an empty cache for a vocabulary that `why_not_by_words` allows.
 
         Args:
-            encode: Gives the ids of a text in UTF-8, without a dummy prefix: int32 [n].
-            cuts: See `cuttable`.
-            prefix: What the vocabulary puts before a text.
+            encode: Function from a text in UTF-8 to its ids, without a dummy prefix: int32 [n].
+            cuts: Mask of byte pairs to cut between, from `cuttable`.
+            prefix: Bytes that the vocabulary puts before a text.
         """
         self._encode = encode
         self._cuts = cuts
@@ -116,14 +117,14 @@ class WordCache:
         self._forget()
 
     def __len__(self) -> int:
-        """Words that are remembered."""
+        """Number of cached words."""
         return len(self._table)
 
     def encode(self, texts: Sequence[str]) -> list[NDArray[np.int32]]:
         """Ids of texts: int32 [n] each.
 
         Raises:
-            UnicodeEncodeError: A text holds a lone surrogate.
+            UnicodeEncodeError: If a text holds a lone surrogate.
         """
         if len(self._table) > MAX_WORDS:
             self._forget()
@@ -149,11 +150,11 @@ class WordCache:
         ]
 
     def _spelled(self, text: str) -> bytes:
-        """What sentencepiece encodes for a text; a visible space (U+2581) is one to it."""
+        """Bytes that sentencepiece encodes for a text; it treats U+2581 as a space."""
         return self._prefix + text.replace(SPACE, " ").encode() if text else b""
 
     def _starts(self, data: bytes, ends: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Where words begin in the bytes of texts, each of which ends at one of `ends`."""
+        """Start of each word in the bytes of texts, each of which ends at one of `ends`."""
         size = len(data) - KEY_BYTES
         text = np.frombuffer(data, np.uint8)
         parts = [np.zeros(min(size, 1), np.int64)]
@@ -171,7 +172,7 @@ class WordCache:
     def _encode_all(
         self, data: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """As `_encode_words`, of any number of words."""
+        """`_encode_words` for any number of words."""
         ids, counts = [np.empty(0, np.int32)], [np.empty(0, np.int64)]
         for first in range(0, len(starts), WORDS_AT_ONCE):
             some = slice(first, first + WORDS_AT_ONCE)
@@ -183,7 +184,7 @@ class WordCache:
     def _encode_words(
         self, data: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Ids of words one after another, and how many each has."""
+        """Concatenated ids of words, and the number of ids of each."""
         keys = keys_at(data, starts, np.minimum(lengths, KEY_BYTES))
         places = self._table.find(keys)
         (new,) = np.nonzero((places == 0) & (lengths <= KEY_BYTES))
@@ -200,7 +201,7 @@ class WordCache:
     def _new_ids(
         self, data: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]
     ) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """As `_encode_words`, by sentencepiece."""
+        """`_encode_words` by sentencepiece, for new words."""
         bounds = zip(starts.tolist(), (starts + lengths).tolist(), strict=True)
         words = [data[start:end] for start, end in bounds]
         ids, counts = [], []
@@ -213,7 +214,7 @@ class WordCache:
         return np.concatenate(ids), np.concatenate(counts)
 
     def _forget(self) -> None:
-        """Begin anew, but with what parts new words: it is a word itself, and none of a group."""
+        """Clear the cache, except the separator of new words, which must never be in a group."""
         self._table.clear()
         key = keys_at(_BETWEEN.ljust(KEY_BYTES, b"\0"), np.zeros(1, np.int64), np.ones(1, np.int64))
         self._table.add(key, np.array([self._between], np.int32), np.ones(1, np.int64))

@@ -1,7 +1,7 @@
 """A hash table from words to their ids, in arrays: thousands of words take a few operations.
 
-A dictionary asks for each word by itself and waits for memory each time; here the waits of all
-words overlap, and no object is made for any.
+A dictionary looks up one word at a time and waits for memory each time. Here the waits of all words
+overlap, and no objects are created.
 """
 
 from __future__ import annotations
@@ -10,29 +10,29 @@ import numpy as np
 from numpy.typing import NDArray
 
 KEY_BYTES = 24
-"""A word has at most so many bytes; with its ids' place it fills half a line of a CPU's cache."""
+"""Largest length of a word in bytes; with the place of its ids it fills half a CPU cache line."""
 
 _FEWEST_SLOTS = 1 << 12
 _COUNT_BITS = np.uint64(32)
 _COUNT_MASK = np.uint64(0xFFFFFFFF)
 _PLACE = 3
-# Odd, with bits all over: the high bits of a product depend on all bits of a key.
+# Odd numbers with bits set throughout: the high bits of a product depend on all bits of a key.
 _FACTORS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9], np.uint64)
 _MASKS = np.array(
     [list(b"\xff" * n + bytes(KEY_BYTES - n)) for n in range(KEY_BYTES + 1)], np.uint8
 ).view(np.uint64)
-"""By a word's length: what of the bytes from its start on belongs to it."""
+"""Length of a word -> mask of the bytes from its start on that belong to it."""
 
 
 def keys_at(
     data: bytes, starts: NDArray[np.int64], lengths: NDArray[np.int64]
 ) -> NDArray[np.uint64]:
-    """Keys of words that lie in a text: uint64 [n, 3], their bytes with zeros behind.
+    """Keys of the words in a text: uint64 [n, 3], their bytes padded with zeros.
 
     Args:
-        data: A text, with `KEY_BYTES` of any kind behind it.
-        starts: Of the words, int64 [n].
-        lengths: In bytes, at most `KEY_BYTES`, int64 [n].
+        data: A text, followed by `KEY_BYTES` arbitrary bytes.
+        starts: Offsets of the words, int64 [n].
+        lengths: Lengths in bytes, at most `KEY_BYTES`, int64 [n].
     """
     windows: NDArray[np.void] = np.ndarray(
         (len(data) - KEY_BYTES + 1,), f"V{KEY_BYTES}", data, strides=(1,)
@@ -43,7 +43,7 @@ def keys_at(
 
 
 def distinct(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-    """Where each key stands for the first time among equal ones, in any order: int64 [m]."""
+    """Index of one key of each group of equal ones, in any order: int64 [m]."""
     order = np.lexsort(keys.T)
     ordered = keys[order]
     first = np.ones(len(keys), np.bool_)
@@ -55,33 +55,33 @@ def distinct(keys: NDArray[np.uint64]) -> NDArray[np.int64]:
 class WordTable:
     """Words of at most `KEY_BYTES` bytes, none of them NUL, and the ids of each.
 
-    A *place* is where the ids of a word lie; 0 stands for a word that is not there.
+    A *place* locates the ids of a word; 0 means that the word is absent.
     """
 
     def __init__(self) -> None:
-        """Begin empty."""
+        """Create an empty table."""
         self.clear()
 
     def __len__(self) -> int:
-        """Words."""
+        """Number of words."""
         return self._num_words
 
     def clear(self) -> None:
-        """Forget all words; places are void."""
-        # A row a slot: three parts of the key, and the place.
+        """Remove all words; earlier places become invalid."""
+        # One row per slot: three parts of the key, and the place.
         self._rows = np.zeros((_FEWEST_SLOTS, 4), np.uint64)
         self._num_words = 0
         self._ids = np.empty(_FEWEST_SLOTS, np.int32)
         self._num_ids = 0
 
     def find(self, keys: NDArray[np.uint64]) -> NDArray[np.uint64]:
-        """Places of words: uint64 [n], of keys as `keys_at` makes them."""
+        """Places of words, given keys from `keys_at`: uint64 [n]."""
         slots = self._home(keys)
         found, is_other = self._look(slots, keys)
         places: NDArray[np.uint64] = np.where(is_other, np.uint64(0), found)
         (left,) = np.nonzero(is_other & (found != 0))
         slots = slots[left]
-        while len(left):  # each next slot, until it is the word's or free
+        while len(left):  # try the next slot until it is the word's or free
             slots = (slots + 1) & (len(self._rows) - 1)
             found, is_other = self._look(slots, keys[left])
             places[left[~is_other]] = found[~is_other]
@@ -92,12 +92,12 @@ class WordTable:
     def add(
         self, keys: NDArray[np.uint64], ids: NDArray[np.int32], counts: NDArray[np.int64]
     ) -> None:
-        """Take up words that are not there, each once.
+        """Add distinct words that are absent.
 
         Args:
-            keys: As `keys_at` makes them, uint64 [n, 3].
-            ids: Of all words, one after another, int32.
-            counts: Ids of each word, at least 1, int64 [n].
+            keys: Keys from `keys_at`, uint64 [n, 3].
+            ids: Concatenated ids of all words, int32.
+            counts: Number of ids of each word, at least 1, int64 [n].
         """
         self._num_words += len(keys)
         if 2 * self._num_words > len(self._rows):
@@ -106,7 +106,7 @@ class WordTable:
         self._num_ids += len(ids)
 
     def hold(self, ids: NDArray[np.int32], counts: NDArray[np.int64]) -> NDArray[np.uint64]:
-        """Places for ids without a word, until the next `add` or `hold`: uint64 [n]; see `add`."""
+        """Store ids without a word until the next `add` or `hold`; return places: uint64 [n]."""
         end = self._num_ids + len(ids)
         if end > len(self._ids):
             self._ids = np.concatenate([self._ids, np.empty(end, np.int32)])
@@ -117,7 +117,7 @@ class WordTable:
         return firsts
 
     def ids_at(self, places: NDArray[np.uint64]) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-        """Ids of words one after another, int32, and how many each has, int64 [n]."""
+        """Concatenated ids of words, int32, and the number of ids of each, int64 [n]."""
         counts = (places & _COUNT_MASK).view(np.int64)
         firsts = (places >> _COUNT_BITS).view(np.int64)
         indices = np.repeat(firsts - counts.cumsum() + counts, counts)
@@ -125,7 +125,7 @@ class WordTable:
         return self._ids.take(indices), counts
 
     def _home(self, keys: NDArray[np.uint64]) -> NDArray[np.int64]:
-        """The slot at which a word's search begins."""
+        """Slot at which the search for a word begins."""
         mixed = keys[:, 0] * _FACTORS[0]
         mixed ^= keys[:, 1] * _FACTORS[1]
         mixed ^= keys[:, 2] * _FACTORS[2]
@@ -136,7 +136,7 @@ class WordTable:
     def _look(
         self, slots: NDArray[np.int64], keys: NDArray[np.uint64]
     ) -> tuple[NDArray[np.uint64], NDArray[np.bool_]]:
-        """The places in slots, and whether these are not the keys' (but free, or other words')."""
+        """Places in slots, and whether a slot is not the key's (but free, or another word's)."""
         rows = self._rows.take(slots, axis=0)
         return rows[:, _PLACE], _differ(rows, keys)
 
@@ -152,13 +152,13 @@ class WordTable:
         slots = self._home(rows)
         while len(rows):
             free = self._rows[slots, _PLACE] == 0
-            self._rows[slots[free]] = rows[free]  # of several for one slot one stays
+            self._rows[slots[free]] = rows[free]  # one of several rows for the same slot stays
             over = self._rows[slots, _PLACE] != rows[:, _PLACE]
             rows, slots = rows[over], (slots[over] + 1) & (len(self._rows) - 1)
 
 
 def _differ(some: NDArray[np.uint64], others: NDArray[np.uint64]) -> NDArray[np.bool_]:
-    """Which keys differ; rows begin with one."""
+    """Mask of the keys that differ; each row begins with a key."""
     differ: NDArray[np.bool_] = some[:, 0] != others[:, 0]
     differ |= some[:, 1] != others[:, 1]
     differ |= some[:, 2] != others[:, 2]

@@ -1,15 +1,15 @@
-"""Attention limited to documents, by the fastest means that the device has.
+"""Attention limited to documents, by the fastest backend that the device has.
 
-    backend   on          how documents stay apart
-    sdpa      everywhere  a mask over all pairs of positions, made by transformers
-    eager     everywhere  likewise, with all scores in memory
-    flex      CUDA        a block mask, made by transformers; its kernel is compiled at first use
-    varlen    CUDA        torch's flash attention over documents laid end to end; no mask at all
+    backend   on          how documents are kept apart
+    sdpa      everywhere  a mask over all pairs of positions, built by transformers
+    eager     everywhere  the same mask, with all scores in memory
+    flex      CUDA        a block mask, built by transformers; its kernel is compiled at first use
+    varlen    CUDA        torch's flash attention over concatenated documents, without a mask
 
-sdpa, eager and flex read the documents off `position_ids` that start again at 0. varlen gets the
-documents' bounds instead: transformers' own flash attention reads them off `position_ids` only for
-a single row, and attends across documents in a batch of more. Whether a model heeds either is
-tried on the model itself (separation.py).
+sdpa, eager and flex find the documents in `position_ids` that restart at 0. varlen gets the
+documents' bounds instead: transformers' own flash attention finds them in `position_ids` only for
+a single row, and attends across documents in a larger batch. Whether a model respects either is
+tested on the model itself (separation.py).
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from linly.errors import ConfigError
 
 VARLEN = "linly_varlen"
 IMPLEMENTATIONS = {"sdpa": "sdpa", "flex": "flex_attention", "varlen": VARLEN, "eager": "eager"}
-"""Backend -> transformers' name of it."""
+"""Backend -> its name in transformers."""
 _FLASH_CAPABILITY = (8, 0)
 """Compute capability (Ampere) from which torch has flash attention."""
 
 
 def _find_kernel() -> Callable[..., torch.Tensor] | None:
-    """Torch's attention over documents laid end to end, which 2.10 brought and 2.11 made final."""
+    """Torch's attention over concatenated documents: added in 2.10, final in 2.11."""
     try:
         module = importlib.import_module("torch.nn.attention.varlen")
     except ImportError:
@@ -45,20 +45,20 @@ varlen_kernel = _find_kernel()
 
 
 def usual_backend(model: PreTrainedModel) -> str:
-    """The backend that transformers chose for a model: sdpa for nearly all."""
+    """Backend that transformers chose for a model: sdpa for nearly all."""
     default = model.config._attn_implementation
     return next((ours for ours, theirs in IMPLEMENTATIONS.items() if theirs == default), "sdpa")
 
 
 def backends_to_try(asked: str, model: PreTrainedModel, device: torch.device) -> tuple[str, ...]:
-    """The backends for `training.attention_backend`, the fastest first.
+    """Candidate backends for `training.attention_backend`, the fastest first.
 
-    On a CPU that is what transformers takes for the model: there it is both the fastest and exact.
-    On CUDA it is varlen where torch has it, else flex, and then what transformers takes: for models
-    whose attention the faster backends do not compute (see separation.py).
+    On a CPU the only candidate is transformers' choice for the model, which is the fastest there
+    and exact. On CUDA it is varlen where torch has it, else flex. transformers' choice comes
+    second, for models whose attention the faster backend does not compute (see separation.py).
 
     Raises:
-        ConfigError: If the backend asked for is not available on this device.
+        ConfigError: If the requested backend is not available on this device.
     """
     usual = usual_backend(model)
     if asked == "auto":
@@ -75,25 +75,25 @@ def backends_to_try(asked: str, model: PreTrainedModel, device: torch.device) ->
 
 
 def set_attention(model: PreTrainedModel, backend: str) -> None:
-    """Make a model attend by a backend.
+    """Set the attention backend of a model.
 
     Raises:
-        ConfigError: This kind of model does not know it.
+        ConfigError: If this type of model does not support it.
     """
     try:
         model.set_attn_implementation(IMPLEMENTATIONS[backend])
     except (ValueError, ImportError) as error:
         raise ConfigError(
-            f"training.attention_backend: {backend} does not go with this model: {error}; "
-            "take auto, sdpa or eager"
+            f"training.attention_backend: this model does not support {backend}: {error}; "
+            "use auto, sdpa or eager"
         ) from error
 
 
 def document_bounds(position_ids: torch.Tensor) -> torch.Tensor:
-    """Where documents begin, rows laid end to end, and where the last one ends.
+    """Start of each document in the concatenated rows, and the end of the last one.
 
     Args:
-        position_ids: int64 [rows, positions], on the CPU (on a GPU this would wait for it).
+        position_ids: int64 [rows, positions], on the CPU (on a GPU this would synchronize).
 
     Returns:
         int32 [documents + 1].
@@ -114,34 +114,34 @@ def varlen_attention(
     scaling: float | None = None,
     **others: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Attention over documents laid end to end, in transformers' form.
+    """Attention over concatenated documents, with the signature of transformers' backends.
 
     Args:
         module: The attention layer.
         query: [rows, heads, positions, head size].
         key: [rows, key-value heads, positions, head size].
         value: [rows, key-value heads, positions, value size], at most the head size.
-        attention_mask: None; bounds take its place.
+        attention_mask: None; the bounds replace it.
         cu_seq_lens_q: int32 [documents + 1], `document_bounds`.
         scaling: Factor of the scores.
-        others: What transformers gives to every backend.
+        others: Further arguments that transformers passes to every backend.
 
     Returns:
-        [rows, positions, heads, value size], and no weights.
+        [rows, positions, heads, value size], and None for the attention weights.
 
     Raises:
-        ConfigError: If the layer asks for more than causal attention, or passes no bounds.
+        ConfigError: If the layer needs more than causal attention, or does not pass bounds.
     """
     why = _beyond_varlen(query, attention_mask, cu_seq_lens_q, others)
     if why:
         raise ConfigError(
-            f"varlen does not compute what this model's layers ask for: {why}; set "
+            f"varlen does not support the attention of this model: {why}; set "
             "training.attention_backend to auto, sdpa or eager"
         )
     assert varlen_kernel is not None
     rows, heads, positions, size = query.shape
     value_size = value.shape[-1]
-    value = torch.nn.functional.pad(value, (0, size - value_size))  # the kernel knows one size
+    value = torch.nn.functional.pad(value, (0, size - value_size))  # the kernel has a single size
     flat = [
         tensor.transpose(1, 2).reshape(rows * positions, tensor.shape[1], size)
         for tensor in (query, key, value)
@@ -149,7 +149,7 @@ def varlen_attention(
     options: dict[str, Any] = {"window_size": (-1, 0), "scale": scaling}  # causal
     if "enable_gqa" in inspect.signature(varlen_kernel).parameters:
         options["enable_gqa"] = True
-    # No document is longer than a row; this bound is the same at every step.
+    # No document is longer than a row, and this bound is the same at every step.
     output = varlen_kernel(*flat, cu_seq_lens_q, cu_seq_lens_q, positions, positions, **options)
     return output.view(rows, positions, heads, size)[..., :value_size], None
 
@@ -169,11 +169,11 @@ def _beyond_varlen(
     bounds: torch.Tensor | None,
     others: dict[str, Any],
 ) -> str | None:
-    """What a layer asks for that the kernel does not compute."""
+    """Reason why the kernel does not compute a layer's attention; None if it does."""
     if bounds is None:
-        return "its layers do not pass the bounds of documents on"
+        return "its layers do not pass the document bounds to the backend"
     if attention_mask is not None:
-        return "its layers bring a mask of their own"
+        return "its layers use a mask of their own"
     window = others.get("sliding_window")
     if window is not None and window < query.shape[2]:
         return f"its window of {window} positions is shorter than a row"
@@ -203,7 +203,7 @@ def _varlen_obstacle(device: torch.device) -> str | None:
 
 def _flex_obstacle(device: torch.device) -> str | None:
     if device.type != "cuda":
-        return f"flex has a gradient on CUDA only and this is {device.type}"
+        return f"flex has a backward pass on CUDA only and this is {device.type}"
     return None
 
 

@@ -1,9 +1,9 @@
 """Attention masks limited to the documents of a row, in models that do not read `position_ids`.
 
 transformers builds the masks of nearly every model through a few registered functions, and limits
-them to documents where a model passes its `position_ids` on to them. Some models do not: Falcon,
-BLOOM, MPT, OPT, GPT-OSS. The functions registered here add the limit themselves, whatever the
-model: to causal, sliding and chunked masks alike, and before a model adds a bias such as ALiBi.
+them to documents if a model passes its `position_ids` to them. Some models do not: Falcon, BLOOM,
+MPT, OPT, GPT-OSS. The functions registered here add the limit for any model: to causal, sliding and
+chunked masks, and before a model adds a bias such as ALiBi.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MaskFunction = Callable[[Any, Any, Any, Any], Any]
 """(row, head, query position, key position) -> whether the query sees the key."""
 
 _positions: ContextVar[torch.Tensor | None] = ContextVar("_positions", default=None)
-"""`position_ids` of the forward pass under way; no argument leads from there to a mask function."""
+"""`position_ids` of the current forward pass; no argument carries them to a mask function."""
 _seen: ContextVar[list[MaskFunction] | None] = ContextVar("_seen", default=None)
 
 
@@ -63,7 +63,7 @@ def sees_whole_row(mask: MaskFunction, length: int, device: torch.device) -> boo
 
 
 def _with_documents(build: Callable[..., Any]) -> Callable[..., Any]:
-    """A mask builder of transformers that heeds the contexts above."""
+    """Wrap a mask builder of transformers so that it respects the contexts above."""
 
     def build_limited(
         *args: Any,

@@ -1,17 +1,17 @@
-"""How documents that share a row are kept apart, tried on the model itself.
+"""Separation of the documents that share a row, tested on the model itself.
 
     way        how a model learns where documents begin
     positions  `position_ids` that restart; transformers limits the mask to documents
     bounds     the bounds of documents, for the varlen backend (attention.py)
-    mask       masks limited by us, for models that pass no positions on (document_masks.py)
+    mask       masks limited by linly, for models that do not pass positions (document_masks.py)
 
-Which one holds for a model is not looked up but measured: documents are sent through it together
-and alone. The result must be the same, whatever is before a document in its row, in the other rows
-of the batch, and however long that is: some rotary embeddings scale by the longest position of a
-batch. A model that passes no way (state spaces, recurrences) is refused.
+The way that works for a model is measured, not looked up: documents go through the model together
+and alone. The result must be the same whatever comes before a document in its row, whatever is in
+the other rows of the batch, and however long those are: some rotary embeddings scale by the longest
+position of a batch. A model for which no way works (state spaces, recurrences) is refused.
 
-For each way that is tried, the probe is three forward passes over 64 tokens, one over 16 and, where
-they agree, one in training mode over 256, or more where chunks of a recurrence are longer.
+For each way, the probe is three forward passes over 64 tokens, one over 16 and, if they agree, one
+in training mode over 256 tokens, or more if the chunks of a recurrence are longer.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _CHUNK_KEYS = ("chunk_size", "mamba_chunk_size")
 
 
 class _Tolerance(NamedTuple):
-    """Relative differences that are arithmetic: of equal shapes; of other shapes or backends."""
+    """Relative differences due to rounding: for equal shapes; for other shapes or backends."""
 
     same: float
     close: float
@@ -58,7 +58,7 @@ _FP32, _FEWER_BITS = _Tolerance(1e-5, 1e-3), _Tolerance(1e-3, 5e-2)
 
 @dataclass(frozen=True, slots=True)
 class RowLayout:
-    """What a training row holds.
+    """Contents of a training row.
 
     Attributes:
         length: Positions of a row.
@@ -71,7 +71,7 @@ class RowLayout:
 
 
 def row_layout(recipe: Recipe) -> RowLayout:
-    """What the rows of a recipe hold."""
+    """Layout of the rows of a recipe."""
     length = recipe.data.sequence_length
     if recipe.data.attention == "full":
         return RowLayout(length, "joined")
@@ -81,12 +81,12 @@ def row_layout(recipe: Recipe) -> RowLayout:
 
 @dataclass(frozen=True, slots=True)
 class Attention:
-    """How a model attends.
+    """Attention backend of a model and its way to keep documents apart.
 
     Attributes:
         backend: Name of the backend, see attention.py.
-        way: How documents of a row are kept apart.
-        note: Why it is not the fastest backend, if so.
+        way: Way to keep the documents of a row apart.
+        note: Reason why it is not the fastest backend, if so.
     """
 
     backend: str
@@ -94,7 +94,7 @@ class Attention:
     note: str | None = None
 
     def __str__(self) -> str:
-        """The backend, and why it is not the fastest."""
+        """The backend, and the reason if it is not the fastest."""
         return f"{self.backend} ({self.note})" if self.note else self.backend
 
 
@@ -109,17 +109,17 @@ def forward_rows(
 
     Args:
         module: A causal language model or its decoder.
-        way: How documents are kept apart.
+        way: Way to keep documents apart.
         ids: int64 [rows, positions].
         position_ids: int64 [rows, positions], from 0 at each document.
-        bounds: int32 [documents + 1], `document_bounds`, for that way.
+        bounds: int32 [documents + 1], `document_bounds`, for the way of this name.
     """
     arguments: dict[str, Any] = {}
     if way == "bounds":
         arguments["cu_seq_lens_q"] = bounds
     if way == "mask":
-        # Models without `position_ids` (ALiBi) count positions over the padding mask: this counts
-        # to each document's own. As a padding mask nothing reads it in this context.
+        # Models without `position_ids` (ALiBi) count positions over the padding mask: here the
+        # count gives each document's own. Nothing reads it as a padding mask in this context.
         arguments["attention_mask"] = torch.diff(
             position_ids, prepend=torch.full_like(position_ids[:, :1], -1)
         )
@@ -130,13 +130,13 @@ def forward_rows(
 def choose_attention(
     asked: str, model: PreTrainedModel, device: torch.device, layout: RowLayout
 ) -> Attention:
-    """The backend for `training.attention_backend`, and the way, for a layout of rows.
+    """Choose the backend for `training.attention_backend`, and the way, for a layout of rows.
 
-    It is the fastest backend with which a document has the same result as alone with the model's
-    usual one. Leaves the model with this backend.
+    The choice is the fastest backend that gives a document the same result as the model's usual
+    backend gives it alone. The model is left with this backend.
 
     Raises:
-        ConfigError: If there is none, or the backend asked for is not available.
+        ConfigError: If there is none, or the requested backend is not available.
     """
     usual = usual_backend(model)
     note = None
@@ -159,10 +159,10 @@ def choose_attention(
 
 
 def way_of_evaluation(model: PreTrainedModel, length: int) -> Way | None:
-    """How the model's usual backend keeps documents of a row apart; None where it does not.
+    """Way in which the model's usual backend keeps documents of a row apart; None if it does not.
 
     Args:
-        model: On its device, with its usual backend.
+        model: Model on its device, with its usual backend.
         length: Positions of a row.
     """
     usual, layout = usual_backend(model), RowLayout(length, "apart")
@@ -178,7 +178,7 @@ def _ways(backend: str) -> tuple[Way, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why documents are not kept apart, and what the reader can do."""
+    """Reason why documents are not kept apart, and the cure."""
 
     text: str
     cure: str
@@ -189,8 +189,8 @@ _CURE = (
     "(documents of a row see each other)"
 )
 _CURE_OF_SCALING = (
-    "Set data.sequence_length to the length that it was made for, or `data.attention: full`, which "
-    "makes all rows equally long"
+    "Set data.sequence_length to the length that it was made for, or `data.attention: full`, with "
+    "which all rows are equally long"
 )
 _CURE_OF_FAILURE = (
     f"The installed transformers ({transformers.__version__}) cannot train it this way"
@@ -201,17 +201,17 @@ _CURE_OF_FAILURE = (
 def find_obstacle(
     model: PreTrainedModel, backend: str, way: Way, usual: str, layout: RowLayout
 ) -> Obstacle | None:
-    """Compare documents sent together with a document alone.
+    """Compare documents computed together with a document computed alone.
 
     Args:
-        model: On its device. Leaves it with the usual backend.
-        backend: Backend of the documents together.
-        way: How they are kept apart.
-        usual: Backend of the document alone.
-        layout: What a row holds.
+        model: Model on its device. It is left with the usual backend.
+        backend: Backend for the documents together.
+        way: Way to keep them apart.
+        usual: Backend for the document alone.
+        layout: Contents of a row.
 
     Returns:
-        What differs, or None.
+        The difference and its cure, or None.
     """
     was_training = model.training
     model.train(False)
@@ -221,7 +221,7 @@ def find_obstacle(
         raise
     except ConfigError as error:
         return Obstacle(str(error), _CURE)
-    except Exception as error:  # models fail in any way on arguments that they do not know
+    except Exception as error:  # models raise anything on arguments that they do not know
         reason = str(error).splitlines() or [""]
         text = f"its forward pass in {model.dtype} failed: {type(error).__name__}: {reason[0]}"
         return Obstacle(text, _CURE_OF_FAILURE)
@@ -238,10 +238,10 @@ class _Span(NamedTuple):
 
 
 class _Probe:
-    """Rows of a layout around one document, and the model's logits of it."""
+    """Rows of a layout around one document, and the model's logits for it."""
 
     def __init__(self, model: PreTrainedModel, layout: RowLayout) -> None:
-        """Draw the documents: always the same for a vocabulary and a length."""
+        """Draw the documents, the same ones for a given vocabulary and length."""
         self.model, self.layout = model, layout
         self._size = min(_PROBE_TOKENS, layout.length // 2)
         self._embedding: torch.Tensor = model.get_input_embeddings().weight  # type: ignore[assignment]
@@ -259,7 +259,7 @@ class _Probe:
         return self._logits("positions", [[self._target]])[0]
 
     def together(self, way: Way, companion: _Span) -> list[torch.Tensor]:
-        """Logits of the document before or beside a companion, and after it in rows of two."""
+        """Logits of the document before or beside a companion, and after it in rows of both."""
         size = self._size
         if self.layout.documents == "joined":
             return [self._logits(way, [[self._target]])[0]]
@@ -271,7 +271,7 @@ class _Probe:
     def train(self, way: Way) -> None:
         """Run the model in training mode on a row that is longer than the chunks of recurrences.
 
-        Some models compute otherwise there, and a backend may lack the dropout of attention.
+        Some models compute differently in training mode, and a backend may lack attention dropout.
         """
         self.model.train()
         self._logits(way, [[self._long]])
@@ -308,7 +308,7 @@ def _compare(probe: _Probe, backend: str, way: Way, usual: str) -> Obstacle | No
     base = probe.together(way, probe.near)
     if layout.documents != "joined":
         changed, distant = (probe.together(way, span) for span in (probe.other, probe.far))
-        # Nothing before the document changed in its first place: that much is arithmetic.
+        # Nothing before the document changed in its first place: that difference is rounding.
         noise = 8 * _difference(base[0], changed[0])
         same = min(max(limits.same, noise), limits.close)
         if (seen := _largest(base, changed)) > same:
@@ -335,6 +335,6 @@ def _largest(left: Sequence[torch.Tensor], right: Sequence[torch.Tensor]) -> flo
 
 
 def _difference(left: torch.Tensor, right: torch.Tensor) -> float:
-    """Norm of the difference in parts of the norm; infinite where either is not finite."""
+    """Norm of the difference relative to the norm; infinite where either is not finite."""
     relative = float((left - right).norm() / left.norm())
     return relative if math.isfinite(relative) else math.inf

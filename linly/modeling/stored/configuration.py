@@ -1,6 +1,6 @@
-"""A model folder's configuration, refused where its model is none that can be trained.
+"""Configuration of a model folder, refused if its model cannot be trained.
 
-What the weights themselves decide is decided by `stored_model.py`.
+`stored_model.py` checks the weights themselves.
 """
 
 from __future__ import annotations
@@ -21,48 +21,48 @@ from linly.modeling.stored.weight_files import read_json_object, stored_tensors,
 from linly.tokenization.tokenizer import Tokenizer
 
 PLAIN_DTYPES = ("F64", "F32", "F16", "BF16")
-"""Dtypes of weights that can be trained; whatever else holds weights is quantized."""
+"""Dtypes of weights that can be trained; weights of any other dtype are quantized."""
 
 _QUANTIZED_IN_FORWARD = ("bitnet",)
-"""Methods that quantize plain weights at every use, so that the setting cannot be left out."""
+"""Methods that quantize plain weights at every use, so the setting must be kept."""
 
 _RARE_CHARACTER = "\U000f1234"
-"""Of a private area: unknown to a vocabulary that does not fall back to bytes."""
+"""Private-use character: unknown to a vocabulary without byte fallback."""
 
 _OTHER_SENSES = ("vision", "audio", "image", "speech", "video", "vq")
 
 
 def check_model_folder(path: Path) -> dict[str, Any]:
-    """Refuse a folder that is no model folder of safetensors; returns its config.json.
+    """Return the config.json of a model folder of safetensors.
 
     Raises:
-        ConfigError: With what is missing, and what is there instead.
+        ConfigError: If the folder is not one, naming what is missing and what was found.
     """
     if not (path / "config.json").is_file():
         what = "no config.json in it" if path.is_dir() else "no such folder"
-        raise ConfigError(f"model {path}: {what}; give a model folder (see `linly model init`)")
+        raise ConfigError(f"model {path}: {what}; pass a model folder (see `linly model init`)")
     weight_files(path)
     config = read_json_object(path / "config.json")
     if config.get("model_type") not in CONFIG_MAPPING:
-        own = ": it brings code of its own (auto_map), which is never run" * ("auto_map" in config)
+        own = ": it has code of its own (auto_map), which is never run" * ("auto_map" in config)
         raise ConfigError(
-            f"model {path}: model_type {config.get('model_type')!r} in config.json is none that "
-            f"the installed transformers knows{own}; give a model of a known type"
+            f"model {path}: the installed transformers does not know model_type "
+            f"{config.get('model_type')!r} of config.json{own}; use a model of a known type"
         )
     return config
 
 
 def read_configuration(path: Path) -> PretrainedConfig:
-    """The configuration of a model folder that can be trained.
+    """Configuration of a model folder that can be trained.
 
     Raises:
         ConfigError: If its model is not a text decoder, its weights are quantized, or the folder
-            makes transformers read weights from elsewhere; says what to do.
+            makes transformers read weights from elsewhere.
     """
     file = check_model_folder(path)
     if (path / "adapter_config.json").is_file():
         raise ConfigError(
-            f"model {path}: adapter_config.json makes it a LoRA adapter on another model; merge "
+            f"model {path}: adapter_config.json makes it a LoRA adapter of another model; merge "
             f"the two first (peft: merge_and_unload), then save_pretrained"
         )
     if file.get("transformers_weights") is not None:
@@ -81,7 +81,7 @@ def read_configuration(path: Path) -> PretrainedConfig:
     _check_quantization(path, config)
     pad = getattr(config, "pad_token_id", None)
     if pad is not None and not -config.vocab_size <= pad < config.vocab_size:
-        config.pad_token_id = None  # the embedding's class refuses it, and nothing here needs it
+        config.pad_token_id = None  # nn.Embedding refuses it, and nothing here needs it
     return config
 
 
@@ -91,7 +91,7 @@ def check_vocabulary(config: Any, tokenizer: Tokenizer) -> None:
     A smaller one is allowed: some models pad their vocabulary.
 
     Raises:
-        ConfigError: With both sizes and the command that extends the model.
+        ConfigError: If it has, with both sizes and the command that extends the model.
     """
     if tokenizer.vocab_size > config.vocab_size:
         model = getattr(config, "name_or_path", "") or "MODEL"
@@ -103,16 +103,16 @@ def check_vocabulary(config: Any, tokenizer: Tokenizer) -> None:
 
 
 def padding_id(tokenizer: Tokenizer) -> int | None:
-    """The vocabulary's padding token, unless it is one that documents hold."""
+    """Padding token of the vocabulary; None if documents can hold it."""
     pad = tokenizer.pad_id
     return None if pad is None or is_in_documents(tokenizer, pad) else pad
 
 
 def may_be_null(config: PretrainedConfig, key: str) -> bool:
-    """Whether a configuration's class takes null for a key."""
+    """Whether a configuration's class accepts null for a key."""
     try:
         setattr(copy.deepcopy(config), key, None)
-    except Exception:  # as each class checks it
+    except Exception:  # each class checks values in its own way
         return False
     return True
 
@@ -133,7 +133,7 @@ def is_in_documents(tokenizer: Tokenizer, token: int) -> bool:
 
 
 def _check_kind(path: Path, config: PretrainedConfig) -> None:
-    """Refuse what is more, or other, than a model that reads text from left to right."""
+    """Refuse a model that is not a plain causal language model."""
     kind = config.model_type
     senses = [name for name in config.sub_configs if name.startswith(_OTHER_SENSES)]
     text = config.get_text_config()
@@ -141,23 +141,23 @@ def _check_kind(path: Path, config: PretrainedConfig) -> None:
         part = "" if text is config else f", of type {text.model_type}"
         raise ConfigError(
             f"model {path}: {kind} is multimodal ({', '.join(sorted(config.sub_configs))}), and "
-            f"text models alone can be trained; save its language model{part}, as a folder of "
+            f"only text models can be trained; save its language model{part} as a folder of "
             f"its own"
         )
     is_pair = getattr(config, "is_encoder_decoder", False)
     fills_gaps = kind in MODEL_FOR_MASKED_LM_MAPPING_NAMES
     if is_pair or (fills_gaps and not getattr(config, "is_decoder", False)):
-        how = "is an encoder and a decoder" if is_pair else "reads a text in both directions"
-        raise ConfigError(f"model {path}: {kind} {how}; give a model that reads from left to right")
+        how = "is an encoder-decoder" if is_pair else "attends in both directions"
+        raise ConfigError(f"model {path}: {kind} {how}; use a causal language model")
     if kind not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES:
         raise ConfigError(
-            f"model {path}: {kind} is no language model of transformers (AutoModelForCausalLM "
-            f"does not know it); give one that is"
+            f"model {path}: {kind} is not a causal language model of transformers "
+            f"(AutoModelForCausalLM does not know it); use one that is"
         )
 
 
 def _check_quantization(path: Path, config: PretrainedConfig) -> None:
-    """Refuse quantized weights; a setting that plain weights do not bear out is left out."""
+    """Refuse quantized weights; ignore a quantization setting if the weights are plain."""
     setting = getattr(config, "quantization_config", None)
     if setting is None:
         return
@@ -167,6 +167,6 @@ def _check_quantization(path: Path, config: PretrainedConfig) -> None:
         stored = f", stored as {', '.join(sorted(dtypes))}" if dtypes else ""
         raise ConfigError(
             f"model {path}: its weights are quantized ({method or 'quantization_config'}{stored}) "
-            f"and cannot be trained; take the model in BF16, or dequantize it first"
+            f"and cannot be trained; use the model in BF16, or dequantize it first"
         )
     del config.quantization_config

@@ -1,7 +1,7 @@
 """Dtype of each tensor of a model: as stored in its files, and as transformers keeps it in memory.
 
 A file may hold several dtypes, and its configuration may name another one: the file decides. In
-memory, some weights stay fp32 in a BF16 model (routers, their biases, some norms), because the
+memory, some weights of a BF16 model stay fp32 (routers, their biases, some norms), because the
 model's code computes with them in fp32.
 """
 
@@ -27,11 +27,11 @@ FLOATING = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
 }
-"""Dtypes of weights, by their names in safetensors files."""
+"""Dtypes of weights by their names in safetensors files."""
 
 
 def usual_dtype(tensors: Mapping[str, StoredTensor]) -> torch.dtype:
-    """Dtype of most values of a model folder; fp32 where they are fp64."""
+    """Dtype of most values in a model folder; fp32 if that is fp64."""
     counts: Counter[str] = Counter()
     for tensor in tensors.values():
         if tensor.dtype in FLOATING:
@@ -41,9 +41,9 @@ def usual_dtype(tensors: Mapping[str, StoredTensor]) -> torch.dtype:
 
 
 def restore_exact(model: PreTrainedModel, stored: StoredModel, *, loaded: torch.dtype) -> bool:
-    """Give a model that was loaded in one dtype those stored weights that the dtype rounds.
+    """Restore the stored weights that loading in one dtype has rounded.
 
-    They are mapped from their files, as the others are.
+    They are mapped from their files, as all weights are.
 
     Args:
         model: Model as loaded; changed in place.
@@ -51,8 +51,8 @@ def restore_exact(model: PreTrainedModel, stored: StoredModel, *, loaded: torch.
         loaded: Dtype that it was loaded in.
 
     Returns:
-        Whether all are exact now. The others are stored in another form than the model holds them
-        in, such as one tensor for each expert.
+        Whether all weights are exact now. A weight that is stored in another form than the model
+        holds it in, such as one tensor per expert, cannot be restored.
     """
     own = model.state_dict(keep_vars=True)
     is_exact = True
@@ -74,7 +74,7 @@ def kept_dtypes(config: Any, dtype: torch.dtype) -> dict[str, torch.dtype]:
 
     Args:
         config: The model's configuration.
-        dtype: Dtype to load in; some modules are fp32 all the same.
+        dtype: Dtype to load in; some modules stay fp32.
     """
     empty = empty_model(config, dtype)
     plan = empty._get_dtype_plan(dtype)
@@ -86,7 +86,7 @@ def kept_dtypes(config: Any, dtype: torch.dtype) -> dict[str, torch.dtype]:
 
 
 def empty_model(config: Any, dtype: torch.dtype) -> PreTrainedModel:
-    """A model without memory for its weights (on the meta device)."""
+    """Create a model without memory for its weights (on the meta device)."""
     with torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
             copy.deepcopy(config), dtype=dtype, trust_remote_code=False
@@ -95,12 +95,12 @@ def empty_model(config: Any, dtype: torch.dtype) -> PreTrainedModel:
 
 
 def persistent_buffers(model: PreTrainedModel) -> dict[str, torch.Tensor]:
-    """Buffers that a model folder stores beside the parameters, by name."""
+    """Buffers that a model folder stores along with the parameters, by name."""
     stored = model.state_dict(keep_vars=True)
     return {name: buffer for name, buffer in model.named_buffers() if name in stored}
 
 
 def cast_buffers(model: PreTrainedModel, dtypes: Mapping[str, torch.dtype]) -> None:
-    """Cast all buffers to the dtypes that `kept_dtypes` gives, in place."""
+    """Cast all buffers to the dtypes that `kept_dtypes` returns, in place."""
     for name, buffer in model.named_buffers():
         buffer.data = buffer.data.to(dtypes[name])

@@ -1,9 +1,9 @@
 """config.json and generation_config.json of a folder that linly writes trained weights into.
 
-The base's config.json keeps its keys and values, but for what no longer holds of the new files.
-Where transformers 5 wrote it, the names and values that transformers 4 reads are put beside its
-own; otherwise transformers 4 takes its class's defaults for them without a word (RoPE's base and
-scaling, for one). An addition is made only if the installed transformers reads the same with it.
+The keys and values of the base's config.json are kept, except those that no longer apply to the new
+files. If transformers 5 wrote it, the names and values that transformers 4 reads are added.
+Otherwise transformers 4 would silently use its class's defaults for them, such as RoPE's base and
+scaling. An addition is made only if the installed transformers reads the same with it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,11 @@ from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 
 _NO_LONGER = frozenset(
     {
-        *("quantization_config", "compression_config", "quantization"),  # the weights are whole
+        *(
+            "quantization_config",
+            "compression_config",
+            "quantization",
+        ),  # they are not quantized
         *("auto_map", "custom_pipelines"),  # the code is not shipped
         *("_name_or_path", "name_or_path", "_commit_hash", "transformers_weights"),
         *("_attn_implementation", "_attn_implementation_internal", "_attn_implementation_autoset"),
@@ -26,7 +30,7 @@ _NO_LONGER = frozenset(
         *("_experts_implementation", "_experts_implementation_internal", "experts_implementation"),
     }
 )
-"""Keys that speak of the base's files or of the process that wrote them."""
+"""Keys that describe the base's files or the process that wrote them."""
 
 _SPECIAL_FLOAT = "__float__"
 _FULL, _SLIDING = "full_attention", "sliding_attention"
@@ -41,7 +45,7 @@ _THETA_BY_LAYER_TYPE = {
     "olmo3": {_FULL: "rope_theta", _SLIDING: "rope_theta"},
 }
 _LONG_ROPE_BY_TYPE = ("phi3", "phimoe")
-"""Families whose `rope_scaling` names its kind `type`, and takes no other key."""
+"""Families whose `rope_scaling` names its kind `type` and allows no other key."""
 
 _FORMER_NAMES = {"qwen3_moe": {"num_local_experts": "num_experts"}}
 _FORMER_VALUES = {
@@ -49,7 +53,7 @@ _FORMER_VALUES = {
         "layer_types": {"linear_attention": "mamba", "full_attention": "attention"}
     }
 }
-"""Lists whose values transformers 5 renamed, and reads under both names."""
+"""Lists whose values transformers 5 renamed; it reads both names."""
 
 _MODES = ("do_sample", "num_beams", "use_cache", "return_dict_in_generate")
 
@@ -57,11 +61,11 @@ _MODES = ("do_sample", "num_beams", "use_cache", "return_dict_in_generate")
 def exported_config(
     base: Mapping[str, Any], config: PreTrainedConfig, *, architecture: str, dtype: torch.dtype
 ) -> dict[str, Any]:
-    """The content of config.json beside weights that linly wrote.
+    """Content of config.json for weights that linly wrote.
 
     Args:
         base: config.json of the model that was trained.
-        config: What transformers made of it.
+        config: Configuration that transformers parsed from it.
         architecture: Class of the model.
         dtype: Dtype of the weights.
     """
@@ -77,7 +81,7 @@ def exported_config(
 
 
 def _plain(value: Any) -> Any:
-    """A value without the form that transformers 5 gives to numbers like infinity."""
+    """Convert transformers 5's form of numbers like infinity to plain numbers."""
     if isinstance(value, Mapping):
         if value.keys() == {_SPECIAL_FLOAT}:
             return float(value[_SPECIAL_FLOAT])
@@ -86,7 +90,7 @@ def _plain(value: Any) -> Any:
 
 
 def _with_former_names(config: dict[str, Any], kind: type[PreTrainedConfig]) -> dict[str, Any]:
-    """A configuration with what transformers 4 reads beside what transformers 5 does."""
+    """Add the names and values that transformers 4 reads to a configuration of transformers 5."""
     for former in (_former_rope(config), _former_names(config)):
         both = former | config
         if _read(kind, config, without=former) == _read(kind, both, without=former):
@@ -110,7 +114,7 @@ def _former_values(config: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _former_rope(config: Mapping[str, Any]) -> dict[str, Any]:
-    """RoPE as transformers 4 names it; empty where there is none, or it has no such names."""
+    """RoPE under the names of transformers 4; empty without RoPE or such names."""
     family, rope = config["model_type"], config.get("rope_parameters")
     if not isinstance(rope, Mapping):
         return {}
@@ -141,7 +145,7 @@ def _former_scaling(family: str, rope: Mapping[str, Any]) -> dict[str, Any] | No
 def _read(
     kind: type[PreTrainedConfig], config: Mapping[str, Any], *, without: Iterable[str] = ()
 ) -> dict[str, Any] | None:
-    """What the installed transformers reads from a configuration; None if it refuses it."""
+    """Configuration as the installed transformers reads it; None if it refuses it."""
     try:
         read = kind.from_dict(copy.deepcopy(dict(config))).to_dict()
     except Exception:  # each family checks its values in its own way
@@ -153,10 +157,10 @@ def _read(
 
 
 def exported_generation(base: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The content of generation_config.json, which transformers saves again without an error.
+    """Content of generation_config.json that transformers can save again without an error.
 
-    Settings of sampling without `do_sample`, as Llama-2's file has them, are taken at their word:
-    `do_sample` is set. What transformers refuses all the same is left out.
+    If sampling is set without `do_sample`, as in Llama-2's file, `do_sample` is set too. Settings
+    that transformers still refuses are left out.
 
     Args:
         base: generation_config.json of the model that was trained.

@@ -1,4 +1,4 @@
-"""A folder appears whole or not at all."""
+"""Atomic creation of a folder: it appears whole or not at all."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from linly.files import fsync_directory, made, naming, temporary_name
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder beside `path` that takes its name when the block ends well.
+    """Yield a temporary folder next to `path` that is renamed to it if the block succeeds.
 
     Raises:
         ConfigError: If `path` exists and is not an empty folder.
         OSError: If the folder cannot be written; it names `path`.
     """
     if path.exists() and not (path.is_dir() and not any(path.iterdir())):
-        raise ConfigError(f"output {path}: exists already; give a new folder or remove it first")
+        raise ConfigError(f"output {path}: exists already; pass a new folder or remove it first")
     temporary = temporary_name(path)
     with naming(path, temporary), made(path.parent):
         try:

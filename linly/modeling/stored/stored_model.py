@@ -1,8 +1,8 @@
-"""A model folder seen without its weights: the model that it makes, and which tensor is which.
+"""Model folder without its weights: the model on the meta device, and the key of each tensor.
 
-The model is loaded on the meta device by the code that loads its weights, so what is refused here
-is what training would refuse, and nothing of the files but their heads is read. The exception is an
-output layer that is stored beside the embedding it should be tied to: the two are compared.
+The model is loaded on the meta device by the code that loads its weights, so the same folders are
+refused as in training, and only the headers of the files are read. The exception is an output layer
+that is stored in addition to the embedding it should be tied to: the two are compared.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ class StoredModel:
 
     Attributes:
         path: The folder.
-        config: Configuration as the files decide it, with which the weights are loaded.
+        config: Configuration with which the weights are loaded, corrected by the files.
         model: The model on the meta device.
-        tensors: Stored tensors by the names that they have in the files.
+        tensors: Stored tensors by their names in the files.
         keys: Name in the model's state_dict by the name in the files; without the tensors that
-            are no part of the model.
-        is_untied: Whether the files hold an output layer of its own, against config.json.
-        notes: Where the files decided against config.json, one line each.
+            are not part of the model.
+        is_untied: Whether the files hold a separate output layer, contrary to config.json.
+        notes: Contradictions between the files and config.json, one line each.
     """
 
     path: Path
@@ -54,11 +54,11 @@ class StoredModel:
 
 
 def open_stored_model(path: Path) -> StoredModel:
-    """Read a model folder's configuration and the heads of its files.
+    """Read a model folder's configuration and the headers of its files.
 
     Raises:
-        ConfigError: If it holds no text decoder in safetensors, if its weights are quantized or
-            damaged, or if one is missing or has another shape; says what to do.
+        ConfigError: If it does not hold a text decoder in safetensors, if its weights are quantized
+            or damaged, or if one is missing or has another shape.
     """
     config = read_configuration(path)
     tensors = stored_tensors(path)
@@ -71,11 +71,11 @@ def open_stored_model(path: Path) -> StoredModel:
         config.tie_word_embeddings = False
         notes.append(untied)
     if read_json_object(path / "config.json").get("quantization_config") is not None:
-        notes.append("config.json calls its weights quantized and they are not: left out")
+        notes.append("config.json says that the weights are quantized, but they are not: ignored")
     left_out = sorted(name for name in tensors.keys() - keys.keys() if name.endswith("weight"))
     if left_out:
         notes.append(
-            f"{len(left_out):,} stored tensors are no part of a {config.model_type} model and are "
+            f"{len(left_out):,} stored tensors are not part of a {config.model_type} model and are "
             f"not trained or exported: {_listed(left_out)}"
         )
     model = read_weights(path, config, device="meta")
@@ -89,16 +89,16 @@ def read_weights(
     dtype: torch.dtype | None = None,
     device: str | None = None,
 ) -> PreTrainedModel:
-    """A folder's model with its weights; no row of an embedding is frozen.
+    """Load a folder's model with its weights; no row of an embedding is frozen.
 
     Args:
         path: The model folder.
-        config: Its configuration as `open_stored_model` decided it.
-        dtype: Dtype of the weights in memory; None keeps the one they are stored in.
+        config: Its configuration, corrected by `open_stored_model`.
+        dtype: Dtype of the weights in memory; None keeps the stored one.
         device: "meta" for a model without weights; None maps them from their files.
 
     Raises:
-        ConfigError: If weights are missing, or have other shapes than the configuration says.
+        ConfigError: If weights are missing, or their shapes do not match the configuration.
     """
     try:
         with _quiet():
@@ -125,15 +125,15 @@ def read_weights(
             )
     for module in model.modules():
         if isinstance(module, torch.nn.Embedding):
-            module.padding_idx = None  # its row would get no gradient
+            module.padding_idx = None  # otherwise its row would get no gradient
     return model
 
 
 def empty_model(path: Path, config: PretrainedConfig) -> PreTrainedModel:
-    """The model that a configuration makes, on the meta device.
+    """Create the model of a configuration on the meta device.
 
     Raises:
-        ConfigError: If transformers cannot make one of it.
+        ConfigError: If transformers cannot create it.
     """
     try:
         with torch.device("meta"):
@@ -142,14 +142,15 @@ def empty_model(path: Path, config: PretrainedConfig) -> PreTrainedModel:
             )
     except Exception as error:
         raise ConfigError(
-            f"model {path}: config.json makes no {config.model_type} model: {_first_line(error)}"
+            f"model {path}: transformers cannot create the {config.model_type} model of "
+            f"config.json: {_first_line(error)}"
         ) from error
     assert isinstance(model, PreTrainedModel)
     return model
 
 
 def _keys(model: PreTrainedModel, tensors: Mapping[str, StoredTensor]) -> dict[str, str]:
-    """Where transformers puts each stored tensor: published files have other prefixes and names."""
+    """state_dict key of each stored tensor: published files have other prefixes and names."""
     state = model.state_dict()
     transforms = get_model_conversion_mapping(model)
     renamings = [each for each in transforms if isinstance(each, WeightRenaming)]
@@ -176,7 +177,7 @@ def _check_dtypes(
         if key in weights and tensors[name].dtype not in PLAIN_DTYPES:
             raise ConfigError(
                 f"model {path}: {name} is stored as {tensors[name].dtype}, allowed: "
-                f"{', '.join(PLAIN_DTYPES)}; take the model in BF16, or dequantize it first"
+                f"{', '.join(PLAIN_DTYPES)}; use the model in BF16, or dequantize it first"
             )
 
 
@@ -186,14 +187,14 @@ def _untied(
     tensors: Mapping[str, StoredTensor],
     keys: Mapping[str, str],
 ) -> str | None:
-    """What to say of weights that the configuration ties and that are stored with other values."""
+    """Note on weights that the configuration ties but the files store with different values."""
     stored = {key: name for name, key in keys.items()}
     for target, source in model.all_tied_weights_keys.items():
         first, second = stored.get(source), stored.get(target)
         if first and second and not _are_equal(path, first, second, tensors):
             return (
-                f"config.json ties {second} to {first}, but the files hold another {second}: it "
-                f"is a layer of its own (tie_word_embeddings: false)"
+                f"config.json ties {second} to {first}, but their values in the files differ: "
+                f"{second} is loaded as a separate layer (tie_word_embeddings: false)"
             )
     return None
 
@@ -227,10 +228,10 @@ def _cure(model: PreTrainedModel, kind: str, names: list[str]) -> str:
     }
     if kind == "missing_keys" and set(names) <= heads:
         return (
-            "if the output layer is the embedding, say tie_word_embeddings: true in config.json; "
-            "else take a model that has one"
+            "if the output layer is the embedding, set tie_word_embeddings: true in config.json; "
+            "otherwise use a model that has one"
         )
-    return "the files are not those of config.json; take both from where the model comes from"
+    return "the files do not match config.json; take both from the original model"
 
 
 def _listed(names: list[str]) -> str:
@@ -244,7 +245,7 @@ def _first_line(error: Exception) -> str:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Keep transformers' own report and progress of a load back; errors and notes say it here."""
+    """Silence transformers' report and progress bar of a load; our errors and notes say it."""
     level = transformers_logging.get_verbosity()
     shows_progress = transformers_logging.is_progress_bar_enabled()
     transformers_logging.set_verbosity(logging.ERROR)

@@ -1,7 +1,7 @@
-"""safetensors files read and written piece by piece, in memory that no model's size changes.
+"""safetensors files read and written in chunks, with memory independent of the model's size.
 
-The `safetensors` library maps a whole file to read it and needs whole tensors to write it; a 70B
-model's embedding can be extended without either. The format: eight bytes with the header's
+The `safetensors` library maps a whole file to read it and needs whole tensors to write it. Chunks
+let a 70B model's embedding be extended without either. The format: eight bytes with the header's
 length, a JSON header, the tensors' bytes.
 """
 
@@ -23,7 +23,7 @@ CHUNK_BYTES = 1 << 24
 HEADER_LIMIT_BYTES = 1 << 27
 
 DTYPES = {"F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
-"""Those whose rows can be computed with; any other is only copied."""
+"""Dtypes whose rows can be averaged; tensors of other dtypes are only copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +32,9 @@ class TensorEntry:
 
     Attributes:
         dtype: Its safetensors name, such as "BF16".
-        shape: Its sizes.
-        start: Its first byte in the file.
-        num_bytes: Its length.
+        shape: Its shape.
+        start: Offset of its first byte in the file.
+        num_bytes: Its length in bytes.
     """
 
     dtype: str
@@ -44,18 +44,18 @@ class TensorEntry:
 
     @property
     def num_columns(self) -> int:
-        """Values of a row; a vector has rows of one."""
+        """Values of a row; a row of a vector is one value."""
         return math.prod(self.shape[1:])
 
 
 class TensorFile:
-    """An open safetensors file; reads only what is asked for."""
+    """An open safetensors file; reads only the requested bytes."""
 
     def __init__(self, path: Path) -> None:
         """Read and check the header.
 
         Raises:
-            ConfigError: The file is no whole safetensors file.
+            ConfigError: If it is not a complete safetensors file.
         """
         self.path = path
         self._descriptor = os.open(path, os.O_RDONLY)
@@ -98,16 +98,18 @@ def _parse_header(path: Path, descriptor: int) -> tuple[dict[str, str], dict[str
     size = os.fstat(descriptor).st_size
     length = int.from_bytes(os.pread(descriptor, 8, 0), "little")
     if length > min(HEADER_LIMIT_BYTES, size - 8):
-        raise ConfigError(f"{path}: no whole safetensors file: a header of {length:,} bytes")
+        raise ConfigError(
+            f"{path}: not a complete safetensors file: its header has {length:,} bytes"
+        )
     try:
         header = orjson.loads(os.pread(descriptor, length, 8))
         metadata = dict(header.pop("__metadata__", None) or {})
         entries = {name: _parse_entry(value, 8 + length) for name, value in header.items()}
     except (orjson.JSONDecodeError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ConfigError(f"{path}: no safetensors header: {error}") from error
+        raise ConfigError(f"{path}: not a safetensors header: {error}") from error
     for name, entry in entries.items():
         if entry.start + entry.num_bytes > size or entry.num_bytes < 0 or entry.start < 8 + length:
-            raise ConfigError(f"{path}: cut short: {name} lies outside its {size:,} bytes")
+            raise ConfigError(f"{path}: truncated: {name} is outside its {size:,} bytes")
     return metadata, entries
 
 
@@ -122,7 +124,7 @@ def _parse_entry(value: dict[str, Any], data_start: int) -> TensorEntry:
 
 @dataclass(frozen=True, slots=True)
 class Outgoing:
-    """A tensor to be written: its form, and its bytes in pieces."""
+    """A tensor to write: its dtype and shape, and its bytes in pieces."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -137,8 +139,8 @@ def write_tensor_file(
 
     Args:
         path: A file that does not exist yet.
-        tensors: Name -> tensor; `pieces` is taken when its turn comes.
-        metadata: Kept in the header, such as {"format": "pt"}.
+        tensors: Name -> tensor; `pieces` is consumed only when the tensor is written.
+        metadata: Metadata for the header, such as {"format": "pt"}.
     """
     header: dict[str, Any] = {"__metadata__": dict(metadata)} if metadata else {}
     offset = 0
@@ -160,5 +162,5 @@ def write_tensor_file(
 
 
 def tensor_bytes(tensor: torch.Tensor) -> bytes:
-    """The bytes of a tensor as safetensors stores them."""
+    """Bytes of a tensor as safetensors stores them."""
     return tensor.contiguous().view(torch.uint8).numpy().tobytes()

@@ -1,8 +1,8 @@
-"""Which files hold a model folder's weights, and which tensors are in them: decided here alone.
+"""The weight files of a model folder and the tensors in them, determined only here.
 
-The rule is transformers' own: `model.safetensors` where there is one, else the files that
-`model.safetensors.index.json` names. Any other safetensors file of the folder is no weight of it
-(some hold a second copy in another layout, such as `consolidated.safetensors`).
+The rule is transformers' own: `model.safetensors` if there is one, else the files that
+`model.safetensors.index.json` names. All other safetensors files of the folder are ignored (some
+hold a second copy in another layout, such as `consolidated.safetensors`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ CONFIG_SIZE_LIMIT_BYTES = 1 << 24
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
 _HASHING_THREADS = 4
 _RANK_SHARD = re.compile(r"shard-\d{5}-model-\d{5}-of-\d{5}\.safetensors")
-"""Files of transformers' distributed checkpoints, which it prefers to all others."""
+"""Files of transformers' distributed checkpoints, which transformers prefers to all others."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class StoredTensor:
     Attributes:
         file: Name of the file that holds it.
         dtype: Its safetensors name, such as "BF16".
-        shape: Its sizes.
+        shape: Its shape.
     """
 
     file: str
@@ -67,7 +67,7 @@ def weight_files(path: Path) -> list[str]:
     if pickles:
         raise ConfigError(
             f"model {path}: found {', '.join(pickles[:3])} and no {WEIGHTS}; pickled weights can "
-            f"run code and are not loaded: convert them to safetensors where they come from"
+            f"run code and are not loaded: convert them to safetensors first"
         )
     raise ConfigError(f"model {path}: no {WEIGHTS} in it")
 
@@ -79,18 +79,18 @@ def _indexed_files(path: Path) -> list[str]:
     for tensor, file in weight_map.items():
         if not isinstance(file, str) or not file.endswith(".safetensors"):
             raise ConfigError(
-                f"model {path}: {WEIGHTS_INDEX} puts {tensor} in {file!r}, which is no "
+                f"model {path}: {WEIGHTS_INDEX} puts {tensor} in {file!r}, which is not a "
                 f"safetensors file"
             )
     files = sorted(set(weight_map.values()))
     for file in files:
         if not inside(path, file).is_file():
-            raise ConfigError(f"model {path}: {file} is missing, {WEIGHTS_INDEX} names it")
+            raise ConfigError(f"model {path}: {file} is missing, but {WEIGHTS_INDEX} names it")
     return files
 
 
 def stored_tensors(path: Path) -> dict[str, StoredTensor]:
-    """The tensors of a model folder's weights by name, read from the heads of its files.
+    """Tensors of a model folder's weights by name, read from the headers of its files.
 
     Raises:
         ConfigError: If there are no weights, or a file is damaged.
@@ -109,7 +109,7 @@ def stored_tensors(path: Path) -> dict[str, StoredTensor]:
 
 
 def hash_weights(path: Path) -> dict[str, str]:
-    """SHA-256 of each file of a model folder's weights, by name; as fast as it can be read.
+    """SHA-256 of each weight file of a model folder, by name; hashed in parallel.
 
     Raises:
         ConfigError: If there are no safetensors, or the index leads out of the folder.
@@ -121,10 +121,10 @@ def hash_weights(path: Path) -> dict[str, str]:
 
 
 def read_json_object(path: Path) -> dict[str, Any]:
-    """A model folder's JSON file, which must hold an object; NaN and Infinity are allowed there.
+    """Read a JSON object from a model folder's file; NaN and Infinity are allowed.
 
     Raises:
-        ConfigError: If it holds something else.
+        ConfigError: If the file does not hold a JSON object.
     """
     try:
         value = json.loads(read_limited(path, limit_bytes=CONFIG_SIZE_LIMIT_BYTES))
@@ -136,5 +136,5 @@ def read_json_object(path: Path) -> dict[str, Any]:
 
 
 def write_json_object(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file as `read_json_object` reads it, in the mapping's order."""
+    """Write a JSON object for `read_json_object`, in the mapping's order."""
     path.write_text(json.dumps(value, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")

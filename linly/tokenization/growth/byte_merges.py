@@ -1,24 +1,23 @@
-"""Appending characters to a byte-level BPE by merges behind all others.
+"""Append characters to a byte-level BPE by merges after all others.
 
-Old merges have run out before the first new one applies, so a text's ids change only where a new
-merge finds its two tokens side by side. The last merge of a character spells that character, and
-UTF-8 lets its bytes stand for nothing else. A character that the base makes two tokens of
-(most, in the vocabularies of Llama 3 and Qwen) needs this merge alone and is exact.
+All old merges apply before the first new one, so a text's ids change only where a new merge finds
+its two tokens side by side. The last merge of a character spells that character, and in UTF-8 its
+bytes cannot mean anything else. A character of two tokens in the base (most characters, in the
+vocabularies of Llama 3 and Qwen) needs only this merge and is exact.
 
-A character of three or four tokens needs helper pieces first, and no order of merges can keep a
-helper to itself: it applies to every character with the same bytes there. Helpers are taken from
-the left, so they reach only the 64 code points of the character's own neighbourhood, in the same
-script (4,096 for the first helper of a character of four bytes). From the right they would reach
-one code point in 64 of all scripts, English quotation marks among them. So a text keeps every id
-unless it holds
+A character of three or four tokens first needs helper pieces. No order of merges can restrict a
+helper to one character: it applies to every character with the same bytes. Helpers are built from
+the left, so they affect only the 64 neighbouring code points, in the same script (4,096 for the
+first helper of a character of four bytes). From the right they would affect one code point in 64 of
+all scripts, English quotation marks among them. So a text keeps every id unless it holds
 
 - an added character,
 - a character that is `changed`: it begins with a helper's bytes, which now are one token, or
 - one that is `exposed`: it begins with a helper's bytes and ends with bytes that an old piece
-  joins to what follows it, so that inside a text it may be cut where alone it is not.
+  joins to the following ones, so that it may be split inside a text even if it is not split alone.
 
-All three sets are lists, and `verify` tries the first two on every code point of Unicode. With
-`exact`, characters whose helpers reach others are left out instead.
+All three sets are lists, and `verify` tests the first two on every code point of Unicode. With
+`exact`, characters whose helpers affect others are left out instead.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ from linly.tokenization.byte_level import (
 from linly.tokenization.growth.extend import all_known, refuse_characters
 
 CODE_POINTS = (*range(0xD800), *range(0xE000, 0x110000))
-"""All of Unicode but the surrogates, which no text holds."""
+"""All code points of Unicode except the surrogates, which valid text does not hold."""
 
 _CONTINUATION = range(0x80, 0xC0)
 _BATCH = 20_000
@@ -47,12 +46,12 @@ _BATCH = 20_000
 
 @dataclass(frozen=True, slots=True)
 class Helper:
-    """The beginning of characters, appended as a piece so that their merges can meet.
+    """First bytes of characters, appended as a piece so that their last merge can apply.
 
     Attributes:
         token: Its id.
         data: Its bytes.
-        characters: The added characters that are made from it.
+        characters: Added characters that are built from it.
     """
 
     token: int
@@ -62,16 +61,16 @@ class Helper:
 
 @dataclass(frozen=True, slots=True)
 class ByteLevelExtension:
-    """An extended byte-level vocabulary and what it does to other text.
+    """An extended byte-level vocabulary and its effects on other text.
 
     Attributes:
         tokenizer: The new vocabulary.
-        characters: What was added, in the order of their ids.
-        helpers: In the order of their ids; an old piece with these bytes is not listed.
+        characters: Added characters, in the order of their ids.
+        helpers: New helper pieces, in the order of their ids.
         left_out: Characters that `exact` does not allow.
-        changed: Characters that were not added and have other ids now.
-        exposed: Characters that were not added and may have other ids before certain others.
-        num_code_points: On how many this was verified.
+        changed: Characters that were not added but whose ids changed.
+        exposed: Characters that were not added but whose ids may change before certain others.
+        num_code_points: Number of code points on which this was verified.
     """
 
     tokenizer: ByteLevelTokenizer
@@ -83,7 +82,7 @@ class ByteLevelExtension:
     num_code_points: int
 
     def describe(self) -> dict[str, Any]:
-        """All of it, for JSON."""
+        """All attributes as data for JSON."""
         new = self.tokenizer
         return {
             "vocab_size": new.vocab_size,
@@ -116,19 +115,18 @@ def extend_byte_level(
 ) -> ByteLevelExtension:
     """Append characters and the helper pieces they need; ids from `base.vocab_size` on.
 
-    Added tokens may lie behind the BPE's own ids; the new pieces come behind those too, and no
-    id moves.
+    The new pieces come after added tokens too, whose ids may be above the BPE's own. No id moves.
 
     Args:
         base: The vocabulary.
-        characters: Each a single printable character that the base has no piece for. All of them
-            may be there already: then nothing is done.
-        exact: Leave out characters whose helpers reach characters that are not added.
+        characters: Single printable characters without a piece in the base. If the base has all
+            of them, it is returned unchanged.
+        exact: Whether to leave out characters whose helpers affect characters that are not added.
         tried: Code points to verify on.
 
     Raises:
-        ConfigError: A character cannot be added (the first are listed with reasons), or an id
-            changed that should not have: the extension is not what it claims, and refused.
+        ConfigError: If a character cannot be added (the first ones are listed with reasons), or an
+            id changed that should not have.
     """
     vocab: dict[str, int] = base.json["model"]["vocab"]
     known = {character for character in characters if to_letters(_utf8(character)) in vocab}
@@ -177,16 +175,16 @@ def _refuse_normalized(base: ByteLevelTokenizer, characters: Sequence[str]) -> N
         if normal != character:
             raise ConfigError(
                 f"{character!r} (U+{ord(character):04X}) cannot be added: the vocabulary's "
-                f"normalizer makes it {normal!r} before it is looked up"
+                f"normalizer changes it to {normal!r} before the look-up"
             )
 
 
 def _append(base: ByteLevelTokenizer, characters: Sequence[str]) -> ByteLevelTokenizer:
-    """The vocabulary with the merges that build each character from the left."""
+    """Append the merges that build each character from the left."""
     model = base.json["model"]
     vocab: dict[str, int] = dict(model["vocab"])
-    # The library numbers added tokens behind model.vocab by itself, so they would move; listed
-    # there they keep their ids.
+    # The library numbers added tokens after model.vocab by itself, so they would move. Listed in
+    # model.vocab they keep their ids.
     for added in base.json.get("added_tokens") or ():
         vocab.setdefault(added["content"], added["id"])
     next_id = base.vocab_size
@@ -211,7 +209,7 @@ def _append(base: ByteLevelTokenizer, characters: Sequence[str]) -> ByteLevelTok
 def _reached(
     base: ByteLevelTokenizer, grown: ByteLevelTokenizer, characters: Sequence[str]
 ) -> dict[Helper, list[str]]:
-    """Every helper, and the characters that are not added whose ids it can change."""
+    """Helpers, each with the characters that are not added but whose ids it can change."""
     made_from: dict[bytes, list[str]] = {}
     for character in characters:
         first, *others = _alone(base, character)
@@ -236,7 +234,7 @@ def _reached(
 
 
 def _tails(base: ByteLevelTokenizer) -> set[bytes]:
-    """Ends of characters that an old piece joins to what follows."""
+    """Last bytes of characters that an old piece joins to the following bytes."""
     found = set()
     for token in range(base.vocab_size):
         if not base.is_text(token):
@@ -249,7 +247,7 @@ def _tails(base: ByteLevelTokenizer) -> set[bytes]:
 
 
 def _beginning_with(data: bytes) -> Iterator[str]:
-    """All characters whose UTF-8 begins with these bytes and goes on."""
+    """All characters whose UTF-8 begins with these bytes and is longer."""
     missing = {0xE: 3, 0xF: 4}[data[0] >> 4] - len(data)
     for number in range(64**missing):
         rest = bytes(0x80 | (number >> (6 * place)) & 0x3F for place in reversed(range(missing)))
@@ -264,20 +262,20 @@ def verify(
     changed: Sequence[str],
     tried: Sequence[int],
 ) -> int:
-    """Encode code points, each by itself, and every special token as text, with both.
+    """Compare both vocabularies on code points, each alone, and on added tokens as text.
 
-    A code point that the normalizer turns into others is judged by those.
+    A code point that the normalizer changes counts as the characters it is changed to.
 
     Returns:
-        How many code points were tried.
+        Number of code points tried.
 
     Raises:
-        ConfigError: An added character is more than its own token, or the ids of another that is
-            not in `changed` are not the same.
+        ConfigError: If an added character is not one token, or the ids of another one changed that
+            is not in `changed`.
     """
     for name, token in base.json["model"]["vocab"].items():
         if grown.piece(token) != name:
-            raise ConfigError(f"id {token} is {grown.piece(token)!r} now and was {name!r}")
+            raise ConfigError(f"id {token} changed from {name!r} to {grown.piece(token)!r}")
     for character in characters:
         if grown.readable(_alone(grown, character)[0]) != character:
             raise ConfigError(f"{character!r} is not one token after the extension")
@@ -293,8 +291,8 @@ def verify(
             normal = text if normalizer is None else normalizer.normalize_str(text)
             if touched.isdisjoint(normal):
                 raise ConfigError(
-                    f"{text!r} holds no character that was to change, but had ids {old.ids} and "
-                    f"has {new.ids}: the vocabulary cannot be extended by merges"
+                    f"the ids of {text!r} should not change, but changed from {old.ids} to "
+                    f"{new.ids}: the vocabulary cannot be extended by merges"
                 )
     return len(tried)
 

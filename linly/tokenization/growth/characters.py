@@ -1,10 +1,10 @@
-"""Character lists by a stated rule, from standards that Python's codecs and Unicode carry.
+"""Character lists by a fixed rule, from standards in Python's codecs and Unicode.
 
 The default list for Chinese is, in this order: the Chinese characters of GB2312 in code order
 (level 1 by pronunciation, then level 2 by radical: the most frequent 3,755 first), punctuation
 (GB2312's row of signs, the CJK Symbols and Punctuation block, full-width ASCII), and the
-characters of Big5 level 1. What the base vocabulary has already is left out, and the first
-`count` remain: 8,076 of 8,308 for LLaMA.
+characters of Big5 level 1. Characters in the base vocabulary are left out, and the first `count` of
+the rest are chosen: 8,076 of 8,308 for LLaMA.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _HAN_FIRST, _HAN_LAST = "\u4e00", "\u9fff"
 
 
 def _two_byte_rows(codec: str, lead: range, trail: range) -> Iterator[str]:
-    """Characters of a two-byte code in code order; unassigned places are passed over."""
+    """Characters of a two-byte code in code order, without unassigned positions."""
     for first in lead:
         for second in trail:
             try:
@@ -84,14 +84,14 @@ STANDARDS: dict[str, Callable[[], Iterator[str]]] = {
     "ksx1001": _ksx1001,
     "tis620": _tis620,
 }
-"""Name -> its characters in order. gb2312, gbk and big5 (level 1) give Chinese characters only."""
+"""Standard -> its characters in order. gb2312, gbk and big5 (level 1) have only Chinese ones."""
 
 
 def standard_characters(names: Sequence[str]) -> Iterator[str]:
     """Characters of several standards or character files, one after another.
 
     Raises:
-        ConfigError: A name is neither a standard nor a file.
+        ConfigError: If a name is neither a standard nor a file.
     """
     for name in names:
         if name in STANDARDS:
@@ -119,12 +119,12 @@ def choose_characters(
     """The first `count` candidates that the base lacks and a vocabulary can hold.
 
     Args:
-        candidates: In order of preference; repetitions are passed over.
-        known: The base vocabulary's pieces.
-        count: How many; None takes all.
+        candidates: Characters in order of preference; repetitions are skipped.
+        known: Pieces of the base vocabulary.
+        count: Number of characters to choose; None for all.
 
     Raises:
-        ConfigError: There are fewer.
+        ConfigError: If there are fewer.
     """
     left_out = set(known)
     chosen: list[str] = []
@@ -143,11 +143,11 @@ def choose_characters(
 
 
 def why_not_a_piece(character: str) -> str | None:
-    """Why a string cannot be added as a character piece; None when it can."""
+    """Reason why a string cannot be added as a character piece; None if it can."""
     if len(character) != 1:
-        return f"{len(character)} characters, a piece of a character list has one"
+        return f"{len(character)} characters, expected one"
     if character == SPACE:
-        return "it stands for a space inside pieces"
+        return "it represents a space inside pieces"
     category = unicodedata.category(character)
     if category[0] in "CZ":
         name = {"Cs": "a lone surrogate", "Cn": "an unassigned code point"}.get(
@@ -158,11 +158,11 @@ def why_not_a_piece(character: str) -> str | None:
 
 
 def read_characters(path: Path) -> list[str]:
-    """Read a character file: UTF-8, one a line, `#` comments and blank lines passed over.
+    """Read a character file: UTF-8, one per line; `#` comments and blank lines are skipped.
 
     Raises:
-        ConfigError: A line holds no addable character, or one that an earlier line has; it says
-            which line and why.
+        ConfigError: If a line is not a character that can be added, or repeats an earlier line;
+            with the line and the reason.
     """
     try:
         text = read_limited(path, limit_bytes=FILE_SIZE_LIMIT_BYTES).decode("utf-8-sig")
@@ -179,6 +179,6 @@ def read_characters(path: Path) -> list[str]:
         if reason is None and character in lines:
             reason = f"line {lines[character]} has it already"
         if reason is not None:
-            raise ConfigError(f"{path}:{number}: {character[:20]!r} is no new character: {reason}")
+            raise ConfigError(f"{path}:{number}: {character[:20]!r} cannot be added: {reason}")
         lines[character] = number
     return list(lines)

@@ -1,8 +1,8 @@
-"""Appending pieces to a sentencepiece model, so that everything else is segmented as before.
+"""Append pieces to a sentencepiece model so that all other text is segmented as before.
 
-Hugging Face's `add_tokens` cuts the text around an added token before the rest is segmented;
-pieces appended to the model itself take part in the ordinary segmentation. A single character is
-never the result of a merge, so a text without the added characters keeps every id.
+Hugging Face's `add_tokens` splits the text at an added token before the rest is segmented. Pieces
+appended to the model itself take part in the ordinary segmentation. A single character is never
+the result of a merge, so a text without the added characters keeps every id.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ _MAX_SHOWN = 5
 
 
 def extend_vocabulary(base: SentencePieceTokenizer, characters: Sequence[str]) -> bytes:
-    """Append one piece a character: type NORMAL, a score below that of every merge.
+    """Append one piece per character: type NORMAL, with a score below that of every merge.
 
     Returns:
-        The new model, serialized; ids from `base.vocab_size` on, in the order given.
+        The new model, serialized; ids from `base.vocab_size` on, in the order given. If the base
+        has all the characters already, the base.
 
     Raises:
-        ConfigError: A string is in the base already, is given twice, is not a single printable
-            character, or would be a piece that no text gives (see `dead_characters`); the first
-            of them are listed with reasons. Where the base has them all, nothing is left to do,
-            and the base is returned.
+        ConfigError: If a string is in the base already, is given twice, is not a single printable
+            character, or would be a piece that text never produces (see `dead_characters`); the
+            first ones are listed with reasons.
     """
     known = set(base.pieces())
     if all_known(characters, known):
@@ -41,10 +41,10 @@ def extend_vocabulary(base: SentencePieceTokenizer, characters: Sequence[str]) -
 
 
 def add_pad_piece(base: SentencePieceTokenizer, *, piece: str = "<pad>") -> bytes:
-    """Append a control piece for padding and name it as such; a text never gives it.
+    """Append a control piece and set it as the padding piece; text never produces it.
 
     Raises:
-        ConfigError: The vocabulary has a padding piece, or a piece of this name.
+        ConfigError: If the vocabulary has a padding piece, or a piece of this name.
     """
     if base.pad_id is not None:
         raise ConfigError(
@@ -62,15 +62,15 @@ def add_pad_piece(base: SentencePieceTokenizer, *, piece: str = "<pad>") -> byte
 
 
 def all_known(characters: Sequence[str], known: set[str]) -> bool:
-    """Whether a vocabulary has all of these characters, so that nothing is left to add."""
+    """Whether a vocabulary already has all of these characters."""
     return all(len(character) == 1 and character in known for character in characters)
 
 
 def refuse_characters(characters: Sequence[str], known: set[str]) -> None:
-    """Refuse what cannot be appended as a character piece.
+    """Refuse strings that cannot be appended as character pieces.
 
     Raises:
-        ConfigError: Lists the first of them with reasons.
+        ConfigError: If there are any; the first ones are listed with reasons.
     """
     refused: list[str] = []
     given: set[str] = set()

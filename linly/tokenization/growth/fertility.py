@@ -1,4 +1,4 @@
-"""Fertility: how many tokens a vocabulary needs for a text, before and after a change."""
+"""Fertility: tokens per character of a vocabulary, before and after a change."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from linly.tokenization.tokenizer import Tokenizer
 
 MAX_EXAMPLES = 10
 WORTH_EXTENDING = 0.10
-"""Share of tokens to save before new rows are worth their training."""
+"""Smallest fraction of tokens saved for which new rows are worth training."""
 
 _MEANINGFUL_SAVING = 0.005
 
 
 @dataclass(frozen=True, slots=True)
 class Fertility:
-    """One vocabulary on one source.
+    """Token counts of one vocabulary on one source.
 
     Attributes:
-        tokens: All ids together, without BOS and EOS.
-        byte_tokens: Those that are bytes of a character without a piece.
+        tokens: Number of tokens, without BOS and EOS.
+        byte_tokens: Tokens that are bytes of a character without a piece.
     """
 
     tokens: int
@@ -31,7 +31,7 @@ class Fertility:
 
 @dataclass(frozen=True, slots=True)
 class LocatedText:
-    """A text and where it comes from."""
+    """A text and its location in a shard."""
 
     shard: str
     record: int
@@ -40,12 +40,12 @@ class LocatedText:
 
 @dataclass(frozen=True, slots=True)
 class TouchedDocument:
-    """A document that holds new pieces, or has other ids without one.
+    """A document that holds new pieces, or whose ids changed without one.
 
     Attributes:
-        shard: Where it is.
-        record: Its place there.
-        pieces: The new pieces in it, in the order of their ids; none: it changed without reason.
+        shard: Shard of the document.
+        record: Its record in the shard.
+        pieces: New pieces in it, in the order of their ids; empty if its ids changed without one.
     """
 
     shard: str
@@ -58,19 +58,19 @@ class SourceReport:
     """One source under both vocabularies.
 
     Attributes:
-        name: Of the source.
-        documents: Texts read.
-        characters: Of all texts.
-        size_bytes: Of all texts in UTF-8.
-        before: Under the base.
-        after: Under the new vocabulary.
-        added_used: New pieces that occur.
-        num_added: New pieces there are.
+        name: Name of the source.
+        documents: Number of texts read.
+        characters: Characters of all texts.
+        size_bytes: Bytes of all texts in UTF-8.
+        before: Token counts under the base.
+        after: Token counts under the new vocabulary.
+        added_used: Number of new pieces that occur.
+        num_added: Number of new pieces.
         num_unchanged: Texts with the same ids under both.
         num_with_added: Texts that hold a new piece (by the new vocabulary's ids).
-        num_unexplained: Texts without a new piece whose ids differ all the same; none, when the
-            new vocabulary leaves everything else alone.
-        touched: Those two kinds, the first of each that were to be kept.
+        num_unexplained: Texts without a new piece whose ids still differ; 0 if the new vocabulary
+            does not change other text.
+        touched: Documents of the last two kinds, the first `max_touched` of each.
     """
 
     name: str
@@ -98,11 +98,11 @@ class SourceReport:
 
     @property
     def saved(self) -> float:
-        """Share of the base's tokens that are not needed any more."""
+        """Fraction of the base's tokens that are saved."""
         return 1 - self.after.tokens / max(1, self.before.tokens)
 
     def advice(self) -> str:
-        """What the figures say about extending."""
+        """Advice on extending, with the figures behind it."""
         change = f"{self.before_per_character:.2f} -> {self.after_per_character:.2f}"
         if self.saved >= WORTH_EXTENDING:
             return f"{change} tokens per character: extend"
@@ -121,14 +121,14 @@ def compare_vocabularies(
     *,
     max_touched: int | None = MAX_EXAMPLES,
 ) -> SourceReport:
-    """Encode every text with both vocabularies and add up.
+    """Encode every text with both vocabularies and sum the counts.
 
     Args:
-        name: Of the source.
+        name: Name of the source.
         texts: Its texts.
         base: The vocabulary before.
-        new: The one after; it begins with the pieces of `base` (`subtokens.check_grows`).
-        max_touched: How many touched documents of each kind to keep; None keeps all.
+        new: The vocabulary after, which begins with the pieces of `base` (`subtokens.check_grows`).
+        max_touched: Number of touched documents of each kind to keep; None keeps all.
     """
     is_byte = [base.partial_ids(), new.partial_ids()]
     used = np.zeros(new.vocab_size, dtype=np.bool_)

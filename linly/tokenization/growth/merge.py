@@ -11,14 +11,15 @@ from linly.tokenization.model_file import BPE, NORMAL, parse_model
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
 RANK_STEP = 2e-5
-"""Between the scores of neighbours: all stay above -1, where LLaMA's own merges begin."""
+"""Distance between the scores of neighbours: all stay above -1, where LLaMA's own merges begin."""
 
 
 class Scores(str, Enum):
     """Scores of the appended pieces.
 
-    `zero` is what the published models have: all pieces tie, sentencepiece takes the leftmost.
-    `ranked` follows the other vocabulary's order, so that a list of merges gives the same ids.
+    `zero` is the choice of the published models: all pieces tie, and sentencepiece merges the
+    leftmost. `ranked` follows the other vocabulary's order, so that a list of merges can produce
+    the same ids.
     """
 
     ranked = "ranked"
@@ -27,13 +28,13 @@ class Scores(str, Enum):
 
 @dataclass(frozen=True, slots=True)
 class Merge:
-    """A merged vocabulary and what became of the other's pieces.
+    """A merged vocabulary, with counts of the other's pieces.
 
     Attributes:
         model_bytes: The merged model, serialized.
-        num_added: Pieces appended.
-        num_shared: Pieces of the other that the base has.
-        unreachable: Appended pieces that no text gives: their parts do not merge into them.
+        num_added: Number of pieces appended.
+        num_shared: Number of the other's pieces that the base has.
+        unreachable: Appended pieces that text never produces: their parts do not merge into them.
     """
 
     model_bytes: bytes
@@ -50,12 +51,12 @@ def merge_vocabularies(
     The base's ids, normalizer and trainer settings stay.
 
     Raises:
-        ConfigError: The base is not BPE, so scores would not mean an order of merges; or the
-            other's rank would reach below the base's own merges.
+        ConfigError: If the base is not BPE, so that scores are not an order of merges; or if the
+            other's ranks would fall below the base's own merges.
     """
     model = parse_model(base.model_bytes, origin="base")
     if model.trainer_spec.model_type != BPE:
-        raise ConfigError("the base vocabulary is not BPE; pieces can be merged into BPE only")
+        raise ConfigError("the base vocabulary is not BPE; pieces can only be merged into BPE")
     known = {piece.piece for piece in model.pieces}
     theirs = parse_model(other.model_bytes, origin="other").pieces
     added = [p.piece for p in theirs if p.type == NORMAL and p.piece not in known]

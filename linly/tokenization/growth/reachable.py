@@ -1,7 +1,7 @@
-"""Pieces that no text gives, and so would be dead tokens: found before a vocabulary is extended.
+"""Find pieces that text never produces (dead tokens), before a vocabulary is extended.
 
-A vocabulary may rewrite a text before it looks anything up (NFKC makes "，" a ","), and a `word`
-model looks up whole words only. A piece is reachable if some text has it among its tokens.
+A vocabulary may rewrite a text before the look-up (NFKC changes "，" to ","), and a `word` model
+looks up only whole words. A piece is reachable if the tokens of some text include it.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ from linly.tokenization.sentence_piece import SentencePieceTokenizer, load_proce
 from linly.tokenization.tokenizer import Tokenizer
 
 _AROUND = ("", "a", "1", "\n", ".", "一")
-"""Neighbours to try a character between: a piece that joins it to one leaves it alone by others."""
+"""Neighbours to try a character between: a piece may join it to one of them, but not to all."""
 
 _CODE_POINTS = (*range(1, 0xD800), *range(0xE000, 0x110000))
 
 
 def dead_characters(base: Tokenizer, characters: Sequence[str]) -> dict[str, str]:
-    """Characters that no text would give if `base` had a piece for each, with the reasons.
+    """Characters that text would never produce if `base` had a piece for each, with reasons.
 
     Args:
-        base: The vocabulary that is to be extended.
-        characters: Single characters that it has no piece for.
+        base: The vocabulary to extend.
+        characters: Single characters without a piece in it.
     """
     if isinstance(base, ByteLevelTokenizer):
         return _changed_by(base, characters)
@@ -48,7 +48,7 @@ def dead_characters(base: Tokenizer, characters: Sequence[str]) -> dict[str, str
 
 
 def _trials(characters: Sequence[str]) -> Iterator[list[str]]:
-    """Texts that may give the characters; all of Unicode last, as rules may rewrite to them."""
+    """Texts that may produce the characters; last all of Unicode, since rules may rewrite it."""
     for around in _AROUND:
         yield [f"{around}{character}{around}" for character in characters]
     yield [chr(code) for code in _CODE_POINTS]
@@ -57,9 +57,9 @@ def _trials(characters: Sequence[str]) -> Iterator[list[str]]:
 def _reason(character: str, normalize: Any, *, is_by_words: bool) -> str:
     normal = normalize(f"a{character}").replace(SPACE, " ").strip().removeprefix("a")
     if normal != character:
-        return f"the normalizer makes it {normal!r}" if normal else "the normalizer removes it"
+        return f"the normalizer changes it to {normal!r}" if normal else "the normalizer removes it"
     if is_by_words:
-        return "a word model looks up whole words only"
+        return "a word model looks up only whole words"
     return "it is always part of another piece"
 
 
@@ -68,11 +68,11 @@ def _changed_by(base: ByteLevelTokenizer, characters: Sequence[str]) -> dict[str
     if normalizer is None:
         return {}
     normal = {character: normalizer.normalize_str(character) for character in characters}
-    return {c: f"the normalizer makes it {n!r}" for c, n in normal.items() if n != c}
+    return {c: f"the normalizer changes it to {n!r}" for c, n in normal.items() if n != c}
 
 
 def with_characters(base: SentencePieceTokenizer, characters: Sequence[str]) -> bytes:
-    """The model with a piece for each character: type NORMAL, a score below that of all others."""
+    """Append a piece for each character: type NORMAL, with a score below all others."""
     model = parse_model(base.model_bytes, origin="base")
     lowest = min(piece.score for piece in model.pieces if piece.type == NORMAL)
     score = float(np.nextafter(np.float32(lowest), np.float32(-np.inf)))
@@ -83,10 +83,10 @@ def with_characters(base: SentencePieceTokenizer, characters: Sequence[str]) -> 
 
 
 def unreachable_pieces(model: Any, *, first: int = 0) -> tuple[str, ...]:
-    """Ordinary pieces of a BPE model from id `first` on that no text gives.
+    """Ordinary pieces of a BPE model from id `first` on that text never produces.
 
-    A BPE piece that any text gives is given by its own text alone too: the merges that make it
-    lie within it. What the normalizer changes is never looked up.
+    If any text produces a BPE piece, its own text alone produces it too, because the merges that
+    form it are within it. A piece that the normalizer changes is never looked up.
     """
     bare = type(model)()
     bare.CopyFrom(model)

@@ -1,4 +1,4 @@
-"""Training a sentencepiece vocabulary on a bounded sample of texts."""
+"""Train a sentencepiece vocabulary on a bounded sample of texts."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ import sentencepiece
 from linly.errors import ConfigError
 
 MAX_LINE_CHARACTERS = 1024
-"""sentencepiece passes over longer lines in silence (4,192 bytes); they are cut instead."""
+"""sentencepiece silently skips longer lines (4,192 bytes); they are split instead."""
 
 _NUM_THREADS = 4
 
 
 @dataclass(frozen=True, slots=True)
 class VocabularySpec:
-    """What to train.
+    """Settings of a vocabulary to train.
 
     Attributes:
-        size: Pieces, the special ones and 256 bytes included.
-        kind: BPE as LLaMA has it, or Unigram as the Chinese-LLaMA pieces were made.
-        coverage: Share of characters that get a piece; the rest falls back to bytes.
-        byte_fallback: Unknown characters become bytes, not `<unk>`.
+        size: Number of pieces, including the special ones and 256 bytes.
+        kind: BPE as in LLaMA, or Unigram as in the Chinese-LLaMA pieces.
+        coverage: Fraction of characters that get a piece; the rest falls back to bytes.
+        byte_fallback: Whether unknown characters become bytes instead of `<unk>`.
     """
 
     size: int
@@ -37,18 +37,18 @@ class VocabularySpec:
 
 
 def train_vocabulary(texts: Iterable[str], spec: VocabularySpec) -> bytes:
-    """Train on texts with LLaMA's settings: text left as it is, digits apart, bytes as fallback.
+    """Train on texts with LLaMA's settings: no normalization, split digits, byte fallback.
 
     Returns:
         The model, serialized; the same texts in the same order give the same model.
 
     Raises:
-        ConfigError: There is no text, or too little for the size.
+        ConfigError: If there is no text, or too little for the size.
     """
     lines = _lines(texts)
     first = next(lines, None)
     if first is None:
-        raise ConfigError("cannot train a vocabulary: the corpora gave no text")
+        raise ConfigError("cannot train a vocabulary: the corpora have no text")
     writer = io.BytesIO()
     try:
         sentencepiece.SentencePieceTrainer.train(
@@ -69,17 +69,17 @@ def train_vocabulary(texts: Iterable[str], spec: VocabularySpec) -> bytes:
         )
     except RuntimeError as error:
         raise ConfigError(
-            f"cannot train a vocabulary of {spec.size:,} pieces: {error}; lower the size or give "
+            f"cannot train a vocabulary of {spec.size:,} pieces: {error}; lower the size or use "
             f"more text"
         ) from error
     return writer.getvalue()
 
 
 def sample_texts(texts: Iterable[str], *, limit_bytes: int, seed: int) -> list[str]:
-    """A random part of texts that fits into memory, by hash of seed and place in the stream.
+    """Draw a random sample of texts that fits into memory, by hash of seed and position.
 
-    Those with the smallest hashes are kept while their UTF-8 bytes fit, so the whole stream is
-    looked at once, each text has the same chance, and the same seed gives the same texts.
+    The texts with the smallest hashes are kept while their UTF-8 bytes fit. So the stream is read
+    once, each text has the same chance, and the same seed gives the same texts.
     """
     kept: list[tuple[int, int, str]] = []
     num_bytes = 0

@@ -1,7 +1,7 @@
-"""Write tokenizers for transformers that give the ids that were trained.
+"""Write tokenizers for transformers that produce the ids of training.
 
 In: a vocabulary and the chat template and special tokens of its model folder. Out: tokenizer.json
-and its companions, verified against the vocabulary on every text of `torture`, or refused.
+and its companions, verified against the vocabulary on every text of `torture`, or a reason.
 
-Open `export` first. `auto_tokenizer` checks what `AutoTokenizer` makes of byte-level files.
+Open `export` first. `auto_tokenizer` checks how `AutoTokenizer` loads byte-level files.
 """

@@ -1,9 +1,9 @@
 """Byte-level tokenizer files as `AutoTokenizer` loads them, in transformers 4 and 5.
 
-`tokenizer_class` names code that builds a tokenizer, and may put a pre-tokenizer of its own in the
-place of the file's: GPT2Tokenizer splits Llama-3's numbers in another way, and LlamaTokenizer of
-transformers 4 knows no byte level. Files are written under PreTrainedTokenizerFast, which takes
-tokenizer.json as it is, and under the class they came with where a model's family wants that one.
+`tokenizer_class` names code that builds a tokenizer and may replace the file's pre-tokenizer by its
+own: GPT2Tokenizer splits Llama-3's numbers differently, and LlamaTokenizer of transformers 4 does
+not support byte level. Files are written with PreTrainedTokenizerFast, which uses tokenizer.json
+unchanged, or with their original class if a model's family requires it.
 """
 
 from __future__ import annotations
@@ -22,17 +22,17 @@ from linly.tokenization.tokenizer import Tokenizer
 PLAIN_CLASS = "PreTrainedTokenizerFast"
 
 _NO_LONGER = (
-    *("auto_map", "processor_class"),  # code and settings that are not shipped
+    *("auto_map", "processor_class"),  # code and settings that are not exported
     *("name_or_path", "special_tokens_map_file", "tokenizer_file", "vocab_file", "merges_file"),
     *("_commit_hash", "is_local", "local_files_only", "backend"),
 )
-"""Keys of tokenizer_config.json that speak of the files or the process it came from."""
+"""Keys of tokenizer_config.json that describe the files or the process it came from."""
 
 
 def write_byte_level(
     tokenizer: ByteLevelTokenizer, directory: Path, texts: Iterable[str]
 ) -> tuple[int, str | None]:
-    """Write a byte-level vocabulary's files under a class that gives its ids.
+    """Write a byte-level vocabulary's files with a tokenizer class that produces its ids.
 
     Args:
         tokenizer: The vocabulary.
@@ -40,7 +40,7 @@ def write_byte_level(
         texts: Texts to compare on.
 
     Returns:
-        The number of texts compared, and why AutoTokenizer gives other ids; None if it does not.
+        The number of texts compared, and the reason if AutoTokenizer's ids differ, else None.
     """
     texts = list(texts)
     tokenizer.write(directory)
@@ -57,12 +57,12 @@ def write_byte_level(
 
 
 def complaint(directory: Path, tokenizer: Tokenizer, texts: Sequence[str]) -> str | None:
-    """Where the ids of `AutoTokenizer` differ from a vocabulary's; None when they nowhere do.
+    """Describe how the ids of `AutoTokenizer` differ from a vocabulary's; None if they agree.
 
     Args:
-        directory: Folder with the vocabulary's files, and config.json if it is a model's.
+        directory: Folder with the vocabulary's files, and config.json if it is a model folder.
         tokenizer: The vocabulary.
-        texts: Texts to compare on; special tokens in them are text.
+        texts: Texts to compare on; special tokens in them are encoded as text.
     """
     from transformers import AutoTokenizer
 
@@ -86,7 +86,7 @@ def complaint(directory: Path, tokenizer: Tokenizer, texts: Sequence[str]) -> st
 
 
 def _encode(loaded: Any, texts: Sequence[str]) -> list[list[int]]:
-    """Ids of each text, without BOS and EOS, with special tokens in it read as text."""
+    """Ids of each text, without BOS and EOS; special tokens in it are encoded as text."""
     backend = getattr(loaded, "backend_tokenizer", None)
     if backend is None:
         return [
@@ -100,7 +100,7 @@ def _encode(loaded: Any, texts: Sequence[str]) -> list[list[int]]:
 
 
 def _configuration(tokenizer: ByteLevelTokenizer) -> dict[str, Any]:
-    """tokenizer_config.json without what no longer holds, in the form that transformers 4 reads."""
+    """tokenizer_config.json without keys that no longer apply, in the form of transformers 4."""
     given = tokenizer.files.get(CONFIG_JSON, {})
     kept = {key: value for key, value in given.items() if key not in _NO_LONGER}
     if isinstance(kept.get("extra_special_tokens"), list):  # transformers 4 wants a mapping there

@@ -1,8 +1,8 @@
 r"""Chat templates and special tokens of a model folder, for its vocabulary's Hugging Face form.
 
-Text that goes on after a special token has no dummy prefix, text after BOS has one. A normalizer
-of `tokenizers` sees each stretch between added tokens alone, so all but BOS are looked for in the
-normalized text: a prefix is then put once after BOS, and taken away before another special token.
+Text after a special token has no dummy prefix; text after BOS has one. A normalizer of `tokenizers`
+sees only the text between two added tokens. Therefore all special tokens except BOS are matched in
+the normalized text: the prefix is added once after BOS, and removed before another special token.
 """
 
 from __future__ import annotations
@@ -27,15 +27,15 @@ from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
 @dataclass(frozen=True, slots=True)
 class ChatTokens:
-    """What a chat model's vocabulary has besides its pieces.
+    """Chat templates and special tokens of a model folder.
 
     Attributes:
-        templates: Chat templates by name; empty for a model that has none.
+        templates: Chat templates by name; empty if the model has none.
         named: Tokens that its configuration names or lists, by key.
-        inside: Special tokens that a chat template writes, BOS left out; none without a template.
+        inside: Special tokens that a chat template writes, except BOS; empty without a template.
         outer: All special tokens.
-        lstrip: Special tokens that take the white space before them with them.
-        rstrip: Special tokens that take the white space after them with them.
+        lstrip: Special tokens that include the white space before them.
+        rstrip: Special tokens that include the white space after them.
     """
 
     templates: Mapping[str, str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class ChatTokens:
     rstrip: frozenset[str] = frozenset()
 
     def normalizers(self, plain: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """The normalizers of a vocabulary, as they have to be for these tokens."""
+        """Adapt the normalizers of a vocabulary to these tokens."""
         if not self.inside:
             return plain
         steps = []
@@ -57,7 +57,7 @@ class ChatTokens:
         return [*steps, *plain, _replace(f"\\A{SPACE}(?={_any_of(spaced)})", "")]
 
     def without_special(self, texts: Iterable[str]) -> Iterator[str]:
-        """Texts without those that hold a special token, which a chat model reads as one."""
+        """Remove texts that hold a special token, which a chat model does not encode as text."""
         if not self.templates:
             return iter(texts)
         return (text for text in texts if not any(name in text for name in self.outer))
@@ -67,10 +67,10 @@ NO_CHAT = ChatTokens()
 
 
 def read_chat_tokens(tokenizer: SentencePieceTokenizer, source: Path | None) -> ChatTokens:
-    """Read what the model folder `source` has for `tokenizer`, which comes from it.
+    """Read the chat templates and special tokens of `source`, the model folder of `tokenizer`.
 
     Raises:
-        ConfigError: A file of it cannot be read.
+        ConfigError: If one of its files cannot be read.
     """
     if source is None or not source.is_dir():
         return NO_CHAT
@@ -90,7 +90,7 @@ def read_chat_tokens(tokenizer: SentencePieceTokenizer, source: Path | None) -> 
 
 
 def template_files(templates: Mapping[str, str]) -> dict[str, bytes]:
-    """Chat templates as transformers reads them: one a file, by its name in the folder."""
+    """Chat templates as transformers reads them: one per file, by its name in the folder."""
     return {
         TEMPLATE_FILE if name == DEFAULT else f"{ADDITIONAL_TEMPLATES}/{name}.jinja": text.encode()
         for name, text in templates.items()

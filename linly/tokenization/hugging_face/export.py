@@ -1,9 +1,9 @@
-"""A Hugging Face tokenizer that gives sentencepiece's ids, on every text or not at all.
+"""A Hugging Face tokenizer that produces sentencepiece's ids on every text, or is not written.
 
 transformers' own conversion differs in corner cases (runs of blanks, a leading blank), so the
-`tokenizer.json` is built here: no pre-tokenizer, a normalizer that does what sentencepiece's does,
-and merges in the order in which sentencepiece's scores apply them. Where that order cannot be
-expressed, nothing is written but the sentencepiece model itself, and the reason is given.
+`tokenizer.json` is built here: no pre-tokenizer, a normalizer equivalent to sentencepiece's, and
+merges in the order in which sentencepiece's scores apply them. If that order cannot be expressed,
+only the sentencepiece model itself is written, and the reason is returned.
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ _SMALLEST_TIE = 2
 
 @dataclass(frozen=True, slots=True)
 class TokenizerExport:
-    """What `export_tokenizer` did.
+    """Result of `export_tokenizer`.
 
     Attributes:
-        exact: A tokenizer.json was written, and `AutoTokenizer` gives the vocabulary's ids on every
-            text tried.
-        reason: Why not; None when exact.
-        num_verified: Texts on which both were compared.
+        exact: Whether a tokenizer.json was written with which `AutoTokenizer` produces the
+            vocabulary's ids on every text tried.
+        reason: Reason why not; None if exact.
+        num_verified: Number of texts on which both were compared.
     """
 
     exact: bool
@@ -68,20 +68,19 @@ def export_tokenizer(
     source: Path | None = None,
     texts: Iterable[str] = (),
 ) -> TokenizerExport:
-    """Write `tokenizer.model` and, where it is exact, `tokenizer.json` and its configuration.
+    """Write `tokenizer.model` and, if it is exact, `tokenizer.json` and its configuration.
 
-    A byte-level vocabulary is a `tokenizer.json` already; its own files are written, under a class
-    with which `AutoTokenizer` gives its ids.
+    A byte-level vocabulary already is a `tokenizer.json`. Its own files are written, with a class
+    for which `AutoTokenizer` produces its ids.
 
     Args:
         tokenizer: The vocabulary.
         directory: An existing folder; files of the same names are replaced.
-        source: The model folder that the vocabulary comes from, whose chat templates and named
-            tokens it keeps.
-        texts: To verify on, besides the built-in ones.
+        source: Model folder of the vocabulary, whose chat templates and named tokens are kept.
+        texts: Further texts to verify on, besides the built-in ones.
 
     Raises:
-        ConfigError: No exact tokenizer.json exists for this vocabulary and the folder holds one.
+        ConfigError: If this vocabulary has no exact tokenizer.json but the folder holds one.
     """
     if not isinstance(tokenizer, SentencePieceTokenizer):
         assert isinstance(tokenizer, ByteLevelTokenizer)
@@ -108,26 +107,26 @@ def export_tokenizer(
         files["tokenizer_config.json"] = _configuration(tokenizer, chat)
     elif (directory / "tokenizer.json").exists():
         raise ConfigError(
-            f"{directory}: holds a tokenizer.json, but no exact one exists for this vocabulary: "
+            f"{directory}: holds a tokenizer.json, but this vocabulary cannot have an exact one: "
             f"{reason}; export to another folder"
         )
     publish_together(directory, files)
     if reason is None:
         reason = complaint(directory, tokenizer, tried)
-        if reason is not None:  # the model's family has AutoTokenizer build another one
+        if reason is not None:  # AutoTokenizer builds another one for the model's family
             for name in ("tokenizer.json", "tokenizer_config.json"):
                 (directory / name).unlink()
     return TokenizerExport(reason is None, reason, num_verified)
 
 
 def why_not_exact(tokenizer: SentencePieceTokenizer) -> str | None:
-    """Why no list of merges gives this vocabulary's segmentation; None when one does."""
+    """Reason why no list of merges produces this vocabulary's segmentation; None if one does."""
     model = parse_model(tokenizer.model_bytes, origin="model")
     return why_no_candidate(tokenizer) or _why_no_merges(_normal_pieces(model))
 
 
 def why_no_candidate(tokenizer: SentencePieceTokenizer) -> str | None:
-    """Why this kind of vocabulary has no tokenizer.json at all, not even a near one."""
+    """Reason why this kind of vocabulary has no tokenizer.json, not even an inexact one."""
     model = parse_model(tokenizer.model_bytes, origin="model")
     normalizer, trainer = model.normalizer_spec, model.trainer_spec
     if trainer.model_type != BPE or not trainer.byte_fallback:
@@ -157,15 +156,15 @@ def _why_no_merges(scores: dict[str, float]) -> str | None:
         for cut in range(1, len(piece)):
             for part in (piece[:cut], piece[cut:]):
                 if len(part) == 1 and part not in scores:
-                    return f"piece {piece!r} is built from {part!r}, which is no piece itself"
+                    return f"piece {piece!r} is built from {part!r}, which is not a piece itself"
         if not _is_blank(piece) and _splits(piece, scores):
             tied[score] += 1
     num_tied = sum(count for count in tied.values() if count >= _SMALLEST_TIE)
     if num_tied:
         return (
-            f"{num_tied:,} pieces share their score with another, where sentencepiece takes the "
-            f"leftmost and no order of merges can; `--scores ranked` of `linly vocab merge` gives "
-            f"each its own"
+            f"{num_tied:,} pieces share their score with another; sentencepiece then merges the "
+            f"leftmost, which no order of merges can express; `--scores ranked` of `linly vocab "
+            f"merge` gives each its own score"
         )
     return None
 
@@ -180,10 +179,10 @@ def _splits(piece: str, scores: dict[str, float]) -> list[tuple[str, str]]:
 
 
 def merges(scores: dict[str, float]) -> list[tuple[str, str]]:
-    """All merges in the order in which sentencepiece prefers them, the best first.
+    """All merges in sentencepiece's order of preference, the best first.
 
-    Blank runs with one score for all (LLaMA's have -1e9) grow from the left: they come last, as
-    (run, blank) only, the longest run first.
+    Runs of blanks that share one score (LLaMA's have -1e9) grow from the left: they come last, only
+    as (run, blank), the longest run first.
     """
     blanks: dict[float, list[str]] = defaultdict(list)
     for piece, score in scores.items():
@@ -200,7 +199,7 @@ def merges(scores: dict[str, float]) -> list[tuple[str, str]]:
 
 
 def hugging_face_json(tokenizer: SentencePieceTokenizer, chat: ChatTokens = NO_CHAT) -> bytes:
-    """The `tokenizer.json` of a BPE vocabulary with byte fallback."""
+    """Build the `tokenizer.json` of a BPE vocabulary with byte fallback."""
     model = parse_model(tokenizer.model_bytes, origin="model")
     bos = tokenizer.piece(tokenizer.bos_id)
     normalizers: list[dict[str, Any]] = []
@@ -273,9 +272,10 @@ def _special(piece: str, type_id: int) -> dict[str, Any]:
 def _configuration(tokenizer: SentencePieceTokenizer, chat: ChatTokens) -> bytes:
     """`tokenizer_config.json`.
 
-    The class is the plain one: transformers 5 throws the normalizer away under `LlamaTokenizer`.
-    `split_special_tokens` keeps "<s>" in a text what it is to sentencepiece: text. A chat template
-    writes special tokens into its text, so a chat model's are read there.
+    The class is the plain one, because transformers 5 discards the normalizer with
+    `LlamaTokenizer`. `split_special_tokens` makes "<s>" in a text be encoded as text, as in
+    sentencepiece. A chat template writes special tokens into its text, so for a chat model they
+    are recognized there.
     """
     value: dict[str, Any] = {
         **chat.named,
@@ -293,7 +293,7 @@ def _configuration(tokenizer: SentencePieceTokenizer, chat: ChatTokens) -> bytes
 
 
 def _read_special_tokens(path: Path) -> None:
-    """Have the special tokens that a chat template writes read as such."""
+    """Turn off `split_special_tokens`, so that a chat template's special tokens are recognized."""
     config = orjson.loads(path.read_bytes())
     if config.get("split_special_tokens"):
         config["split_special_tokens"] = False
@@ -302,11 +302,11 @@ def _read_special_tokens(path: Path) -> None:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """sentencepiece against a tokenizer.json.
+    """Comparison of sentencepiece with a tokenizer.json.
 
     Attributes:
-        num_texts: How many were compared.
-        num_different: On how many the ids differ.
+        num_texts: Number of texts compared.
+        num_different: Number of texts on which the ids differ.
         first: The first text that differs.
     """
 
@@ -315,7 +315,7 @@ class Comparison:
     first: str | None
 
     def complaint(self) -> str | None:
-        """What is wrong, in a sentence; None when nothing is."""
+        """One sentence on the differences; None if there are none."""
         if not self.num_different:
             return None
         assert self.first is not None

@@ -1,4 +1,4 @@
-"""Texts on which tokenizers go apart: blanks, control characters, half-known scripts, runs."""
+"""Texts on which tokenizers differ: blanks, control characters, partly known scripts, runs."""
 
 from __future__ import annotations
 
@@ -65,12 +65,12 @@ _ATOMS = (
 
 
 def torture_texts(pieces: Sequence[str], *, num_random: int = 2000) -> Iterator[str]:
-    """Fixed hard texts, runs of what the vocabulary repeats, and random strings; always the same.
+    """Fixed hard texts, runs of repeated characters, and random strings; always the same.
 
     Args:
-        pieces: The vocabulary: each piece that is a run of one character gives runs of many
+        pieces: Pieces of the vocabulary. A piece that repeats one character yields runs of many
             lengths, alone and inside text; random strings mix pieces with hard characters.
-        num_random: Random strings of each of the two kinds.
+        num_random: Number of random strings of each of the two kinds.
     """
     yield from _WHOLE
     repeated = sorted({piece[0] for piece in pieces if len(piece) > 1 and len(set(piece)) == 1})

@@ -179,7 +179,7 @@ def test_characters_that_no_text_gives_are_left_out_by_name(
     assert linly(*asked.split(), "new.model") == 0
     printed = capsys.readouterr().out
     assert "left out, as no text would give them: 1" in printed
-    assert "， (U+FF0C): the normalizer makes it ','" in printed
+    assert "， (U+FF0C): the normalizer changes it to ','" in printed
     new, old = (SentencePieceTokenizer.load(Path(f)) for f in ("new.model", "bpe.model"))
     assert new.pieces()[old.vocab_size :] == ["山", "水"]
     assert linly(*asked.replace("bpe.model", "new.model").split(), "again.model") == 0

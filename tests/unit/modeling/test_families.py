@@ -30,7 +30,7 @@ BASE = SentencePieceTokenizer(english_model())
 NEW = SentencePieceTokenizer(extend_vocabulary(BASE, list("山水亿俺é")))
 ALL = (*FAMILIES, *VARIANTS)
 IDS = torch.tensor([[1, 5, 9, 100, 20]])
-CANNOT_GROW = {"deepseek_v4": r"mlp\.gate\.tid2eid has a row a token that is no weight"}
+CANNOT_GROW = {"deepseek_v4": r"mlp\.gate\.tid2eid has one row per token but is not a weight"}
 """Families whose vocabulary cannot grow, and what says so: experts chosen by the token's id."""
 
 
@@ -165,7 +165,7 @@ def test_whether_weights_are_tied_is_decided_by_the_files(name: str, tmp_path: P
         tied = tiny_model(name, tie_word_embeddings=True)
         assert tied.all_tied_weights_keys == {}, "the class ties nothing"
         return
-    assert "is a layer of its own (tie_word_embeddings: false)" in " ".join(stored.notes)
+    assert "is loaded as a separate layer (tie_word_embeddings: false)" in " ".join(stored.notes)
     assert_equal_states(load_model(folder).state_dict(), model.state_dict())
     assert load_model(folder).config.tie_word_embeddings is False
     if name not in CANNOT_GROW:

@@ -97,7 +97,7 @@ def test_code_named_by_auto_map_does_not_run(folder: Path) -> None:
     assert not (folder / "ran").exists()
     config["model_type"] = "evil"
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ConfigError, match="is never run; give a model of a known type"):
+    with pytest.raises(ConfigError, match="is never run; use a model of a known type"):
         load_model(folder)
     assert not (folder / "ran").exists()
 

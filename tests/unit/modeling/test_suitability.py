@@ -166,7 +166,7 @@ def test_a_setting_of_quantization_over_plain_weights_is_left_out(tmp_path: Path
     model = tiny_model("llama")
     model.save_pretrained(tmp_path)
     change_config(tmp_path, quantization_config=QUANTIZED["fp8"][1])
-    assert "calls its weights quantized and they are not" in " ".join(examined(tmp_path).notes)
+    assert "the weights are quantized, but they are not" in " ".join(examined(tmp_path).notes)
     assert torch.equal(load_model(tmp_path)(ROWS).logits, model(ROWS).logits)
 
 
@@ -190,12 +190,12 @@ def test_a_missing_output_layer_is_refused_with_what_to_do(tmp_path: Path) -> No
         ("qwen2_vl", "is multimodal"),
         ("llama4", r"is multimodal .*of type llama4_text"),
         ("phi4_multimodal", "is multimodal"),
-        ("whisper", "encoder and a decoder"),
-        ("t5", "encoder and a decoder"),
-        ("bart", "encoder and a decoder"),
-        ("bert", "reads a text in both directions"),
-        ("roberta", "reads a text in both directions"),
-        ("vit", "is no language model"),
+        ("whisper", "encoder-decoder"),
+        ("t5", "encoder-decoder"),
+        ("bart", "encoder-decoder"),
+        ("bert", "attends in both directions"),
+        ("roberta", "attends in both directions"),
+        ("vit", "is not a causal language model"),
     ],
 )
 def test_what_is_no_text_decoder_is_refused_by_its_kind(

@@ -122,7 +122,7 @@ def test_a_gpu_tries_varlen_first_where_torch_has_it(monkeypatch: pytest.MonkeyP
         ({"softcap": 30.0}, "its attention takes softcap"),
         ({"s_aux": torch.zeros(4)}, "its attention takes s_aux"),
         ({"dropout": 0.1}, "its attention takes dropout"),
-        ({"cu_seq_lens_q": None}, "do not pass the bounds of documents on"),
+        ({"cu_seq_lens_q": None}, "do not pass the document bounds to the backend"),
     ],
 )
 def test_varlen_refuses_attention_that_is_more_than_causal(

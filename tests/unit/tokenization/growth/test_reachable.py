@@ -49,7 +49,7 @@ def test_every_piece_that_is_added_is_given_by_some_text(kind: str, rule: str) -
     dead = dead_characters(base, WANTED)
     assert ("，" in dead) == (rule != "identity")
     if dead:
-        with pytest.raises(ConfigError, match=r"'，': the normalizer makes it ','"):
+        with pytest.raises(ConfigError, match=r"'，': the normalizer changes it to ','"):
             extend_vocabulary(base, WANTED)
     kept = [character for character in WANTED if character not in dead]
     new = SentencePieceTokenizer(extend_vocabulary(base, kept))
@@ -60,7 +60,7 @@ def test_every_piece_that_is_added_is_given_by_some_text(kind: str, rule: str) -
 
 def test_a_word_model_takes_no_characters() -> None:
     dead = dead_characters(trained("word", "identity"), WANTED)
-    assert dead == dict.fromkeys(WANTED, "a word model looks up whole words only")
+    assert dead == dict.fromkeys(WANTED, "a word model looks up only whole words")
 
 
 def test_a_character_that_a_rule_makes_of_another_is_reachable(tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_a_character_that_a_rule_makes_of_another_is_reachable(tmp_path: Path) -
 def test_a_byte_level_vocabulary_is_asked_in_the_same_way(tmp_path: Path) -> None:
     assert dead_characters(byte_level(tmp_path / "plain"), WANTED) == {}
     dead = dead_characters(byte_level(tmp_path / "nfc", nfc=True), WANTED)
-    assert dead == {"\uf900": "the normalizer makes it '\u8c48'"}
+    assert dead == {"\uf900": "the normalizer changes it to '\u8c48'"}
 
 
 def test_merged_pieces_are_judged_through_the_normalizer_too() -> None:

@@ -43,9 +43,9 @@ def test_long_lines_are_cut_and_not_passed_over() -> None:
 
 
 def test_no_text_or_too_little_is_an_error_that_says_so() -> None:
-    with pytest.raises(ConfigError, match="gave no text"):
+    with pytest.raises(ConfigError, match="have no text"):
         train_vocabulary([], VocabularySpec(400))
-    with pytest.raises(ConfigError, match="lower the size or give more text"):
+    with pytest.raises(ConfigError, match="lower the size or use more text"):
         train_vocabulary(["a b c"], VocabularySpec(5000))
 
 

@@ -236,7 +236,7 @@ def test_an_output_layer_of_its_own_trains_and_exports_though_config_ties_it(
     (model / "config.json").write_bytes(orjson.dumps(config | {"tie_word_embeddings": True}))
     start(world, alone, "untied", f"model={model}", "stop_at_step=2")
     events = (world / "runs" / "untied" / "events.jsonl").read_text()
-    assert "is a layer of its own (tie_word_embeddings: false)" in events
+    assert "is loaded as a separate layer (tie_word_embeddings: false)" in events
     weights = exported(world / "runs" / "untied", tmp_path / "export")
     assert not torch.equal(weights[EMBEDDING], weights[OUTPUT])
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "export", dtype="auto")
