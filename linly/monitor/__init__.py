@@ -1,1 +1,1 @@
-"""What a run did, for a person who would rather look than read: plan, report, live page."""
+"""Pages and charts of plans and runs: plan, report, live page, comparison."""

@@ -1,4 +1,4 @@
-// The live page: puts newer parts and figures in place, and turns a click on a chart into a step.
+// The live page: inserts newer parts and figures, and selects a step by a click on a chart.
 "use strict";
 
 const shownParts = {};
@@ -36,7 +36,7 @@ function stepAt(tokens) {
   return places.steps[low];
 }
 
-// A press and release at one place of a chart chooses the step there; a drag still zooms.
+// A click on a point of a chart selects its step; a drag still zooms.
 let pressed = null;
 document.addEventListener(
   "mousedown",

@@ -1,5 +1,5 @@
 // Draws the charts in the page's colours, and hides a source in all of them by its legend button.
-// The report holds its figures; the live page hands newer ones to `linly.show`.
+// The report contains its figures; the live page passes newer ones to `linly.show`.
 "use strict";
 
 const embedded = document.getElementById("charts");
@@ -72,8 +72,8 @@ const config = {
   modeBarButtons: [["zoom2d", "pan2d", "resetScale2d", "toImage"]],
 };
 
-// A chart is drawn when it comes near the window, and again there when it has become stale; one
-// after the other, so that a long page opens at once and answers meanwhile.
+// A chart is drawn when it comes near the window, and redrawn there when it is stale. Charts are
+// drawn one after the other, so that a long page opens at once and stays responsive.
 const drawn = new Set();
 const near = new Set();
 const waiting = new Set();
@@ -81,7 +81,7 @@ let isDrawing = false;
 
 function draw(element) {
   const figure = charts[element.id.slice("plot-".length)];
-  if (!figure || !window.Plotly) return; // still being fetched: drawn when the page has loaded
+  if (!figure || !window.Plotly) return; // still loading: drawn when the page has loaded
   Plotly.react(element, figure.data.map(themedTrace), themedLayout(figure.layout), config);
   drawn.add(element);
   delete element.dataset.stale;

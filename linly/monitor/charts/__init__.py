@@ -1,4 +1,4 @@
-"""Draw charts: histories in, plotly figures out, one color per source in all of them.
+"""Draw charts: histories in, plotly figures out, one colour per source in all of them.
 
 Open `figures` first (empty figures, thinned series, escaped names), then `charts`, which lists the
 charts of a page.

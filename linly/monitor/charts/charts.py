@@ -1,4 +1,4 @@
-"""The charts of a run as plotly figures, one colour a source in all of them."""
+"""The charts of a run as plotly figures, one colour per source in all of them."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run_charts(history: History) -> tuple[Chart, ...]:
             "data-wait",
             "Waiting for data",
             history.data_wait,
-            "part of a step",
+            "fraction of a step",
             tickformat=".1%",
         ),
         _learning_rate(history),
@@ -56,7 +56,7 @@ def run_charts(history: History) -> tuple[Chart, ...]:
             "mfu",
             "Model FLOPs utilization",
             history.mfu,
-            "part of the machine's peak",
+            "fraction of the machine's peak",
             tickformat=".0%",
         ),
     )
@@ -66,7 +66,7 @@ def run_charts(history: History) -> tuple[Chart, ...]:
 
 
 def _loss(history: History) -> Chart:
-    """Training loss of each source and of all."""
+    """Training loss of each source and of all sources."""
     colors = source_colors(history.groups)
     at = edges(history.num_steps, _MAX_SMOOTH_POINTS)
     x = history.tokens_seen[at[1:] - 1]
@@ -100,7 +100,7 @@ def _loss(history: History) -> Chart:
 
 
 def _epochs(history: History) -> Chart:
-    """How often each source has been read."""
+    """Epoch of each source."""
     colors = source_colors(history.groups)
     points = edges(history.num_steps, _MAX_RAW_POINTS)[1:] - 1
     figure = new_figure("epochs", x_end=int(history.tokens_seen[-1]))
@@ -131,12 +131,12 @@ def _epochs(history: History) -> Chart:
             )
     most = max(1.0, float(np.nanmax(history.epoch, initial=0.0)))
     figure.update_yaxes(range=[0, 1.08 * most], dtick=math.ceil(most / 6), nticks=0)
-    note = "How often a source's records have been read before. Diamonds: a repeat begins."
+    note = "Number of times that a source's records have been read. Diamonds: a repeat begins."
     return Chart("epochs", "Epochs of each source", note, plain(figure))
 
 
 def _repeats(epoch: Floats) -> Integers:
-    """Indices of the steps at which a source was begun again."""
+    """Indices of the steps at which a source was restarted."""
     whole = np.floor(np.maximum.accumulate(np.nan_to_num(epoch)))
     return np.flatnonzero(np.diff(whole, prepend=0.0) > 0).astype(np.int64)
 
@@ -150,7 +150,7 @@ def _series(
     *,
     tickformat: str = "",
 ) -> Chart | None:
-    """One number a step: faint as it was, bold as its mean; None where no step has it."""
+    """Chart of one number per step: faint values, bold means; None if no step has it."""
     if not np.isfinite(values).any():
         return None
     hover = f"%{{y:{tickformat or '.4~g'}}}<extra></extra>"
@@ -204,7 +204,7 @@ def _learning_rate(history: History) -> Chart:
 
 
 def _round_steps(most: float) -> list[float]:
-    """A few round numbers from 0 to about `most`; plotly writes small ones as 0.2e-4."""
+    """A few round numbers from 0 to about `most`, because plotly writes small ones as 0.2e-4."""
     if most <= 0:
         return [0.0]
     power = 10.0 ** math.floor(math.log10(most))
@@ -221,7 +221,7 @@ def _exponent(value: float) -> str:
 
 
 def _timeline(history: History, *, is_wide: bool) -> tuple[Chart, ...]:
-    """What happened when, a line a kind; nothing where nothing did."""
+    """Chart of the events, one line per kind; empty without events."""
     untold = [one for one in told(history.decisions, history.events) if one not in history.events]
     all_events = sorted((*history.events, *untold), key=lambda event: event.step)
     if not all_events:
@@ -245,7 +245,7 @@ def _timeline(history: History, *, is_wide: bool) -> tuple[Chart, ...]:
     figure.update_layout(hovermode="closest", hoverdistance=20)
     figure.update_xaxes(range=[0, int(history.tokens_seen[-1])])
     figure.update_yaxes(type="category", dtick=1, nticks=0)
-    note = "What happened when; the list is below."
+    note = "Events by kind; the list is below."
     height = height_of_lines(len(kinds)) if is_wide else None
     return (Chart("timeline", "Events", note, plain(figure), is_wide, height),)
 

@@ -1,4 +1,4 @@
-"""One colour a source, the same in every chart."""
+"""One colour per source, the same in every chart."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 
 _HUES = (255.0, 55.0, 160.0, 345.0, 95.0, 300.0, 205.0, 20.0)
-"""Hue of each group in turn (OKLCH degrees): blue, orange, green, pink, ... Neighbours stay apart
+"""Hue of each group in turn (OKLCH degrees): blue, orange, green, pink, ... Neighbours are distinct
 for readers who confuse red and green, as in the palette of Okabe and Ito."""
 
 _CHROMA = 0.13
@@ -14,11 +14,11 @@ _DARKEST, _LIGHTEST = 0.47, 0.76
 """OKLCH lightness of a group's shades: visible on white as well as on near-black."""
 
 _HUE_SPREAD = 26.0
-"""Degrees that a group's shades fan out over, so that many shades still differ."""
+"""Range of hues of a group's shades in degrees, so that many shades still differ."""
 
 
 def source_colors(groups: Mapping[str, Sequence[str]]) -> dict[str, str]:
-    """One colour a source, the same in every chart: a hue a group, a shade a source.
+    """Choose one colour per source for all charts: a hue per group, a shade per source.
 
     The colours depend on names only, never on the order in which a file lists them.
 

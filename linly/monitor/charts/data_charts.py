@@ -1,4 +1,4 @@
-"""The charts that answer: how well was the data used, and what of it could not be?"""
+"""Charts of the use of the data: fill of rows, bad records, new pieces."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ _FILL_WINDOWS = 60
 
 
 def data_charts(history: History) -> tuple[Chart | None, ...]:
-    """How full rows are, records set aside, new pieces; None where there is nothing to show."""
+    """Fill of rows, records set aside, new pieces; None for a chart without data."""
     return (_fill(history), _quarantine(history), _use_of_new_pieces(history), _norms(history))
 
 
 def fill_since_start(history: History) -> Floats:
-    """Part of each source's positions that hold a document, float64 [k]; NaN without rows."""
+    """Fraction of each source's positions that hold a document, float64 [k]; NaN without rows."""
     rows = history.rows[-1].astype(np.float64)
     return _filled(rows, history.padding[-1], _row_length(history))
 
@@ -47,7 +47,7 @@ def _filled(rows: Floats, padding: Floats, row_length: float) -> Floats:
 
 
 def _fill(history: History) -> Chart | None:
-    """How full the rows of sources are whose documents are not cut to fit."""
+    """Fill of the rows of sources whose documents are not split to fit."""
     padded = np.flatnonzero(history.padding[-1])
     if not len(padded):
         return None
@@ -57,7 +57,7 @@ def _fill(history: History) -> Chart | None:
     rows = np.diff(np.vstack([zeros, history.rows])[at], axis=0)
     padding = np.diff(np.vstack([zeros, history.padding])[at], axis=0)
     filled = _filled(rows, padding, _row_length(history))
-    figure = new_figure("part of a row", tickformat=".0%", x_end=int(history.tokens_seen[-1]))
+    figure = new_figure("fraction of a row", tickformat=".0%", x_end=int(history.tokens_seen[-1]))
     for index in padded.tolist():
         source = history.sources[index]
         figure.add_trace(
@@ -74,13 +74,13 @@ def _fill(history: History) -> Chart | None:
         )
     low = float(np.nanmin(filled[:, padded]))
     figure.update_yaxes(range=[max(0.0, min(0.9, low - 0.05)), 1.0])
-    note = "Part of each row's positions that hold a document; the rest is padding. "
+    note = "Fraction of each row's positions that hold a document; the rest is padding. "
     note += "Sources that are not shown fill every position."
     return Chart("fill", "How full rows are", note, plain(figure))
 
 
 def _quarantine(history: History) -> Chart | None:
-    """Records that could not be used so far, by source."""
+    """Number of bad records so far, by source."""
     if not history.quarantined_at:
         return None
     colors = source_colors(history.groups)
@@ -106,7 +106,7 @@ def _quarantine(history: History) -> Chart | None:
             )
         )
     figure.update_yaxes(rangemode="tozero")
-    note = "Bad records left out so far; the list below says why."
+    note = "Bad records left out so far; the reasons are listed below."
     return Chart("quarantine", "Records set aside", note, plain(figure))
 
 
@@ -150,5 +150,5 @@ def _norms(history: History) -> Chart | None:
             )
         )
     figure.update_yaxes(rangemode="tozero")
-    note = "Rows of the input embedding. New ones begin as means of others, which makes them short."
+    note = "Rows of the input embedding. New rows start as means of others, so they are short."
     return Chart("norms", "Embedding rows of new pieces", note, plain(figure))

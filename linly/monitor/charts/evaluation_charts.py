@@ -1,4 +1,4 @@
-"""The charts that answer: what did the model learn, and what did it forget?"""
+"""Charts of the evaluations: gains and losses on held-out text."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
 def evaluation_charts(history: History) -> tuple[Chart, ...]:
-    """Held-out text: by language, by source against the start, before and after."""
+    """Held-out text: by language, by source relative to the start, before and after."""
     if not history.evaluations or not history.evaluations[0].sources:
         return ()
     charts = (
@@ -56,7 +56,7 @@ def _languages(history: History) -> Chart:
         )
         figure.add_trace(_level(history, values[0]))
     figure.update_yaxes(rangemode="tozero")
-    note = "Bits per byte, lower is better. Dotted: the model as it was given (step 0)."
+    note = "Bits per byte, lower is better. Dotted: the original model (step 0)."
     return Chart("languages", "Held-out text by language", note, plain(figure))
 
 
@@ -83,7 +83,7 @@ def _changes(history: History) -> Chart:
 
 
 def _together(history: History) -> Chart | None:
-    """Held-out loss of all sources, at shares that stay and at those of the moment."""
+    """Held-out loss of all sources, at fixed shares and at the current shares."""
     tokens = [evaluation.tokens_seen for evaluation in history.evaluations]
     fixed = [evaluation.loss_at_fixed_shares for evaluation in history.evaluations]
     current = [evaluation.loss_at_current_shares for evaluation in history.evaluations]
@@ -100,8 +100,8 @@ def _together(history: History) -> Chart | None:
             )
         )
     note = (
-        "Held-out loss. Fixed: at the shares that the curriculum ends with, so that only the model "
-        "moves it. Current: at the planned shares of the step, which move too."
+        "Held-out loss. Fixed: at the final shares of the curriculum, so that only the model "
+        "changes it. Current: at the planned shares of the step, which change too."
     )
     return Chart("together", "Held-out loss of all sources", note, plain(figure))
 
@@ -153,7 +153,7 @@ def _before_and_after(history: History) -> Chart:
 
 
 def _level(history: History, value: float | None) -> Trace:
-    """A dotted line at the start's value."""
+    """A dotted line at the value of step 0."""
     return scatter(
         x=[0, _end(history)],
         y=[value, value],
@@ -170,6 +170,6 @@ def _end(history: History) -> int:
 
 
 def _ordered(history: History, names: set[str]) -> list[str]:
-    """In the order of the legend; sources that are evaluated and not trained on come last."""
+    """Sort names as in the legend; sources that are evaluated but not trained on come last."""
     order = {name: index for index, name in enumerate(history.sources)}
     return sorted(names, key=lambda name: (order.get(name, len(order)), name))

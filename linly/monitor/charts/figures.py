@@ -1,9 +1,9 @@
-"""What all charts are made of: an empty figure, thinned series, names as plain text.
+"""Common parts of all charts: an empty figure, thinned series, names as plain text.
 
-Figures are made as the plain data that plotly's script reads: its Python objects check every value
-and take ten times as long, which a page that follows a run pays again and again (a test checks the
-values instead). A figure holds no colours of the page: traces that take the page's ink say so in
-`meta`, and the page sets them for light or dark.
+Figures are built as the plain data that plotly's script reads. plotly's Python objects check every
+value and take ten times as long, at every update of a live page (a test checks the values instead).
+A figure does not hold colours of the page: traces in the page's ink are marked in `meta`, and the
+page colours them for light or dark.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ from linly.monitor.history.history import Floats, History, Integers
 
 STRONG = {"ink": "strong"}
 MUTED = {"ink": "muted"}
-"""A trace's `meta` where it takes the page's ink instead of a source's colour."""
+"""`meta` of a trace in the page's ink instead of a source's colour."""
 
 
 Trace = dict[str, Any]
-"""Of a figure; made by `scatter` or `bar`."""
+"""Trace of a figure, created by `scatter` or `bar`."""
 
 
 def scatter(**values: Any) -> Trace:
-    """Lines, markers, areas or text, by plotly's names."""
+    """Create a trace of lines, markers, areas or text, by plotly's names."""
     return {"type": "scatter", **values}
 
 
 def bar(**values: Any) -> Trace:
-    """Bars, by plotly's names."""
+    """Create a trace of bars, by plotly's names."""
     return {"type": "bar", **values}
 
 
@@ -47,15 +47,15 @@ def evaluated_line(
     hover: str,
     meta: dict[str, Any],
 ) -> Trace:
-    """A line through the values of evaluations, each of them marked: they are few.
+    """Create a line through the values of evaluations, each marked because they are few.
 
     Args:
         x: Tokens seen.
-        y: A value an evaluation; None or NaN leaves a gap.
-        name: As the legend shows it.
+        y: Value of each evaluation; None or NaN leaves a gap.
+        name: Name in the legend.
         line: Its colour, dash or width, by plotly's names.
-        hover: Template of what is shown at a value.
-        meta: Whose ink it takes.
+        hover: Template of the hover text.
+        meta: `meta` of the trace: its source, or the page's ink.
     """
     return scatter(
         x=x,
@@ -74,7 +74,7 @@ class Figure:
     """Traces and a layout, by plotly's names."""
 
     def __init__(self, layout: dict[str, Any]) -> None:
-        """Begin without a trace."""
+        """Create a figure without traces."""
         self.data: list[Trace] = []
         self.layout = layout
 
@@ -96,7 +96,7 @@ class Figure:
 
 
 def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """One mapping over another, mappings in them likewise."""
+    """Merge one mapping into another, recursively."""
     merged = dict(old)
     for key, value in new.items():
         both = isinstance(value, dict) and isinstance(old.get(key), dict)
@@ -106,15 +106,15 @@ def _merged(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """A figure and the words around it.
+    """A figure with its title and note.
 
     Attributes:
         key: Unique name, used as the element's id.
-        title: What it shows.
-        note: How to read it.
+        title: Title of the chart.
+        note: Explanation of how to read it.
         figure: plotly's {"data", "layout"}.
         is_wide: Whether it takes the page's whole width.
-        height_px: Where the page's usual height does not fit.
+        height_px: Height in pixels, if the page's usual height does not fit.
     """
 
     key: str
@@ -126,12 +126,12 @@ class Chart:
 
 
 def display_name(name: str) -> str:
-    """A name as plotly shows it letter by letter: plotly reads a part of HTML."""
+    """Escape a name for plotly, which interprets some HTML."""
     return html.escape(name, quote=False)
 
 
 def short_name(name: str, limit: int = 22) -> str:
-    """A name that fits beside a chart, shortened in its middle, where names differ least."""
+    """Shorten a name to fit next to a chart, in its middle, where names differ least."""
     if len(name) <= limit:
         return display_name(name)
     head = (limit - 1) * 2 // 3
@@ -139,20 +139,20 @@ def short_name(name: str, limit: int = 22) -> str:
 
 
 def source_meta(history: History, name: str) -> dict[str, Any]:
-    """A trace's `meta` by which the legend hides it with its source."""
+    """`meta` of a trace, with which the legend hides it together with its source."""
     return {"source": history.sources.index(name)} if name in history.sources else dict(MUTED)
 
 
 def new_figure(
     y_title: str, *, tickformat: str = "", x_end: float | None = None, legend: bool = False
 ) -> Figure:
-    """An empty figure over tokens seen, its margins given by its labels.
+    """Create an empty figure over tokens seen, with margins that fit its labels.
 
     Args:
         y_title: Name and unit of the vertical axis.
-        tickformat: Of the vertical axis, in d3's form.
-        x_end: Tokens at the right end; by default as the traces have it.
-        legend: Whether it has a legend of its own, for lines that are no sources.
+        tickformat: Number format of the vertical axis, in d3's form.
+        x_end: Tokens at the right end; by default the end of the traces.
+        legend: Whether it has its own legend, for lines that are not sources.
     """
     axis = {"automargin": True, "zeroline": False, "ticklabelstandoff": 4, "nticks": 6}
     top = {"orientation": "h", "x": 0, "xanchor": "left", "y": 1.02, "yanchor": "bottom"}
@@ -184,12 +184,12 @@ def new_figure(
 
 
 def plain(figure: Figure) -> dict[str, Any]:
-    """The figure as data for the page; single precision is more than a screen can show."""
+    """Convert a figure to data for the page, in single precision, which suffices for a screen."""
     return {"data": [_plain(trace) for trace in figure.data], "layout": _plain(figure.layout)}
 
 
 def _plain(value: Any) -> Any:
-    """Values that JSON knows, without those that are not set; arrays as plotly packs them."""
+    """Convert values to JSON types, without unset ones; arrays in plotly's packed form."""
     if isinstance(value, dict):
         return {key: _plain(entry) for key, entry in value.items() if entry is not None}
     if isinstance(value, np.ndarray):
@@ -200,17 +200,17 @@ def _plain(value: Any) -> Any:
 
 
 def height_of_lines(num_lines: int) -> int:
-    """Pixels that a chart needs whose vertical axis is so many lines of text."""
+    """Height in pixels of a chart whose vertical axis has `num_lines` lines of text."""
     return 70 + 28 * max(num_lines, 3)
 
 
 def edges(num_steps: int, max_buckets: int) -> Integers:
-    """Where at most `max_buckets` buckets of steps begin and end, int64 [buckets + 1]."""
+    """Bounds of at most `max_buckets` buckets of steps, int64 [buckets + 1]."""
     return np.linspace(0, num_steps, min(num_steps, max_buckets) + 1).astype(np.int64)
 
 
 def means(values: Floats, at: Integers) -> Floats:
-    """Mean of each bucket without its NaNs; NaN where it has nothing else."""
+    """Mean of each bucket without its NaNs; NaN for a bucket of only NaNs."""
     known = np.isfinite(values)
     sums = np.add.reduceat(np.where(known, values, 0.0), at[:-1])
     counts = np.add.reduceat(known.astype(np.float64), at[:-1])
@@ -220,12 +220,12 @@ def means(values: Floats, at: Integers) -> Floats:
 
 
 def farthest(values: Floats, at: Integers) -> Integers:
-    """Index of each bucket's value farthest from 0: thinning must not hide a peak."""
+    """Index of each bucket's value farthest from 0, so that thinning does not hide a peak."""
     size = np.nan_to_num(np.abs(values), nan=-1.0)
     return np.array([a + int(np.argmax(size[a:b])) for a, b in pairwise(at)])
 
 
 def faded(color: str, opacity: float) -> str:
-    """A colour that lets what is behind it through."""
+    """Return a colour with an opacity, as rgba."""
     red, green, blue = (int(color[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({red},{green},{blue},{opacity})"

@@ -1,4 +1,4 @@
-"""The charts that answer: was the model trained on what the curriculum says?"""
+"""Charts of the mixture: the realized shares compared with the curriculum."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _SINCE_START_POINTS = 60
 _TOKEN_POINTS = 200
 _MAX_MARKS = 50
 _GROUP_WIDTH, _SOURCE_WIDTH = 1.8, 0.8
-"""Boundaries between groups stand out from those within a group."""
+"""Line widths: boundaries between groups are wider than those within a group."""
 
 
 def mixture_charts(history: History) -> tuple[Chart, ...]:
@@ -79,16 +79,16 @@ def _stacked(history: History, shares: Shares) -> Chart:
         )
     _mark_decisions(figure, history)
     figure.update_yaxes(range=[0, 1])
-    note = "Areas: what the model was trained on. Lines: the planned boundaries."
+    note = "Areas: realized shares. Lines: the planned boundaries."
     if shares.has_future:
-        note += " Pale: what is planned and yet to come."
+        note += " Pale: planned for the remaining steps."
     if history.decisions:
-        note += " Upright: a decision, listed below."
+        note += " Vertical lines: decisions, listed below."
     return Chart("mixture", "Mixture over the run", note, plain(figure), is_wide=True)
 
 
 def _mark_decisions(figure: Figure, history: History) -> None:
-    """An upright line where the plan was changed."""
+    """Draw a vertical line at each change of the plan."""
     for event in history.decisions[-_MAX_MARKS:]:
         tokens = history.tokens_at(event.step)
         figure.add_trace(
@@ -105,7 +105,7 @@ def _mark_decisions(figure: Figure, history: History) -> None:
 
 
 def _add_future(figure: Figure, history: History, shares: Shares) -> None:
-    """Pale areas where the plan goes on after the last step."""
+    """Draw pale areas for the plan after the last step."""
     if not shares.has_future:
         return
     colors = source_colors(history.groups)
@@ -127,7 +127,7 @@ def _add_future(figure: Figure, history: History, shares: Shares) -> None:
 
 
 def _by_source(history: History, shares: Shares) -> Chart:
-    """Each source's planned share as a thin line on the realized one."""
+    """Planned share of each source as a thin line over the realized one."""
     colors = source_colors(history.groups)
     figure = new_figure("share of rows", tickformat=".0%", x_end=shares.end_tokens)
     for index, source in enumerate(history.sources):
@@ -161,12 +161,12 @@ def _by_source(history: History, shares: Shares) -> Chart:
     figure.update_yaxes(rangemode="tozero")
     window = shares.steps_per_window
     over = "each step" if window <= 1 else f"windows of {window} steps"
-    note = f"Broad lines: realized, counted over {over}. Thin lines: planned."
+    note = f"Wide lines: realized, counted over {over}. Thin lines: planned."
     return Chart("shares", "Share of each source", note, plain(figure))
 
 
 def _since_start(history: History) -> Chart:
-    """Each source's part of all rows so far, on the part that the plan gives it."""
+    """Each source's share of all rows so far, over its planned share."""
     colors = source_colors(history.groups)
     points = edges(history.num_steps, _SINCE_START_POINTS)[1:] - 1
     x = history.tokens_seen[points]
@@ -204,7 +204,7 @@ def _since_start(history: History) -> Chart:
 
 
 def _tokens(history: History) -> Chart:
-    """What each source gave: tokens in its rows, and those of them that carry loss."""
+    """Tokens in each source's rows, and those of them that carry loss."""
     colors = source_colors(history.groups)
     points = edges(history.num_steps, _TOKEN_POINTS)[1:] - 1
     x = history.tokens_seen[points]
@@ -241,7 +241,7 @@ def _tokens(history: History) -> Chart:
 
 
 def _drift(history: History) -> Chart:
-    """Rows that each source is ahead of its plan, between the bounds it must keep."""
+    """Rows that each source is ahead of its plan, with the bounds of this drift."""
     bound = drift_bound(len(history.sources))
     colors = source_colors(history.groups)
     end = int(history.tokens_seen[-1])
@@ -274,7 +274,7 @@ def _drift(history: History) -> Chart:
     reach = 1.2 * max(1.0, float(np.max(np.abs(history.drift))))
     figure.update_yaxes(range=[-reach, reach])
     note = (
-        "Rows that a source is ahead (+) or behind (−), farthest in each stretch of steps. "
+        "Rows that a source is ahead (+) or behind (−), at the extreme of each range of steps. "
         f"Dashed: the bound, ±{bound:.2f} row."
     )
     return Chart("drift", "Drift from the plan", note, plain(figure))

@@ -1,4 +1,4 @@
-"""Several runs in the same charts: a colour a run, a dash a language or group."""
+"""Several runs in the same charts: a colour per run, a dash per language or group."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ from linly.monitor.history.summary import language_name
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 _MAX_POINTS = 100
 LOST_AND_LEARNED = ("en", "zh")
-"""The language that may be forgotten, and the one that is to be learned."""
+"""The language that may be forgotten, and the one to learn."""
 
 
 @dataclass(frozen=True, slots=True)
 class NamedRun:
-    """A run under a name that no other run of the page has."""
+    """A run with a name that is unique on the page."""
 
     name: str
     history: History
 
 
 def named_runs(histories: Sequence[History]) -> tuple[NamedRun, ...]:
-    """Runs by their folders' names; the folder above is added where two are called the same."""
+    """Name runs by their folders; the parent folder is added if two names are the same."""
     names = [history.name for history in histories]
     return tuple(
         NamedRun(
@@ -49,13 +49,13 @@ def named_runs(histories: Sequence[History]) -> tuple[NamedRun, ...]:
 
 
 def run_colors(names: Sequence[str]) -> tuple[str, ...]:
-    """A hue a run, in their order."""
+    """One hue per run, in their order."""
     colors = source_colors({f"{index:04d}": [str(index)] for index in range(len(names))})
     return tuple(colors[str(index)] for index in range(len(names)))
 
 
 def overlay_charts(runs: Sequence[NamedRun]) -> tuple[Chart, ...]:
-    """The charts in which runs are compared; those without data are left out."""
+    """Charts that compare runs; those without data are left out."""
     charts = (
         _trade(runs),
         _languages(runs),
@@ -73,7 +73,7 @@ def overlay_charts(runs: Sequence[NamedRun]) -> tuple[Chart, ...]:
 
 
 def changes_of(history: History, language: str) -> Floats:
-    """Change of held-out bits per byte since step 0 at each evaluation; empty without any."""
+    """Relative change of held-out bits per byte since step 0, by evaluation; empty without any."""
     values = [evaluation.by_language.get(language) for evaluation in history.evaluations]
     if not values or not values[0]:
         return np.zeros(0)
@@ -81,7 +81,7 @@ def changes_of(history: History, language: str) -> Floats:
 
 
 def _trade(runs: Sequence[NamedRun]) -> Chart | None:
-    """The path of each run: what it learned of one language against what it lost of another."""
+    """Path of each run: improvement in one language against loss in another."""
     lost, learned = LOST_AND_LEARNED
     figure = new_figure(f"{language_name(learned)}: improvement", tickformat=".0%")
     for index, (run, color) in enumerate(_colored(runs)):
@@ -117,8 +117,8 @@ def _trade(runs: Sequence[NamedRun]) -> Chart | None:
         exponentformat=None,
     )
     note = (
-        f"{language_name(learned)} gained against {language_name(lost)} lost, from the start to "
-        "the last evaluation (large dot). Up is learned, right is forgotten."
+        f"{language_name(learned)} improvement against {language_name(lost)} change, from the "
+        "start to the last evaluation (large dot). Up is learned, right is forgotten."
     )
     return Chart("all-trade", "Gained and lost", note, plain(figure), is_wide=True)
 
@@ -183,7 +183,7 @@ def _series(
     *,
     exponentformat: str = "B",
 ) -> Chart | None:
-    """One number a step, its mean over stretches."""
+    """Chart of one number per step, as means over ranges of steps."""
     figure = new_figure(unit, x_end=_end(runs))
     for index, (run, color) in enumerate(_colored(runs)):
         values = values_of(run.history)
@@ -212,7 +212,7 @@ def _colored(runs: Sequence[NamedRun]) -> Iterable[tuple[NamedRun, str]]:
 
 
 def dash_words(names: Iterable[str]) -> str:
-    """Which dash is whose, as a sentence."""
+    """Describe the dash of each name in a sentence."""
     words = ("Solid", "dashed", "dotted", "dash-dotted", "long dashes")
     pairs = zip(words, names, strict=False)
     return ", ".join(f"{word}: {name}" for word, name in pairs) + "."

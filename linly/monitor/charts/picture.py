@@ -32,15 +32,15 @@ def write_picture(run_path: Path, output: Path) -> Path:
     """Write the mixture of a run as a PNG of 1600 x 800 pixels.
 
     Raises:
-        ConfigError: There is no run at `run_path`.
-        TrainingError: It has no step yet, or its logs are damaged.
+        ConfigError: If there is no run at `run_path`.
+        TrainingError: If it has no step yet, or its logs are damaged.
     """
     publish(output, mixture_png(read_history(run_path)))
     return output
 
 
 def mixture_png(history: History) -> bytes:
-    """The picture's bytes: areas are realized shares, lines the planned boundaries."""
+    """Draw the picture: areas are realized shares, lines the planned boundaries."""
     figure = Figure(figsize=(10, 5), dpi=160, facecolor="white")
     FigureCanvasAgg(figure)
     axes = figure.add_axes((0.075, 0.125, _PLOT_WIDTH, 0.76))
@@ -87,13 +87,13 @@ def _draw_axes(axes: Axes, shares: Shares) -> None:
 
 
 def _tick(value: float) -> str:
-    """As short as it can be: 0, 500k, 2M."""
+    """Format a tick label briefly: 0, 500k, 2M."""
     text = count(value)
     return text[:-1].rstrip("0").rstrip(".") + text[-1] if "." in text else text
 
 
 def _label_sources(axes: Axes, history: History, shares: Shares) -> None:
-    """Names at the right, each beside its area's end, moved apart where areas are thin."""
+    """Draw names at the right, each next to its area's end, moved apart for thin areas."""
     colors = source_colors(history.groups)
     tops = np.cumsum(shares.planned[-1])
     wanted = tops - shares.planned[-1] / 2
@@ -121,9 +121,9 @@ def _label_sources(axes: Axes, history: History, shares: Shares) -> None:
 
 
 def spread(wanted: list[float], height: float) -> list[float]:
-    """Places in ascending order, as near to the wanted ones as `height` between them allows.
+    """Positions in ascending order, at least `height` apart and close to the wanted ones.
 
-    The whole stays within 0 and 1 as far as it fits.
+    They stay between 0 and 1 if they fit.
     """
     height = min(height, 1.0 / max(1, len(wanted)))
     placed: list[float] = []
@@ -149,7 +149,7 @@ def _shortened(name: str) -> str:
 
 
 def _font() -> FontProperties:
-    """A font, with Chinese where the machine has one, for sources named so."""
+    """A font, with a Chinese one if the machine has it, for Chinese names of sources."""
     installed = {font.name for font in fontManager.ttflist}
     chinese = [name for name in _CHINESE_FONTS if name in installed]
     return FontProperties(family=["DejaVu Sans", *chinese], size=9)

@@ -1,4 +1,4 @@
-"""Read what runs wrote, as arrays and records.
+"""Read the logs and row records of runs, as arrays and records.
 
 In: the logs and row records of a run. Out: `History` (one row per step, one column per source),
 evaluations, decisions, the documents of a step.

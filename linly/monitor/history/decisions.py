@@ -1,4 +1,4 @@
-"""What was decided about a run's rows to come, in words: amendments, guards, forks, lost shards."""
+"""Decisions about a run's later rows, in words: amendments, guards, forks, lost shards."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MAX_CHARACTERS = 300
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened: a start, a checkpoint, a skipped step, an alarm."""
+    """An event of a run: a start, a checkpoint, a skipped step, an alarm."""
 
     step: int
     time: float
@@ -24,11 +24,10 @@ class Event:
 
 
 def decision_events(decisions: Sequence[Mapping[str, Any]]) -> tuple[Event, ...]:
-    """The decisions that still hold and changed something, in the order taken.
+    """Decisions that still hold and changed something, in the order taken.
 
     Args:
-        decisions: Lines of decisions.jsonl. Kinds that are not known here are shown by their
-            values.
+        decisions: Lines of decisions.jsonl. Unknown kinds are described by their values.
     """
     found = []
     for line in standing(decisions):
@@ -43,7 +42,7 @@ def decision_events(decisions: Sequence[Mapping[str, Any]]) -> tuple[Event, ...]
 
 
 def told(decisions: Sequence[Event], events: Sequence[Event]) -> tuple[Event, ...]:
-    """Decisions, in the words of the events that told of them where there are such."""
+    """Decisions, in the words of their events if there are any."""
     by_place: dict[tuple[int, str], list[Event]] = {}
     for event in events:
         by_place.setdefault((event.step, event.kind), []).append(event)
@@ -98,12 +97,12 @@ def _lost(line: Mapping[str, Any]) -> str:
 
 def _forked(line: Mapping[str, Any]) -> str:
     passed = [f"{first}-{last}" for first, last in line.get("skip_steps") or ()]
-    over = f", passing over steps {', '.join(passed)}" if passed else ""
+    over = f", skipping steps {', '.join(passed)}" if passed else ""
     return f"forked from {line.get('run')}{over}"
 
 
 def _resumed(line: Mapping[str, Any]) -> str:
-    """Nothing where the resume changed nothing: the events tell of it."""
+    """Describe the changes of a resume; empty without any, since the events record the resume."""
     changes = [
         f"{change['key']}: {change['before']} to {change['now']}"
         for change in line.get("changes") or ()

@@ -1,4 +1,4 @@
-"""Where the rows of one step came from: the row record, read for a single step."""
+"""Documents of the rows of one step, read from the row record."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from linly.runs.runs import RunFolder
 
 @dataclass(frozen=True, slots=True)
 class DocumentSpan:
-    """A stretch of a row: tokens [start, end) of the document made of a record."""
+    """A span of a row: tokens [start, end) of the document of a record."""
 
     shard: str
     record: int
@@ -24,7 +24,7 @@ class DocumentSpan:
 
 @dataclass(frozen=True, slots=True)
 class StepRow:
-    """A row as it was trained on; `loss` in nats per supervised token, None without any."""
+    """A trained row; `loss` in nats per supervised token, None without any."""
 
     row: int
     source: str
@@ -41,9 +41,9 @@ class StepRows:
     """Rows of a step.
 
     Attributes:
-        step: Asked for.
-        rows: In the order of the global stream; none where the record does not hold the step.
-        last_step: The last one in the record; later ones are written with the next checkpoint.
+        step: Requested step.
+        rows: Rows in the order of the global stream; empty if the record does not hold the step.
+        last_step: Last step in the record; later ones are written with the next checkpoint.
     """
 
     step: int
@@ -52,10 +52,10 @@ class StepRows:
 
 
 def rows_of_step(path: Path, step: int) -> StepRows:
-    """Read a step's rows from the one part that holds it.
+    """Read a step's rows from the one part of the record that holds it.
 
     Raises:
-        ConfigError: There is no run at `path`.
+        ConfigError: If there is no run at `path`.
     """
     parts = RunFolder.open(path).row_parts()
     last_step = max((last for _, last, _ in parts), default=0)

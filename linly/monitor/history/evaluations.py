@@ -1,4 +1,4 @@
-"""What the logs say of an evaluation: held-out documents of every source, and new pieces."""
+"""Evaluations in the logs: held-out documents of every source, and new pieces."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ class SourceEvaluation:
     """Held-out documents of one source at one step.
 
     Attributes:
-        language: As the corpus says, such as "zh".
+        language: Language of the corpus, such as "zh".
         kind: text | parallel | instruction | conversation.
-        documents: How many were read.
+        documents: Number of documents read.
         loss: Mean negative log-likelihood of the supervised tokens, nats.
-        bits_per_byte: The same over the UTF-8 bytes of the supervised text, bits.
-        size_bytes: Of the supervised text.
+        bits_per_byte: Their total in bits, per UTF-8 byte of the supervised text.
+        size_bytes: UTF-8 bytes of the supervised text.
     """
 
     language: str
@@ -31,14 +31,14 @@ class SourceEvaluation:
 
 @dataclass(frozen=True, slots=True)
 class NewPieces:
-    """How the pieces that the vocabulary gained fare at one step.
+    """Use and embedding norms of the vocabulary's new pieces at one step.
 
     Attributes:
-        num_pieces: That it gained.
-        num_seen: Of them, in the tokens so far.
-        share_of_tokens: Their part of these tokens; NaN before the first.
-        norm: Mean length of their rows of the embedding.
-        norm_of_others: That of all other rows.
+        num_pieces: Number of new pieces.
+        num_seen: Number of new pieces in the tokens so far.
+        share_of_tokens: Their fraction of these tokens; NaN before the first.
+        norm: Mean norm of their rows of the embedding.
+        norm_of_others: Mean norm of all other rows.
     """
 
     num_pieces: int
@@ -50,13 +50,13 @@ class NewPieces:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """All sources' held-out documents at one step; step 0 is the model as it was given.
+    """Evaluation of all sources' held-out documents at one step; step 0 is the original model.
 
     Attributes:
-        loss_at_fixed_shares: Of all sources, at the shares that the first curriculum ends with;
-            NaN where it was not recorded, or nothing is held out.
-        loss_at_current_shares: At the planned shares of this step.
-        new_pieces: None where the vocabulary has none.
+        loss_at_fixed_shares: Loss of all sources at the final shares of the first curriculum; NaN
+            if it was not recorded, or nothing is held out.
+        loss_at_current_shares: Loss of all sources at the planned shares of this step.
+        new_pieces: Use of the vocabulary's new pieces; None if it has none.
     """
 
     step: int
@@ -68,9 +68,9 @@ class Evaluation:
 
     @property
     def by_language(self) -> dict[str, float]:
-        """Bits per byte of each language's text, all bytes alike.
+        """Bits per byte of each language's text, over all its bytes.
 
-        Plain text tells how well a language is known; where a language has none of it, all its
+        Only plain text counts, because it measures a language best. If a language has none, all its
         sources count.
         """
         found: dict[str, float] = {}
@@ -85,7 +85,7 @@ class Evaluation:
 
 
 def parse_evaluation(record: Mapping[str, Any]) -> Evaluation:
-    """A line of evaluations.jsonl."""
+    """Parse a line of evaluations.jsonl."""
     return Evaluation(
         step=record["step"],
         tokens_seen=int(record.get("tokens_seen", 0)),
@@ -119,5 +119,5 @@ def _new_pieces(found: Mapping[str, Any] | None) -> NewPieces | None:
 
 
 def number(value: Any) -> float:
-    """A value of a log as a float; NaN where it has none."""
+    """Convert a value of a log to a float; NaN if it has none."""
     return math.nan if value is None else float(value)

@@ -1,7 +1,7 @@
-"""A run followed while it is written: each look reads only what was added since the last one.
+"""Follow a run while it is written: each look reads only the lines added since the last one.
 
-A log may end in half a line (its writer is at it), and may be cut back to a checkpoint (the run was
-resumed): the first is left for the next look, after the second the run is read anew.
+A log may end in half a line that is still being written, which is left for the next look. A log may
+also be truncated to a checkpoint because the run was resumed, after which the run is reloaded.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from linly.runs.runs import RunFolder
 
 
 class LogTail:
-    """The place up to which a log has been read."""
+    """Position up to which a log has been read."""
 
     def __init__(self, path: Path) -> None:
-        """Begin before the first line; the file need not be there yet."""
+        """Start before the first line; the file need not exist yet."""
         self._path = path
         self._parser = LineParser(path)
         self._offset = 0
         self._last_line = b""
 
     def added(self) -> list[dict[str, Any]] | None:
-        """Whole lines written since the last call; None when what was read is there no more.
+        """Whole lines written since the last call; None if lines already read were removed.
 
         Raises:
-            TrainingError: A whole line is not a record of this log (file:line).
+            TrainingError: If a whole line is not a record of this log (file:line).
         """
         try:
             with open_log(self._path) as log:
@@ -53,12 +53,12 @@ class LogTail:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """What is known of a run now.
+    """Current state of a followed run.
 
     Attributes:
-        version: Another number means another history.
-        history: None before the first step.
-        problem: Why the logs cannot be read on, such as a damaged line; empty when they can.
+        version: Number that changes with the history.
+        history: History of the run; None before the first step.
+        problem: Reason why the logs cannot be read further, such as a damaged line; empty if none.
     """
 
     version: int
@@ -73,7 +73,7 @@ class RunFollower:
         """Follow the run at `path`.
 
         Raises:
-            ConfigError: There is no run.
+            ConfigError: If there is no run.
         """
         self.path = RunFolder.open(path).path
         self._version = 0
@@ -82,7 +82,7 @@ class RunFollower:
         self._begin()
 
     def look(self) -> Look:
-        """Read what was added."""
+        """Read the lines added since the last look."""
         try:
             logs = self._added()
             if logs is None or not self._take(logs):
@@ -97,7 +97,7 @@ class RunFollower:
         return Look(self._version, self._history, self._problem)
 
     def _begin(self) -> None:
-        """Forget how far the logs were read; the last whole history stays to be shown."""
+        """Reset the positions in the logs; the last complete history is still shown."""
         self._tails = {
             field.name: LogTail(self.path / f"{field.name}.jsonl") for field in fields(Logs)
         }
@@ -113,11 +113,11 @@ class RunFollower:
     def _reread(self) -> None:
         self._begin()
         logs = self._added()
-        if logs is not None:  # else it is being cut back at this moment: the next look sees it
+        if logs is not None:  # else it is being truncated: the next look reads it
             self._take(logs)
 
     def _take(self, logs: Logs) -> bool:
-        """Add lines to the history; false where they do not go with it."""
+        """Add lines to the history; return False if they do not fit it."""
         if not any(getattr(logs, field.name) for field in fields(logs)) and not self._is_fresh:
             return True
         if self._is_fresh:

@@ -1,4 +1,4 @@
-"""What a run wrote, as numpy columns: a row a step, a column a source.
+"""A run's logs as numpy arrays: one row per step, one column per source.
 
 Everything shown about a run comes from here, so that the report, the picture and the live page
 cannot disagree.
@@ -29,7 +29,7 @@ Integers = NDArray[np.int64]
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """What the model wrote after a prompt at a step."""
+    """The model's completion of a prompt at a step."""
 
     step: int
     prompt: str
@@ -38,34 +38,34 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """A run, read once. n steps, k sources; NaN where a step has no value.
+    """History of a run: n steps, k sources; NaN where a step has no value.
 
     Attributes:
         path: The run folder.
-        course: What the run's decisions make of it; None where the folder has no decisions.
+        course: Course of the run by its decisions; None if the folder has no decisions.
         groups: Sources of each group, in the order of `sources`.
-        sources: By group, then name; the columns of the [n, k] arrays.
-        step: int64 [n].
+        sources: Names by group, then name; the columns of the [n, k] arrays.
+        step: Step numbers, int64 [n].
         time: Seconds since 1970 at the end of each step.
-        tokens_seen: int64 [n], all sources.
-        loss: Nats a supervised token.
-        tokens_per_second: NaN, as what else is measured, where a fork passed over the step.
-        data_wait: Part of a step spent waiting for rows, 0 to 1.
-        mfu: Model FLOPs utilization, 0 to 1; NaN where the machine's peak is not known.
-        skipped: Steps whose update the guards refused, or that a fork passed over.
+        tokens_seen: Tokens of all sources so far, int64 [n].
+        loss: Loss in nats per supervised token.
+        tokens_per_second: Throughput; like all measurements NaN for a step that a fork skipped.
+        data_wait: Fraction of a step spent waiting for rows, 0 to 1.
+        mfu: Model FLOPs utilization, 0 to 1; NaN if the machine's peak is unknown.
+        skipped: Steps whose update the guards refused, or that a fork skipped.
         loss_by_source: float64 [n, k].
         target_share: Planned share of rows, float64 [n, k].
         planned_rows: Integral of the share at the end of each step, float64 [n, k].
         rows: Rows so far, int64 [n, k].
-        supervised_tokens: So far, int64 [n, k].
+        supervised_tokens: Supervised tokens so far, int64 [n, k].
         padding: Positions without a document so far, int64 [n, k].
         drift: Rows minus planned rows where a step was farthest from the plan, float64 [n, k].
-        epoch: float64 [n, k].
-        decisions: What was decided about the rows to come, as far as it still holds.
-        quarantined: Bad records of each (source, reason).
-        quarantined_at: Bad records of each (step, source).
-        machine: Of the last start, as the trainer wrote it.
-        versions: Likewise.
+        epoch: Epochs so far, float64 [n, k].
+        decisions: Decisions about later rows that still hold.
+        quarantined: Number of bad records by (source, reason).
+        quarantined_at: Number of bad records by (step, source).
+        machine: Machine of the last start, as logged.
+        versions: Versions of the last start, as logged.
     """
 
     path: Path
@@ -101,7 +101,7 @@ class History:
 
     @property
     def name(self) -> str:
-        """The run's name: its folder's."""
+        """Name of the run's folder."""
         return self.path.resolve().name
 
     @property
@@ -123,18 +123,18 @@ class History:
 
     @property
     def mean_tokens_per_second(self) -> float:
-        """Over all steps that were computed; NaN without any."""
+        """Mean throughput over all computed steps; NaN without any."""
         tokens = np.diff(self.tokens_seen, prepend=0)[self.tokens_per_second > 0]
         return float(tokens.sum()) / self.training_s if len(tokens) else math.nan
 
     @property
     def curriculum(self) -> Curriculum | None:
-        """The one in force; None where the folder has no decisions."""
+        """Current curriculum; None if the folder has no decisions."""
         return self.course.curriculum if self.course else None
 
     @property
     def total_tokens(self) -> int | None:
-        """Tokens the curriculum plans for; None without one."""
+        """Planned tokens of the curriculum; None without one."""
         return self.curriculum.tokens if self.curriculum else None
 
 
@@ -151,11 +151,11 @@ class Logs:
 
 
 def read_history(path: Path) -> History:
-    """Read a run folder, also while it is written to.
+    """Read a run folder, even while it is being written.
 
     Raises:
-        ConfigError: There is no run at `path`.
-        TrainingError: A log is damaged, or no step is in it yet.
+        ConfigError: If there is no run at `path`.
+        TrainingError: If a log is damaged, or has no step yet.
     """
     folder = RunFolder.open(path)
     names = (field.name for field in fields(Logs))
@@ -163,10 +163,10 @@ def read_history(path: Path) -> History:
 
 
 def make_history(path: Path, logs: Logs) -> History:
-    """The history that these lines tell.
+    """Build the history from the lines of the logs.
 
     Raises:
-        TrainingError: No step is among them.
+        TrainingError: If they do not hold a step.
     """
     if not logs.metrics:
         raise TrainingError(f"run {path}: no step is in metrics.jsonl yet; train first")
@@ -191,11 +191,11 @@ def make_history(path: Path, logs: Logs) -> History:
 
 
 def longer_history(history: History, logs: Logs) -> History | None:
-    """The history with the lines that were written since, without reading the old ones again.
+    """Append new lines to a history without reading the old ones again.
 
     Returns:
-        None where the run goes on otherwise than planned so far, or the lines name a source that
-        the history does not know: it has other columns.
+        The longer history; None if the plan of the run has changed, or the lines name a new
+        source, which needs another column.
     """
     known = set(history.sources)
     if logs.decisions or any(
@@ -238,7 +238,7 @@ def _course(path: Path, decisions: Sequence[Mapping[str, Any]]) -> Course | None
 def _groups(
     course: Course | None, metrics: Sequence[Mapping[str, Any]]
 ) -> dict[str, tuple[str, ...]]:
-    """The curricula's groups; sources that only the log knows come last, as "other"."""
+    """Groups of the curricula; sources that are only in the log come last, as "other"."""
     logged = {name for record in metrics for name in record.get("rows_by_source", {})}
     groups = course.groups if course else {}
     others = sorted(logged.difference(*groups.values()))
@@ -258,7 +258,7 @@ def _integers(records: Sequence[Mapping[str, Any]], key: str) -> Integers:
 def _by_source(
     records: Sequence[Mapping[str, Any]], key: str, sources: Sequence[str], *, missing: float
 ) -> Floats:
-    """float64 [n, k] of a mapping per source; `missing` where a source is not in it."""
+    """Array of a mapping per source, float64 [n, k]; `missing` for a source not in it."""
     values = [
         [number(by_source.get(name, missing)) for name in sources]
         for by_source in (record.get(key) or {} for record in records)
@@ -285,7 +285,7 @@ def _quarantined_at(records: Iterable[Mapping[str, Any]]) -> Counter[tuple[int, 
 
 
 def _last(events: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
-    """The newest event's value of `key` that has one."""
+    """Value of `key` in the newest event that has it."""
     for record in reversed(events):
         if isinstance(record.get(key), dict):
             return dict(record[key])
@@ -295,7 +295,7 @@ def _last(events: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
 def _columns(
     records: Sequence[Mapping[str, Any]], sources: Sequence[str]
 ) -> dict[str, NDArray[Any]]:
-    """History's arrays of these lines of metrics, by its attribute's name."""
+    """Arrays of `History` from lines of metrics.jsonl, by attribute name."""
     rows = _by_source(records, "rows_by_source", sources, missing=0)
     supervised = _by_source(records, "supervised_tokens_by_source", sources, missing=0)
     padding = _by_source(records, "padding_by_source", sources, missing=0)

@@ -1,4 +1,4 @@
-"""The row record counted again, and where the logs differ from it."""
+"""Recount of the row record, and its differences from the logs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from linly.runs.runs import RunFolder
 
 COUNTERS = ("rows", "supervised tokens", "padding")
 Counts = tuple[int, int, int]
-"""Of each of COUNTERS."""
+"""A value for each of COUNTERS."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,12 +28,12 @@ class Difference:
 
 @dataclass(frozen=True, slots=True)
 class Recount:
-    """The row record counted again.
+    """Result of a recount of the row record.
 
     Attributes:
         num_rows: Rows in the record.
-        last_step: The last step that the record holds; later ones are not written yet.
-        differences: None where the logs tell the truth.
+        last_step: Last step that the record holds; later ones are not written yet.
+        differences: Counters that the row record contradicts; empty if the logs are right.
         missing_rows: Rows of the global stream that the record lacks.
         repeated_rows: Rows that it holds twice.
     """
@@ -46,7 +46,7 @@ class Recount:
 
     @property
     def agrees(self) -> bool:
-        """Whether every counter of every step is what the rows add up to."""
+        """Whether the record is complete and every counter of every step agrees with it."""
         return not self.differences and not self.missing_rows and not self.repeated_rows
 
 
@@ -81,7 +81,7 @@ def recount(history: History) -> Recount:
 def _differences(
     history: History, added: Mapping[int, Mapping[str, Counts]]
 ) -> Iterator[Difference]:
-    """Compare the counters of every step that either the log or the row record knows."""
+    """Compare the counters of every step in the log or the row record."""
     index_of = {int(step): index for index, step in enumerate(history.step)}
     names = sorted({name for in_step in added.values() for name in in_step} | set(history.sources))
     column = {name: index for index, name in enumerate(history.sources)}
@@ -102,7 +102,7 @@ def _differences(
 
 
 def recount_text(recounted: Recount) -> str:
-    """One sentence on whether the counters hold; names the first that does not."""
+    """One sentence on the result, with the first difference."""
     rows = f"{recounted.num_rows:,} rows up to step {recounted.last_step:,}"
     if recounted.num_rows == 0:
         return "The row record is empty: nothing could be counted again."

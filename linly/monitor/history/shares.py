@@ -1,4 +1,4 @@
-"""Realized and planned shares over a run: what the mixture's charts and its picture draw."""
+"""Realized and planned shares over a run, for the mixture's charts and picture."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from linly.monitor.history.history import Floats, History
 
 MIN_WINDOWS, MAX_WINDOWS = 16, 240
 MIN_ROWS_PER_WINDOW = 128
-"""A share counted over fewer rows jumps by more than a percent because rows are whole."""
+"""Fewest rows of a window: with fewer, one row changes a share by more than a percent."""
 
 MAX_POINTS = 400
 """Points of the planned curve."""
@@ -21,13 +21,13 @@ class Shares:
     """Shares over a run. Rows of an array are points, columns sources.
 
     Attributes:
-        window_tokens: Where each window of realized shares ends, float64 [w + 1], from 0.
+        window_tokens: Bounds of the windows of realized shares, float64 [w + 1], from 0.
         realized: Share of the rows in each window, float64 [w, k].
-        steps_per_window: About how many steps are counted together.
-        planned_tokens: float64 [p].
-        planned: Share at each point, float64 [p, k]; recorded where the run has been, from the
-            curriculum where it has yet to go.
-        num_past: Planned points that are recorded.
+        steps_per_window: Approximate number of steps in a window.
+        planned_tokens: Tokens at each planned point, float64 [p].
+        planned: Share at each point, float64 [p, k]: recorded for past steps, then from the
+            curriculum.
+        num_past: Number of recorded points.
     """
 
     window_tokens: Floats
@@ -39,7 +39,7 @@ class Shares:
 
     @property
     def has_future(self) -> bool:
-        """Whether the curriculum goes on after the last step."""
+        """Whether the curriculum continues after the last step."""
         return self.num_past < len(self.planned_tokens)
 
     @property
@@ -49,7 +49,7 @@ class Shares:
 
     @property
     def outline_tokens(self) -> Floats:
-        """Each window's begin and end in turn, float64 [2w], to draw it flat."""
+        """Start and end of each window in turn, float64 [2w], to draw it flat."""
         return np.repeat(self.window_tokens, 2)[1:-1]
 
     @property
@@ -59,12 +59,12 @@ class Shares:
 
     @property
     def end_tokens(self) -> float:
-        """Where the plan ends, or the run where it went on."""
+        """Tokens at the end of the plan, or of the run if it went further."""
         return float(max(self.planned_tokens[-1], self.window_tokens[-1]))
 
 
 def realized_and_planned(history: History) -> Shares:
-    """Shares counted over windows of the rows trained on, and the planned curve of all the run."""
+    """Compute realized shares over windows of rows, and the planned curve of the whole run."""
     totals = history.rows.sum(axis=1)
     wanted = max(MIN_WINDOWS, int(totals[-1]) // MIN_ROWS_PER_WINDOW)
     num_windows = min(MAX_WINDOWS, history.num_steps, wanted)
@@ -96,7 +96,7 @@ def last_of_groups(history: History) -> frozenset[int]:
 
 
 def _future(history: History) -> tuple[Floats, Floats]:
-    """(tokens, shares) from the last step to the end of the curriculum; empty when it is over."""
+    """(tokens, shares) from the last step to the end of the curriculum; empty if it is complete."""
     course = history.course
     seen, num_rows_seen = int(history.tokens_seen[-1]), int(history.rows[-1].sum())
     tokens_per_step = seen / int(history.step[-1])

@@ -1,4 +1,4 @@
-"""The figures of a run that a reader wants first, as words."""
+"""Headline figures of a run, as text."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MAX_LANGUAGES = 4
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """One figure: what it is, its value, what stands beside it, whether it is good news."""
+    """One figure: its label, value, detail, and tone (good or bad)."""
 
     label: str
     value: str
@@ -33,17 +33,17 @@ class Change:
 
     @property
     def relative(self) -> float:
-        """Change as a part of the start: negative is learned, positive is forgotten."""
+        """Change relative to the start: negative is learned, positive is forgotten."""
         return self.after / self.before - 1 if self.before else math.nan
 
 
 def language_name(language: str) -> str:
-    """The English name of the two languages at hand, any other's code."""
+    """English name of Chinese and English, or the code of any other language."""
     return _LANGUAGES.get(language, language)
 
 
 def language_changes(history: History) -> dict[str, Change]:
-    """How each language's text got better or worse; empty without two evaluations."""
+    """Change of each language's text; empty without two evaluations."""
     if len(history.evaluations) < 2:
         return {}
     first, last = history.evaluations[0].by_language, history.evaluations[-1].by_language
@@ -51,7 +51,7 @@ def language_changes(history: History) -> dict[str, Change]:
 
 
 def source_changes(history: History) -> dict[str, Change]:
-    """The same of each source."""
+    """Change of each source's text; empty without two evaluations."""
     if len(history.evaluations) < 2:
         return {}
     first, last = history.evaluations[0].sources, history.evaluations[-1].sources
@@ -63,12 +63,12 @@ def source_changes(history: History) -> dict[str, Change]:
 
 
 def drift_bound(num_sources: int) -> float:
-    """Rows by which a source may be off its integral: 1 - 1/(2k-2) for k sources."""
+    """Largest allowed drift of a source in rows: 1 - 1/(2k-2) for k sources."""
     return 1 - 1 / (2 * num_sources - 2) if num_sources > 1 else 0.0
 
 
 def headlines(history: History) -> tuple[Headline, ...]:
-    """The figures at the top of a report: languages, drift, tokens, time."""
+    """Figures at the top of a report: languages, drift, tokens, time."""
     return (*_languages(history), _drift(history), _tokens(history), _time(history))
 
 
@@ -115,12 +115,12 @@ def _time(history: History) -> Headline:
 
 
 def percent(value: float) -> str:
-    """A signed change, such as -31.8% with a true minus sign."""
+    """Format a relative change, such as −31.8% with a true minus sign."""
     return f"{value:+.1%}".replace("-", "−") if math.isfinite(value) else "–"
 
 
 def count(value: float) -> str:
-    """A large number in three digits: 950, 40.0k, 1.31M, 5.00B."""
+    """Format a number in three digits: 950, 40.0k, 1.31M, 5.00B."""
     for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if abs(value) >= limit * 0.9995:
             scaled = value / limit
@@ -130,7 +130,7 @@ def count(value: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Two units, such as 3 d 4 h, 12 min 30 s, 8.2 s."""
+    """Format seconds in up to two units, such as 3 d 4 h, 12 min 30 s, 8.2 s."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     whole = round(seconds)
@@ -141,7 +141,7 @@ def duration(seconds: float) -> str:
 
 
 def size(num_bytes: float) -> str:
-    """Bytes in three digits: 4.0 kB, 78.0 GB."""
+    """Format bytes in three digits: 4.0 kB, 78.0 GB."""
     for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
         if num_bytes >= limit * 0.9995:
             scaled = num_bytes / limit

@@ -1,4 +1,4 @@
-"""The documents behind a step: its rows by loss, and the text that each of them held."""
+"""Documents of a step: its rows by loss, and the text of each row."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ from linly.tokenization.load import load_tokenizer
 
 @dataclass(frozen=True, slots=True)
 class TracedRow:
-    """A row and what its pieces say, in their order."""
+    """A row and the texts of its spans, in order."""
 
     row: StepRow
     texts: tuple[FoundText, ...]
 
 
 class Tracer:
-    """Reads the text of a run's rows back from its shards."""
+    """Reads the text of a run's rows from its shards again."""
 
     def __init__(self, path: Path, *, data_root: Path | None = None) -> None:
         """Trace the run at `path`.
 
         Args:
             path: The run folder.
-            data_root: Where its shards are now; by default where they were.
+            data_root: Current folder of its shards; by default the one used in training.
 
         Raises:
-            ConfigError: There is no run, or its recipe cannot be read.
-            CheckpointError: Its decision log cannot be read.
+            ConfigError: If there is no run, or its recipe cannot be read.
+            CheckpointError: If its decision log cannot be read.
         """
         self._path = path
         self._course = fold(RunFolder.open(path).read("decisions"))
@@ -53,8 +53,8 @@ class Tracer:
         """Rows with their texts, in the order given.
 
         Raises:
-            DataError: A text cannot be read back, or is not what was trained on as far as the row
-                record tells; says which and why.
+            DataError: If a text cannot be read, or does not match the row record; with the row and
+                the reason.
         """
         wanted: dict[str, list[Wanted]] = {}
         for row in rows:
@@ -68,13 +68,13 @@ class Tracer:
         )
 
     def _source(self, name: str) -> TracedSource:
-        """A source as the newest curriculum says that names it; it may be gone by now."""
+        """A source by the newest curriculum that has it; later ones may not have it."""
         if name not in self._sources:
             shares = self._course.sources
             if name not in shares:
                 raise DataError(
-                    f"source {name!r}: rows were made of it, but the decisions of {self._path} "
-                    f"know {', '.join(sorted(shares))} alone"
+                    f"source {name!r}: the row record of {self._path} has rows of it, but its "
+                    f"decisions have only {', '.join(sorted(shares))}"
                 )
             folder = self._path / "shards"
             relisted = self._course.relisted.get(name, ())
@@ -92,22 +92,22 @@ class Tracer:
 
 
 def worst_rows(path: Path, step: int, *, rank: int | None, top: int) -> tuple[StepRow, ...]:
-    """Rows of a step with the highest loss first; those that carry no loss come last.
+    """Rows of a step with the highest loss first; rows without loss come last.
 
     Args:
         path: The run folder.
-        step: From 1.
-        rank: Only rows that this rank trained on; None takes all.
-        top: How many at most.
+        step: Step number, from 1.
+        rank: Rank whose rows are returned; None for all ranks.
+        top: Largest number of rows.
 
     Raises:
-        ConfigError: There is no run at `path`.
-        DataError: The row record does not hold the step, or no row of the rank.
+        ConfigError: If there is no run at `path`.
+        DataError: If the row record does not hold the step, or a row of the rank.
     """
     found = rows_of_step(path, step)
     if not found.rows:
         reach = (
-            f"it holds steps up to {found.last_step}" if found.last_step else "it is empty as yet"
+            f"it holds steps up to {found.last_step}" if found.last_step else "it is still empty"
         )
         raise DataError(
             f"run {path}: step {step} is not in the row record ({reach}; rows are written with "
@@ -116,7 +116,7 @@ def worst_rows(path: Path, step: int, *, rank: int | None, top: int) -> tuple[St
     ranks = sorted({row.rank for row in found.rows})
     if rank is not None and rank not in ranks:
         raise DataError(
-            f"run {path}: no row of step {step} was rank {rank}'s; ranks of this step: "
+            f"run {path}: rank {rank} has no row of step {step}; ranks of this step: "
             f"{ranks[0]} to {ranks[-1]}"
         )
     mine = [row for row in found.rows if rank is None or row.rank == rank]
@@ -124,7 +124,7 @@ def worst_rows(path: Path, step: int, *, rank: int | None, top: int) -> tuple[St
 
 
 def by_loss(rows: Iterable[StepRow]) -> list[StepRow]:
-    """Highest loss first, a loss that is no number before all; rows without loss last."""
+    """Sort by loss, highest first: NaN comes before all, rows without loss last."""
 
     def badness(row: StepRow) -> tuple[bool, bool, float]:
         if row.loss is None:
@@ -135,7 +135,7 @@ def by_loss(rows: Iterable[StepRow]) -> list[StepRow]:
 
 
 def _wanted(row: StepRow) -> list[Wanted]:
-    """A row's pieces; one that does not reach the end of the row is the end of its document."""
+    """Spans of a row to read; one that does not reach the row's end ends its document."""
     last = len(row.documents) - 1
     return [
         Wanted(d.shard, d.record, row.epoch, d.start, d.end, index < last or row.padding > 0)
@@ -149,7 +149,7 @@ def _traced(row: StepRow, texts: Sequence[FoundText]) -> TracedRow:
         shards = sorted({span.shard for span in row.documents})
         raise DataError(
             f"source {row.source!r}, row {row.row}: {row.supervised_tokens} of its tokens carried "
-            f"loss, but {num_supervised} of those read back do: the shard ({', '.join(shards)}), "
+            f"loss, but {num_supervised} of those read now do: the shard ({', '.join(shards)}), "
             f"the corpus file or the tokenizer has changed since"
         )
     return TracedRow(row, tuple(texts))

@@ -1,8 +1,9 @@
-"""The live page: a small dash application on this machine's own address.
+"""The live page: a small dash application on the loopback address.
 
-The page is the report's: the same parts, styles, drawing script. What lives is dash's: it asks for
-news every second, keeps the chosen run and step, and shows that step's documents. Nothing is
-fetched from elsewhere, scripts are bound by a policy, requests for other host names are refused.
+The page has the report's parts, styles and drawing script. dash adds the rest: it polls for updates
+every second, keeps the selected run and step, and shows that step's documents. Nothing is fetched
+from other hosts, a content security policy limits scripts, and requests for other host names are
+refused.
 """
 
 from __future__ import annotations
@@ -34,11 +35,11 @@ MAX_ROWS = 100
 ALL_RUNS = "all"
 PARTS_ABOVE = ("header", "alarms", "tiles", "legend", "charts")
 PARTS_BELOW = ("sources", "decisions", "samples", "quarantine", "record")
-"""Of the documents of a step."""
+"""Largest number of rows in the documents of a step."""
 
 
 class LivePage(Dash):
-    """A dash application whose page loads our scripts and nobody else's."""
+    """A dash application whose page loads only its own scripts."""
 
     def interpolate_index(
         self,
@@ -51,7 +52,7 @@ class LivePage(Dash):
         favicon: str = "",
         renderer: str = "",
     ) -> str:
-        """The empty page, which dash's script fills."""
+        """Render the empty page, which dash's script fills."""
         return (
             '<!doctype html><html lang="en"><head>'
             f"{metas}<title>{text(self.title)}</title>"
@@ -63,15 +64,15 @@ class LivePage(Dash):
 
 
 def serve(followers: Sequence[RunFollower], *, port: int) -> BaseWSGIServer:
-    """A server of the page, bound to this machine's own address, not yet serving.
+    """Create a server of the page, bound to the loopback address but not yet serving.
 
     Raises:
-        ConfigError: The port is taken.
+        ConfigError: If the port cannot be used.
     """
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     try:
         return make_server(ADDRESS, port, live_page(followers).server, threaded=True)
-    except (OSError, SystemExit) as error:  # werkzeug leaves the program on a taken port
+    except (OSError, SystemExit) as error:  # werkzeug exits the program if the port is in use
         raise ConfigError(
             f"port {port} of {ADDRESS} cannot be used: is another monitor running there? "
             f"Choose another with --port"
@@ -79,7 +80,7 @@ def serve(followers: Sequence[RunFollower], *, port: int) -> BaseWSGIServer:
 
 
 def live_page(followers: Sequence[RunFollower]) -> LivePage:
-    """The application for the runs of `followers`."""
+    """Create the application for the runs of `followers`."""
     names = [follower.path.resolve().name for follower in followers]
     app = LivePage(
         __name__,
@@ -99,7 +100,7 @@ def live_page(followers: Sequence[RunFollower]) -> LivePage:
 
 
 def _guard(app: LivePage) -> None:
-    """Refuse foreign host names (a page elsewhere that renames itself), bind scripts by policy."""
+    """Refuse foreign host names (DNS rebinding), and limit scripts by a policy."""
     hashes = " ".join(f"'{digest.strip(chr(39))}'" for digest in app.csp_hashes())
     policy = (
         f"default-src 'none'; script-src 'self' {hashes}; style-src 'self' 'unsafe-inline'; "
@@ -135,7 +136,7 @@ def _guard(app: LivePage) -> None:
 
 
 def _layout(names: Sequence[str]) -> html.Main:
-    """Places for the parts, the choice of a run when there are several, the choice of a step."""
+    """Containers for the parts, a menu of several runs, and the input of a step."""
     options = [{"label": "all runs", "value": ALL_RUNS}] if len(names) > 1 else []
     options += [{"label": name, "value": str(index)} for index, name in enumerate(names)]
     places = {
@@ -169,7 +170,7 @@ def _documents_section() -> html.Section:
                     dcc.Input(
                         id="step", type="number", min=1, step=1, debounce=True, className="number"
                     ),
-                    html.Span("or click a place in a chart over tokens seen", className="note"),
+                    html.Span("or click a point in a chart over tokens seen", className="note"),
                 ],
                 className="step-choice",
             ),
@@ -219,20 +220,20 @@ def _add_callbacks(app: LivePage, followers: Sequence[RunFollower]) -> None:
 
 
 def _pulse(follower: RunFollower, look: Look, *, is_named: bool) -> html.P:
-    """How a run is at the moment."""
+    """Current state of a run."""
     beat = pulse(look, time.time())
     name = f"{follower.path.resolve().name}: " if is_named else ""
     return html.P(f"{name}{beat.text}", className=f"pulse {beat.state}")
 
 
 def _documents(found: StepRows, path: Path) -> list[Any]:
-    """A table of a step's rows: source, loss, and the records that they are made of."""
+    """Table of a step's rows: source, loss, and the records in them."""
     if not found.rows:
         why = f"The row record does not hold step {found.step:,}. "
         why += (
             f"It reaches to step {found.last_step:,}; rows are written with each checkpoint."
             if found.last_step
-            else "Rows are written with each checkpoint; none is there yet."
+            else "Rows are written with each checkpoint; there is none yet."
         )
         return [html.P(why, className="note")]
     losses = [row.loss for row in found.rows if row.loss is not None]

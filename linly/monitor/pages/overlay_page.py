@@ -1,4 +1,4 @@
-"""The page on which several runs are compared: the same parts for the file and the live page."""
+"""Page that compares several runs, with the same parts in the file and the live page."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from linly.monitor.pages.standalone import standalone_page
 
 
 def write_comparison(paths: Sequence[Path], output: Path) -> Path:
-    """Write a page that compares runs, self-contained.
+    """Write a self-contained page that compares runs.
 
     Raises:
-        ConfigError: There is no run at one of the paths.
-        TrainingError: A run has no step yet, or its logs are damaged.
+        ConfigError: If there is no run at one of the paths.
+        TrainingError: If a run has no step yet, or its logs are damaged.
     """
     runs = named_runs([read_history(path) for path in paths])
     charts = overlay_charts(runs)
@@ -31,7 +31,7 @@ def write_comparison(paths: Sequence[Path], output: Path) -> Path:
 
 
 def overlay_parts(runs: Sequence[NamedRun], charts: Sequence[Chart]) -> dict[str, str]:
-    """The parts in the order of the page, by name."""
+    """Parts of the page by name, in order."""
     colors = run_colors([run.name for run in runs])
     entries = [(run.name, colors[index], index) for index, run in enumerate(runs)]
     return {
@@ -44,7 +44,7 @@ def overlay_parts(runs: Sequence[NamedRun], charts: Sequence[Chart]) -> dict[str
 
 
 def trade_lines(runs: Sequence[NamedRun]) -> list[str]:
-    """What each pair of runs says of the trade: learned of Chinese for each lost of English."""
+    """Sentences on each run and pair of runs: Chinese gained for English lost."""
     lines = []
     for run in runs:
         changes = language_changes(run.history)
@@ -73,7 +73,7 @@ def _rate(gained: float, lost: float) -> str:
 
 
 def _runs(runs: Sequence[NamedRun]) -> str:
-    """Each run's last figures, and what the pairs say."""
+    """Last figures of each run, and the sentences of `trade_lines`."""
     languages = sorted({name for run in runs for name in language_changes(run.history)})
     heads = ["run", "steps", "tokens", "drift"]
     heads += [f"{language_name(name)}, bits per byte" for name in languages]

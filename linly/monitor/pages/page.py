@@ -1,7 +1,7 @@
-"""The parts of a page about a run, as HTML: the report and the live page are made of these.
+"""Parts of a run's page as HTML, for the report and the live page.
 
-Every name and text of a run goes through `text`, so that a source named like a script tag stays
-the text it is.
+Every name and text of a run is escaped by `text`, so that a source named like a script tag is shown
+as text.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ MAX_REASONS = 50
 
 
 def page_parts(history: History, charts: Sequence[Chart]) -> dict[str, str]:
-    """The parts of a run's page in order, by name; an empty text where there is nothing to say."""
+    """Parts of a run's page by name, in order; an empty text for a part without content."""
     return {
         "header": _header(history),
         "alarms": _alarms(history),
@@ -48,12 +48,12 @@ def page_parts(history: History, charts: Sequence[Chart]) -> dict[str, str]:
 
 
 def text(value: object) -> str:
-    """Any value as text of the page."""
+    """Escape any value as text of the page."""
     return html.escape(str(value))
 
 
 def asset(name: str) -> str:
-    """A script or style sheet of the pages."""
+    """Read a script or style sheet of the pages."""
     return (resources.files("linly.monitor") / "assets" / name).read_text(encoding="utf-8")
 
 
@@ -75,7 +75,7 @@ def _header(history: History) -> str:
 
 
 def _alarms(history: History) -> str:
-    """What went wrong, newest first; nothing where nothing did."""
+    """Alarms, newest first; empty without any."""
     alarms = [event for event in history.events if event.kind == "alarm"]
     lines = [
         f'<li><span class="step">step {event.step:,}</span> {text(event.text)}</li>'
@@ -85,7 +85,7 @@ def _alarms(history: History) -> str:
 
 
 def alarm_list(lines: Sequence[str]) -> str:
-    """A list of alarms, each HTML already; nothing without one."""
+    """List of alarms, each already HTML; empty without any."""
     if not lines:
         return ""
     return f'<section class="alarms" aria-label="Alarms"><ul>{"".join(lines)}</ul></section>'
@@ -119,7 +119,7 @@ def legend(groups: Mapping[str, Sequence[tuple[str, str, int]]], *, label: str) 
 
     Args:
         groups: (name, colour, number in a trace's `meta`) of the buttons, by group.
-        label: What the buttons do, for those who do not see them.
+        label: Description of the buttons for screen readers.
     """
     parts = []
     for group, entries in groups.items():
@@ -138,7 +138,7 @@ def _swatch(color: str) -> str:
 
 
 def chart_cards(charts: Iterable[Chart]) -> str:
-    """An empty card a chart, which the page's script draws into."""
+    """One empty card per chart, into which the page's script draws."""
     cards = (
         f'<section class="card{" wide" if chart.is_wide else ""}"><h3>{text(chart.title)}</h3>'
         f'<p class="note">{text(chart.note)}</p>'
@@ -150,12 +150,12 @@ def chart_cards(charts: Iterable[Chart]) -> str:
 
 
 def _height(chart: Chart) -> str:
-    """Of a chart that the usual height does not fit."""
+    """Style attribute for a chart whose height is not the usual one."""
     return f' style="height:{chart.height_px}px"' if chart.height_px else ""
 
 
 def _sources(history: History) -> str:
-    """Every number of every source in one table, for those who would rather read."""
+    """Table of all numbers of every source."""
     colors = source_colors(history.groups)
     changes = source_changes(history)
     num_rows = max(1, int(history.rows[-1].sum()))
@@ -194,22 +194,22 @@ def _sources(history: History) -> str:
         "change",
     )
     note = (
-        "Share of loss: of the supervised tokens, which masked prompts leave out. Filled: of the "
-        "positions of its rows; the rest is padding. Drift in rows. Bits per byte of held-out "
-        "documents."
+        "Share of loss: share of the supervised tokens; masked prompts do not count. Filled: "
+        "fraction of the positions of its rows; the rest is padding. Drift in rows. Bits per byte "
+        "of held-out documents."
     )
     return section("Sources", f'<p class="note">{note}</p>{table(heads, lines)}')
 
 
 def _decisions(history: History) -> str:
-    """What was decided about the rows to come, while the run went on."""
+    """Table of the decisions about later rows during the run."""
     decisions = told(history.decisions, history.events)
     if not decisions:
         return ""
     lines = [
         (text(event.kind), text(event.text), f"{event.step:,}") for event in decisions[-MAX_EVENTS:]
     ]
-    note = "Each holds from the first row after its step on; the marks in the mixture's chart."
+    note = "Each holds from the first row after its step on, marked in the mixture's chart."
     listed = table(("kind", "what", "after step"), lines, num_text=2)
     return section("Decisions", f'<p class="note">{note}</p>{listed}')
 
@@ -220,7 +220,7 @@ def _change(relative: float) -> str:
 
 
 def _samples(samples: Sequence[Sample]) -> str:
-    """What the model wrote first and last after each prompt."""
+    """First and last completion of each prompt."""
     prompts: dict[str, list[Sample]] = {}
     for sample in samples:
         prompts.setdefault(sample.prompt, []).append(sample)
@@ -247,7 +247,7 @@ def _quarantine(history: History) -> str:
     worst = sorted(history.quarantined.items(), key=lambda item: (-item[1], item[0]))
     lines = [(text(s), text(why), f"{number:,}") for (s, why), number in worst[:MAX_REASONS]]
     total = sum(history.quarantined.values())
-    note = f"{total:,} bad record{'s were' if total != 1 else ' was'} left out and written down."
+    note = f"{total:,} bad record{'s were' if total != 1 else ' was'} left out and logged."
     listed = table(("source", "reason", "records"), lines, num_text=2)
     return section("Quarantine", f'<p class="note">{note}</p>{listed}')
 
@@ -287,17 +287,17 @@ def _value(value: object) -> str:
 
 
 def section(title: str, body: str) -> str:
-    """A titled part; `body` is HTML already."""
+    """A titled part; `body` is already HTML."""
     return f"<section><h2>{text(title)}</h2>{body}</section>"
 
 
 def details(title: str, body: str) -> str:
-    """A part that opens by its title; `body` is HTML already."""
+    """A part that a click on its title opens; `body` is already HTML."""
     return f"<details><summary>{text(title)}</summary>{body}</details>"
 
 
 def table(heads: Sequence[str], lines: Iterable[Sequence[str]], *, num_text: int = 1) -> str:
-    """A table of cells that are HTML already; the columns after `num_text` hold numbers."""
+    """A table of cells that are already HTML; columns after the first `num_text` hold numbers."""
 
     def row(cells: Sequence[str], tag: str) -> str:
         return "".join(

@@ -25,8 +25,8 @@ def write_report(run_path: Path, output: Path | None = None) -> Path:
         The file written.
 
     Raises:
-        ConfigError: There is no run at `run_path`.
-        TrainingError: It has no step yet, or its logs are damaged.
+        ConfigError: If there is no run at `run_path`.
+        TrainingError: If it has no step yet, or its logs are damaged.
     """
     history = read_history(run_path)
     file = output or run_path / "report.html"
@@ -35,7 +35,7 @@ def write_report(run_path: Path, output: Path | None = None) -> Path:
 
 
 def report_html(history: History, recounted: Recount) -> str:
-    """The page: headline figures, charts, tables, samples, settings."""
+    """Compose the page: headline figures, charts, tables, samples, settings."""
     charts = run_charts(history)
     parts = (*page_parts(history, charts).values(), _footer(recounted))
     return standalone_page(f"{history.name} · linly", parts, charts)

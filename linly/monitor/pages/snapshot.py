@@ -1,7 +1,7 @@
-"""What the live page shows at a moment: parts as HTML, figures as JSON, made anew when a run moved.
+"""Current content of the live page: parts as HTML, figures as JSON, rebuilt if a run changed.
 
-Making it costs a few hundredths of a second for thousands of steps; it is made at most once in
-twenty times that or in five seconds, however many browsers look on.
+A build takes a few hundredths of a second for thousands of steps. The next build waits for twenty
+times that, or five seconds if that is shorter, however many browsers are connected.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from linly.monitor.pages.overlay_page import overlay_parts
 from linly.monitor.pages.page import page_parts
 
 MAX_LOAD = 0.05
-"""Part of a processor that a page may take while a run writes ..."""
+"""Fraction of a processor that a page may use while a run writes ..."""
 
 MAX_PAUSE_S = 5.0
-"""... unless it would then be older than this."""
+"""... unless it would then be older than this many seconds."""
 
 STALL_STEPS, MIN_STALL_S = 20, 300.0
-"""A run is stalled without a step for so many usual steps, and for so long at least: evaluations
-and checkpoints take their time."""
+"""A run is stalled if no step ends for this many usual step times, and for at least this many
+seconds, because evaluations and checkpoints take time."""
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What a browser needs to draw the page.
+    """Data for a browser to draw the page.
 
     Attributes:
-        version: Changes with the run.
+        version: Identifier that changes with the runs.
         content: {"parts": HTML by name, "keys", "notes", "charts": figures by key, "steps",
-            "tokens": to find the step of a chart's place}.
+            "tokens": to find the step of a point in a chart}.
     """
 
     version: str
@@ -50,7 +50,7 @@ class Snapshot:
 
 
 class Snapshots:
-    """Makes snapshots of a view: of one run, or of all that are followed."""
+    """Builds snapshots of a view: of one run, or of all followed runs."""
 
     def __init__(self, followers: Sequence[RunFollower]) -> None:
         """Show the runs of `followers`: one in full, several overlaid."""
@@ -61,7 +61,7 @@ class Snapshots:
         self._may_make_at = 0.0
 
     def now(self) -> tuple[Snapshot, tuple[Look, ...]]:
-        """The newest snapshot, and the looks it is behind by a moment at most."""
+        """The newest snapshot and the current looks, which may be slightly newer."""
         with self._lock:
             self._looks = tuple(follower.look() for follower in self._followers)
             version = "-".join(str(look.version) for look in self._looks) or "0"
@@ -103,17 +103,17 @@ def _content(
 
 @dataclass(frozen=True, slots=True)
 class Pulse:
-    """How a run is at the moment, in a word and a sentence."""
+    """Current state of a run, in a word and a sentence."""
 
     state: str
     text: str
 
 
 def pulse(look: Look, now: float) -> Pulse:
-    """Whether a run is waiting for its first step, live, over, stalled or unreadable.
+    """Determine whether a run is waiting for its first step, live, over, stalled or unreadable.
 
     Args:
-        look: At the run.
+        look: Look at the run.
         now: Seconds since 1970.
     """
     if look.problem:

@@ -1,7 +1,7 @@
 """A page in one file: plotly's script, the figures as JSON, styles, all inline.
 
-The page's policy allows the two scripts by their hashes and nothing from outside, so a source
-named like a script tag stays the text it is, in the page as in the charts.
+The page's policy allows only the two scripts, by their hashes, and nothing from outside. So a
+source named like a script tag is shown as text, in the page and in the charts.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from linly.monitor.pages.page import asset, text
 
 
 def standalone_page(title: str, parts: Iterable[str], charts: Sequence[Chart]) -> str:
-    """The HTML of a page.
+    """Compose the HTML of a page.
 
     Args:
-        title: As plain text.
-        parts: HTML, with the cards of the charts among it.
-        charts: To be drawn into their cards.
+        title: Title as plain text.
+        parts: Parts as HTML, including the cards of the charts.
+        charts: Charts to draw into their cards.
     """
     plotly = _script_text(get_plotlyjs())
     drawing = _script_text(asset("page.js"))
@@ -55,7 +55,7 @@ def standalone_page(title: str, parts: Iterable[str], charts: Sequence[Chart]) -
 
 
 def _policy(*scripts: str) -> str:
-    """Only these scripts run; plotly sets styles and offers its picture as a data address."""
+    """Policy that allows only these scripts; plotly needs inline styles and data URLs."""
     digests = (hashlib.sha256(script.encode()).digest() for script in scripts)
     sources = " ".join(f"'sha256-{base64.b64encode(digest).decode()}'" for digest in digests)
     return (
@@ -65,13 +65,13 @@ def _policy(*scripts: str) -> str:
 
 
 def _script_text(script: str) -> str:
-    """A script of ours, sure not to end its own element."""
+    """A bundled script, checked not to end its own element."""
     assert "</script" not in script.lower(), "a bundled script would end its element"
     return script
 
 
 def _json(value: Any) -> str:
-    """JSON that cannot leave its script element."""
+    """Encode JSON that cannot end its script element."""
     encoded = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
     for character in "<>&\u2028\u2029":
         encoded = encoded.replace(character, f"\\u{ord(character):04x}")

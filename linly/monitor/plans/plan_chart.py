@@ -26,12 +26,12 @@ def write_picture(facts: PlanFacts, path: Path) -> None:
     """Write a PNG, or an HTML page that needs no network, by the suffix of `path`.
 
     Raises:
-        ConfigError: When the suffix is neither, or the folder is not there.
+        ConfigError: If the suffix is neither, or the folder does not exist.
     """
     if path.suffix not in (".png", ".html"):
         raise ConfigError(f"--plot {path}: found {path.suffix!r}, allowed: .png or .html")
     if not path.parent.is_dir():
-        raise ConfigError(f"--plot {path}: there is no folder {path.parent}: make it first")
+        raise ConfigError(f"--plot {path}: there is no folder {path.parent}: create it first")
     if path.suffix == ".png":
         publish(path, plan_png(facts))
         return
@@ -72,7 +72,7 @@ def plan_png(facts: PlanFacts) -> bytes:
 
 
 def _draw_shares(axes: Axes, facts: PlanFacts) -> None:
-    """Stacked shares; a diamond where a source begins anew."""
+    """Draw stacked shares, with a diamond where a source repeats."""
     colors = source_colors(facts.groups)
     unit, scale = _token_unit(float(facts.tokens[-1]))
     order = [source for sources in facts.groups.values() for source in sources]
@@ -103,7 +103,7 @@ def _draw_shares(axes: Axes, facts: PlanFacts) -> None:
     axes.set_ylim(0.0, 100.0)
     axes.set_xlabel(f"tokens seen ({unit})" if unit else "tokens seen", color=_SOFT)
     label = "share of rows (%)"
-    label += "   ◆ begins anew" * any(map(len, repeats.values()))
+    label += "   ◆ repeats" * any(map(len, repeats.values()))
     axes.set_ylabel(label + "   - - with its guard at the cap" * bool(facts.raised))
     axes.yaxis.label.set_color(_SOFT)
     _add_legend(axes, facts, colors)
@@ -111,7 +111,7 @@ def _draw_shares(axes: Axes, facts: PlanFacts) -> None:
 
 
 def _draw_tokens(axes: Axes, facts: PlanFacts) -> None:
-    """Bars of what the plan takes, a stroke where the source ends."""
+    """Draw bars of the planned tokens, with a mark at the tokens that the source has."""
     colors = source_colors(facts.groups)
     most = max(max(source.tokens, source.available or 0) for source in facts.sources)
     unit, scale = _token_unit(most)
@@ -135,7 +135,7 @@ def _draw_tokens(axes: Axes, facts: PlanFacts) -> None:
     axes.set_yticks(range(len(lines)), [source.name for source in lines], parse_math=False)
     axes.set_xlim(0.0, 1.42 * most / scale)
     is_known = any(source.available is not None for source in facts.sources)
-    what = "tokens that the plan takes" + (", stroke: what the source has" * is_known)
+    what = "planned tokens" + (", mark: available tokens" * is_known)
     axes.set_xlabel(f"{what} ({unit})" if unit else what, color=_SOFT)
     _plain_frame(axes)
 
@@ -147,7 +147,7 @@ def _plain_frame(axes: Axes) -> None:
 
 
 def _add_legend(axes: Axes, facts: PlanFacts, colors: Mapping[str, str]) -> None:
-    """Sources under the name of their group, from the top of the stack down."""
+    """Draw a legend of sources by group, from the top of the stack down."""
     from matplotlib.patches import Patch
 
     handles: list[Patch] = []
@@ -174,7 +174,7 @@ def _add_legend(axes: Axes, facts: PlanFacts, colors: Mapping[str, str]) -> None
 
 
 def _span(facts: PlanFacts, source: str) -> str:
-    """A source's share at the start and at the end of the run."""
+    """Share of a source at the start and at the end of the run."""
     shares = facts.shares[source]
     first, last = percent(float(shares[0]), 3), percent(float(shares[-1]), 3)
     return first if first == last else f"{first} \N{RIGHTWARDS ARROW} {last}"

@@ -1,4 +1,4 @@
-"""What a picture of a plan shows: shares along the run, and what they ask of each source."""
+"""Data for a picture of a plan: shares along the run, and the tokens needed of each source."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from linly.modeling.parameters import ParameterCount
 _NUM_POINTS = 1001
 _MAX_REPEATS = 50
 BYTES_PER_PARAMETER = 12
-"""Of a checkpoint: the float32 weight and its two moments."""
+"""Bytes per trained parameter in a checkpoint: the float32 weight and its two moments."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,12 +27,12 @@ class SourceFacts:
     """One source of a plan.
 
     Attributes:
-        name: In the curriculum.
-        tokens: That it makes in the run.
-        available: Tokens that it has, each once; None where the data was not looked at.
-        epochs: How often it is read; None likewise.
-        loss_share: Its part of the tokens that carry loss; None where any source's is not known.
-        repeats: Tokens of the run at which it begins anew.
+        name: Name in the curriculum.
+        tokens: Tokens of it in the run.
+        available: Tokens that it has in one epoch; None if the data was not read.
+        epochs: Number of epochs in the run; None if the data was not read.
+        loss_share: Its share of the tokens that carry loss; None if any source's is unknown.
+        repeats: Tokens of the run at which it repeats.
     """
 
     name: str
@@ -45,7 +45,7 @@ class SourceFacts:
 
 @dataclass(frozen=True, slots=True)
 class Costs:
-    """What a run takes; None where what it depends on was not told."""
+    """Costs of a run; None for a cost whose inputs are unknown."""
 
     parameters: ParameterCount | None = None
     checkpoint_bytes: int | None = None
@@ -55,18 +55,18 @@ class Costs:
 
 @dataclass(frozen=True, slots=True)
 class PlanFacts:
-    """A plan, ready to be drawn.
+    """A plan, ready to draw.
 
     Attributes:
-        name: The curriculum's.
-        groups: Sources of each group, in the order in which they are stacked, from below.
+        name: Name of the curriculum.
+        groups: Sources of each group, in the order of the stack, from below.
         tokens: Tokens since the start, float64 [n].
         shares: Planned share of each source, float64 [n].
         raised: The edge of each guarded group's band in the stack, where the guard is at its cap,
             float64 [n].
-        sources: By group, then name.
-        num_steps: 0 without a recipe.
-        warnings: What should be known, with the smallest change that helps.
+        sources: Sources by group, then name.
+        num_steps: Number of steps; 0 without a recipe.
+        warnings: Warnings, each with the smallest change that helps.
     """
 
     name: str
@@ -83,7 +83,7 @@ class PlanFacts:
 def plan_facts(
     curriculum: Curriculum, plan: Plan, costs: Costs, *, problems: Sequence[str] = ()
 ) -> PlanFacts:
-    """Gather what is drawn of a plan; `problems` are what makes it fail, shown as warnings."""
+    """Gather the facts of a plan; `problems`, which make it fail, are shown as warnings."""
     mixture = Mixture.from_curriculum(curriculum, num_rows=plan.num_rows)
     u = np.linspace(0.0, 1.0, _NUM_POINTS)
     shares = mixture.shares(u * mixture.num_rows)
@@ -101,16 +101,16 @@ def plan_facts(
 
 
 def _raised_edges(curriculum: Curriculum, plan: Plan, u: Floats) -> dict[str, Floats]:
-    """The edge towards the rest of each guarded group's band, in the stack of the raised mixture.
+    """Inner edge of each guarded group's band, in the stack of the raised mixture: float64 [n].
 
-    Between the two lies what the guard takes. NaN where it takes nothing. float64 [n].
+    The guard adds the area between this edge and the planned one. NaN where it adds nothing.
     """
     mixture = raised_mixture(curriculum, num_rows=plan.num_rows)
     bands = {group: np.array(group_ratios(mixture, group, u.tolist())) for group in mixture.groups}
     plain = Mixture.from_curriculum(curriculum, num_rows=plan.num_rows)
     edges: dict[str, Floats] = {}
     for guard in plan.guards:
-        # The stack's groups are in order of their names.
+        # The groups of the stack are sorted by name.
         below = [ratio for group, ratio in bands.items() if group < guard.group]
         bottom = np.sum([np.zeros_like(u), *below], axis=0)
         edge = bottom if guard.rest < guard.group else bottom + bands[guard.group]
@@ -153,7 +153,7 @@ def _repeats(mixture: Mixture, plan: Plan, name: str, epochs: float | None) -> t
 
 
 def kept_checkpoints(settings: CheckpointSettings, num_steps: int) -> int:
-    """Checkpoints that lie in the run folder at its end, and one more while it is written."""
+    """Checkpoints in the run folder at the end, plus one while it is written."""
     whole, rest = divmod(num_steps, settings.every)
     total = whole + bool(rest)
     newest = min(settings.keep_last, total)

@@ -24,7 +24,7 @@ from linly.monitor.plans.plan_facts import PlanFacts
 
 
 def write_plan_comparison(plans: Sequence[PlanFacts], output: Path) -> Path:
-    """Write a page that compares plans, self-contained."""
+    """Write a self-contained page that compares plans."""
     colors = run_colors([plan.name for plan in plans])
     entries = [(plan.name, colors[index], index) for index, plan in enumerate(plans)]
     charts = (_groups(plans, colors), _tokens(plans, colors))
@@ -45,7 +45,7 @@ def source_names(plans: Sequence[PlanFacts]) -> tuple[str, ...]:
 
 
 def tokens_of(plan: PlanFacts, name: str) -> int:
-    """Tokens that a plan takes of a source; 0 where it has none such."""
+    """Tokens of a source in a plan; 0 if the plan does not have the source."""
     return next((source.tokens for source in plan.sources if source.name == name), 0)
 
 
@@ -105,12 +105,12 @@ def _tokens(plans: Sequence[PlanFacts], colors: Sequence[str]) -> Chart:
         nticks=0,
     )
     height = height_of_lines(len(names))
-    note = "Tokens that each plan takes of a source."
+    note = "Tokens of each source in each plan."
     return Chart("compare-tokens", "Tokens of each source", note, plain(figure), True, height)
 
 
 def _table(plans: Sequence[PlanFacts]) -> tuple[list[str], list[list[str]]]:
-    """Heads and lines: tokens of each source in each plan."""
+    """Header and lines of a table: tokens of each source in each plan."""
     lines = [
         [text(name), *(count(tokens_of(plan, name)) for plan in plans)]
         for name in source_names(plans)

@@ -24,7 +24,7 @@ from linly.monitor.plans.plan_facts import PlanFacts
 
 
 def plan_html(facts: PlanFacts) -> str:
-    """The page."""
+    """Compose the page of a plan."""
     colors = source_colors(facts.groups)
     number = {source.name: index for index, source in enumerate(facts.sources)}
     charts = plan_charts(facts)
@@ -116,7 +116,7 @@ def _shares(facts: PlanFacts) -> Chart:
     figure.update_yaxes(range=[0, 1])
     note = "Planned along the run."
     if any(source.repeats for source in facts.sources):
-        note += " Diamonds: a source has been read to its end and begins anew."
+        note += " Diamonds: a source has been read to its end and repeats."
     if facts.raised:
         note += " Dashed: the edge of a group with its guard at the cap."
     return Chart("plan", "Mixture over the run", note, plain(figure), is_wide=True)
@@ -175,7 +175,7 @@ def _tokens(facts: PlanFacts) -> Chart:
         showgrid=False,
         nticks=0,
     )
-    note = "Bars: tokens that the plan takes."
+    note = "Bars: planned tokens."
     if any(source.available is not None for source in facts.sources):
         note += " Lines: tokens that the source has; beyond them it repeats."
     height = height_of_lines(len(lines))
@@ -211,7 +211,7 @@ def _sources(facts: PlanFacts) -> str:
             )
         )
     note = (
-        "Share of loss: of the tokens that carry loss, which masked prompts leave out. It is known "
-        "where the data was looked at."
+        "Share of loss: share of the tokens that carry loss; masked prompts do not count. It is "
+        "known only if the data was read."
     )
     return f'<p class="note">{note}</p>{table(heads, lines)}'
