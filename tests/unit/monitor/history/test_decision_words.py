@@ -50,7 +50,7 @@ def test_a_lost_shard_and_a_fork_are_told() -> None:
         "source books: shard a.zst left at record 17: cut short"
     ]
     fork = {"step": 4, "kind": "fork", "run": "runs/a", "skip_steps": [[5, 7], [9, 9]]}
-    assert texts(fork) == ["forked from runs/a, passing over steps 5-7, 9-9"]
+    assert texts(fork) == ["forked from runs/a, skipping steps 5-7, 9-9"]
 
 
 def test_a_kind_that_is_not_known_is_shown_by_its_values_in_short() -> None:
