@@ -118,7 +118,7 @@ def test_a_missing_weight_is_an_error_and_not_random(folder: Path) -> None:
     ("file", "message"),
     [
         ("../outside.safetensors", r"allowed is a path inside"),
-        ("weights.bin", "no safetensors file"),
+        ("weights.bin", "not a safetensors file"),
         ("absent.safetensors", "is missing"),
     ],
 )

@@ -64,7 +64,7 @@ def test_a_vocabulary_without_bos_takes_its_eos(folder: Path, tmp_path: Path) ->
     with pytest.raises(ConfigError, match=r"'<\|nothing\|>' as eos_token, which is not a piece"):
         load_tokenizer(tmp_path)
     (tmp_path / "tokenizer_config.json").unlink()
-    with pytest.raises(ConfigError, match="names no eos_token"):
+    with pytest.raises(ConfigError, match="does not name an eos_token"):
         load_tokenizer(tmp_path)
 
 
