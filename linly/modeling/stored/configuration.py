@@ -141,7 +141,7 @@ def _check_kind(path: Path, config: PretrainedConfig) -> None:
         part = "" if text is config else f", of type {text.model_type}"
         raise ConfigError(
             f"model {path}: {kind} is multimodal ({', '.join(sorted(config.sub_configs))}), and "
-            f"only text models can be trained; save its language model{part} as a folder of "
+            f"only text models can be trained; save its language model{part}, as a folder of "
             f"its own"
         )
     is_pair = getattr(config, "is_encoder_decoder", False)
