@@ -52,7 +52,7 @@ def make_trainable(model: PreTrainedModel, trainable: Trainable, *, seed: int) -
 def trained_names(model: PreTrainedModel, trainable: Trainable) -> set[str]:
     """Names of the parameters that `make_trainable` makes trainable, and that an export expects.
 
-    `full` trains all except those that the model's class freezes, such as a router's correction bias.
+    `full` trains all except those that the class freezes, such as a router's correction bias.
 
     Args:
         model: Model as loaded; it may be on the meta device.
