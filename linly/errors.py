@@ -1,4 +1,4 @@
-"""The errors that reach a user: each says what was asked, what was found and where, what to do."""
+"""Errors that reach a user: each names the problem, the value found and its place, and the cure."""
 
 
 class LinlyError(Exception):
@@ -6,24 +6,24 @@ class LinlyError(Exception):
 
 
 class ConfigError(LinlyError):
-    """A file or option the user wrote is wrong: a key, a value, a combination."""
+    """A file or option of the user is invalid: a key, a value, a combination."""
 
 
 class DataError(LinlyError):
-    """A shard or record cannot be read or does not look as its corpus says."""
+    """A shard or record cannot be read or does not match its corpus file."""
 
 
 class DamagedShardError(DataError):
-    """A shard's own bytes are wrong (cut short, bits flipped); reading them again will not help."""
+    """A shard's own bytes are wrong (truncated, bits flipped); reading them again will not help."""
 
 
 class ExhaustedError(DataError):
-    """A source has no row left that the curriculum plans; all ranks meet it at the same row."""
+    """A source has no rows left for the curriculum; all ranks raise it at the same row."""
 
 
 class CheckpointError(LinlyError):
-    """A checkpoint is torn, missing, or belongs to another run."""
+    """A checkpoint is incomplete, missing, or belongs to another run."""
 
 
 class TrainingError(LinlyError):
-    """Training cannot go on: guards gave up, a rank failed, a stream ended early."""
+    """Training cannot continue: too many skipped steps, a failed rank, a stream that ended early."""

@@ -1,4 +1,4 @@
-"""Files and folders that stay inside their folder and are written whole or not at all."""
+"""Paths that stay inside their folder, and files that are written completely or not at all."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ _HASH_CHUNK_BYTES = 1 << 20
 
 
 def inside(root: Path, relative: str) -> Path:
-    """Join a name that came from a file or a user to the folder it must stay in.
+    """Join a path from a file or a user to the folder it must stay in.
 
     The target need not exist. Links are followed as far as the path exists.
 
     Args:
-        root: The folder.
-        relative: A path below it, with forward slashes.
+        root: Folder.
+        relative: Path below it, with forward slashes.
 
     Raises:
-        ConfigError: When the name is empty, absolute, holds `..` or NUL, or a link leads out.
+        ConfigError: If the path is empty, absolute, contains `..` or NUL, or a link leads out.
     """
     if not relative or "\0" in relative:
         raise ConfigError(f"found path {relative!r}: allowed is a path inside {root} without NUL")
@@ -52,7 +52,7 @@ def inside(root: Path, relative: str) -> Path:
 
 
 def _has_link(root: Path, parts: Iterable[str]) -> bool:
-    """Tell if a part below `root` is a link: without one nothing leads out of it."""
+    """Return whether a part below `root` is a link: without one no path leads out of it."""
     below = str(root)
     for part in parts:
         below = f"{below}/{part}"
@@ -63,14 +63,14 @@ def _has_link(root: Path, parts: Iterable[str]) -> bool:
 
 @contextmanager
 def publishing(path: Path) -> Iterator[BinaryIO]:
-    """Open a file to write so that readers see the old content or all of the new.
+    """Open a file for an atomic write: readers see either the old content or all of the new.
 
-    A temporary file in the same folder takes the name when the block ends well, flushed to disk as
-    its folder then is. When anything fails it is removed and `path` is untouched. A device or a
-    pipe is written to as it is.
+    A temporary file in the same folder is flushed and renamed to `path` when the block succeeds;
+    then the folder is flushed. If anything fails, the temporary file is removed and `path` is
+    unchanged. A device or a pipe is written to directly.
 
     Raises:
-        OSError: If the file cannot be written; it names `path`.
+        OSError: If the file cannot be written; names `path`.
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         with path.open("wb") as stream:
@@ -93,18 +93,18 @@ def publishing(path: Path) -> Iterator[BinaryIO]:
 
 
 def publish(path: Path, data: bytes) -> None:
-    """Write a file by `publishing`."""
+    """Write a file atomically (see `publishing`)."""
     with publishing(path) as stream:
         stream.write(data)
 
 
 def publish_text(path: Path, text: str) -> None:
-    """Write text as UTF-8 like `publish`, with the line ends it has."""
+    """Write text as UTF-8 atomically, keeping its line ends."""
     publish(path, text.encode("utf-8"))
 
 
 def publish_together(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write several files below a folder; none takes its name before all are on the disk."""
+    """Write several files below a folder; none is renamed into place before all are on disk."""
     with ExitStack() as stack:
         for name, data in files.items():
             stack.enter_context(made((folder / name).parent))
@@ -116,7 +116,7 @@ def publish_together(folder: Path, files: Mapping[str, bytes]) -> None:
 
 @contextmanager
 def made(folder: Path) -> Iterator[None]:
-    """Create a folder and its parents; those that a failed block leaves empty are removed again."""
+    """Create a folder and its parents; if the block fails, remove those that are still empty."""
     missing = [path for path in (folder, *folder.parents) if not path.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -130,7 +130,7 @@ def made(folder: Path) -> Iterator[None]:
 
 @contextmanager
 def naming(path: Path, temporary: Path) -> Iterator[None]:
-    """Let an OSError name the path that was asked for instead of a temporary one, or none."""
+    """Let an OSError name the requested path if it names the temporary one, or none."""
     try:
         yield
     except OSError as error:
@@ -141,7 +141,7 @@ def naming(path: Path, temporary: Path) -> Iterator[None]:
 
 
 def temporary_name(path: Path) -> Path:
-    """A hidden name beside a path, for what takes its name once it is whole."""
+    """Return a hidden name next to a path, for a file that is renamed once complete."""
     return path.with_name(f".{path.name}.{os.getpid()}.{secrets.token_hex(4)}.tmp")
 
 
@@ -156,11 +156,11 @@ def fsync_directory(path: Path) -> None:
 
 
 def open_regular(path: Path) -> BinaryIO:
-    """Open a regular file for reading; a pipe or a device could be waited for without end.
+    """Open a regular file for reading; reading a pipe or a device could block forever.
 
     Raises:
-        LinlyError: When it is anything else.
-        OSError: When it cannot be opened.
+        LinlyError: If it is not a regular file.
+        OSError: If it cannot be opened.
     """
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)  # opening a pipe must not wait
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -170,11 +170,11 @@ def open_regular(path: Path) -> BinaryIO:
 
 
 def sha256_file(path: Path) -> str:
-    """Hash of a regular file's bytes, 64 hex digits.
+    """Hash a regular file's bytes: 64 hex digits.
 
     Raises:
-        LinlyError: When it is no regular file.
-        OSError: When it cannot be opened or read.
+        LinlyError: If it is not a regular file.
+        OSError: If it cannot be opened or read.
     """
     digest = hashlib.sha256()
     with open_regular(path) as stream:
@@ -187,8 +187,8 @@ def read_limited(path: Path, *, limit_bytes: int) -> bytes:
     """Read a whole regular file that must not be larger than `limit_bytes`.
 
     Raises:
-        LinlyError: When the file is larger or is no regular file (a pipe would never end).
-        OSError: When it cannot be opened or read.
+        LinlyError: If the file is larger or is not a regular file (a pipe would never end).
+        OSError: If it cannot be opened or read.
     """
     with open_regular(path) as stream:
         data = stream.read(limit_bytes + 1)

@@ -1,6 +1,6 @@
-"""Bounded reading of plain, zstd, gzip, bzip2 and xz files: cut short, damaged, a bomb = an error.
+"""Bounded reading of plain, zstd, gzip, bzip2 and xz files; truncation, damage and bombs are errors.
 
-Text in another encoding becomes UTF-8 on the way, so that whoever reads sees one encoding only.
+Text in another encoding is converted to UTF-8, so that readers see only one encoding.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from linly.storage.urls import Location
 
 CHUNK_BYTES = 256 << 10
 MAX_LINE_BYTES = 64 << 20
-"""Longest line (or JSON array element) that is taken; a longer one is a bad record."""
+"""Longest line (or JSON array element) that is accepted; a longer one is a bad record."""
 
 MAX_EXPANSION = 1000
-"""Times a file may grow when decompressed. Text reaches 3 to 30, repeated log lines 200."""
+"""Largest expansion factor of a file. Text reaches 3 to 30, repeated log lines 200."""
 
 FREE_OUTPUT_BYTES = 256 << 20
-"""Output below this is never called a bomb, whatever the expansion."""
+"""Output below this size is never treated as a bomb, whatever the expansion."""
 
 UTF8 = "utf-8"
 
@@ -39,7 +39,7 @@ _GZIP_BITS = 16 + zlib.MAX_WBITS
 _UTF8_BOM = b"\xef\xbb\xbf"
 _SURROGATES = re.compile("[\ud800-\udfff]")
 _NOT_TEXT = "\udcff"
-"""Becomes the byte 0xFF."""
+"""Surrogate that is encoded as the byte 0xFF."""
 
 
 def _mark(error: UnicodeError) -> tuple[str, int]:
@@ -51,22 +51,22 @@ codecs.register_error("linly.mark", _mark)
 
 
 class BoundedStream:
-    """A file's bytes, decompressed on the way; `read` never gives more than asked.
+    """Decompressed bytes of a file; `read` never returns more than requested.
 
-    What comes before damage is given up to a piece of 64 KiB of the compressed data, the same
-    bytes every time.
+    The bytes before damage are returned, except those of the last 64 KiB piece of compressed
+    data; they are the same bytes every time.
 
     Attributes:
-        path: The file.
-        position: Decompressed bytes given so far.
+        path: File being read.
+        position: Decompressed bytes returned so far.
     """
 
     def __init__(self, path: Location, retries: Retries = PATIENT) -> None:
         """Open `path`, decompressing by its suffix (.zst, .gz, .bz2, .xz).
 
         Raises:
-            DamagedShardError: It is empty (0 bytes).
-            DataError: It is missing or cannot be opened.
+            DamagedShardError: If the file is empty (0 bytes).
+            DataError: If the file is missing or cannot be opened.
         """
         self.path = path
         self.position = 0
@@ -87,12 +87,12 @@ class BoundedStream:
         self._stream = decompressed(self._file, self._codec)
 
     def read(self, size: int, /) -> bytes:
-        """Give up to `size` bytes, b"" at the end.
+        """Return up to `size` bytes, b"" at the end.
 
         Raises:
-            DamagedShardError: The file is truncated or damaged, or expands like a bomb. Names the
-                position.
-            DataError: It needs a window above 128 MiB, or its storage does not answer.
+            DamagedShardError: If the file is truncated or damaged, or expands like a bomb. Names
+                the position.
+            DataError: If it needs a window above 128 MiB, or its storage does not respond.
         """
         if self._damage is not None:
             raise self._damage
@@ -108,7 +108,7 @@ class BoundedStream:
         return data
 
     def _before_damage(self, error: Exception, size: int) -> bytes:
-        """Read once more what comes before damage, which the decompressor lost as it met it."""
+        """Reread the bytes before damage, which the decompressor lost when it failed."""
         fault = self._explain(error, self.position)
         if not isinstance(fault, DamagedShardError):
             raise fault from error
@@ -130,7 +130,7 @@ class BoundedStream:
         return bytes(data)
 
     def _is_padded(self) -> bool:
-        """Tell if zeros alone follow the last gzip member, which gzip itself ignores."""
+        """Return whether only zeros follow the last gzip member, which gzip itself ignores."""
         if self._codec != "gzip":
             return False
         member, pending = zlib.decompressobj(_GZIP_BITS), b""
@@ -194,7 +194,7 @@ class BoundedStream:
         self._file.close()
 
     def __enter__(self) -> BoundedStream:
-        """Give itself."""
+        """Return itself."""
         return self
 
     def __exit__(
@@ -227,10 +227,10 @@ def read_heads(path: Location, size: int, retries: Retries = PATIENT) -> tuple[b
     """Read the first bytes of a file: as stored, and decompressed by its suffix.
 
     Args:
-        path: File to look at.
-        size: Bytes of each; fewer where the file is shorter. Data that cannot be decompressed
-            gives what comes before the damage.
-        retries: Patience with the storage.
+        path: File to read.
+        size: Bytes of each; fewer if the file is shorter. Of data that cannot be decompressed, the
+            bytes before the damage are returned.
+        retries: Retry policy of the storage.
 
     Raises:
         DataError: If the file is missing or cannot be read.
@@ -249,8 +249,8 @@ def read_heads(path: Location, size: int, retries: Retries = PATIENT) -> tuple[b
 class Utf8Stream:
     """The bytes of a stream in another encoding, as UTF-8.
 
-    What is not of that encoding becomes the byte 0xFF, which no UTF-8 has: whoever decodes a
-    line finds that one bad and reads on.
+    Bytes that are invalid in that encoding become the byte 0xFF, which never occurs in UTF-8: a
+    reader that decodes lines finds only that line bad and continues.
     """
 
     def __init__(self, stream: Readable, encoding: str) -> None:
@@ -259,7 +259,7 @@ class Utf8Stream:
         self._decoder = codecs.getincrementaldecoder(encoding)(errors="linly.mark")
 
     def read(self, size: int, /) -> bytes:
-        """Give the UTF-8 of about `size` bytes of the stream, b"" at the end."""
+        """Return about `size` bytes of the stream as UTF-8, b"" at the end."""
         while chunk := self._stream.read(size):
             if text := self._decoder.decode(chunk):
                 return _as_utf8(text)
@@ -274,7 +274,7 @@ def _as_utf8(text: str) -> bytes:
 
 
 def as_utf8(stream: Readable, encoding: str) -> Readable:
-    """Give the stream itself when it is in UTF-8, else one that turns it into UTF-8."""
+    """Return the stream itself if it is in UTF-8, else one that converts it to UTF-8."""
     return stream if encoding == UTF8 else Utf8Stream(stream, encoding)
 
 
@@ -283,11 +283,11 @@ def iter_lines(
 ) -> Iterator[tuple[int, bytes | None]]:
     r"""Split a stream at b"\n".
 
-    A byte order mark at the start is taken off. A last line without its newline counts.
+    A byte order mark at the start is removed. A last line without a newline counts.
 
     Yields:
-        (size in bytes without the newline, line), the line None when it is longer than
-        `max_line_bytes`: it was read past, never held.
+        (size in bytes without the newline, line). The line is None if it is longer than
+        `max_line_bytes`: it was skipped without being held in memory.
     """
     parts: list[bytes] = []
     pending = 0
@@ -319,7 +319,7 @@ def _joined(parts: list[bytes], size: int, max_line_bytes: int) -> bytes | None:
 
 
 def count_lines(stream: Readable) -> int:
-    """Count lines as `iter_lines` would give them, without keeping any."""
+    """Count the lines that `iter_lines` would yield, without keeping any."""
     count = 0
     ends_open = False
     while chunk := stream.read(CHUNK_BYTES):

@@ -27,23 +27,23 @@ CONFIG_FILE, TOKENIZER_FILE, ADDED_FILE = (
 MODEL_FILE = "tokenizer.model"
 _DEFAULTS = {"bos_token": "<s>", "eos_token": "</s>"}
 DEFAULT = "default"
-"""Name of the template that serves where no other is asked for."""
+"""Name of the template that is used unless another is requested."""
 
 _LIMIT_BYTES = 256 << 20
 _TEMPLATE_LIMIT_BYTES = 1 << 20
 
 
 class ChatFormat(Model):
-    """What writes a conversation as a model was taught to read it.
+    """Format in which a model was trained to read conversations.
 
     Attributes:
-        template: Jinja, as Hugging Face's `apply_chat_template` renders it.
-        tokens: What the template may call by name: `bos_token`, `eos_token`, ...
-        special_tokens: Names in the rendered text that are one token each; in what people say
-            they are text.
-        lstrip: Special tokens that take the white space before them with them.
-        rstrip: Special tokens that take the white space after them with them (Phi-3's do).
-        tool_use: The template for conversations with tools, where it is another one.
+        template: Jinja template, as Hugging Face's `apply_chat_template` renders it.
+        tokens: Tokens that the template may refer to by name: `bos_token`, `eos_token`, ...
+        special_tokens: Names in the rendered text that are one token each. Within messages they
+            are plain text.
+        lstrip: Special tokens that absorb the white space before them.
+        rstrip: Special tokens that absorb the white space after them (Phi-3's do).
+        tool_use: Template for conversations with tools, if it differs from `template`.
     """
 
     template: Text
@@ -54,7 +54,7 @@ class ChatFormat(Model):
     tool_use: Text | None = None
 
     def file_form(self) -> dict[str, Any]:
-        """As plain data that reads back equal."""
+        """Return plain data that reads back equal."""
         form: dict[str, Any] = {
             "template": self.template,
             "tokens": dict(self.tokens),
@@ -69,7 +69,7 @@ def read_chat_format(folder: Path) -> ChatFormat:
     """Read the chat format in a model folder.
 
     Raises:
-        ConfigError: There is none, or a file of it cannot be read.
+        ConfigError: If there is no chat template, or one of its files cannot be read.
     """
     templates = read_chat_templates(folder)
     if DEFAULT not in templates:
@@ -92,12 +92,12 @@ def read_chat_format(folder: Path) -> ChatFormat:
 
 
 def read_chat_templates(folder: Path) -> dict[str, str]:
-    """Chat templates of a model folder by name, `default` first where there is one.
+    """Read the chat templates of a model folder by name, `default` first if present.
 
-    A file of its own comes before the tokenizer's configuration, as in transformers.
+    A template file takes precedence over the tokenizer's configuration, as in transformers.
 
     Raises:
-        ConfigError: A file cannot be read.
+        ConfigError: If a file cannot be read.
     """
     found: dict[str, str] = {}
     for name in (CONFIG_FILE, TEMPLATE_JSON):
@@ -110,7 +110,7 @@ def read_chat_templates(folder: Path) -> dict[str, str]:
 
 
 def read_named_tokens(folder: Path) -> dict[str, str]:
-    """Tokens that a tokenizer_config.json names: `bos_token`, `eos_token`, ..."""
+    """Read the tokens that a tokenizer_config.json names: `bos_token`, `eos_token`, ..."""
     return {
         key: name
         for key, value in _read_json(folder / CONFIG_FILE).items()
@@ -119,7 +119,7 @@ def read_named_tokens(folder: Path) -> dict[str, str]:
 
 
 def _with_defaults(named: dict[str, str], folder: Path) -> dict[str, str]:
-    """The names of a sentencepiece folder whose configuration says none, as in transformers."""
+    """Add transformers' default names to a sentencepiece folder that does not name its tokens."""
     if not (folder / MODEL_FILE).is_file():
         return named
     config = _read_json(folder / CONFIG_FILE)
@@ -127,7 +127,7 @@ def _with_defaults(named: dict[str, str], folder: Path) -> dict[str, str]:
 
 
 def read_special_names(folder: Path, pieces: frozenset[str]) -> dict[str, Any]:
-    """What a tokenizer_config.json names or lists as special tokens, of those that are pieces."""
+    """Read the special tokens of a tokenizer_config.json that are pieces of the vocabulary."""
     config = _read_json(folder / CONFIG_FILE)
     found: dict[str, Any] = {}
     for key in ("additional_special_tokens", "extra_special_tokens"):
@@ -141,19 +141,19 @@ def read_special_names(folder: Path, pieces: frozenset[str]) -> dict[str, Any]:
 
 
 def read_num_rows(folder: Path) -> int | None:
-    """Rows of the embedding of a model folder; None where it has no configuration."""
+    """Read the number of embedding rows of a model folder; None without a configuration."""
     rows = _read_json(folder / "config.json").get("vocab_size")
     return rows if isinstance(rows, int) else None
 
 
 def read_added_tokens(folder: Path) -> list[dict[str, Any]]:
-    """Added tokens of a model folder by id: {id, content, special, lstrip, rstrip, ...}.
+    """Read the added tokens of a model folder by id: {id, content, special, lstrip, rstrip, ...}.
 
-    They stand in tokenizer.json, in the configuration's `added_tokens_decoder`, or as names and
-    ids in added_tokens.json, which says nothing else of them.
+    They are in tokenizer.json, in the configuration's `added_tokens_decoder`, or in
+    added_tokens.json, which holds only names and ids.
 
     Raises:
-        ConfigError: A file cannot be read.
+        ConfigError: If a file cannot be read.
     """
     config = _read_json(folder / CONFIG_FILE)
     special = {*read_named_tokens(folder).values(), *_listed(config)}
@@ -176,7 +176,7 @@ def _names_with(added: list[dict[str, Any]], flag: str) -> tuple[str, ...]:
 
 
 def _named_templates(written: object) -> dict[str, str]:
-    """Templates as a configuration has them: one, a list of named ones, or a mapping."""
+    """Normalize a configuration's templates: one template, a list of named ones, or a mapping."""
     if isinstance(written, str) and written:
         return {DEFAULT: written}
     if isinstance(written, list):
@@ -206,7 +206,7 @@ def _read_json(path: Path) -> dict[str, Any]:
 
 
 def _listed(config: dict[str, Any]) -> list[str]:
-    """Special tokens that a tokenizer_config.json lists, in any of the forms it has had."""
+    """Return the special tokens that a tokenizer_config.json lists, in any of its past forms."""
     found: list[Any] = []
     for key in ("additional_special_tokens", "extra_special_tokens"):
         value = config.get(key)

@@ -10,7 +10,7 @@ _FORMS = {
     ("messages",): frozenset({"system", "tools"}),
     ("text", "user_mark", "assistant_mark"): frozenset({"system"}),
 }
-"""Fields of each form -> what may be named besides."""
+"""Required fields of each form -> optional fields."""
 
 BESIDE = {
     "system": ("system", "system_prompt", "system_message"),
@@ -26,7 +26,7 @@ CONVERSATION_FORMS = (
 
 
 def is_conversation(roles: Set[str]) -> bool:
-    """Whether these are the fields of a conversation in one of its forms."""
+    """Return whether these fields match one of the conversation forms."""
     return any(
         roles >= set(form) and roles - set(form) <= beside for form, beside in _FORMS.items()
     )

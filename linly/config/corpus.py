@@ -1,4 +1,4 @@
-"""The corpus file: where shards are, what a record looks like, how documents are made of it."""
+"""The corpus file: locations of shards, fields of a record, construction of documents."""
 
 from __future__ import annotations
 
@@ -97,11 +97,11 @@ def _parse_held_out(value: Any) -> float | tuple[str, ...] | dict[str, str]:
 
 
 class Where(Model):
-    """A condition that a record must meet; others are left out, not quarantined.
+    """A condition that a record must meet; other records are left out, not quarantined.
 
-    Where the field is a list, or its path goes through one, every element must meet it. A record
-    without the field is a bad one, unless a `?` ends the path: the value is null then. Null meets
-    `not_in` and no other condition. In CSV and TSV a number in text compares as the number.
+    If the field is a list, or its path goes through one, every element must meet the condition. A
+    record without the field is bad, unless the path ends with `?`: then the value is null. Null
+    meets `not_in` and no other condition. In CSV and TSV, text that is a number compares as one.
     """
 
     field: Text
@@ -114,7 +114,7 @@ class Where(Model):
 
     @classmethod
     def conditions(cls) -> tuple[str, ...]:
-        """The keys that say what is asked of the field, as written in a file."""
+        """Return the keys of conditions, as written in a file."""
         return tuple(key for key in cls.file_keys() if key != "field")
 
     @model_validator(mode="after")
@@ -132,7 +132,7 @@ class Where(Model):
         return self
 
     def file_form(self) -> dict[str, Any]:
-        """As it would be written in a corpus file."""
+        """Return the form that a corpus file has."""
         form = self.model_dump(by_alias=True, exclude_none=True)
         return {key: list(v) if isinstance(v, tuple) else v for key, v in form.items()}
 
@@ -141,38 +141,38 @@ class Corpus(Model):
     r"""A set of shards of one shape.
 
     Attributes:
-        name: Its file's stem.
-        language: Of its text; of parallel text both, joined: `en-zh`.
-        kind: What a record is.
-        format: Of the shards; None takes it from the suffix before a compression suffix.
-        encoding: Of formats that are text: any that Python knows; gb18030 reads GBK and GB2312 as
-            well. A TMX file may declare its own.
-        paths: Patterns below the data root, or URLs (s3, hf, https); line-aligned files: one
-            pattern a language.
+        name: Stem of the corpus file.
+        language: Language of the text; for parallel text both, joined: `en-zh`.
+        kind: Kind of the records.
+        format: Format of the shards; None takes it from the suffix before a compression suffix.
+        encoding: Encoding of text formats: any that Python knows; gb18030 also reads GBK and
+            GB2312. A TMX file may declare its own.
+        paths: Patterns below the data root, or URLs (s3, hf, https); for line-aligned files one
+            pattern per language.
         exclude: Patterns of shards to leave out.
-        fields: Role -> dotted path in the record (a `?` at its end: records may lack it; a name
-            with other characters between backquotes), or a form such as `{title}\n\n{text}`.
+        fields: Role -> dotted path in the record, or a form such as `{title}\n\n{text}`. A path
+            that ends with `?` is optional; names with other characters are in backquotes.
             text: {text}; parallel: two language codes; instruction: {instruction, output} and
-            maybe {input} and {choices} (a list that the prompt names, one separator between them:
-            of more than 8, 4 to 8 drawn ones and the output stay); conversation: {messages, role,
-            content} (a list of turns), {messages, user, assistant} (a list of pairs of turns),
-            {messages} (a list of texts, the user's and the assistant's in turn), or
-            {text, user_mark, assistant_mark} (one text; the marks are literal and begin the turns);
-            and maybe {system} and {tools}, of the record, and {weight}, of a turn.
-        columns: Names of a table's columns when the file has no header.
-        delimiter: Character between the cells of CSV; a first line `sep=;` comes before it.
-        escape: In CSV, a backslash if it takes the meaning of the character after it (`\"`).
+            optionally {input} and {choices} (a list that the prompt names, with one separator: of
+            more than 8 choices, a sample of 4 to 8 that includes the output); conversation:
+            {messages, role, content} (a list of turns), {messages, user, assistant} (a list of
+            pairs of turns), {messages} (a list of texts, user and assistant alternating), or
+            {text, user_mark, assistant_mark} (one text; the marks are literal and begin the
+            turns); optionally {system} and {tools} of the record, and {weight} of a turn.
+        columns: Names of a table's columns if the file has no header.
+        delimiter: Character between the cells of CSV; a first line `sep=;` takes precedence.
+        escape: Escape character of CSV: a backslash makes the next character literal (`\"`).
         where: Conditions, all of which a record must meet.
-        template: How documents are made; must fit the kind.
-        chat: For the templates chat and inscp; filled in from the recipe's model.
-        chat_date: The date that a chat template is told when it asks for today's (2024-07-26).
-        packing: How documents fill rows.
-        held_out: Fraction of records, chosen by hash, that never trains; or held-out files.
-        max_bad_fraction: Of records that may be quarantined before the run stops.
-        damaged_shards: A shard that turns out damaged stops the run, or the rest of it is left
-            out: one bad record, for nothing tells how many are lost.
-        read_attempts: To read what its storage does not give, in a row, before the run stops.
-        read_delay_s: About how long the first pause between them is; each doubles.
+        template: Template that turns records into documents; must fit the kind.
+        chat: Chat format for the templates chat and inscp; filled in from the recipe's model.
+        chat_date: Date that a chat template receives as today's (2024-07-26).
+        packing: Method of packing documents into rows.
+        held_out: Fraction of records, chosen by hash, that is never trained on; or held-out files.
+        max_bad_fraction: Fraction of records that may be quarantined before the run stops.
+        damaged_shards: Reaction to a damaged shard: stop the run, or skip the rest of the shard.
+            The rest counts as one bad record, since the number of lost records is unknown.
+        read_attempts: Consecutive failed reads from storage before the run stops.
+        read_delay_s: Approximate length of the first pause between attempts; each next one doubles.
     """
 
     name: Text
@@ -201,12 +201,12 @@ class Corpus(Model):
 
     @classmethod
     def shown_keys(cls) -> tuple[str, ...]:
-        """Without the name, which is the file's, and what the recipe's model fills in."""
+        """Return all keys but `name` (the file's stem) and `chat` (filled in from the model)."""
         return tuple(key for key in cls.file_keys() if key not in ("name", "chat"))
 
     @classmethod
     def from_file_form(cls, value: dict[str, Any]) -> dict[str, Any]:
-        """Fill in what follows from the kind."""
+        """Fill in the defaults of the kind."""
         kind, paths = value.get("kind"), value.get("paths")
         full = dict(value)
         if not isinstance(kind, str) or kind not in TEMPLATES:
@@ -296,7 +296,7 @@ class Corpus(Model):
             raise problem(found(self.language, LANGUAGE_FORM), "language")
 
     def file_form(self) -> dict[str, Any]:
-        """As plain data that reads back equal, without the name."""
+        """Return plain data that reads back equal, without the name."""
         form: dict[str, Any] = {"language": self.language, "kind": self.kind}
         if self.format is not None:
             form["format"] = self.format
@@ -333,7 +333,7 @@ def _list_or_mapping(value: tuple[str, ...] | dict[str, str]) -> list[str] | dic
 
 
 def misfit(template: str, kind: Kind) -> str:
-    """Text for a template that cannot serve a kind of record."""
+    """Return the error text for a template that does not fit a kind of record."""
     fitting = TEMPLATES[kind]
     near = suggestion(template, fitting)
     return f"found {template!r}{near or ','} allowed for kind {kind}: {', '.join(fitting)}"
@@ -356,12 +356,12 @@ def with_chat(corpus: Corpus, template: str | None, folder: Path) -> Corpus:
     """Give a corpus the chat format of a model folder where its template needs one.
 
     Args:
-        corpus: Stays as it is when it has a chat format already.
-        template: In place of the corpus's own.
-        folder: Of the model.
+        corpus: Corpus; returned unchanged if it has a chat format already.
+        template: Template that replaces the corpus's own; None keeps the corpus's.
+        folder: Model folder.
 
     Raises:
-        ConfigError: The folder has no chat template.
+        ConfigError: If the folder has no chat template.
     """
     if (template or corpus.template) not in CHAT_TEMPLATES or corpus.chat is not None:
         return corpus
@@ -369,15 +369,15 @@ def with_chat(corpus: Corpus, template: str | None, folder: Path) -> Corpus:
 
 
 def with_packing(corpus: Corpus, packing: Packing | None) -> Corpus:
-    """Replace a corpus's packing by the recipe's (`data.packing`), where that has one."""
+    """Replace a corpus's packing with the recipe's (`data.packing`), if it has one."""
     return corpus if packing is None else corpus.model_copy(update={"packing": packing})
 
 
 def corpus_files(folders: Sequence[Path]) -> dict[str, Path]:
-    """Corpus name -> its file, over several folders.
+    """Map each corpus name to its file, over several folders.
 
     Raises:
-        ConfigError: When a folder does not exist or two files have the same stem.
+        ConfigError: If a folder does not exist or two files have the same stem.
     """
     files: dict[str, Path] = {}
     for folder in folders:
@@ -392,7 +392,7 @@ def corpus_files(folders: Sequence[Path]) -> dict[str, Path]:
 
 
 def make_corpus(name: str, tree: Located, *, prefix: tuple[str | int, ...] = ()) -> Corpus:
-    """A corpus from its document; the name is the file's stem and cannot be written in it."""
+    """Build a corpus from its document; the name is the file's stem and cannot be written in it."""
     written = tree.get("name")
     if written is not None:
         text = "unknown key 'name', a corpus is named by its file"
@@ -404,7 +404,7 @@ def load_corpora(folders: Sequence[Path]) -> dict[str, Corpus]:
     """Read every corpus file of the folders.
 
     Raises:
-        ConfigError: With file, line and key of what is wrong; the same name twice.
+        ConfigError: If a file is invalid (names file, line and key), or a name occurs twice.
     """
     return {
         name: make_corpus(name, read_yaml(path)) for name, path in corpus_files(folders).items()

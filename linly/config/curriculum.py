@@ -1,4 +1,4 @@
-"""The curriculum file: how the shares of sources move over a run, and nothing else."""
+"""The curriculum file: the shares of sources over a run, and nothing else."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _SHARE_FORM = "a percentage, or a mapping such as {share: 40%, max_epochs: 2}"
 
 
 class SourceShare(Model):
-    """A source of a group: a corpus, its share of the group, how often it may be read."""
+    """A source of a group: its corpus, share of the group, and largest number of epochs."""
 
     corpus: Text
     template: Text | None = None
@@ -39,7 +39,7 @@ class SourceShare(Model):
     on_exhausted: Literal["error", "stop"] = "error"
 
     def file_form(self, name: str) -> Any:
-        """As it would be written in a curriculum file under this name."""
+        """Return the form that a curriculum file has under this name."""
         form: dict[str, Any] = {"share": format_fraction(self.share)}
         if self.corpus != name:
             form = {"corpus": self.corpus} | form
@@ -91,7 +91,7 @@ def _spelled_out(name: str, source: Any) -> Any:
 
 
 class Curriculum(Model):
-    """How the mixture moves over a run of `tokens`; one curriculum serves any model."""
+    """The mixture over a run of `tokens`; one curriculum serves any model."""
 
     name: Text
     tokens: Tokens
@@ -108,7 +108,7 @@ class Curriculum(Model):
 
     @property
     def guards(self) -> dict[str, RatioGuard]:
-        """Group -> what may raise its ratio, for the groups that have a guard; sorted."""
+        """Group -> its ratio guard, for the groups that have one; sorted."""
         return {
             name: group.ratio.guard
             for name, group in sorted(self.mixture.items())
@@ -116,7 +116,7 @@ class Curriculum(Model):
         }
 
     def guarded_sources(self, guard: RatioGuard) -> tuple[str, ...]:
-        """The sources whose held-out bits a guard watches, sorted."""
+        """Return the sources whose held-out bits per byte a guard monitors, sorted."""
         if guard.source in self.mixture:
             return tuple(sorted(self.mixture[guard.source].sources))
         return (guard.source,)
@@ -192,7 +192,7 @@ class Curriculum(Model):
         return curve is None or curve.points[-1][0].fraction(self.tokens) <= 1
 
     def _check_sum(self, where: str, point: int) -> None:
-        """Check the ratios at an end of the run; between the ends the curve maths checks them."""
+        """Check the sum of ratios at the start or end; the curve maths checks it in between."""
         ratios = {
             name: group.ratio.points[point][1]
             for name, group in self.mixture.items()
@@ -206,7 +206,7 @@ class Curriculum(Model):
             raise problem(text, "mixture")
 
     def file_form(self) -> dict[str, Any]:
-        """As plain data that reads back equal."""
+        """Return plain data that reads back equal."""
         mixture = {}
         for name, group in self.mixture.items():
             ratio = REST if group.ratio is None else group.ratio.file_form()
@@ -215,7 +215,7 @@ class Curriculum(Model):
         return {"name": self.name, "tokens": format_tokens(self.tokens), "mixture": mixture}
 
     def to_yaml(self) -> str:
-        """The resolved file; `load_curriculum` reads it back equal."""
+        """Return the resolved file; `load_curriculum` reads it back equal."""
         return write_yaml(self.file_form())
 
 
@@ -226,9 +226,9 @@ def _sum_text(parts: dict[str, float]) -> str:
 
 
 def load_curriculum(path: Path) -> Curriculum:
-    """Read a curriculum file; its name is the file's stem unless it says another.
+    """Read a curriculum file; its name is the file's stem unless the file sets one.
 
     Raises:
-        ConfigError: With file, line and key of everything that is wrong.
+        ConfigError: If the file is invalid; names file, line and key of every error.
     """
     return validate(Curriculum, read_yaml(path), name=path.stem)

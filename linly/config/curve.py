@@ -1,4 +1,4 @@
-"""A ratio in a curriculum file: how a group's part of the mixture moves, and what may raise it."""
+"""A ratio in a curriculum file: a group's curve over the run, and the guard that may raise it."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ _ZERO_TOKENS = re.compile("0+")
 
 @dataclass(frozen=True, slots=True)
 class Position:
-    """A place in a run: a fraction of it, or tokens from its start.
+    """A position in a run: a fraction of it, or tokens from its start.
 
-    A position in tokens may lie past the end of a shortened run; the curve is then cut there.
+    A position in tokens may be past the end of a shortened run; the curve is then cut there.
     """
 
     value: float
     unit: Literal["fraction", "tokens"]
 
     def fraction(self, total_tokens: int) -> float:
-        """As a fraction of a run of so many tokens."""
+        """Return the position as a fraction of a run of `total_tokens`."""
         return self.value if self.unit == "fraction" else self.value / total_tokens
 
 
@@ -49,13 +49,14 @@ END = Position(1.0, "fraction")
 
 
 class RatioGuard(Model):
-    """Raises a group's ratio while what it guards becomes worse, at the cost of the rest.
+    """Raise a group's ratio, at the cost of the rest, while a monitored source becomes worse.
 
     Attributes:
-        source: Whose held-out bits per byte are watched: a source, or all sources of a group.
-        max_rise: How far above the evaluation before the first step they may be, as a part of it.
-        cap: What the ratio is raised to at most, a step at each evaluation that finds them above.
-        steps: From the plain curve to the cap.
+        source: Source whose held-out bits per byte are monitored, or a group: all its sources.
+        max_rise: Allowed rise of the bits per byte over the evaluation before the first step, as
+            a fraction of it.
+        cap: Upper limit of the ratio; each evaluation above `max_rise` raises it by one step.
+        steps: Number of steps from the curve to the cap.
     """
 
     source: Text
@@ -64,7 +65,7 @@ class RatioGuard(Model):
     steps: Annotated[Count, Field(le=100)] = 4
 
     def file_form(self) -> dict[str, Any]:
-        """As it would be written in a curriculum file."""
+        """Return the form that a curriculum file has."""
         form: dict[str, Any] = {
             "source": self.source,
             "max_rise": format_fraction(self.max_rise),
@@ -76,14 +77,15 @@ class RatioGuard(Model):
 
 
 class Curve(Model):
-    """A ratio over a run in its normal form: points with the curve between them, held outside.
+    """A ratio over a run in normal form: points with a curve between them, constant outside them.
 
     Attributes:
-        kind: constant has one point; step is right-continuous.
-        points: Where and how much, in order.
-        midpoint: Sigmoid only: where each stretch is half-way, as a fraction of the stretch.
-        steepness: Sigmoid only: of the logistic before it is rescaled to hit both ends.
-        guard: What may raise the ratio above the curve; None leaves it to the curve alone.
+        kind: Shape between the points: constant has one point; step is right-continuous.
+        points: Positions and their ratios, in order.
+        midpoint: Half-way position within each interval, as a fraction of it (sigmoid only).
+        steepness: Steepness of the logistic before it is rescaled to reach both ends (sigmoid
+            only).
+        guard: Guard that may raise the ratio above the curve, or None.
     """
 
     kind: CurveKind
@@ -98,11 +100,11 @@ class Curve(Model):
 
     @classmethod
     def constant(cls, ratio: float) -> Curve:
-        """The same ratio throughout."""
+        """Build a curve of one ratio throughout."""
         return cls(kind="constant", points=((START, ratio),))
 
     def file_form(self) -> Any:
-        """As it would be written in a curriculum file."""
+        """Return the form that a curriculum file has."""
         if self.kind == "constant":
             return format_fraction(self.points[0][1])
         form: dict[str, Any] = {
@@ -131,14 +133,14 @@ def _parse_position(text: str, *path: str | int) -> Position:
 
 
 def format_position(position: Position) -> str:
-    """The form that reads back equal: a percentage, or tokens."""
+    """Return the form that reads back equal: a percentage, or tokens."""
     if position.unit == "fraction":
         return format_fraction(position.value)
     return str(format_tokens(int(position.value))) if position.value else "0"
 
 
 def parse_at(parse: Any, value: Any, *path: str | int) -> Any:
-    """Parse a value, an error being reported below the value that is validated."""
+    """Parse a value; an error names the path below the value being validated."""
     try:
         return parse(value)
     except ValueError as error:
@@ -146,9 +148,9 @@ def parse_at(parse: Any, value: Any, *path: str | int) -> Any:
 
 
 def parse_ratio(value: Any) -> Curve | dict[str, Any] | None:
-    """The file form of a group's ratio: a percentage, a curve, or `rest` (None).
+    """Parse the file form of a group's ratio: a percentage, a curve, or `rest` (None).
 
-    A guard is left as it is for pydantic to validate, so that errors name the keys within it.
+    A guard is left unchanged for pydantic to validate, so that errors name the keys within it.
     """
     if value is None:
         raise problem(found(value, _RATIO_FORM))

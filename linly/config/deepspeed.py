@@ -1,8 +1,8 @@
-"""DeepSpeed's configuration: made from the recipe, with a user's own JSON laid over it.
+"""DeepSpeed's configuration: built from the recipe, with settings of the user's JSON file.
 
-`training.deepspeed: FILE.json` may set what changes neither the numbers nor the checkpoints: sizes
-of buckets, how communication and computation overlap, what DeepSpeed logs. What the recipe decides
-is refused by its name with both values, and so is everything that linly was not seen working with.
+`training.deepspeed: FILE.json` may set keys that change neither the numbers nor the checkpoints:
+bucket sizes, the overlap of communication and computation, DeepSpeed's logging. Keys that the
+recipe decides are refused with both values. Keys that linly was not tested with are refused too.
 """
 
 from __future__ import annotations
@@ -64,10 +64,10 @@ TAKEN = {
     "comms_logger.debug": _SWITCH,
     "comms_logger.prof_ops": _NAMES,
 }
-"""What a user's own configuration may set, and to what."""
+"""Keys that a user's configuration may set, and their allowed values."""
 
 LOGGING = ("steps_per_print", "wall_clock_breakdown", "dump_state", "comms_logger.enabled")
-"""Of these, what makes DeepSpeed print."""
+"""Keys of `TAKEN` that make DeepSpeed print."""
 
 _ABSENT = {
     "fp16.enabled": False,
@@ -77,14 +77,13 @@ _ABSENT = {
     f"{_ZERO}.cpu_offload": False,
     f"{_ZERO}.round_robin_gradients": False,
 }
-"""What is not in the configuration that is made, and what leaving it out means.
+"""Keys that the built configuration leaves out, and DeepSpeed's value for each.
 
-With gradients dealt in turn, DeepSpeed 0.19 was seen to take one parameter's master weight for
-another's.
+With round-robin gradients, DeepSpeed 0.19 was seen to mix up the master weights of parameters.
 """
 
 _IDLE = ("fp16.", "amp.")
-"""Sections that say nothing when they are not enabled."""
+"""Sections that have no effect unless enabled."""
 
 _DECIDED_BY = {
     "train_batch_size": "data.global_batch",
@@ -101,17 +100,17 @@ _DECIDED_BY = {
 def deepspeed_config(
     training: TrainingSettings, *, accumulation: int, world_size: int, has_gpu: bool
 ) -> dict[str, Any]:
-    """DeepSpeed's configuration for a recipe's settings, with the user's own over it.
+    """Build DeepSpeed's configuration from the recipe's settings and the user's own.
 
     Args:
-        training: Of the recipe.
+        training: Training settings of the recipe.
         accumulation: Micro-batches of a step on each rank.
-        world_size: Ranks.
-        has_gpu: Communication overlaps with computation there.
+        world_size: Number of ranks.
+        has_gpu: Whether ranks have GPUs, where communication overlaps with computation.
 
     Raises:
-        ConfigError: The user's own conflicts with the recipe, or sets what linly does not take;
-            every such key with both values.
+        ConfigError: If the user's settings conflict with the recipe, or include a key that linly
+            does not accept; lists every such key, with both values.
     """
     made: dict[str, Any] = {
         "train_micro_batch_size_per_gpu": training.micro_batch,
@@ -136,7 +135,7 @@ def deepspeed_config(
     problems = [text for key, value in own.items() if (text := _problem(key, value, decided))]
     if problems:
         lines = "\n".join(f"  {text}" for text in problems)
-        raise ConfigError(f"training.deepspeed: not to be had in this run:\n{lines}")
+        raise ConfigError(f"training.deepspeed: settings that this run cannot use:\n{lines}")
     for key, value in own.items():
         if key in TAKEN:
             _set(made, key, int(value) if TAKEN[key] in (_SIZE, _EVEN_SIZE) else value)
@@ -146,10 +145,10 @@ def deepspeed_config(
 def settings_deepspeed_config(
     training: TrainingSettings, data: DataSettings, *, world_size: int, has_gpu: bool
 ) -> dict[str, Any]:
-    """DeepSpeed's configuration of a run that trains on `world_size` ranks.
+    """Build DeepSpeed's configuration of a run that trains on `world_size` ranks.
 
     Raises:
-        ConfigError: As `deepspeed_config`.
+        ConfigError: If `deepspeed_config` refuses a setting.
     """
     accumulation = data.global_batch // (world_size * training.micro_batch)
     return deepspeed_config(
@@ -158,16 +157,16 @@ def settings_deepspeed_config(
 
 
 def wants_log(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration makes DeepSpeed print."""
+    """Return whether a configuration makes DeepSpeed print."""
     flat = dict(_flat(config))
     return any(flat.get(key) for key in LOGGING)
 
 
 def with_own_deepspeed(tree: Located) -> Located:
-    """A recipe's document with the JSON file that `training.deepspeed` names put in its place.
+    """Replace the file name in `training.deepspeed` with the content of that JSON file.
 
     Raises:
-        ConfigError: The file is not there, or holds no JSON object.
+        ConfigError: If the file does not exist, or is not a JSON object.
     """
     node = tree.get("training", "deepspeed")
     if node is None or not isinstance(node.value, str):
@@ -190,7 +189,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         if len(entries) < len(pairs):
             names = [name for name, _ in pairs]
             twice = next(name for name in names if names.count(name) > 1)
-            raise ValueError(f"the key {twice!r} stands there twice")
+            raise ValueError(f"the key {twice!r} occurs twice")
         return entries
 
     def refuse(constant: str) -> None:
@@ -200,7 +199,7 @@ def _read_json(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(data, object_pairs_hook=once, parse_constant=refuse)
     except (ValueError, RecursionError) as error:
-        raise ConfigError(f"{shown(path)}: not JSON as it should be: {error}") from error
+        raise ConfigError(f"{shown(path)}: not valid JSON: {error}") from error
     if not isinstance(content, dict):
         raise ConfigError(f"{shown(path)}: {found(content, 'a JSON object')}")
     return content
@@ -215,7 +214,7 @@ def _located(value: Any, origin: Origin) -> Located:
 
 
 def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Values by dotted keys."""
+    """Iterate over values by dotted key."""
     for key, value in config.items():
         if isinstance(value, Mapping):
             yield from _flat(value, f"{prefix}{key}.")
@@ -224,7 +223,7 @@ def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, An
 
 
 def _without_idle(own: dict[str, Any]) -> dict[str, Any]:
-    """Without what is left to the recipe, and sections that are not enabled."""
+    """Remove values left to the recipe (`auto`), and sections that are not enabled."""
     idle = [section for section in _IDLE if own.get(f"{section}enabled", False) in (False, _AUTO)]
     return {
         key: value
@@ -234,7 +233,7 @@ def _without_idle(own: dict[str, Any]) -> dict[str, Any]:
 
 
 def _problem(key: str, value: Any, decided: Mapping[str, Any]) -> str | None:
-    """Why a value is refused; None when it is taken, or says what holds anyway."""
+    """Return why a value is refused; None if it is accepted or equals the decided value."""
     if key in decided and decided[key] == value:
         return None
     by = next((by for name, by in _DECIDED_BY.items() if f"{key}.".startswith(f"{name}.")), None)
@@ -252,7 +251,7 @@ def _problem(key: str, value: Any, decided: Mapping[str, Any]) -> str | None:
 
 
 def _default(key: str) -> Any:
-    """Of a setting of training."""
+    """Return the default of a `training` setting."""
     return TrainingSettings.model_fields[key.removeprefix("training.")].default
 
 

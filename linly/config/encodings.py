@@ -1,17 +1,17 @@
-"""Encodings of text: those of Python's that a file of lines can be in."""
+"""Text encodings: the ones of Python's that a file of lines can use."""
 
 from __future__ import annotations
 
 import codecs
 
 _NO_TEXT_FILE = frozenset({"idna", "punycode", "raw-unicode-escape", "undefined", "unicode-escape"})
-"""Of names and of source code: they are no encoding of a file's characters."""
+"""Encodings of names and of source code, not of a file's characters."""
 
 
 def text_encoding(name: str) -> str | None:
-    """Give the one name of an encoding (`UTF8`: utf-8; `cp936`: gbk); None when it is not known.
+    """Return the canonical name of an encoding (`UTF8`: utf-8; `cp936`: gbk); None if unknown.
 
-    What turns bytes into bytes (base64, zlib) or text into text (rot13) is none.
+    Codecs from bytes to bytes (base64, zlib) or from text to text (rot13) are not encodings.
     """
     try:
         codec = codecs.lookup(name)

@@ -2,10 +2,10 @@ r"""The language of `fields`: paths into a record, and forms that join several o
 
     text   meta.title   title?   `Question?`   meta.`a.b`?   "{title?}\n\n{`text{en}`}"
 
-Dots part the names of a path, and a `?` at its end says that a record may lack it. A name between
-backquotes is taken as it is, so that it may hold any character or none; two backquotes within one
-stand for one. With braces outside of backquotes a field is a form: paths in braces, text around
-them, `{{` and `}}` for braces.
+Dots separate the names of a path. A `?` at the end makes the path optional. A name in backquotes
+is literal: it may contain any character or be empty; two backquotes within it are one. A field
+with braces outside backquotes is a form: paths in braces, text around them, `{{` and `}}` for
+literal braces.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ _IN_FORM = re.compile(rf"\{{\{{|\}}\}}|\{{(?P<path>(?:{_QUOTED}|[^`{{}}!:])*)\}}
 
 
 def is_form(written: str) -> bool:
-    """Tell if a field is a form, not a path."""
+    """Return whether a field is a form, not a path."""
     return ("{" in written or "}" in written) and not _is_quoted_path(written)
 
 
 def parse_path(written: str) -> tuple[tuple[str, ...], bool]:
-    """Split a path: (names, True if a record may lack it).
+    """Split a path into (names, whether it is optional).
 
     Raises:
         ValueError: If a name is empty without backquotes, or a backquote is not closed.
@@ -64,9 +64,9 @@ def parse_form(written: str) -> list[tuple[str, str | None]]:
 
 
 def top_names(path: str) -> tuple[str, ...]:
-    """Return the names that a record's own field may have for a path, the first one first.
+    """Return the top-level field names that a path may refer to, in order of precedence.
 
-    A name with dots in it, as a table's column may have, comes before nesting.
+    A name that contains dots, such as a table column's, takes precedence over nesting.
     """
     names, _ = parse_path(path)
     plain = path.removesuffix("?")
@@ -74,7 +74,7 @@ def top_names(path: str) -> tuple[str, ...]:
 
 
 def write_path(names: Sequence[str]) -> str:
-    """Return the path of some names, between backquotes where they need them."""
+    """Return the path of some names, with backquotes where needed."""
     return ".".join(map(_quoted, names))
 
 

@@ -1,4 +1,4 @@
-"""Patterns of shards, as a corpus file writes them: below the data root, or URLs."""
+"""Shard patterns of a corpus file: paths below the data root, or URLs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Pattern = Annotated[Text, AfterValidator(check_pattern)]
 
 
 def parse_patterns(value: Any) -> tuple[str, ...] | dict[str, str]:
-    """A list of patterns, or for line-aligned files one pattern a language."""
+    """Parse a list of patterns, or for line-aligned files one pattern per language."""
     allowed = 'a list of patterns, or for line-aligned files {en: "*.en", zh: "*.zh"}'
     if isinstance(value, dict):
         for language, pattern in value.items():

@@ -1,8 +1,8 @@
-"""What a run is asked to go on with at every evaluation, unless its recipe says otherwise.
+"""Default prompts that the model completes at every evaluation.
 
-Knowledge, information extraction and code, in English and in Chinese: one look at the answers
-shows what a language has gained and whether the other has lost. They are texts to be continued,
-since a model in continual pre-training follows no instructions yet.
+They cover knowledge, information extraction and code, in English and in Chinese. The completions
+show whether one language has improved and the other has become worse. They are texts to continue,
+since a model in continual pre-training does not follow instructions yet.
 """
 
 from __future__ import annotations

@@ -57,16 +57,16 @@ from linly.errors import ConfigError
 
 
 class Recipe(Model):
-    """A run, completely: two equal recipes over equal data train equally.
+    """Complete description of a run: equal recipes over equal data train equally.
 
     Attributes:
-        corpora: Those that the curriculum uses.
-        corpus_folders: Where others are looked for that an amended curriculum uses; those of
-            `corpora` where that lists folders.
-        data_root: What the corpora's patterns are relative to.
-        run: The run folder; its name is the identity that resumes.
-        model: Weights, config and tokenizer together; None to run the data path alone.
-        stop_at_step: Ends the run early without shrinking schedules.
+        corpora: Corpora that the curriculum uses.
+        corpus_folders: Folders in which an amended curriculum's other corpora are looked up; those
+            of `corpora` if it lists folders.
+        data_root: Folder that the corpora's patterns are relative to.
+        run: Run folder; its name identifies the run when it resumes.
+        model: Model folder: weights, config and tokenizer; None to run only the data path.
+        stop_at_step: Step at which the run ends early; schedules keep their full length.
     """
 
     name: Text
@@ -113,7 +113,7 @@ class Recipe(Model):
         return self
 
     def file_form(self) -> dict[str, Any]:
-        """As plain data that reads back equal, with the curriculum and corpora in it."""
+        """Return plain data that reads back equal, including the curriculum and corpora."""
         form: dict[str, Any] = {"name": self.name}
         for key in ("run", "data_root", "model"):
             path: Path | None = getattr(self, key)
@@ -128,22 +128,22 @@ class Recipe(Model):
         return form
 
     def to_yaml(self) -> str:
-        """The resolved file; `load_recipe` reads it back equal."""
+        """Return the resolved file; `load_recipe` reads it back equal."""
         return write_yaml(self.file_form())
 
 
 def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
-    """Read a recipe with what it extends, names and is told on the command line.
+    """Read a recipe with the recipes it extends, the files it names and overrides.
 
-    Later overrides win. Relative paths start at the file that names them; `run` and paths in
-    overrides start at the working directory. All paths of the result are absolute.
+    Later overrides win. Relative paths are relative to the file that names them; `run` and paths in
+    overrides are relative to the working directory. All paths of the result are absolute.
 
     Args:
         path: The recipe file.
         overrides: `key.path=value`; keys reach into `curriculum.` and `corpora.NAME.`.
 
     Raises:
-        ConfigError: With file, line and key of everything that is wrong.
+        ConfigError: If anything is invalid; names file, line and key of every error.
     """
     parsed = [parse_override(text) for text in overrides]
     is_inner = {id(o): o.path[0] in ("curriculum", "corpora") and len(o.path) > 1 for o in parsed}
@@ -160,7 +160,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
 
 def _read_extended(path: Path, chain: tuple[Path, ...]) -> Located:
-    """A recipe file over the ones it extends."""
+    """Read a recipe file and merge it over the ones it extends."""
     tree = read_yaml(path)
     if not isinstance(tree.value, dict):
         text = found(tree.plain(), "a mapping of keys to values")
@@ -184,7 +184,7 @@ def _read_extended(path: Path, chain: tuple[Path, ...]) -> Located:
 
 
 def _expand(tree: Located) -> Located:
-    """Expand variables in all that belongs to the recipe itself."""
+    """Expand variables in everything that belongs to the recipe itself."""
     assert isinstance(tree.value, dict)
     entries = {}
     for key, value in tree.value.items():
@@ -199,7 +199,7 @@ def _check_top(tree: Located) -> None:
     for key, value in tree.value.items():
         if key == "extends":
             raise ConfigError(
-                f"{value.origin}: extends is for a recipe file, give that file instead"
+                f"{value.origin}: extends is allowed only in a recipe file; pass that file instead"
             )
         if key not in known:
             names = (*(name for name in known if name != "corpus_folders"), "extends")
@@ -213,7 +213,7 @@ def _check_top(tree: Located) -> None:
 def _curriculum(
     tree: Located, overrides: Sequence[Override], *, default_name: str
 ) -> tuple[Curriculum, Located, tuple[str, ...]]:
-    """The curriculum, its document, and the key path of that in the recipe."""
+    """Load the curriculum: itself, its document, and the document's key path in the recipe."""
     node = tree.get("curriculum")
     assert node is not None
     prefix: tuple[str, ...] = ()
@@ -236,7 +236,7 @@ def _corpora(
     overrides: Sequence[Override],
     curriculum: tuple[Curriculum, Located, tuple[str, ...]],
 ) -> dict[str, Corpus]:
-    """The corpora that the curriculum uses, by name."""
+    """Load the corpora that the curriculum uses, by name."""
     documents, where = _corpus_documents(tree)
     made, curriculum_tree, prefix = curriculum
     used = {share.corpus for _, share in made.sources.values()}
@@ -257,7 +257,7 @@ def _corpora(
 
 
 def _corpus_documents(tree: Located) -> tuple[dict[str, Path | Located], str]:
-    """Corpus name -> its file or its document in the recipe, and where they were looked for."""
+    """Return corpus name -> file or document in the recipe, and a text of where they are."""
     node = tree.get("corpora")
     assert node is not None
     if isinstance(node.value, dict):
@@ -310,7 +310,7 @@ def _existing(tree: Located, key: str, node: Located, what: Literal["file", "fol
 def _assemble(
     tree: Located, name: str, curriculum: tuple[Curriculum, Located], corpora: dict[str, Corpus]
 ) -> Recipe:
-    """The recipe from its document and what that names."""
+    """Build the recipe from its document, curriculum and corpora."""
     assert isinstance(tree.value, dict)
     entries = dict(tree.value) | {"curriculum": curriculum[1]}  # for the lines in it
     for key in ("data_root", "run", "model"):
@@ -333,7 +333,7 @@ def _assemble(
 def _with_chat(
     corpora: Mapping[str, Corpus], curriculum: Curriculum, model: object
 ) -> dict[str, Corpus]:
-    """The corpora, with the model's chat format where a template needs it."""
+    """Add the model's chat format to the corpora whose template needs it."""
     found = dict(corpora)
     if isinstance(model, str):
         for _, share in curriculum.sources.values():
@@ -356,6 +356,6 @@ def _path(tree: Located, key: str, node: Located) -> Path:
 
 
 def plain_recipe(recipe: Recipe) -> dict[str, Any]:
-    """The resolved recipe as JSON, as a checkpoint keeps it."""
+    """Return the resolved recipe as JSON, as checkpoints store it."""
     plain: dict[str, Any] = orjson.loads(orjson.dumps(recipe.file_form(), default=str))
     return plain

@@ -28,7 +28,7 @@ _FRACTIONS = ("warmup", "final_lr", "loss_rise", "forgetting", "data_wait", "qua
 
 
 def settings_form(settings: Model) -> dict[str, Any]:
-    """As a section would be written in a recipe file."""
+    """Return the form that a section has in a recipe file."""
     form = settings.model_dump(by_alias=True)
     for key, value in form.items():
         if key == "trainable":
@@ -44,7 +44,7 @@ def settings_form(settings: Model) -> dict[str, Any]:
 
 _MIN_SEQUENCE_LENGTH = 8
 MAX_BUFFER = (1 << 31) - 1
-"""Numbers of the largest buffer for communication."""
+"""Size of the largest communication buffer, in elements."""
 
 _MAX_WINDOW = at_most(1_000_000, "each value of a window is held in memory and in checkpoints")
 _Beta = Annotated[
@@ -66,22 +66,22 @@ _EvenBuffer = Annotated[_Buffer, AfterValidator(_even)]
 
 
 Packing = Literal["chunk", "best-fit", "one-document"]
-"""How documents fill rows: cut at row ends; into the fullest row that fits; a row for each."""
+"""Packing methods: cut documents at row ends; use the fullest row that fits; one row each."""
 
 
 class DataSettings(Model):
-    """How documents become global batches.
+    """Settings of the path from documents to global batches.
 
     Attributes:
         sequence_length: Positions of a row.
         global_batch: Rows of a step, over all ranks.
-        seed: Of every shuffle.
-        attention: Within each document, or over the full row.
-        packing: Packing of every source, in place of the corpus files' own.
-        producers: Processes that make rows, each of some sources; 0 makes them in the process
-            that trains.
-        prefetch_rows: Made ahead of training, at most, by all producers together.
-        timeout_s: Without a row for so long, training stops and names the source.
+        seed: Seed of all shuffles.
+        attention: Scope of attention: within each document, or over the full row.
+        packing: Packing of every source; replaces that of the corpus files.
+        producers: Processes that build rows, each for some of the sources; 0 builds them in the
+            training process.
+        prefetch_rows: Largest number of rows built ahead of training, over all producers.
+        timeout_s: Seconds to wait for a row before training fails, naming the source.
     """
 
     sequence_length: Annotated[int, Strict(), Field(ge=_MIN_SEQUENCE_LENGTH, le=1 << 20)] = 2048
@@ -97,14 +97,14 @@ class DataSettings(Model):
 
 
 class Lora(Model):
-    """Low-rank additions to linear layers (arXiv 2106.09685); the defaults are Chinese-LLaMA's.
+    """Low-rank updates of linear layers (arXiv 2106.09685); the defaults are Chinese-LLaMA's.
 
     Attributes:
-        rank: Of each addition.
-        alpha: An addition counts alpha / rank times.
-        dropout: Part of an addition's input that is left out at random.
+        rank: Rank of each update.
+        alpha: Scale of the updates, which are multiplied by alpha / rank.
+        dropout: Dropout probability of the updates' inputs.
         targets: Names of the linear layers, the same in every block.
-        also: What trains whole beside them.
+        also: Modules trained in full alongside the LoRA matrices.
     """
 
     rank: Annotated[Count, at_most(1 << 16, "no layer is wider")] = 8
@@ -124,19 +124,19 @@ class Lora(Model):
 
 
 class Trainable(Model):
-    """What trains: all parameters, the input embedding alone, or LoRA; the rest is frozen.
+    """Trainable parameters: all, only the input embedding, or LoRA; the rest is frozen.
 
     Attributes:
-        kind: `embeddings` trains embed_tokens (stage 1 of Chinese-LLaMA). An output layer of its
-            own stays as it is; one that is tied to the embedding moves with it.
-        lora: For that kind.
+        kind: Choice of parameters. `embeddings` trains embed_tokens (stage 1 of Chinese-LLaMA); an
+            untied output layer stays frozen, a tied one changes with the embedding.
+        lora: LoRA settings, for the kind `lora` only.
     """
 
     kind: Literal["full", "embeddings", "lora"] = "full"
     lora: Lora | None = None
 
     def file_form(self) -> Any:
-        """As it would be written in a recipe file."""
+        """Return the form that a recipe file has."""
         return self.kind if self.lora is None else {"lora": settings_form(self.lora)}
 
 
@@ -166,26 +166,26 @@ def _activation_checkpointing(value: Any) -> Any:
 
 
 class TrainingSettings(Model):
-    """The optimizer and how a step is made.
+    """Settings of the optimizer and of a training step.
 
     Attributes:
         lr: Peak learning rate.
-        warmup: Fraction of the steps with a linear rise.
+        warmup: Fraction of the steps with linear warmup.
         final_lr: Fraction of `lr` at the end of the cosine.
-        clip: Largest norm of a step's gradient.
+        clip: Norm to which a step's gradient is clipped.
         micro_batch: Rows that a rank computes at once.
-        trainable: What trains; the rest of the model is frozen.
-        activation_checkpointing: What is computed again in backward to save memory: `full` (all
-            but each layer's input), `selective` (the wide matrix products and what is cheap) or
-            `none`. `true` and `false` are full and none.
-        attention_backend: Of documents; `auto` takes the fastest that the device has.
-        loss: Its form; `plain` makes all logits at once, the others a part at a time.
-        compile: Compile each layer of the model with torch's compiler, at its first step.
-        reduce_bucket_size: Gradients that are reduced over ranks at once, in numbers.
-        allgather_bucket_size: Weights that are gathered from ranks at once, in numbers.
-        collective_timeout_s: A rank that the others wait for this long ends the job, and is named.
-        deepspeed: A JSON file with settings of DeepSpeed's own, laid over those of the recipe; as
-            read from it.
+        trainable: Trainable parameters; the rest of the model is frozen.
+        activation_checkpointing: Activations recomputed in backward to save memory: `full` (all
+            but each layer's input), `selective` (the wide matrix products and cheap operations) or
+            `none`. `true` and `false` mean full and none.
+        attention_backend: Implementation of attention within documents; `auto` takes the fastest
+            that the device has.
+        loss: Implementation of the loss; `plain` computes all logits at once, the others in parts.
+        compile: Whether torch.compile compiles each layer of the model, at its first step.
+        reduce_bucket_size: Gradient elements reduced over ranks at once.
+        allgather_bucket_size: Weight elements gathered from ranks at once.
+        collective_timeout_s: Seconds to wait for a rank before the job ends, naming the rank.
+        deepspeed: Content of the JSON file with DeepSpeed settings, merged over the recipe's.
     """
 
     lr: Annotated[
@@ -231,11 +231,12 @@ class TrainingSettings(Model):
 
 
 class CheckpointSettings(Model):
-    """When the state is saved and what is kept (in steps).
+    """Settings of saving checkpoints and keeping them (in steps).
 
     Attributes:
-        is_async: `async` in a file: training goes on while a copy in host memory is written.
-        mirror: A folder or s3://bucket/prefix; the run is copied to NAME in it after each save.
+        is_async: Whether training continues while a copy in host memory is written; `async` in
+            a file.
+        mirror: Folder or s3://bucket/prefix; the run is copied to NAME in it after each save.
     """
 
     every: Count = 200
@@ -262,10 +263,12 @@ class CheckpointSettings(Model):
 
 
 class EvaluationSettings(Model):
-    """When held-out documents are measured, how many of each source, and sampled prompts.
+    """Settings of evaluation on held-out documents, and of sampled prompts.
 
     Attributes:
-        prompts: Continued at every evaluation; none with `[]`.
+        every: Steps between evaluations.
+        max_documents: Largest number of held-out documents of each source.
+        prompts: Prompts that the model completes at every evaluation; `[]` for none.
     """
 
     every: Count = 250
@@ -275,12 +278,12 @@ class EvaluationSettings(Model):
 
 
 class GuardSettings(Model):
-    """When a step is skipped and when training gives up.
+    """Conditions under which a step is skipped and the run fails.
 
     Attributes:
-        spike: A source's loss of more than so many times its usual one is a spike.
-        spike_window: Steps looked back on for the usual one.
-        max_consecutive_skips: More of them end the run.
+        spike: Multiple of a source's usual loss above which its loss is a spike.
+        spike_window: Number of past steps from which the usual loss is computed.
+        max_consecutive_skips: Consecutive skipped steps at which the run fails.
     """
 
     spike: Annotated[Number, Field(gt=1), at_most(1e6, "no loss rises so far")] = 10.0
@@ -289,17 +292,17 @@ class GuardSettings(Model):
 
 
 class AlarmSettings(Model):
-    """When the run calls for a person, in its events, on its pages and by a command.
+    """Thresholds of the alarms, which appear in the run's events, on its pages and by a command.
 
     Attributes:
-        drift: Rows that a source may be off its plan.
-        window: Steps that the following are counted over.
-        loss_rise: Part by which a source's loss may rise from one window to the next.
-        forgetting: Part by which a source's held-out bits per byte may rise above step 0's.
-        data_wait: Part of the time that may be spent waiting for rows.
-        quarantine: Bad records for each row.
-        command: A program and its arguments, run without a shell for every alarm, which it gets as
-            JSON on its standard input.
+        drift: Rows by which a source may deviate from its plan.
+        window: Steps over which the following thresholds are computed.
+        loss_rise: Fraction by which a source's loss may rise from one window to the next.
+        forgetting: Fraction by which a source's held-out bits per byte may rise above step 0's.
+        data_wait: Fraction of the time that may be spent waiting for rows.
+        quarantine: Bad records allowed per row.
+        command: Program and arguments, run without a shell for every alarm; it receives the alarm
+            as JSON on its standard input.
     """
 
     drift: Annotated[
@@ -319,10 +322,10 @@ class WandbSettings(Model):
     """Curves at Weights & Biases; a recipe without this section sends nothing.
 
     Attributes:
-        project: Where the run appears.
-        entity: Whose project; by default the login's own.
-        mode: Offline keeps everything in the run folder, for `wandb sync`.
-        name: Of the run there; by default the run folder's.
+        project: Project in which the run appears.
+        entity: Owner of the project; by default that of the login.
+        mode: Mode of wandb; offline keeps everything in the run folder, for `wandb sync`.
+        name: Name of the run at Weights & Biases; by default that of the run folder.
     """
 
     project: Text

@@ -1,9 +1,9 @@
-"""Decompressors by a file's suffix: zstd, gzip, bzip2 and xz, with a limit on their memory.
+"""Decompressors by a file's suffix: zstd, gzip, bzip2 and xz, with limited memory.
 
-pyarrow's compressed streams read zstd and gzip: files of several frames or members, zstd's
-skippable frames. They refuse windows above 128 MiB and say when the last frame did not end
-(zstandard's own stream reader takes a frame cut short for a whole one). bzip2 and xz are read by
-the standard library: pyarrow has no xz, and fails on an empty bzip2 stream before another.
+pyarrow's compressed streams read zstd and gzip, including files of several frames or members and
+zstd's skippable frames. They refuse windows above 128 MiB and report a truncated last frame
+(zstandard's own stream reader accepts it as complete). The standard library reads bzip2 and xz:
+pyarrow does not support xz, and fails on an empty bzip2 stream before another.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ from linly.storage.urls import Location
 
 _CHUNK_BYTES = 256 << 10
 XZ_MEMORY_BYTES = 132 << 20
-"""For a dictionary of 128 MiB, as for zstd; `xz -9` needs 65 MiB."""
+"""Memory for a dictionary of 128 MiB, as for zstd; `xz -9` needs 65 MiB."""
 
 CODECS = {".zst": "zstd", ".gz": "gzip", ".bz2": "bz2", ".xz": "xz"}
 DECOMPRESSOR_ERRORS = (OSError, pa.ArrowException)
-"""Errors of a decompressor about its data; pyarrow knows no class for some."""
+"""Errors of a decompressor about its data; some of pyarrow's have no class of their own."""
 
 
 class Readable(Protocol):
-    """What the readers of lines and arrays need of a stream."""
+    """A stream as readers of lines and arrays need it."""
 
     def read(self, size: int, /) -> bytes:
         """Return up to `size` bytes; b"" only at the end."""
@@ -37,7 +37,7 @@ class Readable(Protocol):
 
 
 def compression(path: Location | str) -> str | None:
-    """Name the codec of a file by its suffix: zstd, gzip, bz2, xz; None for plain."""
+    """Return the codec of a file by its suffix: zstd, gzip, bz2, xz; None for plain."""
     return CODECS.get(splitext(str(path))[1].lower())
 
 
@@ -54,7 +54,7 @@ def decompressed(source: io.RawIOBase | io.BytesIO, codec: str | None) -> Readab
 class _JoinedStreams:
     """The bytes of a bzip2 or xz file of one or more streams, some of which may be empty.
 
-    Its errors are OSErrors whose text is what pyarrow's streams say of the same fault.
+    Errors are OSErrors with the text of pyarrow's streams for the same fault.
     """
 
     def __init__(self, source: io.RawIOBase | io.BytesIO, codec: str) -> None:
@@ -88,7 +88,7 @@ class _JoinedStreams:
         return data
 
     def _skip_padding(self, pending: bytes) -> bytes:
-        """Remove the zeros, in fours, that may stand between and after the streams of xz."""
+        """Remove the padding of xz: zeros, in fours, between and after streams."""
         rest = pending.lstrip(b"\0") if self._allows_padding else pending
         self._padding += len(pending) - len(rest)
         if rest:

@@ -1,4 +1,4 @@
-"""A file, wherever it is: reads that go on after errors that may pass, and blocks read ahead."""
+"""Local and remote files: reads that resume after transient errors, and blocks read ahead."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from linly.storage.retries import PATIENT, Retries, ShortRead
 from linly.storage.urls import Location, Url
 
 BLOCK_BYTES = 1 << 20
-"""What a stream of a remote file fetches at once; two are held, the one in use and the next."""
+"""Bytes that a remote stream fetches at once; two blocks are held: the current and the next."""
 
 MIN_FETCH_BYTES = 64 << 10
-"""A fetch that failed asks for half as much the next time, down to this."""
+"""Smallest size of a fetch; each failed fetch halves the size of the next."""
 
 READ_AHEAD_THREADS = 16
 
 
 class Ranges(Protocol):
-    """A file of which ranges can be fetched, one attempt at a time.
+    """A file whose ranges can be fetched, one attempt at a time.
 
     Attributes:
-        size_bytes: Of the whole.
+        size_bytes: Size of the file.
     """
 
     size_bytes: int
 
     def fetch(self, start: int, size: int) -> bytes:
-        """At least one byte of the range, from its start on."""
+        """Return at least one byte of the range, from its start."""
 
     def close(self) -> None:
-        """Give back what it holds."""
+        """Release its resources."""
 
 
 class File(io.RawIOBase):
     """A file for reading, by position or as a stream; its size does not change.
 
     Attributes:
-        location: Where it is.
-        size_bytes: Of the whole.
+        location: Path or URL of the file.
+        size_bytes: Size of the file.
     """
 
     def __init__(self, location: Location, ranges: Ranges, retries: Retries) -> None:
@@ -57,17 +57,17 @@ class File(io.RawIOBase):
         self._position = 0
 
     def read_at(self, start: int, size: int, first: Callable[[], bytes] | None = None) -> bytes:
-        """All of a range, cut at the file's end.
+        """Read all of a range, cut at the file's end.
 
-        A transfer that is dropped goes on at the byte it reached.
+        A dropped transfer resumes at the byte it reached.
 
         Args:
-            start: Of the range.
-            size: In bytes.
-            first: The first attempt, when it has been made already.
+            start: Start of the range.
+            size: Size of the range, in bytes.
+            first: Result of a first attempt that was started already.
 
         Raises:
-            DataError: It cannot be read; names the position.
+            DataError: If it cannot be read; names the position.
         """
         end = min(start + size, self.size_bytes)
         data, failures, ask = b"", 0, size
@@ -91,42 +91,42 @@ class File(io.RawIOBase):
         return data
 
     def read(self, size: int = -1, /) -> bytes:
-        """The next `size` bytes (-1: all), b"" at the end.
+        """Read the next `size` bytes (-1: all), b"" at the end.
 
         Raises:
-            DataError: As `read_at`.
+            DataError: If `read_at` fails.
         """
         data = self.read_at(self._position, self.size_bytes if size < 0 else size)
         self._position += len(data)
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Go to a position."""
+        """Move to a position."""
         base = {io.SEEK_SET: 0, io.SEEK_CUR: self._position, io.SEEK_END: self.size_bytes}
         self._position = base[whence] + offset
         return self._position
 
     def tell(self) -> int:
-        """Where the next byte is read."""
+        """Return the position of the next byte."""
         return self._position
 
     def readable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def seekable(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
     def close(self) -> None:
-        """Close it."""
+        """Close the file."""
         if not self.closed:
             self._ranges.close()
         super().close()
 
 
 class AheadFile(File):
-    """A file read from its beginning to its end, the next block fetched while one is used."""
+    """A file read from start to end; the next block is fetched while one is used."""
 
     def __init__(self, location: Location, ranges: Ranges, retries: Retries) -> None:
         """Use `open_file`."""
@@ -135,10 +135,10 @@ class AheadFile(File):
         self._next: Future[bytes] | None = None
 
     def read(self, size: int = -1, /) -> bytes:
-        """Up to `size` bytes, as many as are at hand; b"" at the end.
+        """Read up to `size` bytes of the current block; b"" at the end.
 
         Raises:
-            DataError: As `read_at`.
+            DataError: If `read_at` fails.
         """
         if not self._block:
             self._take_block()
@@ -148,15 +148,15 @@ class AheadFile(File):
         return data
 
     def seek(self, offset: int, whence: int = io.SEEK_SET, /) -> int:
-        """Not possible."""
+        """Raise `io.UnsupportedOperation`."""
         raise io.UnsupportedOperation("a file that is read ahead has one direction")
 
     def seekable(self) -> bool:
-        """No."""
+        """Return False."""
         return False
 
     def close(self) -> None:
-        """Close it; a fetch under way comes to nothing."""
+        """Close the file; a pending fetch is discarded."""
         if self._next is not None:
             self._next.cancel()
         self._block = memoryview(b"")
@@ -172,11 +172,11 @@ class AheadFile(File):
 
 @dataclass(frozen=True, slots=True)
 class FileState:
-    """What there is to know of a file without reading it.
+    """State of a file, known without reading it.
 
     Attributes:
-        version: Of a remote file's content (an ETag or a hash); None where unknown.
-        is_regular: It has a size: not a pipe.
+        version: Version of a remote file's content (an ETag or a hash); None if unknown.
+        is_regular: Whether it is a regular file, not a pipe or a device.
     """
 
     size_bytes: int
@@ -185,11 +185,11 @@ class FileState:
 
 
 def state_of(location: Location, retries: Retries = PATIENT) -> FileState:
-    """Look at a file.
+    """Return the state of a file.
 
     Raises:
-        DataError: It is not there, or its storage does not answer.
-        ConfigError: It is remote, and what that takes is not installed.
+        DataError: If it does not exist, or its storage does not respond.
+        ConfigError: If it is remote, and the packages of its scheme are not installed.
     """
     what = f"{location}: cannot be found"
     if isinstance(location, Url):
@@ -208,13 +208,13 @@ def open_file(location: Location, retries: Retries = PATIENT, *, is_stream: bool
     """Open a file.
 
     Args:
-        location: Where it is.
-        retries: Patience with its storage.
-        is_stream: It will be read from its beginning to its end: remote blocks are fetched ahead.
+        location: Path or URL of the file.
+        retries: Retry policy of its storage.
+        is_stream: Whether it is read from start to end, so that remote blocks are fetched ahead.
 
     Raises:
-        DataError: It is not there, or cannot be opened.
-        ConfigError: It is remote, and what that takes is not installed.
+        DataError: If it does not exist, or cannot be opened.
+        ConfigError: If it is remote, and the packages of its scheme are not installed.
     """
     what = f"{location}: cannot be opened"
     if isinstance(location, Url):

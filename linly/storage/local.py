@@ -1,4 +1,4 @@
-"""Files on this machine (or mounted on it): which match a pattern, and ranges of one."""
+"""Files on this machine (or mounted on it): listing by pattern, and ranges of a file."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from linly.storage.retries import Retries
 
 
 class LocalRanges:
-    """One attempt at a time; an NFS handle that went stale is opened anew.
+    """Ranges of a local file, one attempt at a time; after a failed read the file is reopened.
 
     Attributes:
-        size_bytes: When it was opened.
+        size_bytes: Size of the file when it was opened.
     """
 
     def __init__(self, path: Path) -> None:
@@ -44,10 +44,10 @@ class LocalRanges:
         return descriptor
 
     def fetch(self, start: int, size: int) -> bytes:
-        """Up to `size` bytes from `start`.
+        """Return up to `size` bytes from `start`.
 
         Raises:
-            OSError: It cannot be read.
+            OSError: If the file cannot be read.
         """
         if self._descriptor is None:
             self._descriptor = self._open()
@@ -58,7 +58,7 @@ class LocalRanges:
             raise
 
     def close(self) -> None:
-        """Close it; a later `fetch` opens it again."""
+        """Close the file; a later `fetch` reopens it."""
         descriptor, self._descriptor = self._descriptor, None
         if descriptor is not None:
             os.close(descriptor)
@@ -66,11 +66,11 @@ class LocalRanges:
 
 @dataclass(frozen=True, slots=True)
 class LocalFile:
-    """What a listing says of a file.
+    """A file of a listing.
 
     Attributes:
-        size_bytes: Of what it leads to, if it is a link.
-        is_link: Itself, not a folder above it.
+        size_bytes: Size of the file, or of a link's target.
+        is_link: Whether the file itself, not a folder above it, is a link.
     """
 
     size_bytes: int
@@ -78,7 +78,7 @@ class LocalFile:
 
 
 class LocalFolders:
-    """The folders below one, with patience; a link that leads back to where it lies is none."""
+    """Folders below a root, with retries; a link to a folder that contains it is not followed."""
 
     def __init__(self, root: Path, retries: Retries) -> None:
         """List below `root`."""
@@ -86,10 +86,10 @@ class LocalFolders:
         self._retries = retries
 
     def entries(self, folder: str) -> list[tuple[str, os.DirEntry[str]]]:
-        """Names in a folder.
+        """List the names in a folder.
 
         Raises:
-            DataError: It cannot be listed.
+            DataError: If it cannot be listed.
         """
         path = os.path.join(self._root, folder)
 
@@ -100,10 +100,10 @@ class LocalFolders:
         return self._retries.call(listed, f"{path}: cannot be listed")
 
     def is_folder(self, folder: str, entry: os.DirEntry[str]) -> bool:
-        """Whether it is a folder, or a link to one that it does not lie in.
+        """Return whether an entry is a folder, or a link to one that does not contain it.
 
         Raises:
-            DataError: That cannot be told.
+            DataError: If the entry cannot be examined.
         """
 
         def told() -> bool:
@@ -112,23 +112,23 @@ class LocalFolders:
             except OSError as error:
                 if error.errno != errno.ELOOP:
                     raise
-                return False  # links that lead to each other alone
+                return False  # links that lead only to each other
             return is_folder and not (entry.is_symlink() and self._lies_in(folder, entry.path))
 
         return self._retries.call(told, f"{entry.path}: cannot be found")
 
     def _lies_in(self, folder: str, target: str) -> bool:
-        """Whether a folder is `target` or below it, by the way that led there."""
+        """Return whether a folder is `target` or below it, along the path from the root."""
         looked_for = os.stat(target)
         above = accumulate([self._root, *folder.split("/")], os.path.join)
         return any(os.path.samestat(os.stat(path), looked_for) for path in above)
 
 
 def list_local_files(pattern: Pattern, root: Path, retries: Retries) -> dict[str, LocalFile]:
-    """Regular files below `root` that match, by path from there; a link to nothing is none.
+    """List matching regular files below `root`, by relative path; broken links are left out.
 
     Raises:
-        DataError: A folder cannot be listed, or a file not be looked at.
+        DataError: If a folder cannot be listed, or a file cannot be examined.
     """
     if pattern.has_wildcards:
         start = _look(os.path.join(root, pattern.folder), retries)
@@ -146,7 +146,7 @@ def list_local_files(pattern: Pattern, root: Path, retries: Retries) -> dict[str
 
 
 def _look(path: str, retries: Retries) -> tuple[os.stat_result, bool] | None:
-    """What a path leads to and whether it is a link; None where it leads to nothing."""
+    """Return the status of a path's target and whether it is a link; None if it does not exist."""
 
     def looked() -> tuple[os.stat_result, bool] | None:
         try:

@@ -1,10 +1,10 @@
-"""Patterns of files: which names match one, and which files below a folder, wherever it is.
+"""File patterns: matching of names, and expansion over local or remote folders.
 
     pattern -> Pattern -> expand over Folders -> (path, entry)
 
-`*`, `?` and `[...]` stand for what `fnmatch` says, within one name; `**` for any number of
-folders. As in a shell, a wildcard at the beginning of a name stands for no leading dot. Over http
-names are compared as they are unquoted.
+`*`, `?` and `[...]` match as in `fnmatch`, within one name; `**` matches any number of folders. As
+in a shell, a wildcard at the start of a name does not match a leading dot. Over http, unquoted
+names are compared.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ _BELOW = r"((?:(?!\.)[^/]+/)*(?!\.)[^/]+)"
 
 
 class Folders(Protocol[_E]):
-    """How folders of some place are listed."""
+    """Folders of local or remote storage that can be listed."""
 
     def entries(self, folder: str) -> Iterable[tuple[str, _E]]:
-        """Names in a folder, and what is known of each.
+        """List the names in a folder, each with its entry.
 
         Raises:
-            DataError: It cannot be listed.
+            DataError: If it cannot be listed.
         """
 
     def is_folder(self, folder: str, entry: _E) -> bool:
-        """Whether an entry of a folder is one whose names are looked at too.
+        """Return whether an entry is a folder to descend into.
 
         Raises:
-            DataError: That cannot be told.
+            DataError: If the entry cannot be examined.
         """
 
 
@@ -47,13 +47,13 @@ class Pattern:
     """A path below a folder or a URL, which may have wildcards.
 
     Attributes:
-        path: Its parts, joined.
-        folder: Those before the first with a wildcard.
-        has_wildcards: Without, `path` is that of one file.
+        path: Parts of the pattern, joined.
+        folder: Parts before the first one with a wildcard, joined.
+        has_wildcards: Whether any part has a wildcard; otherwise `path` names one file.
     """
 
     def __init__(self, text: str) -> None:
-        """Read a pattern."""
+        """Parse a pattern."""
         self._name = unquoted if is_web(text) else str
         server, parts = _split(text)
         literal = list(takewhile(lambda part: not _WILDCARD.search(part), parts))
@@ -67,17 +67,17 @@ class Pattern:
         self._whole = re.compile(start + _path_expression(parts, expressions), re.DOTALL)
 
     def match(self, path: str) -> tuple[str, ...] | None:
-        """What its wildcards stand for in a path; None where it does not match."""
+        """Return the texts that the wildcards match in a path; None if it does not match."""
         found = self._whole.fullmatch(name_of(path))
         return None if found is None else found.groups()
 
     def expand(self, folders: Folders[_E]) -> Iterator[tuple[str, _E]]:
-        """Everything below `folder` that matches, each once; what is a file is left to the caller.
+        """Iterate over matching entries below `folder`, each once; the caller selects the files.
 
-        A folder is listed once, however many ways lead the pattern through it.
+        Each folder is listed once, even if the pattern matches it in several ways.
 
         Raises:
-            DataError: A folder cannot be listed.
+            DataError: If a folder cannot be listed.
         """
         todo = [(self.folder, self._with_no_folders({0}))]
         while todo:
@@ -91,7 +91,7 @@ class Pattern:
                     todo.append((path, self._with_no_folders(below)))
 
     def _after(self, at: frozenset[int], name: str) -> tuple[set[int], bool]:
-        """Which parts names in the folder `name` may match, and whether it is itself a match."""
+        """Return the parts that names in the folder `name` may match, and whether it matches."""
         name = self._name(name)
         below, matches, last = set(), False, len(self._below) - 1
         for index in at:
@@ -104,7 +104,7 @@ class Pattern:
         return below, matches
 
     def _with_no_folders(self, at: set[int]) -> frozenset[int]:
-        """With the parts behind each `**`, which stands for no folder as well."""
+        """Add the parts after each `**`, which may also match no folder."""
         for index, part in enumerate(self._below[:-1]):
             if index in at and part == _ANY_DEPTH:
                 at.add(index + 1)
@@ -112,7 +112,7 @@ class Pattern:
 
 
 def _split(text: str) -> tuple[list[str], list[str]]:
-    """Scheme and server of a URL, none of a local path; and the parts that come behind."""
+    """Split into scheme and server (none for a local path), and the parts after them."""
     if not is_url(text):
         return [], list(PurePosixPath(text).parts)
     scheme, _, rest = text.partition("://")
@@ -121,7 +121,7 @@ def _split(text: str) -> tuple[list[str], list[str]]:
 
 
 def _path_expression(parts: list[str], expressions: list[str]) -> str:
-    """A regular expression for a whole path, of those for its names."""
+    """Build a regular expression for a whole path from those for its names."""
     last = len(parts) - 1
     return "".join(
         (_BELOW if index == last else _FOLDERS)
@@ -132,11 +132,11 @@ def _path_expression(parts: list[str], expressions: list[str]) -> str:
 
 
 def _expression(part: str, name: Callable[[str], str]) -> str:
-    """A regular expression for one name, with a group for each wildcard.
+    """Build a regular expression for one name, with a group for each wildcard.
 
     Args:
-        part: Of a pattern.
-        name: What text between the wildcards stands for.
+        part: Part of a pattern.
+        name: Function that maps literal text between wildcards to the text to match.
     """
     pieces = _WILDCARD.split(part)
     expressions = ["" if pieces[0] or len(pieces) == 1 else r"(?!\.)"]

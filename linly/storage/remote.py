@@ -1,7 +1,7 @@
-"""Remote files through fsspec: what a pattern finds, how large a file is, and ranges of it.
+"""Remote files through fsspec: listing by pattern, size and version, ranges of a file.
 
-Listing is done here and not by fsspec's `glob`, which takes a folder that cannot be listed (a
-dropped connection, no permission) for an empty one.
+Listing does not use fsspec's `glob`, which treats a folder that cannot be listed (a dropped
+connection, no permission) as empty.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from linly.storage.retries import Retries, ShortRead, status_of
 from linly.storage.urls import Url, is_web, quoted, redirect_problem, url_problem
 
 TIMEOUT_S = 30.0
-"""Longest wait for a connection and for its next bytes; five of them fit into data.timeout_s."""
+"""Timeout of a connection and of its next bytes; five of them fit into data.timeout_s."""
 
 _CHUNK_BYTES = 64 << 10
 _MAX_SHOWN = 10
@@ -27,10 +27,10 @@ _CONTENT_RANGE = re.compile(r"bytes (?:(\d+)-\d+|\*)/(\d+)")
 
 @dataclass(frozen=True, slots=True)
 class RemoteFile:
-    """What a server says of a file.
+    """A file as described by its server.
 
     Attributes:
-        version: Of its content (an ETag or a hash); None where the server names none.
+        version: Version of its content (an ETag or a hash); None if the server reports none.
     """
 
     url: Url
@@ -39,45 +39,45 @@ class RemoteFile:
 
 
 class RemoteRanges:
-    """A remote file's ranges, one attempt at a time.
+    """Ranges of a remote file, one attempt at a time.
 
     Attributes:
-        size_bytes: Of the whole.
+        size_bytes: Size of the file.
     """
 
     def __init__(self, url: Url) -> None:
-        """Ask for its size.
+        """Request the file's size.
 
         Raises:
-            DataError: The server gives no ranges.
-            ConfigError: What the scheme takes is not installed.
-            Exception: Of the scheme's library.
+            DataError: If the server does not support range requests.
+            ConfigError: If the packages of the scheme are not installed.
+            Exception: If the scheme's library fails.
         """
         self._url = url
         self._details = describe_file(url)
         self.size_bytes = self._details.size_bytes
 
     def fetch(self, start: int, size: int) -> bytes:
-        """What comes of a range: where a transfer is dropped, the bytes before.
+        """Return the received bytes of a range: if a transfer is dropped, the bytes before.
 
         Raises:
-            Exception: Of the scheme's library; nothing came.
+            Exception: If the scheme's library fails before any byte is received.
         """
         if self._url.scheme == "s3":
             return _fetch_s3(self._details, start, size)
         return _fetch_http(self._details, start, size)
 
     def close(self) -> None:
-        """Nothing to give back: connections are shared."""
+        """Do nothing: connections are shared."""
 
 
 def describe_file(url: Url) -> RemoteFile:
-    """Ask for a file's size and version, once.
+    """Request a file's size and version, in one attempt.
 
     Raises:
-        DataError: The server gives no ranges, or it is no file.
-        ConfigError: What the scheme takes is not installed.
-        Exception: Of the scheme's library.
+        DataError: If the server does not support range requests, or the URL is not a file.
+        ConfigError: If the packages of the scheme are not installed.
+        Exception: If the scheme's library fails.
     """
     filesystem = file_system(url.scheme)
     if is_web(url.text):
@@ -87,11 +87,11 @@ def describe_file(url: Url) -> RemoteFile:
 
 
 def list_remote_files(pattern: Pattern, retries: Retries) -> list[RemoteFile]:
-    """List what matches a pattern, or the one file it names; sorted.
+    """List the files that match a pattern, or the one file it names; sorted.
 
     Raises:
-        DataError: A folder cannot be listed, nothing matches, or the file named is not there.
-        ConfigError: What the scheme takes is not installed, or it cannot list what is asked.
+        DataError: If a folder cannot be listed, nothing matches, or the named file does not exist.
+        ConfigError: If the packages of the scheme are not installed, or it cannot expand `**`.
     """
     if not pattern.has_wildcards:
         url = Url(quoted(pattern.path))
@@ -117,22 +117,22 @@ def list_remote_files(pattern: Pattern, retries: Retries) -> list[RemoteFile]:
 
 
 class RemoteFolders:
-    """Folders of remote storage, with patience."""
+    """Folders of remote storage, with retries."""
 
     def __init__(self, retries: Retries) -> None:
-        """List with these retries."""
+        """List with this retry policy."""
         self._retries = retries
 
     def entries(self, folder: str) -> list[tuple[str, dict[str, Any]]]:
-        """A folder's names and what is said of them.
+        """List a folder's names and their details.
 
         Raises:
-            DataError: It cannot be listed.
+            DataError: If it cannot be listed.
         """
         return _entries(folder, self._retries)
 
     def is_folder(self, folder: str, entry: dict[str, Any]) -> bool:
-        """Whether it is said to be one."""
+        """Return whether the server reports a folder."""
         return bool(entry["type"] == "directory")
 
 
@@ -184,9 +184,9 @@ def _from_details(url: Url, details: dict[str, Any]) -> RemoteFile:
 
 @lru_cache
 def file_system(scheme: str) -> Any:
-    """The file system of a scheme; credentials and endpoints are those of the environment.
+    """Return the file system of a scheme; credentials and endpoints come from the environment.
 
-    Its own patience is switched off where it has some: attempts would multiply.
+    Its own retries, if any, are disabled: attempts would multiply.
     """
     try:
         import fsspec
@@ -226,7 +226,7 @@ def file_system(scheme: str) -> Any:
 
 
 async def _check_redirect(_session: Any, _context: Any, redirect: Any) -> None:
-    """Called before a redirect of a web request is followed."""
+    """Check a redirect of a web request before it is followed."""
     from yarl import URL
 
     headers = redirect.response.headers
@@ -256,7 +256,7 @@ def _fetch_s3(file: RemoteFile, start: int, size: int) -> bytes:
 def _fetch_http(file: RemoteFile, start: int, size: int) -> bytes:
     headers = {"Range": f"bytes={start}-{start + size - 1}"}
     if file.url.scheme != "hf" and file.version is not None and file.version.startswith('"'):
-        headers["If-Match"] = file.version  # which a weak ETag never does
+        headers["If-Match"] = file.version  # a weak ETag never matches
 
     async def read(response: Any) -> bytes:
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
@@ -274,7 +274,7 @@ def _fetch_http(file: RemoteFile, start: int, size: int) -> bytes:
 
 
 def _describe_http(filesystem: Any, url: Url) -> RemoteFile:
-    """Ask for a file's first byte: that tells its size, and that the server gives ranges."""
+    """Request a file's first byte: it shows the size, and that the server supports ranges."""
 
     async def read(response: Any) -> RemoteFile:
         found = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
@@ -287,7 +287,7 @@ def _describe_http(filesystem: Any, url: Url) -> RemoteFile:
 
 
 def _get(url: Url, headers: dict[str, str], read: Callable[[Any], Awaitable[Any]]) -> Any:
-    """Send a GET and read its answer; hf:// files too, at the address that the hub names."""
+    """Send a GET and read the response; hf:// files are read at the address that the hub names."""
     from fsspec.asyn import sync
 
     filesystem = file_system("http")
@@ -310,7 +310,7 @@ def _get(url: Url, headers: dict[str, str], read: Callable[[Any], Awaitable[Any]
 
 
 async def _what_comes(read: Callable[[int], Awaitable[bytes]]) -> bytes:
-    """All of a body, or what came of it before the connection was lost."""
+    """Read all of a body, or the part received before the connection was lost."""
     data = bytearray()
     try:
         while chunk := await read(_CHUNK_BYTES):

@@ -1,4 +1,4 @@
-"""Patience with storage: which errors may pass, how often and after what pause to try again."""
+"""Retries of storage: transient errors, number of attempts and pauses between them."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _PASSING_NAMES = frozenset(
         "gaierror",
     }
 )
-"""Classes of libraries that need not be there, by name."""
+"""Error classes of libraries that may not be installed, by name."""
 
 _CREDENTIALS = (
     "they come from the environment alone: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
@@ -54,16 +54,16 @@ _jitter = random.Random()  # noqa: S311 (its own, so that no seeded generator is
 
 
 class ShortRead(OSError):
-    """Fewer bytes came than were asked for and are there."""
+    """Fewer bytes were received than requested and available."""
 
 
 @dataclass(frozen=True, slots=True)
 class Retries:
-    """How often to try, and how long to pause.
+    """Retry policy: number of attempts and length of pauses.
 
     Attributes:
-        attempts: In a row without a byte, before giving up.
-        delay_s: The first pause, about; each that follows is twice as long, up to MAX_PAUSE_S.
+        attempts: Consecutive failed attempts before giving up; a received byte resets the count.
+        delay_s: Approximate length of the first pause; each next one doubles, up to MAX_PAUSE_S.
     """
 
     attempts: int = 5
@@ -73,11 +73,11 @@ class Retries:
         """Call until it succeeds.
 
         Args:
-            function: To call.
-            what: It does, for the error.
+            function: Function to call.
+            what: Description of the call, for the error.
 
         Raises:
-            DataError: It fails in a way that does not pass, or too often.
+            DataError: If it fails with an error that is not transient, or too often.
         """
         failures = 0
         while True:
@@ -88,10 +88,10 @@ class Retries:
                 self.pause_or_raise(error, failures, what)
 
     def pause_or_raise(self, error: Exception, failures: int, what: str) -> None:
-        """Wait before the next attempt, unless there is none.
+        """Pause before the next attempt, or raise if none is left.
 
         Raises:
-            DataError: As `call`.
+            DataError: If the error is not transient, or no attempt is left.
         """
         if isinstance(error, LinlyError):
             raise error
@@ -112,7 +112,7 @@ PATIENT = Retries()
 
 
 def may_pass(error: BaseException) -> bool:
-    """Whether trying again may help: not what a server answers on purpose (403, 404)."""
+    """Return whether an error may be transient; a deliberate answer (403, 404) is not."""
     chain = list(_chain(error))
     for link in chain:
         if (status := status_of(link)) is not None:
@@ -121,7 +121,7 @@ def may_pass(error: BaseException) -> bool:
 
 
 def describe(error: BaseException) -> str:
-    """An error in words: what the server answered where it did, and the class of it."""
+    """Describe an error: the server's answer if there was one, else its class and text."""
     for link in _chain(error):
         status = status_of(link)
         if status in (401, 403):
@@ -140,7 +140,7 @@ def describe(error: BaseException) -> str:
 
 
 def status_of(error: BaseException) -> int | None:
-    """The HTTP status that an error of aiohttp, botocore or huggingface_hub stands for."""
+    """Return the HTTP status of an error of aiohttp, botocore or huggingface_hub."""
     status = getattr(error, "status", None)
     if status is None:
         response = getattr(error, "response", None)
@@ -160,7 +160,7 @@ def _is_passing(error: BaseException) -> bool:
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """An error and what it was raised from."""
+    """Iterate over an error and its causes."""
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen:

@@ -1,4 +1,4 @@
-"""The URLs that a corpus may name: s3://, hf://datasets/, https://; none that leads elsewhere."""
+"""URLs that a corpus may name: s3://, hf://datasets/ and https:// only."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOCAL_HOSTS = ("localhost", "127.0.0.1")
 _MAGIC = frozenset("*?[")
 _WEB = ("http", "https")
 _UNQUOTED = "%/!$&'()*+,;=:@~[]?#"
-"""What stays as it is when a URL is quoted: what has a meaning in one, and what is quoted."""
+"""Characters that are not quoted in a URL: those with a meaning, and `%` of quoted ones."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -26,11 +26,11 @@ class Url:
 
     @property
     def scheme(self) -> str:
-        """Such as `s3`."""
+        """Scheme, such as `s3`."""
         return self.text.partition("://")[0]
 
     def __str__(self) -> str:
-        """As written."""
+        """Return the text as written."""
         return self.text
 
 
@@ -38,27 +38,27 @@ Location = Path | Url
 
 
 def is_url(text: str) -> bool:
-    """Whether a path or pattern is a URL, allowed or not."""
+    """Return whether a path or pattern is a URL, allowed or not."""
     return "://" in text
 
 
 def is_web(text: str) -> bool:
-    """Whether a path, pattern or URL is of http or https, whose names may be quoted (%20)."""
+    """Return whether a path, pattern or URL is http or https, whose names may be quoted (%20)."""
     return text.partition("://")[0] in _WEB and is_url(text)
 
 
 def quoted(url: str) -> str:
-    """A web URL in ASCII, what is quoted in it left so; another as it is."""
+    """Quote a web URL as ASCII, keeping what is quoted already; return others unchanged."""
     return quote(url, safe=_UNQUOTED) if is_web(url) else url
 
 
 def unquoted(text: str) -> str:
-    """The name that a part of a web URL stands for; a slash in it stays quoted."""
+    """Return the unquoted name of a part of a web URL; a slash in it stays quoted."""
     return unquote(text, errors="surrogateescape").replace("/", "%2F")
 
 
 def name_of(path: str) -> str:
-    """A name that is the same for every way to write a web URL; of another path, the path."""
+    """Return a name that is equal for all spellings of a web URL; return other paths unchanged."""
     if not is_web(path):
         return path
     scheme, _, rest = path.partition("://")
@@ -67,10 +67,10 @@ def name_of(path: str) -> str:
 
 
 def url_problem(text: str) -> str | None:
-    """Why a URL, which may be a pattern, is not allowed; None when it is.
+    """Return why a URL, which may be a pattern, is not allowed; None if it is.
 
-    Secrets have no place in one (the run writes down which shards it read): no user, password or
-    query. Neither have fsspec's chained URLs, which would open anything from within.
+    A URL must not contain secrets (a run records the shards it read): no user, password or query.
+    fsspec's chained URLs are refused too, since they could open anything.
     """
     scheme, _, rest = text.partition("://")
     if "::" in text or "://" in rest:
@@ -95,9 +95,9 @@ def url_problem(text: str) -> str | None:
 
 
 def redirect_problem(source: str, target: str) -> str | None:
-    """Why a server may not send a request on from one web address to another; None when it may.
+    """Return why a server may not redirect a request to a web address; None if it may.
 
-    Hubs send files on to other hosts, over https. Localhost may send on to itself.
+    Hubs redirect to other hosts, over https. Localhost may redirect to itself.
     """
     here, there = urlsplit(source), urlsplit(target)
     is_local = {here.hostname, there.hostname} <= {*_LOCAL_HOSTS}

@@ -1,4 +1,4 @@
-"""Read YAML strictly, and turn it into frozen models with errors that name file, line and key.
+"""Strict YAML reading into frozen models, with errors that name file, line and key.
 
 In: a file and overrides from the command line. Out: plain data with the line of every value, then
 pydantic models.

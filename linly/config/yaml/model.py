@@ -40,7 +40,7 @@ class Model(BaseModel):
 
     @classmethod
     def shown_keys(cls) -> tuple[str, ...]:
-        """Those of them that an error lists."""
+        """Keys that an error lists."""
         return cls.file_keys()
 
     @classmethod
@@ -50,23 +50,24 @@ class Model(BaseModel):
 
 
 def problem(text: str, *path: str | int, also: tuple[str | int, ...] = ()) -> PydanticCustomError:
-    """An error for a validator to raise.
+    """Build an error for a validator to raise.
 
     Args:
-        text: What was found and what is allowed.
-        path: Where, below the value being validated.
-        also: From the document's root, a second place; its file:line fills `{also}` in the text.
+        text: Text of the error: the value found and the values allowed.
+        path: Key path of the error, below the value being validated.
+        also: Key path of a second place, from the document's root; its file:line replaces `{also}`
+            in the text.
     """
     return PydanticCustomError("linly", "{text}", {"text": text, "path": path, "also": also})
 
 
 def found(value: Any, allowed: str) -> str:
-    """`found X, allowed: Y`."""
+    """Return `found X, allowed: Y`."""
     return f"found {describe(value)}, allowed: {allowed}"
 
 
 def describe(value: Any) -> str:
-    """A value as it stands in YAML, shortened."""
+    """Return a value as it is written in YAML, shortened."""
     if value is None:
         return "nothing"
     if isinstance(value, bool):
@@ -80,13 +81,13 @@ def describe(value: Any) -> str:
 
 
 def suggestion(name: str, names: Iterable[str]) -> str:
-    """`, did you mean 'x'?` when a valid name is near, else nothing."""
+    """Return `, did you mean 'x'?` if a valid name is similar, else an empty text."""
     near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.6)
     return f", did you mean {near[0]!r}?" if near else ""
 
 
 def unknown(what: str, name: str, names: Iterable[str]) -> str:
-    """Text for a name that does not exist: the nearest one, then all that do."""
+    """Return the error text for an unknown name: the most similar name, then all names."""
     known = sorted(names)
     near = suggestion(name, known)
     listed = ", ".join(known) if known else "none"
@@ -117,17 +118,18 @@ def validate(
     name: str,
     made: Mapping[str, Any] | None = None,
 ) -> ModelT:
-    """Make a model from a document.
+    """Build a model from a document.
 
     Args:
-        model: What to make.
-        tree: The document or a part of it.
-        prefix: The key path of `tree`, for messages.
-        name: Given to the model as its `name` where the document does not have one.
-        made: Values that are made already and take the place of what the document says.
+        model: Class of the model.
+        tree: Document, or a part of it.
+        prefix: Key path of `tree`, for messages.
+        name: Value of the model's `name` if the document does not set it.
+        made: Values built already, which replace those of the document.
 
     Raises:
-        ConfigError: One line for each error: file:line, key, what was found, what is allowed.
+        ConfigError: If the document is invalid; one line per error: file:line, key, the value
+            found, the values allowed.
     """
     plain = tree.plain()
     if not isinstance(plain, dict):
@@ -143,7 +145,7 @@ def validate(
 def config_error(
     error: ValidationError, tree: Located, prefix: tuple[str | int, ...] = ()
 ) -> ConfigError:
-    """All errors of a validation, one a line."""
+    """Build one error of all errors of a validation, one per line."""
     lines = [_line(details, tree, prefix) for details in error.errors(include_url=False)]
     if len(lines) > _MAX_ERRORS:
         lines[_MAX_ERRORS:] = [f"and {len(lines) - _MAX_ERRORS} more errors"]
@@ -153,10 +155,10 @@ def config_error(
 def error_at(
     tree: Located, path: tuple[str | int, ...], text: str, *, prefix: tuple[str | int, ...] = ()
 ) -> ConfigError:
-    """A ConfigError for a key of a document: `file:line: key: text`."""
+    """Build a ConfigError for a key of a document: `file:line: key: text`."""
     key, origin = key_text((*prefix, *path)), tree.nearest(path).origin
     if origin.line is None and origin.source.partition("=")[0].endswith(key):
-        key = ""  # an override says its key itself
+        key = ""  # the override's text names its key already
     return ConfigError(f"{origin}: {key}: {text}" if key else f"{origin}: {text}")
 
 
@@ -174,7 +176,7 @@ def _line(details: ErrorDetails, tree: Located, prefix: tuple[str | int, ...]) -
 
 
 def _pydantic_text(details: ErrorDetails, context: Mapping[str, Any]) -> str:
-    """Pydantic's own kinds of error in our words."""
+    """Return our text for one of pydantic's own errors."""
     kind, value = details["type"], details["input"]
     if kind == "missing" and isinstance(details["loc"][-1], int):
         return "missing, one more item is required"

@@ -1,4 +1,4 @@
-"""What changes a document before it becomes a model: overrides, inheritance, `${VARIABLES}`."""
+"""Changes to a document before it becomes a model: overrides, inheritance, `${VARIABLES}`."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Override:
 
 
 def parse_override(text: str) -> Override:
-    """Read `training.lr=1e-4`; the value is YAML, relative paths in it start where the user is.
+    """Parse `training.lr=1e-4`: the value is YAML; paths are relative to the working directory.
 
     Raises:
-        ConfigError: When it is not of this form or the value is not plain YAML.
+        ConfigError: If the text does not have this form or the value is not plain YAML.
     """
     key, equals, value = text.partition("=")
     path = tuple(key.split("."))
@@ -41,12 +41,12 @@ def parse_override(text: str) -> Override:
 
 
 def with_override(tree: Located, override: Override, *, depth: int = 0) -> Located:
-    """The document with one value set; mappings on the way are made where there are none.
+    """Set one value of a document; missing mappings on its path are created.
 
     Args:
-        tree: The document.
-        override: What to set.
-        depth: How many parts of the override's path lead to the document itself.
+        tree: Document.
+        override: Override to apply.
+        depth: Number of leading parts of the override's path that lead to the document itself.
     """
     return _with_value(tree, override, depth)
 
@@ -69,7 +69,7 @@ def _with_value(tree: Located, override: Override, depth: int) -> Located:
 
 
 def inherit(parent: Located, child: Located, *, sections: frozenset[str]) -> Located:
-    """The child's keys over the parent's; the named sections are joined key by key."""
+    """Merge the child's keys over the parent's; the named sections are merged key by key."""
     if not isinstance(parent.value, dict) or not isinstance(child.value, dict):
         return child
     joined = dict(parent.value)
@@ -82,10 +82,10 @@ def inherit(parent: Located, child: Located, *, sections: frozenset[str]) -> Loc
 
 
 def expand_variables(tree: Located, path: tuple[str | int, ...] = ()) -> Located:
-    """Replace `${NAME}` in every text by the environment's value; `$${` stands for `${`.
+    """Replace `${NAME}` in every text with the environment variable; `$${` is a literal `${`.
 
     Raises:
-        ConfigError: When a variable is not set or empty.
+        ConfigError: If a variable is not set or empty.
     """
 
     def expand(below: Located, part: str | int) -> Located:
@@ -102,7 +102,7 @@ def expand_variables(tree: Located, path: tuple[str | int, ...] = ()) -> Located
 
 
 def escape_variables(text: str) -> str:
-    """Text that `expand_variables` turns back into this one."""
+    """Escape a text so that `expand_variables` returns it unchanged."""
     return text.replace("${", "$${")
 
 
@@ -121,7 +121,7 @@ def _variable(tree: Located, path: tuple[str | int, ...]) -> Callable[[re.Match[
             state = "is empty" if name in os.environ else "is not set"
             raise ConfigError(
                 f"{where}found ${{{name}}}, but the environment variable {name} {state}: "
-                f"export {name}=..., or give {key_text(path)}=... on the command line"
+                f"export {name}=..., or pass {key_text(path)}=... on the command line"
             )
         return value
 
@@ -129,6 +129,6 @@ def _variable(tree: Located, path: tuple[str | int, ...]) -> Callable[[re.Match[
 
 
 def relative_to_origin(tree: Located) -> Path:
-    """The path a text stands for: relative to the file that names it, absolute afterwards."""
+    """Return the absolute path of a text that is relative to the file that names it."""
     assert isinstance(tree.value, str), shown(Path(str(tree.value)))
     return Path(os.path.abspath(tree.origin.folder / Path(tree.value).expanduser()))

@@ -1,4 +1,4 @@
-"""How quantities are written in YAML: percentages (`70%`), amounts of tokens (`5B`) and dates."""
+"""Quantities in YAML: percentages (`70%`), amounts of tokens (`5B`) and dates."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ TOKENS_FORM = "a positive number of tokens such as 5B, 200M, 64K or 1000"
 
 
 def parse_fraction(value: Any) -> float:
-    """A fraction in [0, 1] from `70%`, or from a number below 1 that is already a fraction."""
+    """Parse a fraction in [0, 1] from `70%`, or from a number below 1 that is already one."""
     if isinstance(value, str) and (match := _PERCENT.fullmatch(value)):
         fraction = float(Decimal(match[1]) / 100)
     elif isinstance(value, float) or (type(value) is int and value == 0):
@@ -38,7 +38,7 @@ def parse_fraction(value: Any) -> float:
 
 
 def parse_tokens(value: Any) -> int:
-    """A whole number of tokens from `5B` (10^9), `200M`, `64K`, `1T`, `1e9` or digits."""
+    """Parse a whole number of tokens from `5B` (5 * 10^9), `200M`, `64K`, `1T`, `1e9` or digits."""
     amount = Decimal(0)
     if isinstance(value, str) and (match := _AMOUNT.fullmatch(value)):
         amount = Decimal(match[1]) * _UNITS[match[2]]
@@ -50,13 +50,13 @@ def parse_tokens(value: Any) -> int:
 
 
 def format_fraction(fraction: float) -> str:
-    """The percentage that `parse_fraction` reads back as exactly this number."""
+    """Return the percentage that `parse_fraction` reads back as exactly this number."""
     text = format(Decimal(repr(fraction)) * 100, "f")
     return (text.rstrip("0").rstrip(".") if "." in text else text) + "%"
 
 
 def format_tokens(tokens: int) -> str | int:
-    """The shortest amount that `parse_tokens` reads back as exactly this number."""
+    """Return the shortest amount that `parse_tokens` reads back as exactly this number."""
     for unit in ("T", "B", "M", "K"):
         if tokens % _UNITS[unit] == 0:
             return f"{tokens // _UNITS[unit]}{unit}"
@@ -64,7 +64,7 @@ def format_tokens(tokens: int) -> str | int:
 
 
 def at_least(bound: float, reason: str) -> AfterValidator:
-    """A lower bound of a number, and the reason for it, which an error gives."""
+    """Build a check of a number's lower bound; its error includes the reason."""
 
     def check(value: float) -> float:
         if value < bound:
@@ -75,7 +75,7 @@ def at_least(bound: float, reason: str) -> AfterValidator:
 
 
 def at_most(bound: float, reason: str) -> AfterValidator:
-    """An upper bound of a number, and the reason for it, which an error gives."""
+    """Build a check of a number's upper bound; its error includes the reason."""
 
     def check(value: float) -> float:
         if value > bound:

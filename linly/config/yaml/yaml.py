@@ -41,12 +41,12 @@ _YAML_1_1_BREAKS = re.compile("[\x85\u2028\u2029]")
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a value was written: `str()` gives `file:line`, or the override's text.
+    """Origin of a value: `str()` returns `file:line`, or the override's text.
 
     Attributes:
-        source: The file as shown to the user, or `override KEY=VALUE`.
-        line: From 1; None for an override.
-        folder: What relative paths in the value are relative to.
+        source: File as shown to the user, or `override KEY=VALUE`.
+        line: Line number from 1; None for an override.
+        folder: Folder that relative paths in the value are relative to.
     """
 
     source: str
@@ -54,19 +54,19 @@ class Origin:
     folder: Path
 
     def __str__(self) -> str:
-        """Show the place as messages begin with it."""
+        """Return the origin as it begins a message."""
         return self.source if self.line is None else f"{self.source}:{self.line}"
 
 
 @dataclass(frozen=True, slots=True)
 class Located:
-    """A value of a YAML document and where its key (list items: the item) stands."""
+    """A value of a YAML document and the origin of its key (for a list item, of the item)."""
 
     value: Scalar | dict[str, Located] | list[Located]
     origin: Origin
 
     def plain(self) -> Any:
-        """The value without origins: dict, list and scalars."""
+        """Return the value without origins: dict, list and scalars."""
         if isinstance(self.value, dict):
             return {key: child.plain() for key, child in self.value.items()}
         if isinstance(self.value, list):
@@ -74,7 +74,7 @@ class Located:
         return self.value
 
     def get(self, *path: str | int) -> Located | None:
-        """The value at a key path, None when there is none."""
+        """Return the value at a key path; None if there is none."""
         here: Located = self
         for part in path:
             if isinstance(here.value, dict) and part in here.value:
@@ -86,7 +86,7 @@ class Located:
         return here
 
     def nearest(self, path: tuple[str | int, ...]) -> Located:
-        """The value at a key path, or at the longest beginning of it that exists."""
+        """Return the value at a key path, or at its longest prefix that exists."""
         here = self
         for part in path:
             found = here.get(part)
@@ -97,7 +97,7 @@ class Located:
 
 
 def shown(path: Path) -> str:
-    """A file's name for messages: relative to the working directory when it lies below it."""
+    """Return a file's name for messages: relative to the working directory if below it."""
     absolute, here = os.path.abspath(path), os.getcwd()
     return os.path.relpath(absolute, here) if absolute.startswith(here + os.sep) else str(path)
 
@@ -106,9 +106,9 @@ def read_yaml(path: Path) -> Located:
     """Read one YAML document.
 
     Raises:
-        ConfigError: `file:line: what`, for anything that is not plain YAML 1.2 data: tags,
-            anchors, aliases, duplicate keys, keys that are no scalars, several documents,
-            numbers that are not finite, more than 1 MiB, nesting deeper than 32, bad UTF-8.
+        ConfigError: If the file is not plain YAML 1.2 data: tags, anchors, aliases, duplicate
+            keys, keys that are not scalars, several documents, numbers that are not finite, more
+            than 1 MiB, nesting deeper than 32, bad UTF-8. Names file and line.
     """
     name = shown(path)
     try:
@@ -128,15 +128,15 @@ def read_yaml(path: Path) -> Located:
 
 
 def parse_yaml(text: str, origin: Origin) -> Located:
-    """Parse a document's text; an origin without a line gives every value that same origin."""
+    """Parse a document's text; if the origin has no line, it is the origin of every value."""
     return _Builder(text, origin).document()
 
 
 def resolve_plain(text: str) -> Scalar:
-    """The value of an unquoted scalar by the YAML 1.2 core schema.
+    """Return the value of an unquoted scalar by the YAML 1.2 core schema.
 
     Raises:
-        ValueError: When it is a number that is not finite or absurdly long.
+        ValueError: If it is a number that is not finite or longer than 64 characters.
     """
     if text in _NULL:
         return None
@@ -161,7 +161,7 @@ def resolve_plain(text: str) -> Scalar:
 
 
 class _Builder:
-    """Turns parser events into located values, refusing what strict YAML does not have."""
+    """Turn parser events into located values; refuse anything that is not strict YAML."""
 
     def __init__(self, text: str, origin: Origin) -> None:
         self._source = text
@@ -251,7 +251,7 @@ class _Builder:
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             line = event.start_mark.line
             if not isinstance(event, yaml.ScalarEvent):
-                raise self._error(line, "found a key that is no plain text", path)
+                raise self._error(line, "found a key that is not plain text", path)
             self._refuse_properties(event, path)
             key = self._text(event, path)  # its text: `no` and `1e-4` are names like any other
             if not key:
@@ -273,7 +273,7 @@ class _Builder:
 
 
 def key_text(path: tuple[str | int, ...]) -> str:
-    """A key path as the user would write it: `mixture.english.ratio`, `where[0].field`."""
+    """Return a key path as the user would write it: `mixture.english.ratio`, `where[0].field`."""
     text = ""
     for part in path:
         text += f"[{part}]" if isinstance(part, int) else f".{part}"
@@ -281,7 +281,7 @@ def key_text(path: tuple[str | int, ...]) -> str:
 
 
 class _Dumper(yaml.SafeDumper):
-    """Writes what the strict reader reads back: no aliases, text quoted when it looks typed."""
+    """Write YAML for the strict reader: no aliases, text quoted if it looks like another type."""
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
@@ -299,5 +299,5 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def write_yaml(value: Any) -> str:
-    """YAML text of plain data, keys in the order given, that `parse_yaml` reads back equal."""
+    """Return plain data as YAML text, keys in their order, that `parse_yaml` reads back equal."""
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)

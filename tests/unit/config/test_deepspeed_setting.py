@@ -50,7 +50,7 @@ def refusals(own: dict[str, Any], **training: Any) -> list[str]:
     with pytest.raises(ConfigError) as raised:
         made(own, **training)
     first, *lines = str(raised.value).splitlines()
-    assert first == "training.deepspeed: not to be had in this run:"
+    assert first == "training.deepspeed: settings that this run cannot use:"
     return [line.strip() for line in lines]
 
 
@@ -211,8 +211,8 @@ def test_a_recipe_names_a_file_and_its_resolved_form_holds_it(recipe: Path) -> N
             None,
             r"training\.deepspeed=.*: found '.*, allowed: an existing JSON file; .*own\.json",
         ),
-        ("steps_per_print: 3", r"own\.json: not JSON as it should be: Expecting value"),
-        ('{"a": 1, "a": 2}', r"own\.json: not JSON .*: the key 'a' stands there twice"),
+        ("steps_per_print: 3", r"own\.json: not valid JSON: Expecting value"),
+        ('{"a": 1, "a": 2}', r"own\.json: not JSON .*: the key 'a' occurs twice"),
         ('{"a": NaN}', r"own\.json: not JSON .*: found NaN"),
         ("[" * 100_000, r"own\.json: not JSON"),
         ("[1]", r"own\.json: found a list, allowed: a JSON object"),

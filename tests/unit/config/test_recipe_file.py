@@ -325,7 +325,7 @@ def test_an_overrides_value_has_its_yaml_type(text: str, value: object) -> None:
         ),
         (
             "extends=other.yaml",
-            "override extends=other.yaml: extends is for a recipe file, give that file instead",
+            "override extends=other.yaml: extends is allowed only in a recipe file; pass that file instead",
         ),
         (
             "data=5",

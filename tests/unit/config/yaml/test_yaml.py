@@ -102,7 +102,7 @@ def test_absurdly_long_numbers_are_refused() -> None:
         ("%TAG ! tag:x.y,2000:\n---\na: 1\n", "file.yaml:1: found a directive"),
         ("%YAML 1.1\n---\na: 1\n", "file.yaml:1: found a directive"),
         ("a: 1\n---\nb: 2\n", "file.yaml:2: found a second document"),
-        ("? [a]\n: 1\n", "file.yaml:1: found a key that is no plain text"),
+        ("? [a]\n: 1\n", "file.yaml:1: found a key that is not plain text"),
         ('a: 1\n"": 1\n', "file.yaml:2: found an empty key"),
         ("a: 1\n\tb: 2\n", "file.yaml:2: not YAML: found character '\\t'"),
         ("a: [1, 2\n", "file.yaml:2: not YAML: "),
