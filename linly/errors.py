@@ -26,4 +26,4 @@ class CheckpointError(LinlyError):
 
 
 class TrainingError(LinlyError):
-    """Training cannot continue: too many skipped steps, a failed rank, a stream that ended early."""
+    """Training cannot continue: too many skipped steps, a failed rank, a stream ended early."""

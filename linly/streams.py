@@ -1,4 +1,4 @@
-"""Bounded reading of plain, zstd, gzip, bzip2 and xz files; truncation, damage and bombs are errors.
+"""Bounded reading of plain, zstd, gzip, bzip2 and xz files; truncated or damaged ones are errors.
 
 Text in another encoding is converted to UTF-8, so that readers see only one encoding.
 """
@@ -53,8 +53,8 @@ codecs.register_error("linly.mark", _mark)
 class BoundedStream:
     """Decompressed bytes of a file; `read` never returns more than requested.
 
-    The bytes before damage are returned, except those of the last 64 KiB piece of compressed
-    data; they are the same bytes every time.
+    Before a damaged place it returns the bytes up to within 64 KiB of compressed data, the same
+    ones every time.
 
     Attributes:
         path: File being read.

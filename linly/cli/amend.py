@@ -1,4 +1,4 @@
-"""`linly amend`: give a run another future, from its newest whole checkpoint on."""
+"""`linly amend`: change the rest of a run, from its newest complete checkpoint on."""
 
 from __future__ import annotations
 
@@ -27,32 +27,36 @@ def amend(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder, such as runs/NAME.")],
     curriculum: Annotated[
         Path | None,
-        typer.Argument(metavar="[CURRICULUM]", help="Curriculum file to go on with."),
+        typer.Argument(metavar="[CURRICULUM]", help="Curriculum file to continue with."),
     ] = None,
     relist: Annotated[
         list[str] | None,
         typer.Option(
             metavar="SOURCE",
-            help="Take up the shards that match its corpus file now, from its next epoch on; "
-            "repeatable.",
+            help="List the shards of this source again, used from its next epoch on; repeatable.",
         ),
     ] = None,
     drop: Annotated[
         list[str] | None,
-        typer.Option(metavar="SOURCE", help="Give its share to the rest of its group; repeatable."),
+        typer.Option(
+            metavar="SOURCE",
+            help="Remove this source; the rest of its group takes its share; repeatable.",
+        ),
     ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show it, write nothing.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Show the changes without writing them.")
+    ] = False,
 ) -> None:
-    """Change what is still to come of a run; what it has trained on stays as it is.
+    """Change the rest of a run; the steps that it has trained stay unchanged.
 
-    The new curriculum holds from the newest whole checkpoint on. Positions on its curves count
-    from the start of the run, and `tokens` is the length of the whole run. Sources go on where
-    they are, also when they change places; new ones may come in and old ones go. Afterwards the
-    same `linly train` command goes on, with the old curriculum in its recipe or the new one.
+    The new curriculum applies from the newest complete checkpoint on. Positions on its curves count
+    from the start of the run, and `tokens` is the length of the whole run. Sources continue at
+    their positions, even if they change groups; sources may be added and removed. Afterwards the
+    same `linly train` command resumes the run, with the old or the new curriculum in its recipe.
     """
     if curriculum is None and not relist and not drop:
         raise ConfigError(
-            "linly amend: nothing was asked for: give a curriculum file, --relist SOURCE or "
+            "linly amend: no change was requested; pass a curriculum file, --relist SOURCE or "
             "--drop SOURCE"
         )
     from linly.config.curriculum import load_curriculum
@@ -70,12 +74,12 @@ def amend(
         show(amendment)
         write_amendment(folder, amendment)
     typer.echo(
-        f"{run} is amended: the same `linly train` command goes on from step {amendment.at.step}"
+        f"{run} is amended: the same `linly train` command resumes it from step {amendment.at.step}"
     )
 
 
 def show(amendment: Amendment) -> None:
-    """What changes, source by source, and what goes with it."""
+    """Print the changes of each source and of the schedule."""
     from rich.console import Console
 
     console = Console(highlight=False, markup=False)
@@ -87,24 +91,24 @@ def show(amendment: Amendment) -> None:
         f"{at.course.curriculum.name} -> {amendment.after.curriculum.name}"
     )
     for name in at.torn:
-        console.print(f"warning: {name} is not whole; the run goes on from step {at.step}")
+        console.print(f"warning: {name} is incomplete; the run resumes from step {at.step}")
     console.print(_table(amendment))
     (steps_before, steps), (lr_before, lr) = amendment.num_steps, amendment.lr
     if steps != steps_before:
         console.print(
-            f"steps of the run: {steps_before:,} -> {steps:,}; the schedule of the learning rate "
-            f"moves with them: {lr_before:.3g} -> {lr:.3g} at step {at.step + 1:,}"
+            f"steps of the run: {steps_before:,} -> {steps:,}; this changes the learning rate: "
+            f"{lr_before:.3g} -> {lr:.3g} at step {at.step + 1:,}"
         )
     for source, new in amendment.lists.items():
         console.print(
             f"{source}: {len(new.shards):,} shards are listed, {len(new.added):,} of them new; "
-            f"the list holds from its epoch {new.from_epoch + 1} on (it stands in "
-            f"{at.epoch(source) + 1}). To read them at once give them a source of their own"
+            f"the list is used from its epoch {new.from_epoch + 1} on (it is now in epoch "
+            f"{at.epoch(source) + 1}). To use new shards at once, add them as a separate source"
         )
         if new.gone:
             console.print(
-                f"warning: {source}: {len(new.gone):,} shards of the list in use are gone or have "
-                f"changed, such as {new.gone[0]}: the epoch it stands in will stop there"
+                f"warning: {source}: {len(new.gone):,} shards of the current list are missing or "
+                f"changed, such as {new.gone[0]}: the current epoch will stop there"
             )
     for source, inventory in amendment.inventories.items():
         held_out = f"{len(inventory.held_out):,} held-out documents"

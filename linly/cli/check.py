@@ -1,4 +1,4 @@
-"""`linly check`: everything that can be found wrong with a recipe before a machine is taken."""
+"""`linly check`: all checks of a recipe that need no training."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _MARKS = {"ok": "ok  ", "bad": "BAD ", "note": "note"}
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What one look at the recipe found."""
+    """Result of one check of the recipe."""
 
     kind: Literal["ok", "bad", "note"]
     what: str
@@ -35,7 +35,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What a look found that is worth knowing, and keeps no run from starting."""
+    """Result of a check that is worth knowing but does not prevent a run from starting."""
 
     text: str
 
@@ -48,12 +48,12 @@ def register(app: typer.Typer) -> None:
 def check(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Over the recipe's own.")
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Override recipe values.")
     ] = None,
     world_size: Annotated[
         int | None,
         typer.Option(
-            min=1, max=1 << 20, help="Ranks to train with; default: the GPUs of this machine."
+            min=1, max=1 << 20, help="Number of ranks (default: the GPUs of this machine)."
         ),
     ] = None,
     gpu_gib: Annotated[
@@ -62,14 +62,14 @@ def check(
             min=0.1,
             max=1e6,
             callback=finite,
-            help="Memory of a GPU in GiB; default: that of this machine's.",
+            help="Memory of a GPU in GiB (default: that of this machine's GPUs).",
         ),
     ] = None,
 ) -> None:
-    """Look at recipe, data, model, memory and disk; train nothing, write nothing.
+    """Check recipe, data, model, memory and disk; train nothing, write nothing.
 
-    `linly plan` looks at the mixture itself: shares, rows and epochs. Ends with exit code 1 when
-    anything would keep the run from starting.
+    `linly plan` checks the mixture itself: shares, rows and epochs. The exit code is 1 if anything
+    would prevent the run from starting.
     """
     from linly.config.recipe import load_recipe
 
@@ -80,7 +80,7 @@ def check(
         typer.echo(f"{_MARKS[finding.kind]} {finding.what}: {finding.text}")
     num_bad = sum(finding.kind == "bad" for finding in findings)
     if num_bad:
-        raise ConfigError(f"{num_bad} of {len(findings)} checks found something wrong")
+        raise ConfigError(f"{num_bad} of {len(findings)} checks failed")
 
 
 def _findings(recipe: Recipe, world_size: int | None, gpu_gib: float | None) -> Iterator[Finding]:
@@ -116,7 +116,7 @@ def _findings(recipe: Recipe, world_size: int | None, gpu_gib: float | None) -> 
 
 
 def _tried(what: str, look: Callable[[], str | Note]) -> Finding:
-    """What a look found; an error meant for users is a finding."""
+    """Run a check; an error meant for users becomes a finding."""
     try:
         found = look()
     except LinlyError as error:
@@ -127,7 +127,7 @@ def _tried(what: str, look: Callable[[], str | Note]) -> Finding:
 
 
 def _devices() -> list[int]:
-    """Memory of each GPU here, in bytes."""
+    """Return the memory of each GPU of this machine, in bytes."""
     import torch
 
     count = torch.cuda.device_count()
@@ -142,7 +142,7 @@ def _run_folder(recipe: Recipe) -> str:
     saved = list_checkpoints(recipe.run / "checkpoints")
     if not saved:
         check_never_saved(RunFolder(recipe.run), recipe.checkpoint.mirror)
-    where = f"goes on after step {step_of(saved[0])}" if saved else "begins with step 1"
+    where = f"resumes after step {step_of(saved[0])}" if saved else "starts with step 1"
     return f"{recipe.run}, {where}"
 
 
@@ -152,7 +152,7 @@ def _mirror(recipe: Recipe, place: str) -> str | Note:
     mirror = Mirror(recipe.run, place)
     if not mirror.refuse_another_run():
         return Note(f"{mirror.place} cannot be reached from here now")
-    return f"{mirror.place} is free or this run's"
+    return f"{mirror.place} is unused or belongs to this run"
 
 
 def _world_size(recipe: Recipe, world_size: int) -> str:
@@ -164,7 +164,7 @@ def _world_size(recipe: Recipe, world_size: int) -> str:
     sizes = ", ".join(map(str, valid_world_sizes(batch)))
     accumulation = batch.global_batch // (world_size * batch.micro_batch)
     return (
-        f"{world_size}: {accumulation} micro-batches of {batch.micro_batch} rows a step on each "
+        f"{world_size}: {accumulation} micro-batches of {batch.micro_batch} rows per step on each "
         f"rank; sizes that fit: {sizes}"
     )
 
@@ -192,30 +192,30 @@ def _source(recipe: Recipe, source: str) -> str | Note:
     listed = f"{len(empty):,} of {len(shards):,} shards are empty: {', '.join(map(repr, empty))}"
     if empty and corpus.damaged_shards == "error":
         raise DataError(
-            f"{listed}; the run would stop at each: make them again, leave them out with "
-            f"`exclude`, or go on without damaged ones: `damaged_shards: quarantine`"
+            f"{listed}; the run would stop at each: copy them again, leave them out with "
+            f"`exclude`, or skip damaged shards with `damaged_shards: quarantine`"
         )
     check_first_records(source, corpus, recipe.data_root, shards, template=share.template)
     whole = size(sum(shard.size_bytes for shard in shards))
     text = f"{len(shards):,} shards, {whole}; the first records make documents"
-    return Note(f"{text}; {listed}, and go to quarantine") if empty else text
+    return Note(f"{text}; {listed}, and are quarantined") if empty else text
 
 
 def _deepspeed(recipe: Recipe, world_size: int, has_gpu: bool) -> str:
     from linly.config.deepspeed import settings_deepspeed_config
 
     settings_deepspeed_config(recipe.training, recipe.data, world_size=world_size, has_gpu=has_gpu)
-    return "its own settings go with the recipe (linly train --print-deepspeed-config shows all)"
+    return "compatible with the recipe (linly train --print-deepspeed-config prints the result)"
 
 
 def _model(recipe: Recipe) -> tuple[SuitableModel, str]:
-    """The model, by the code that decides it when training starts."""
+    """Examine the model with the code that accepts or refuses it when training starts."""
     from linly.evaluation.evaluation import check_prompts
     from linly.modeling.suitability import examine_model
     from linly.tokenization.load import load_tokenizer
 
     if recipe.model is None:
-        raise ConfigError("missing, but training needs one: add model=PATH")
+        raise ConfigError("missing, but training needs one; set model=PATH")
     tokenizer = load_tokenizer(recipe.model)
     suitable = examine_model(
         recipe.model, tokenizer, recipe.training, sequence_length=recipe.data.sequence_length
@@ -229,7 +229,7 @@ def _model(recipe: Recipe) -> tuple[SuitableModel, str]:
 
 
 def _documents(recipe: Recipe, suitable: SuitableModel) -> str | Note:
-    """Try the model on rows of documents, as a run does at its start."""
+    """Try the model on rows of several documents, as a run does at its start."""
     import torch
 
     from linly.modeling.attention.separation import row_layout
@@ -242,8 +242,8 @@ def _documents(recipe: Recipe, suitable: SuitableModel) -> str | Note:
     free = torch.cuda.mem_get_info()[0] if device.type == "cuda" else _free_memory()
     if need > free:
         return Note(
-            f"not tried: the model's BF16 weights ({need / GIB:,.1f} GiB) are more than the free "
-            f"memory ({free / GIB:,.1f} GiB); a run tries it at its start"
+            f"not tried: the model's BF16 weights ({need / GIB:,.1f} GiB) exceed the free memory "
+            f"({free / GIB:,.1f} GiB); a run tries this at its start"
         )
     stored = suitable.stored
     model = read_weights(stored.path, stored.config, dtype=torch.bfloat16).to(device)  # type: ignore[arg-type]
@@ -253,13 +253,13 @@ def _documents(recipe: Recipe, suitable: SuitableModel) -> str | Note:
     how = {
         "apart": "documents of a row do not see each other",
         "single": "each row holds one document",
-        "joined": "documents of a row see each other, as `data.attention: full` asks",
+        "joined": "documents of a row see each other, as `data.attention: full` requests",
     }
     return f"{how[layout.documents]}; attention {chosen}"
 
 
 def _free_memory() -> int:
-    """Free memory of this machine in bytes, what is cached of files included."""
+    """Return the available memory of this machine in bytes, including the file cache."""
     text = Path("/proc/meminfo").read_text(encoding="ascii")
     line = next(line for line in text.splitlines() if line.startswith("MemAvailable:"))
     return int(line.split()[1]) << 10
@@ -275,23 +275,23 @@ def _export(suitable: SuitableModel) -> str | Note:
 
 
 def _memory(parameters: ParameterCount, world_size: int, gpu_bytes: int | None) -> Finding:
-    """ZeRO-2's need against what a GPU has."""
+    """Compare ZeRO-2's memory per rank with a GPU's."""
     from linly.modeling.memory import training_memory
 
     need = training_memory(parameters.total, num_trained=parameters.trained, world_size=world_size)
     text = (
-        f"{need.total_bytes / GIB:,.1f} GiB a rank before activations, of which "
-        f"{need.weights_bytes / GIB:,.1f} GiB BF16 weights that ZeRO-2 keeps whole on each rank, "
-        f"however many there are"
+        f"{need.total_bytes / GIB:,.1f} GiB per rank before activations, of which "
+        f"{need.weights_bytes / GIB:,.1f} GiB are BF16 weights that ZeRO-2 does not shard over "
+        f"ranks"
     )
     if gpu_bytes is None:
-        return Finding("note", "memory", f"{text}; no GPU here to compare with: give --gpu-gib")
+        return Finding("note", "memory", f"{text}; no GPU here to compare with: pass --gpu-gib")
     if need.total_bytes < gpu_bytes:
         return Finding("ok", "memory", f"{text}; a GPU has {gpu_bytes / GIB:,.1f} GiB")
     if need.weights_bytes >= gpu_bytes:
-        advice = "no number of GPUs helps: take a smaller model or larger GPUs"
+        advice = "no number of GPUs helps: use a smaller model or larger GPUs"
     else:
-        advice = "take more ranks, or larger GPUs"
+        advice = "use more ranks, or larger GPUs"
     return Finding("bad", "memory", f"{text}; a GPU has {gpu_bytes / GIB:,.1f} GiB: {advice}")
 
 
@@ -305,5 +305,7 @@ def _disk(recipe: Recipe, parameters: ParameterCount) -> str:
     free = shutil.disk_usage(place).free
     text = f"{size(need)} for {kept} checkpoints at most, {size(free)} free under {place}"
     if need > free:
-        raise ConfigError(f"{text}: make room, or lower checkpoint.keep_last and keep_every")
+        raise ConfigError(
+            f"{text}: free disk space, or keep fewer: checkpoint.keep_last, keep_every"
+        )
     return text

@@ -1,4 +1,4 @@
-"""`linly compare A B...`: runs by what they learned and lost, curricula by what they take."""
+"""`linly compare A B...`: runs by bits per byte gained and lost, curricula by tokens per source."""
 
 from __future__ import annotations
 
@@ -21,9 +21,11 @@ def register(app: typer.Typer) -> None:
 
 def compare(
     paths: Annotated[
-        list[Path], typer.Argument(help="Two or more run folders, or as many curricula or recipes.")
+        list[Path], typer.Argument(help="Two or more run folders, or two or more plan files.")
     ],
-    output: Annotated[Path | None, typer.Option(help="Also write a page: FILE.html.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="HTML file to write the comparison to as well.")
+    ] = None,
 ) -> None:
     """Compare runs (Chinese gained for English lost) or curricula (tokens of each source)."""
     if len(paths) < 2:
@@ -53,7 +55,7 @@ def _compare_runs(paths: Sequence[Path], output: Path | None) -> None:
 
     runs = named_runs([read_history(path) for path in paths])
     lines = trade_lines(runs)
-    for line in lines or ["none of these runs has two evaluations: nothing to compare yet"]:
+    for line in lines or ["nothing to compare yet: none of these runs has two evaluations"]:
         typer.echo(line)
     if output is not None:
         typer.echo(f"wrote {write_comparison(paths, output)}")
@@ -74,7 +76,7 @@ def _compare_plans(paths: Sequence[Path], output: Path | None) -> None:
 
 
 def _facts(path: Path) -> PlanFacts:
-    """The plan of a curriculum or recipe, without looking at data."""
+    """Return the plan of a curriculum or recipe, without reading data."""
     from linly.cli.plan import CURRICULUM_SEQUENCE_LENGTH, load_plan_file
     from linly.curriculum.plan import make_plan
     from linly.monitor.plans.plan_facts import Costs, plan_facts

@@ -30,7 +30,7 @@ _HELD_OUT = "1%"
 
 def register(app: typer.Typer) -> None:
     """Add `linly corpora ...`."""
-    corpora = typer.Typer(no_args_is_help=True, help="Look at corpora, describe new ones.")
+    corpora = typer.Typer(no_args_is_help=True, help="Show corpora, write files for new ones.")
     corpora.command("show")(show)
     corpora.command("new")(new)
     app.add_typer(corpora, name="corpora")
@@ -42,15 +42,15 @@ def show(
         int, typer.Option("-n", "--num", min=1, max=MAX_COUNT, help="Documents to show.")
     ] = 2,
     tokenizer: Annotated[
-        Path | None, typer.Option(help="A vocabulary, to show tokens: a file or a model folder.")
+        Path | None, typer.Option(help="Vocabulary to show tokens with: a file or a model folder.")
     ] = None,
     template: Annotated[
-        str | None, typer.Option(help="Instead of the corpus file's template.")
+        str | None, typer.Option(help="Template to use instead of the corpus file's.")
     ] = None,
     corpora: Annotated[list[Path], typer.Option(help="Folder of corpus files.")] = DEFAULT_CORPORA,
     data_root: DataRoot = Path("."),
 ) -> None:
-    """Show how a corpus's first records become documents and tokens; without loss is dim."""
+    """Show a corpus's first records as documents and tokens; parts without loss are dim."""
     from linly.cli.corpora_view import open_view
     from linly.tokenization.load import load_tokenizer
 
@@ -63,15 +63,18 @@ def show(
 
 def new(
     pattern: Annotated[
-        str, typer.Argument(metavar="GLOB", help="Shards, below the data root or a URL, quoted.")
+        str,
+        typer.Argument(
+            metavar="GLOB", help="Quoted pattern of shards: below the data root, or a URL."
+        ),
     ],
     name: Annotated[
-        str | None, typer.Option(help="Of the corpus; from the pattern when left out.")
+        str | None, typer.Option(help="Name of the corpus (default: from the pattern).")
     ] = None,
     corpora: Annotated[Path, typer.Option(help="Folder to write the file to.")] = Path("corpora"),
     data_root: DataRoot = Path("."),
 ) -> None:
-    """Look at shards, guess what their records mean, and write a corpus file to be checked."""
+    """Guess the format and fields of shards, and write a corpus file for you to check."""
     from linly.cli.corpora_view import open_view
     from linly.data.guessing.guess import is_about
     from linly.data.guessing.guess_pairs import guess_pairs
@@ -87,13 +90,13 @@ def new(
         about = []
     paths = [shard.path for shard in shards if shard.path not in about]
     pairs = guess_pairs(pattern, paths)
-    # A file of line-aligned ones is plain text.
+    # Line-aligned files are plain text.
     first, guess = _first_guess([(path, locate(data_root, path)) for path in paths])
     formats = {format_of(path) or "no known format" for path in paths}
     if guess.format is not None and len(formats) > 1:
         raise DataError(
             f"no corpus file is written: {pattern!r} matches files of "
-            f"{', '.join(sorted(formats))}, and {first!r} is {guess.format}; give a pattern for "
+            f"{', '.join(sorted(formats))}, and {first!r} is {guess.format}; pass a pattern for "
             f"files of one format"
         )
     if pairs is None:
@@ -111,8 +114,8 @@ def new(
         raise DataError(f"no corpus file is written: {error}") from error
     if fault:
         raise DataError(
-            f"no corpus file is written, the guess does not hold: {fault}; write {chosen}.yaml by "
-            f"hand, from this guess:\n\n{text}"
+            f"no corpus file is written, since the guess is wrong: {fault}; write {chosen}.yaml by "
+            f"hand, starting from this guess:\n\n{text}"
         )
     path = corpora / f"{chosen}.yaml"
     _write_new(path, text)
@@ -141,7 +144,7 @@ def name_of(pattern: str) -> str:
 def corpus_text(
     pattern: str, shard: str, num_shards: int, guess: Guess, *, exclude: Sequence[str] = ()
 ) -> str:
-    """Write a guess as a corpus file; `exclude` are files of the pattern that are no shards."""
+    """Write a guess as a corpus file; `exclude` are files of the pattern that are not shards."""
     form: dict[str, object] = {} if guess.language is None else {"language": guess.language}
     form["kind"] = guess.kind
     if guess.format is not None:
@@ -162,7 +165,7 @@ def corpus_text(
 
 
 def pairs_text(pairs: Mapping[str, str], shard: str, num_shards: int, guess: Guess) -> str:
-    """Write line-aligned files as a corpus file; of the guess from one side only the encoding."""
+    """Write line-aligned files as a corpus file; only the encoding comes from the guess."""
     form: dict[str, object] = {"kind": "parallel"}
     if guess.encoding is not None:
         form["encoding"] = guess.encoding
@@ -200,7 +203,7 @@ def _write_new(path: Path, text: str) -> None:
             file.write(text)
     except FileExistsError:
         raise ConfigError(
-            f"{path} is there already and stays as it is; give another --name"
+            f"{path} exists already and is left unchanged; pass another --name"
         ) from None
     except OSError as error:
         with suppress(OSError):

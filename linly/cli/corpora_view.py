@@ -1,4 +1,4 @@
-"""Records, documents and tokens on a terminal: what carries no loss is dim."""
+"""Records, documents and tokens on a terminal; parts without loss are dim."""
 
 from __future__ import annotations
 
@@ -21,33 +21,33 @@ from linly.errors import DataError
 from linly.tokenization.tokenizer import Tokenizer
 
 MAX_CHARACTERS = 2_000
-"""Of a record and of a segment: more is cut in the middle and said."""
+"""Characters shown of a record or a segment; the middle of a longer one is cut, with a notice."""
 
 MAX_DEPTH = 50
-"""Levels of lists and objects of a record to show; deeper ones become "..."."""
+"""Levels of lists and objects shown of a record; deeper ones become "..."."""
 
 MAX_TOKENS = 400
 MAX_RECORDS = 1_000
-"""Read in search of documents."""
+"""Largest number of records read in search of documents."""
 
 _MASKED = "dim"
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def open_view(corpus: Corpus, data_root: Path, tokenizer: Tokenizer | None) -> CorpusView:
-    """A view that prints to standard output."""
+    """Open a view that prints to standard output."""
     return CorpusView(Console(highlight=False, soft_wrap=True), corpus, data_root, tokenizer)
 
 
 @dataclass(frozen=True, slots=True)
 class CorpusView:
-    """Prints a corpus's first documents.
+    """Printer of a corpus's first documents.
 
     Attributes:
-        console: To print on.
-        corpus: To look at.
-        data_root: Where its shards are.
-        tokenizer: For the tokens; None leaves them out.
+        console: Console to print on.
+        corpus: Corpus to show.
+        data_root: Folder of its shards.
+        tokenizer: Tokenizer to show tokens with; None leaves them out.
     """
 
     console: Console
@@ -56,11 +56,11 @@ class CorpusView:
     tokenizer: Tokenizer | None
 
     def show(self, num_documents: int, *, template: str | None) -> None:
-        """Print documents with the records they come from, and why records before gave none.
+        """Print documents with their records, and why other records gave no document.
 
         Raises:
-            DataError: There is no shard, one is damaged, or no record gives a document.
-            ConfigError: A field cannot be read, or there is no such template.
+            DataError: If there is no shard, one is damaged, or no record gives a document.
+            ConfigError: If a field cannot be read, or the template does not exist.
         """
         shards = list_shards(self.corpus, self.data_root)
         reader = ShardReader(self.corpus, self.data_root)
@@ -128,7 +128,7 @@ class CorpusView:
 
 
 def _as_json(value: object) -> str:
-    """Write any value that a reader makes, also what is not JSON: bytes, dates, bad UTF-8."""
+    """Format any value of a reader, including non-JSON ones: bytes, dates, bad UTF-8."""
     return json.dumps(_pruned(value), ensure_ascii=False, indent=2, default=repr)
 
 
@@ -143,7 +143,7 @@ def _pruned(value: object, depth: int = MAX_DEPTH) -> object:
 
 
 def printable(text: str) -> str:
-    """Make what could move a cursor, ring or turn the line around visible; keep newlines, tabs."""
+    """Escape control and bidirectional characters; keep newlines and tabs."""
     return "".join(
         f"\\u{ord(c):04x}"
         if (unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t") or c in _BIDI

@@ -1,4 +1,4 @@
-"""Texts of named corpora, for commands that look at text and train nothing on it."""
+"""Texts of named corpora, for commands that analyze text."""
 
 from __future__ import annotations
 
@@ -16,13 +16,13 @@ from linly.tokenization.growth.fertility import LocatedText
 
 @dataclass(slots=True)
 class CorpusTexts:
-    """Reads corpora through the data path: filters and templates apply, held-out records do not.
+    """Corpora read through the data path, with filters and templates, held-out records included.
 
     Attributes:
-        corpora: By name, in the order asked for.
+        corpora: Corpora by name, in the requested order.
         data_root: Folder of their shards.
-        num_bad: Records that could not be used, so far.
-        last_bad: Where the last of them is and why.
+        num_bad: Number of bad records so far.
+        last_bad: Place of the last bad record, and the reason.
     """
 
     corpora: dict[str, Corpus]
@@ -35,7 +35,8 @@ class CorpusTexts:
         """Find corpus files by name.
 
         Raises:
-            ConfigError: A name is not there (lists those that are), or the data root is none.
+            ConfigError: If a name does not exist (lists those that do), or the data root is not a
+                folder.
         """
         known = load_corpora(folders)
         for name in names:
@@ -49,11 +50,11 @@ class CorpusTexts:
         return cls({name: known[name] for name in names}, data_root)
 
     def documents(self, name: str) -> Iterator[str]:
-        """The documents of one corpus, their segments joined, shard after shard."""
+        """Iterate over the documents of one corpus, shard by shard, their segments joined."""
         return (located.text for located in self.located(name))
 
     def located(self, name: str) -> Iterator[LocatedText]:
-        """`documents`, each with its shard and record."""
+        """Iterate like `documents`, each with its shard and record."""
         corpus = self.corpora[name]
         maker = DocumentMaker(name, corpus)
         reader = ShardReader(corpus, self.data_root)
@@ -68,12 +69,12 @@ class CorpusTexts:
                     self.last_bad = f"{made.shard}, record {made.record}: {made.reason}"
 
     def all_documents(self) -> Iterator[str]:
-        """The documents of all corpora, one corpus after another."""
+        """Iterate over the documents of all corpora, one corpus after another."""
         for name in self.corpora:
             yield from self.documents(name)
 
     def warning(self) -> str | None:
-        """A line on the records that could not be used; None when there were none."""
+        """Return a line about bad records; None if there were none."""
         if not self.num_bad:
             return None
         return f"bad records left out: {self.num_bad:,}, the last: {self.last_bad}"

@@ -18,18 +18,18 @@ def export(
         str,
         typer.Argument(
             metavar="RUN[@STEP,...]",
-            help="Run folder: its newest whole checkpoint, a step's, or the mean of several.",
+            help="Run folder: newest complete checkpoint, that of a step, or the mean of several.",
         ),
     ],
-    output: Annotated[Path, typer.Option(help="Folder to write; must not exist or be empty.")],
-    dtype: Annotated[str, typer.Option(help="bf16, fp16 or fp32.")] = "bf16",
+    output: Annotated[Path, typer.Option(help="Output folder; must be missing or empty.")],
+    dtype: Annotated[str, typer.Option(help="Type of the weights: bf16, fp16 or fp32.")] = "bf16",
     shard_size: Annotated[
-        str, typer.Option(help="Larger models are cut into files of this size.")
+        str, typer.Option(help="Largest size of a file; larger models are split.")
     ] = "5GB",
 ) -> None:
     """Write weights, configuration, tokenizer and a model card.
 
-    The folder appears whole or not at all. LoRA is merged into the weights it was trained over.
+    The folder appears complete or not at all. LoRA is merged into the base weights.
     """
     from transformers.utils.logging import disable_progress_bar
 
@@ -44,4 +44,4 @@ def export(
     for note in exported.notes:
         print(note)
     if not exported.tokenizer.exact:
-        print(f"no exact tokenizer.json: {exported.tokenizer.reason}; use linly's own")
+        print(f"no exact tokenizer.json: {exported.tokenizer.reason}; use linly's own tokenizer")

@@ -1,4 +1,4 @@
-"""`linly fork`: another run from a checkpoint of one."""
+"""`linly fork`: a new run from a checkpoint of another."""
 
 from __future__ import annotations
 
@@ -20,24 +20,26 @@ def register(app: typer.Typer) -> None:
 
 def fork(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder to start from.")],
-    step: Annotated[str, typer.Option(metavar="N", help="Of the checkpoint: 200 or step-200.")],
-    target: Annotated[Path, typer.Option("--run", metavar="NEW", help="The new run's folder.")],
+    step: Annotated[
+        str, typer.Option(metavar="N", help="Step of the checkpoint: 200 or step-200.")
+    ],
+    target: Annotated[Path, typer.Option("--run", metavar="NEW", help="Folder of the new run.")],
     curriculum: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Curriculum to go on with.")
+        Path | None, typer.Option(metavar="FILE", help="Curriculum to continue with.")
     ] = None,
     skip_steps: Annotated[
         list[str] | None,
         typer.Option(
             metavar="A-B",
-            help="Draw the rows of these steps, do not train on them; repeatable.",
+            help="Steps to skip: their rows are consumed but not trained on; repeatable.",
         ),
     ] = None,
 ) -> None:
-    """Start another run from a checkpoint; the first run stays as it is, and may be training.
+    """Start a new run from a checkpoint; the first run is unchanged, and may be training.
 
-    The new run has the same past: records, decisions, shard lists. `linly train RECIPE run=NEW`
-    goes on with it, row for row as the first run would. Steps that are skipped count as steps: each
-    step keeps its number, its rows and its learning rate in both runs.
+    The new run has the same history: records, decisions, shard lists. `linly train RECIPE run=NEW`
+    continues it, row for row as the first run would. Skipped steps count as steps: each step keeps
+    its number, its rows and its learning rate in both runs.
     """
     from linly.cli.amend import show
     from linly.config.curriculum import load_curriculum
@@ -54,7 +56,7 @@ def fork(
     )
     if amendment is not None:
         show(amendment)
-    typer.echo(f"{target} goes on from step {at.step} of {run}: linly train RECIPE run={target}")
+    typer.echo(f"{target} continues step {at.step} of {run}: linly train RECIPE run={target}")
 
 
 def _steps(text: str) -> tuple[int, int]:

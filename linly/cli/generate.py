@@ -16,24 +16,25 @@ def register(app: typer.Typer) -> None:
 
 def generate(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL|RUN[@STEP,...]", help="Model folder, or a run's folder.")
+        str, typer.Argument(metavar="MODEL|RUN[@STEP,...]", help="Model folder or run folder.")
     ],
-    prompt: Annotated[list[str], typer.Option(help="May be given several times.")],
+    prompt: Annotated[list[str], typer.Option(help="Prompt to complete; repeatable.")],
     template: Annotated[
-        str, typer.Option(help="Around the prompt: text, alpaca, alpaca-no-input or linly.")
+        str, typer.Option(help="Template of the prompt: text, alpaca, alpaca-no-input or linly.")
     ] = "text",
     max_new_tokens: Annotated[int, typer.Option(min=1, max=1 << 20)] = 256,
     temperature: Annotated[
-        float, typer.Option(min=0, max=1e3, callback=finite, help="0 takes the likeliest token.")
+        float,
+        typer.Option(min=0, max=1e3, callback=finite, help="0 always takes the likeliest token."),
     ] = 1.0,
-    top_k: Annotated[int, typer.Option(min=0, max=1 << 31, help="0 keeps all.")] = 10,
+    top_k: Annotated[
+        int, typer.Option(min=0, max=1 << 31, help="Number of likeliest tokens kept; 0 keeps all.")
+    ] = 10,
     top_p: Annotated[float, typer.Option(min=0, max=1, callback=finite)] = 0.85,
     repetition_penalty: Annotated[float, typer.Option(min=0.1, max=1e3, callback=finite)] = 1.15,
-    seed: Annotated[
-        int, typer.Option(min=0, max=MAX_SEED, help="The same seed gives the same text.")
-    ] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the sampling.")] = 0,
 ) -> None:
-    """Print what a model writes after each prompt; the defaults are Linly's own settings."""
+    """Print a model's completion of each prompt; the defaults are Linly's own settings."""
     from transformers.utils.logging import disable_progress_bar
 
     from linly.export.generate import Sampling, generate_texts, open_model

@@ -1,7 +1,7 @@
-"""The `linly` program: gathers one command from each module and prints the errors meant for users.
+"""The `linly` program: registers the commands of its modules and prints errors meant for users.
 
-The modules are listed by name and import what is heavy (torch, transformers, plotly) in the body
-of their commands, so that `linly plan` starts as fast as its own work allows.
+The modules import heavy packages (torch, transformers, plotly) in the bodies of their commands, so
+that commands such as `linly plan` start fast.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ COMMAND_MODULES = (
 )
 """Modules of `linly.cli`, in the order of the help text; each has `register(app)`."""
 
-_ROOM = "make room there or write to another disk"
-_PLACE = "choose a place that this user may write"
+_ROOM = "free space there or write to another disk"
+_PLACE = "choose a place that this user may write to"
 _CURES = {
     errno.ENOSPC: _ROOM,
     errno.EDQUOT: _ROOM,
@@ -46,16 +46,16 @@ _CURES = {
     errno.EROFS: _PLACE,
     errno.EACCES: _PLACE,
     errno.EPERM: _PLACE,
-    errno.EIO: "look at the disk and its logs",
+    errno.EIO: "check the disk and its logs",
 }
-"""What to do about errors of the system, where there is something to do."""
+"""Cures for errors of the system, where there is one."""
 
 
 def build_app() -> typer.Typer:
-    """The program with every command registered."""
+    """Build the program with every command registered."""
     app = typer.Typer(
         name="linly",
-        help="Continual pre-training on a data mixture that moves along a curve.",
+        help="Continual pre-training on a data mixture that changes along curves.",
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
@@ -68,12 +68,11 @@ def build_app() -> typer.Typer:
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the program and leave by `sys.exit`.
 
-    A `LinlyError` is an answer to the user: its text goes to stderr and the exit code is 1. So is
-    what the system refuses (a full disk, a read-only folder). Anything else is a defect of ours
-    and keeps its trace.
+    The text of a `LinlyError` goes to stderr, and the exit code is 1. The same holds for errors of
+    the system (a full disk, a read-only folder). Any other exception is a bug and keeps its trace.
 
     Args:
-        arguments: Instead of the process's own, without the program's name.
+        arguments: Arguments without the program's name; None takes those of the process.
     """
     try:
         try:
@@ -89,17 +88,17 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _flush_output() -> None:
-    """Bring what was printed to its place, so that what cannot be written is an error, too."""
+    """Flush standard output, so that output that cannot be written is an error too."""
     try:
         sys.stdout.flush()
     except OSError as error:
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 (until the process ends)
-        if not isinstance(error, BrokenPipeError):  # whoever reads has seen enough
+        if not isinstance(error, BrokenPipeError):  # the reader, such as `head`, has closed it
             raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def _described(error: OSError) -> str:
-    """Such as `out/model: No space left on device; make room ...`."""
+    """Describe an error: `out/model: No space left on device; free space ...`."""
     name = error.filename2 or error.filename
     place = "" if name is None else f"{os.fsdecode(name)}: "
     reason = error.strerror or str(error) or type(error).__name__

@@ -1,4 +1,4 @@
-"""`linly mix`: the data path alone, one JSON object a row, without a model."""
+"""`linly mix`: only the data path, one JSON object per row, without a model."""
 
 from __future__ import annotations
 
@@ -40,34 +40,34 @@ def register(app: typer.Typer) -> None:
 def mix(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file.")],
     rows: Annotated[
-        int, typer.Option(min=1, max=MAX_COUNT, help="Rows of the global stream to make.")
+        int, typer.Option(min=1, max=MAX_COUNT, help="Rows of the global stream to build.")
     ],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Over the recipe's own.")
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Override recipe values.")
     ] = None,
     world_size: Annotated[
-        int, typer.Option(min=1, max=1 << 20, help="Ranks to deal each step to.")
+        int, typer.Option(min=1, max=1 << 20, help="Number of ranks that share each step.")
     ] = 1,
     rank: Annotated[
-        int | None, typer.Option(min=0, max=1 << 20, help="Print this rank's rows only; else all.")
+        int | None, typer.Option(min=0, max=1 << 20, help="Print only the rows of this rank.")
     ] = None,
     producers: Annotated[
-        int | None, typer.Option(min=0, max=1024, help="Instead of the recipe's data.producers.")
+        int | None, typer.Option(min=0, max=1024, help="Override the recipe's data.producers.")
     ] = None,
-    state: Annotated[
-        Path | None, typer.Option(help="Go on behind the rows of a saved state.")
-    ] = None,
+    state: Annotated[Path | None, typer.Option(help="Resume from a saved state.")] = None,
     save_state: Annotated[
-        Path | None, typer.Option(help="Write the state behind the last row.")
+        Path | None, typer.Option(help="File to save the state after the last row to.")
     ] = None,
-    output: Annotated[Path | None, typer.Option(help="Instead of standard output.")] = None,
+    output: Annotated[
+        Path | None, typer.Option(help="Output file (default: standard output).")
+    ] = None,
     tokenizer: Annotated[
-        Path | None, typer.Option(help="A sentencepiece model instead of the recipe's model.")
+        Path | None, typer.Option(help="Vocabulary to use instead of the recipe's model.")
     ] = None,
 ) -> None:
-    """Make rows without training: one JSON object a row, then speed and drift on stderr.
+    """Build rows without training: one JSON object per row, then speed and drift on stderr.
 
-    Nothing is evaluated, so guards of ratios do not act: the curves are followed as they are.
+    Nothing is evaluated, so ratio guards do not act: the curves are followed unchanged.
     """
     loaded = load_recipe(recipe, overrides or [])
     batch = Batch(loaded.data.global_batch, loaded.training.micro_batch)
@@ -108,7 +108,7 @@ def mix(
 
 
 def describe(mixed: MixedRow, global_batch: int) -> dict[str, Any]:
-    """A row without its tokens."""
+    """Describe a row without its tokens."""
     row = mixed.row
     return {
         "row": mixed.index,
@@ -126,10 +126,10 @@ def describe(mixed: MixedRow, global_batch: int) -> dict[str, Any]:
 
 
 class Fill:
-    """How full the rows of each source are; those that are full are not worth a word."""
+    """Fill of the rows of each source; sources whose rows are all full are not reported."""
 
     def __init__(self, sequence_length: int) -> None:
-        """Count rows of so many positions."""
+        """Count rows of `sequence_length` positions."""
         self._sequence_length = sequence_length
         self._rows: Counter[str] = Counter()
         self._padding: Counter[str] = Counter()
@@ -140,7 +140,7 @@ class Fill:
         self._padding[mixed.row.source] += mixed.row.num_padding
 
     def text(self) -> str:
-        """Such as `; rows filled: alpaca 93.1%, belle 95.0%`; empty when all are full."""
+        """Return `; rows filled: alpaca 93.1%, belle 95.0%`; an empty text if all are full."""
         parts = [
             f"{source} {1 - self._padding[source] / (rows * self._sequence_length):.1%}"
             for source, rows in sorted(self._rows.items())
@@ -150,10 +150,10 @@ class Fill:
 
 
 class Drift:
-    """Largest distance between rows made and rows planned, over all sources and prefixes."""
+    """Largest difference between rows built and rows planned, over all sources and prefixes."""
 
     def __init__(self, segments: tuple[Segment, ...], state: MixerState) -> None:
-        """Go on counting where a state stands."""
+        """Continue counting from a state."""
         self._segments = {segment.from_row: segment for segment in segments}
         self._counts = dict(state.counts)
         self._segment_from = state.segment_from
@@ -171,7 +171,7 @@ class Drift:
             self._flush()
 
     def largest(self) -> float:
-        """In rows."""
+        """Return the largest difference, in rows."""
         self._flush()
         return self._largest
 
@@ -194,7 +194,7 @@ def _plan(recipe: Recipe, tokenizer: Path | None) -> StreamPlan:
     path = tokenizer if tokenizer is not None else recipe.model
     if path is None:
         raise ConfigError(
-            f"recipe {recipe.name}: it names no model, and no --tokenizer FILE stands in its place"
+            f"recipe {recipe.name}: it names no model; set `model` or pass --tokenizer FILE"
         )
     shards = {
         name: list_shards(recipe.corpora[share.corpus], recipe.data_root)
@@ -235,10 +235,10 @@ def _opened(output: Path | None) -> Iterator[BinaryIO]:
 
 
 def _check_folder(option: str, path: Path | None) -> None:
-    """Refuse a file that could not be written in the end, before the work is done."""
+    """Refuse a file that cannot be written, before the work starts."""
     if path is not None and (path.is_dir() or not path.absolute().parent.is_dir()):
         what = "is a folder" if path.is_dir() else "its folder does not exist"
-        raise ConfigError(f"{option} {path}: {what}; give a file in a folder that exists")
+        raise ConfigError(f"{option} {path}: {what}; pass a file in an existing folder")
 
 
 def _read_state(path: Path, plan: StreamPlan) -> MixerState:

@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from linly.modeling.embeddings import ExtendReport
     from linly.tokenization.tokenizer import Tokenizer
 
-Output = Annotated[Path, typer.Option(help="New folder; it appears whole or not at all.")]
+Output = Annotated[Path, typer.Option(help="New folder; appears complete or not at all.")]
 
 
 class InitName(str, Enum):
-    """Where new rows come from."""
+    """Initial values of new rows."""
 
     mean_of_subtokens = "mean-of-subtokens"
     global_mean = "global-mean"
@@ -27,7 +27,7 @@ class InitName(str, Enum):
 
 def register(app: typer.Typer) -> None:
     """Add `linly model ...`."""
-    model = typer.Typer(no_args_is_help=True, help="Make models and extend their vocabulary.")
+    model = typer.Typer(no_args_is_help=True, help="Create models and extend their vocabulary.")
     model.command("init")(init)
     model.command("extend")(extend)
     app.add_typer(model, name="model")
@@ -39,9 +39,9 @@ def init(
     ],
     tokenizer: Annotated[Path, typer.Option(help="A .model file or a model folder.")],
     output: Output,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the random weights.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the random weights.")] = 0,
 ) -> None:
-    """Make a new Llama with random weights."""
+    """Create a new Llama with random weights."""
     from transformers.utils.logging import disable_progress_bar
 
     from linly.modeling.load import init_model, save_model
@@ -69,7 +69,7 @@ def extend(
         Path | None, typer.Option(help="The model's own vocabulary, if its folder has none.")
     ] = None,
     init: Annotated[
-        InitName, typer.Option(help="Where new rows come from.")
+        InitName, typer.Option(help="Initial values of new rows.")
     ] = InitName.mean_of_subtokens,
     multiple: Annotated[
         int, typer.Option(min=1, max=1 << 20, help="Pad the vocabulary to a multiple of this.")
@@ -80,12 +80,14 @@ def extend(
             min=0,
             max=1,
             callback=finite,
-            help="Tell equal rows apart by noise: part of a row's deviation.",
+            help="Noise that separates equal rows, as a fraction of a row's deviation.",
         ),
     ] = 0.0,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of noise and normal rows.")] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=MAX_SEED, help="Seed of noise and normal rows.")
+    ] = 0,
 ) -> None:
-    """Give a model rows for the pieces that its vocabulary gained."""
+    """Add rows to a model for the new pieces of its vocabulary."""
     from linly.modeling.embeddings import Init, extend_model
     from linly.tokenization.load import load_tokenizer
 

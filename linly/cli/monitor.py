@@ -1,4 +1,4 @@
-"""`linly monitor RUN...`: a live page about runs, on this machine's own address."""
+"""`linly monitor RUN...`: a live page about runs, on this machine's loopback address."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ def register(app: typer.Typer) -> None:
 
 def monitor(
     runs: Annotated[list[Path], typer.Argument(help="Run folders; several are overlaid.")],
-    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any free one.")] = 8050,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the page; 0 takes any free one.")
+    ] = 8050,
 ) -> None:
-    """Show runs while they train, in a browser on this machine; Ctrl-C ends it."""
+    """Show runs while they train, in a browser on this machine; Ctrl-C stops the server."""
     try:
         from linly.monitor.history.follow import RunFollower
         from linly.monitor.pages.live import ADDRESS, serve

@@ -1,4 +1,4 @@
-"""`linly plan`: what a curriculum or a recipe will do, before it does it."""
+"""`linly plan`: the planned shares, rows and costs of a curriculum or a recipe."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from linly.monitor.plans.plan_facts import Costs
 
 CURRICULUM_SEQUENCE_LENGTH = 2048
-"""A curriculum does not say how long a row is; planned by itself, it is planned with this."""
+"""Sequence length for planning a curriculum without a recipe, since a curriculum has none."""
 
 _PIPE_WIDTH = 160
 _POSITION_NAMES = {0.0: "start", 0.5: "middle", 1.0: "end"}
@@ -34,9 +34,9 @@ def register(app: typer.Typer) -> None:
 
 
 def plan(
-    file: Annotated[Path, typer.Argument(help="A curriculum or a recipe.")],
+    file: Annotated[Path, typer.Argument(help="Curriculum or recipe file.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Override a value.")
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Override values.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     plot: Annotated[
@@ -45,22 +45,27 @@ def plan(
     tokens_per_second: Annotated[
         float | None,
         typer.Option(
-            min=1e-9, max=1e15, callback=finite, help="Speed of all ranks together; tells the time."
+            min=1e-9,
+            max=1e15,
+            callback=finite,
+            help="Total throughput of all ranks, used to estimate the duration.",
         ),
     ] = None,
     at: Annotated[
-        list[str] | None, typer.Option(help="Also show shares here: 40% or 500M; repeatable.")
+        list[str] | None,
+        typer.Option(help="Position to show shares at as well: 40% or 500M; repeatable."),
     ] = None,
     tokenizer: Annotated[
-        Path | None, typer.Option(help="Count available tokens with it; default: the model's.")
+        Path | None,
+        typer.Option(help="Vocabulary to count available tokens with (default: the model's)."),
     ] = None,
     without_data: Annotated[
-        bool, typer.Option("--without-data", help="Do not look at the shards of a recipe.")
+        bool, typer.Option("--without-data", help="Do not read the shards of a recipe.")
     ] = False,
 ) -> None:
     """Show shares, rows per source, epochs, steps and valid world sizes; train nothing.
 
-    Ends with an error when the ratios do not add up, or a source would be read too often.
+    Fail if the ratios do not add up, or a source would be read too often.
     """
     from linly.curriculum.guard_plan import idle_warning, num_decisions
     from linly.curriculum.plan import Batch, check_plan, make_plan
@@ -76,12 +81,12 @@ def plan(
         batch = Batch(recipe.data.global_batch, recipe.training.micro_batch)
         model = tokenizer or recipe.model
         if without_data or model is None:
-            why = "asked not to" if without_data else "no model and no --tokenizer"
-            notes.append(f"the data was not looked at ({why}): epochs are not known")
+            why = "--without-data" if without_data else "no model and no --tokenizer"
+            notes.append(f"the data was not read ({why}): epochs are unknown")
         else:
             available = _look_at_data(recipe, model)
         if recipe.stop_at_step is not None:
-            notes.append(f"stop_at_step: this start of the run ends at step {recipe.stop_at_step}")
+            notes.append(f"stop_at_step: this launch of the run ends at step {recipe.stop_at_step}")
     made = make_plan(
         curriculum,
         sequence_length=sequence_length,
@@ -107,7 +112,7 @@ def plan(
 
 
 def load_plan_file(file: Path, overrides: Sequence[str]) -> tuple[Recipe | None, Curriculum]:
-    """Read a recipe, or a curriculum by itself, whichever the file is."""
+    """Read a recipe, or a curriculum without one, depending on the file."""
     from linly.config.curriculum import Curriculum
     from linly.config.recipe import load_recipe
     from linly.config.yaml.model import validate
@@ -126,10 +131,10 @@ def load_plan_file(file: Path, overrides: Sequence[str]) -> tuple[Recipe | None,
 
 
 def _position(text: str, curriculum: Curriculum) -> float:
-    """A place in the run, `40%` or `500M`, as a fraction.
+    """Parse a position in the run, `40%` or `500M`, as a fraction.
 
     Raises:
-        ConfigError: When it is neither, or lies beyond the run's end.
+        ConfigError: If it has neither form, or is beyond the run's end.
     """
     from linly.config.yaml.quantities import parse_fraction, parse_tokens
 
@@ -144,7 +149,7 @@ def _position(text: str, curriculum: Curriculum) -> float:
 
 
 def _look_at_data(recipe: Recipe, model: Path) -> dict[str, Available]:
-    """Count or estimate what each source has."""
+    """Count or estimate the tokens of each source."""
     from rich.console import Console
 
     from linly.data.inspection.source_inventory import source_inventory
@@ -167,7 +172,7 @@ def _print_json(
     notes: Sequence[str],
     warnings: Sequence[str],
 ) -> None:
-    """One JSON object; what is not known, and infinite epochs, are null."""
+    """Print one JSON object; unknown values and infinite epochs are null."""
     import orjson
 
     form: dict[str, Any] = {"recipe": None if recipe is None else recipe.name}
@@ -188,7 +193,7 @@ def _print_text(
     notes: Sequence[str],
     warnings: Sequence[str],
 ) -> None:
-    """A table and what goes with it."""
+    """Print a table, the costs, notes and warnings."""
     from rich.console import Console
 
     from linly.curriculum.wording import amount
@@ -229,7 +234,7 @@ def _print_text(
 
 
 def _guard_line(guard: GuardPlan, positions: Sequence[float]) -> str:
-    """What a guard does, and the band between its group's curve and its cap."""
+    """Describe a guard: its effect, and the band between its group's curve and its cap."""
     from linly.curriculum.wording import percent
 
     watched = guard.source
@@ -248,7 +253,7 @@ def _guard_line(guard: GuardPlan, positions: Sequence[float]) -> str:
 
 
 def _table(made: Plan) -> Table:
-    """A line for each source, by group."""
+    """Build the table: a line for each source, by group."""
     from rich import box
     from rich.table import Table
 
@@ -279,7 +284,7 @@ def _table(made: Plan) -> Table:
 
 
 def _data_cells(source: SourcePlan) -> tuple[str, str, str, str]:
-    """Available tokens (about: `~`), the part of them with loss, epochs, allowed epochs."""
+    """Return available tokens (`~`: estimated), fraction with loss, epochs, allowed epochs."""
     from linly.curriculum.wording import amount, percent
 
     if source.available is None or source.epochs is None:
@@ -295,7 +300,7 @@ def _data_cells(source: SourcePlan) -> tuple[str, str, str, str]:
 
 
 def _costs(made: Plan, recipe: Recipe | None, tokens_per_second: float | None) -> Costs:
-    """Disk and time of the run, as far as the model and the speed are known."""
+    """Estimate disk and time of the run, as far as the model and the throughput are known."""
     from linly.monitor.plans.plan_facts import BYTES_PER_PARAMETER, Costs, kept_checkpoints
 
     checkpoint_bytes = kept = parameters = None
@@ -316,7 +321,7 @@ def _costs(made: Plan, recipe: Recipe | None, tokens_per_second: float | None) -
 
 
 def _draw(curriculum: Curriculum, made: Plan, costs: Costs, path: Path) -> None:
-    """Write the picture and say where."""
+    """Write the picture and print its path."""
     from linly.curriculum.plan import check_plan
     from linly.monitor.plans.plan_chart import write_picture
     from linly.monitor.plans.plan_facts import plan_facts
@@ -324,7 +329,7 @@ def _draw(curriculum: Curriculum, made: Plan, costs: Costs, path: Path) -> None:
     problems: list[str] = []
     try:
         check_plan(made, curriculum)
-    except ConfigError as error:  # shown in the picture; the command ends with it all the same
+    except ConfigError as error:  # shown in the picture; the command fails with it afterwards
         problems = str(error).splitlines()
     write_picture(plan_facts(curriculum, made, costs, problems=problems), path)
     typer.echo(f"wrote {path}", err=True)

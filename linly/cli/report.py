@@ -1,4 +1,4 @@
-"""`linly report RUN`: a run as one HTML file, or its mixture as a picture."""
+"""`linly report RUN`: a run as one HTML file, and its mixture as a picture."""
 
 from __future__ import annotations
 
@@ -21,16 +21,17 @@ def report(
         Path | None, typer.Option(help="HTML file to write (default: RUN/report.html).")
     ] = None,
     png: Annotated[
-        Path | None, typer.Option(help="Also write the mixture over the run as a picture.")
+        Path | None, typer.Option(help="PNG file to draw the mixture over the run to as well.")
     ] = None,
     recount: Annotated[
-        bool, typer.Option("--recount", help="Only count the row record again and compare.")
+        bool,
+        typer.Option("--recount", help="Compare the run's counters with its per-row record only."),
     ] = False,
 ) -> None:
-    """Write what a run did as one self-contained HTML file."""
+    """Write a report of a run as one self-contained HTML file."""
     if recount:
         if output is not None or png is not None:
-            raise ConfigError("--recount writes nothing: leave out --output and --png, or itself")
+            raise ConfigError("--recount writes nothing: remove it, or remove --output and --png")
         _recount(run)
         return
     try:
@@ -47,7 +48,7 @@ def report(
 
 
 def _recount(run: Path) -> None:
-    """Print whether the counters hold; an error where they do not."""
+    """Print whether the counters agree with the per-row record; raise an error if not."""
     from linly.monitor.history.history import read_history
     from linly.monitor.history.recount import recount, recount_text
 

@@ -1,4 +1,4 @@
-"""`linly restore`: bring a run back from its mirror."""
+"""`linly restore`: restore a run from its mirror."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ def restore(
     run: Annotated[Path, typer.Argument(metavar="RUN", help="Run folder to create.")],
     step: Annotated[
         str | None,
-        typer.Option(metavar="step-N", help="Checkpoint to bring; default: the newest whole one."),
+        typer.Option(
+            metavar="step-N", help="Checkpoint to restore (default: the newest complete one)."
+        ),
     ] = None,
 ) -> None:
-    """Bring a run back from the mirror that checkpoint.mirror made of it.
+    """Restore a run from the mirror that checkpoint.mirror wrote.
 
-    Every record is read and every byte of the checkpoint is compared with its hash. The folder
-    appears whole or not at all. `linly train RECIPE run=RUN` then resumes the run.
+    Every record is read, and every file of the checkpoint is compared with its hash. The folder
+    appears complete or not at all. `linly train RECIPE run=RUN` then resumes the run.
     """
     from linly.training.checkpoints.manifest import parse_step
     from linly.training.checkpoints.restore import restore_run

@@ -17,8 +17,8 @@ _WORD = re.compile(r"[\w.+:,=-]+")
 SCRIPT = """\
 #!/usr/bin/env bash
 # Trains {recipe} on {nodes} nodes of {gpus} GPUs: sbatch THIS_FILE, from the project's folder.
-# The project, its virtual environment, the data and the run folder have to lie on a file system
-# that all nodes share.
+# The project, its virtual environment, the data and the run folder must be on a file system that
+# all nodes share.
 {settings}
 set -euo pipefail
 
@@ -28,7 +28,7 @@ export PATH="${{PWD}}/.venv/bin:${{PATH}}"
 code=0
 srun --kill-on-bad-exit=1 python launch/train.py {arguments} || code=$?
 
-# 75 means: saved before the time limit. The same command goes on from the newest whole checkpoint.
+# 75: saved before the time limit. The same command resumes from the newest complete checkpoint.
 if [[ ${{code}} -eq 75 ]]; then
   scontrol requeue "${{SLURM_JOB_ID}}"
 fi
@@ -44,26 +44,26 @@ def register(app: typer.Typer) -> None:
 def slurm(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Over the recipe's own.")
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Override recipe values.")
     ] = None,
     nodes: Annotated[int, typer.Option(min=1, max=1 << 20, help="Nodes of the job.")] = 1,
     gpus_per_node: Annotated[
-        int, typer.Option(min=1, max=1024, help="GPUs, and so ranks, a node.")
+        int, typer.Option(min=1, max=1024, help="GPUs, and thus ranks, per node.")
     ] = 8,
     cpus_per_gpu: Annotated[int, typer.Option(min=1, max=1024, help="Cores for each rank.")] = 8,
     time: Annotated[str, typer.Option(help="Time limit: [DAYS-]HH:MM[:SS].")] = "24:00:00",
     grace_s: Annotated[
         int,
         typer.Option(
-            min=1, max=86400, help="Seconds before the limit at which the run is told to save."
+            min=1, max=86400, help="Seconds before the time limit at which the run saves."
         ),
     ] = 120,
     partition: Annotated[str | None, typer.Option(help="Slurm partition.")] = None,
     account: Annotated[str | None, typer.Option(help="Slurm account.")] = None,
 ) -> None:
-    """Print a batch script; it saves before the time limit and queues itself again.
+    """Print a batch script that saves before the time limit and requeues itself.
 
-    Ends with an error when the recipe's global batch cannot be dealt to so many ranks.
+    Fail if the recipe's global batch cannot be divided among the ranks.
     """
     from linly.config.recipe import load_recipe
     from linly.curriculum.plan import Batch

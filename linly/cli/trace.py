@@ -1,4 +1,4 @@
-"""`linly trace RUN`: the documents of a step with their text, or of all steps that jumped."""
+"""`linly trace RUN`: the documents of a step with their text, or those of all loss spikes."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 SHOWN_CHARACTERS = 240
 SPIKE_ROWS = 3
-"""Rows shown of each spike unless --top says otherwise."""
+"""Rows shown of each spike unless --top is set."""
 
 STEP_ROWS = 10
 
@@ -32,20 +32,18 @@ def register(app: typer.Typer) -> None:
 
 def trace(
     run: Annotated[Path, typer.Argument(help="Run folder, such as runs/NAME.")],
-    step: Annotated[
-        int | None, typer.Option(min=1, max=MAX_COUNT, help="The step to look into.")
-    ] = None,
+    step: Annotated[int | None, typer.Option(min=1, max=MAX_COUNT, help="Step to show.")] = None,
     spikes: Annotated[
         bool,
-        typer.Option("--spikes", help="All steps that a guard skipped or whose loss jumped."),
+        typer.Option("--spikes", help="Show all steps that were skipped or whose loss jumped."),
     ] = False,
     rank: Annotated[
-        int | None, typer.Option(min=0, max=1 << 20, help="Only rows of this rank.")
+        int | None, typer.Option(min=0, max=1 << 20, help="Show only rows of this rank.")
     ] = None,
     top: Annotated[
         int | None,
         typer.Option(
-            min=1, max=MAX_COUNT, help="Rows to show (default: 10 of a step, 3 of a spike)."
+            min=1, max=MAX_COUNT, help="Rows to show (default: 10 of a step, 3 of each spike)."
         ),
     ] = None,
     factor: Annotated[
@@ -54,29 +52,29 @@ def trace(
             min=1.0,
             max=1e6,
             callback=finite,
-            help="With --spikes: instead of the recipe's guards.spike.",
+            help="With --spikes: override the recipe's guards.spike.",
         ),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Do not shorten texts.")] = False,
     data_root: Annotated[
-        Path | None, typer.Option(help="Where the shards are, if no longer where they were.")
+        Path | None, typer.Option(help="Folder of the shards, if they were moved.")
     ] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="One JSON object a step, texts in full.")
+        bool, typer.Option("--json", help="Print one JSON object per step, with full texts.")
     ] = False,
 ) -> None:
-    """Show what a step was trained on: its rows by loss, their records, and the text read back.
+    """Show the rows that a step was trained on, by loss, with their records and text.
 
-    Steps count from 1, rows of the run's stream from 0. --spikes also names steps that a fork
-    passed over (linly fork --skip-steps): their rows were drawn, not trained on.
+    Steps count from 1, rows of the run's stream from 0. --spikes also lists steps that a fork
+    skipped (linly fork --skip-steps): their rows were consumed but not trained on.
     """
     from linly.monitor.history.trace import Tracer
     from linly.runs.runs import RunFolder
 
     if (step is None) != spikes:
-        raise ConfigError("linly trace: give either --step N or --spikes")
+        raise ConfigError("linly trace: pass either --step N or --spikes")
     if factor is not None and not spikes:
-        raise ConfigError("linly trace: --factor goes with --spikes")
+        raise ConfigError("linly trace: --factor is allowed only with --spikes")
     folder = RunFolder.open(run)
     tracer = Tracer(run, data_root=data_root)
     if step is not None:
@@ -127,8 +125,8 @@ def _print_passed_over(folder: RunFolder) -> None:
         if one.last_step > one.first_step:
             steps = f"steps {one.first_step} to {one.last_step}"
         typer.echo(
-            f"{steps} passed over by the fork: rows {one.first_row} to {one.last_row} were drawn, "
-            "not trained on"
+            f"{steps} skipped by the fork: rows {one.first_row} to {one.last_row} were consumed "
+            "but not trained on"
         )
 
 
@@ -155,8 +153,8 @@ def _print_text(step: int, rows: Sequence[TracedRow], *, full: bool) -> None:
     for traced in rows:
         row = traced.row
         loss = "no loss" if row.loss is None else f"loss {row.loss:.4f}"
-        if row.loss is None and row.supervised_tokens:  # a fork passed its step over
-            loss = "passed over, no loss"
+        if row.loss is None and row.supervised_tokens:  # a fork skipped its step
+            loss = "skipped, no loss"
         padding = f", {row.padding} positions of padding" if row.padding else ""
         typer.echo(
             f"step {step}  row {row.row}  {_printable(row.source)}  epoch {row.epoch}  "
@@ -175,7 +173,7 @@ def _place(span: DocumentSpan, num_tokens: int) -> str:
 
 
 def _lines(text: str, *, full: bool) -> Iterator[str]:
-    """A text as lines for a terminal: in full, or its beginning and end in one line."""
+    """Format a text as lines for a terminal: in full, or its start and end in one line."""
     if full:
         yield from map(_printable, text.split("\n"))
     elif len(text) <= SHOWN_CHARACTERS:
@@ -186,5 +184,5 @@ def _lines(text: str, *, full: bool) -> Iterator[str]:
 
 
 def _printable(text: str) -> str:
-    """Without anything that a terminal would obey."""
+    """Escape control characters of a terminal."""
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)

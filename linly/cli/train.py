@@ -1,4 +1,4 @@
-"""`linly train`: train a recipe, or go on where its run stopped."""
+"""`linly train`: train a recipe, or resume its run."""
 
 from __future__ import annotations
 
@@ -22,24 +22,24 @@ def register(app: typer.Typer) -> None:
 def train(
     recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="Recipe file.")],
     overrides: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Over the recipe's own.")
+        list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Override recipe values.")
     ] = None,
     resume: Annotated[
         str | None,
         typer.Option(
             metavar="step-N",
-            help="Go back to this checkpoint; later ones are set aside. "
-            "Without it the newest whole one is resumed.",
+            help="Checkpoint to resume from (default: the newest complete one); later ones are "
+            "set aside.",
         ),
     ] = None,
     quiet: Annotated[
-        bool, typer.Option("--quiet", help="Print warnings and the summary alone.")
+        bool, typer.Option("--quiet", help="Print only warnings and the summary.")
     ] = False,
     print_deepspeed_config: Annotated[
         bool,
         typer.Option(
             "--print-deepspeed-config",
-            help="Print what DeepSpeed would be given on WORLD_SIZE ranks (1), and train nothing.",
+            help="Print DeepSpeed's configuration for WORLD_SIZE ranks (default: 1) and exit.",
         ),
     ] = False,
     local_rank: Annotated[
@@ -49,9 +49,9 @@ def train(
 ) -> None:
     """Train a recipe; the same command resumes it.
 
-    Started by `deepspeed launch/train.py`, `torchrun launch/train.py` or `srun`, all processes
-    train together; by itself it trains in one process. Exit code 75: stopped by SIGTERM with a
-    checkpoint saved.
+    By itself it trains in one process. To train on several, start it with
+    `deepspeed launch/train.py`, `torchrun launch/train.py` or `srun`. Exit code 75: stopped by
+    SIGTERM, with a checkpoint saved.
     """
     from linly.config.recipe import load_recipe
     from linly.training.ranks.processes import start_processes, stop_processes
@@ -79,13 +79,13 @@ def train(
             words = ["linly", "train", str(recipe), *(overrides or [])]
             kept = [word for word in words if not word.startswith("stop_at_step=")]
             print(f"continue: {shlex.join(kept)}   (or the launcher's command, unchanged)")
-    processes.barrier()  # launchers end all ranks when the first is gone
+    processes.barrier()  # launchers end all ranks when the first one exits
     stop_processes()
     _leave(EXIT_CODE if outcome.is_preempted else 0)
 
 
 def _print_deepspeed_config(recipe: Recipe) -> None:
-    """Print the JSON that DeepSpeed is given, the recipe's own file merged in."""
+    """Print DeepSpeed's configuration as JSON, with the recipe's own file merged in."""
     import orjson
     import torch
 
@@ -95,7 +95,7 @@ def _print_deepspeed_config(recipe: Recipe) -> None:
 
     world_size = int(os.environ.get("WORLD_SIZE", "1"))
     batch = Batch(recipe.data.global_batch, recipe.training.micro_batch)
-    check_world_size(batch, world_size)  # DeepSpeed is not loaded: it prints, too
+    check_world_size(batch, world_size)  # DeepSpeed is not loaded, since it prints too
     config = settings_deepspeed_config(
         recipe.training, recipe.data, world_size=world_size, has_gpu=torch.cuda.is_available()
     )
@@ -103,11 +103,10 @@ def _print_deepspeed_config(recipe: Recipe) -> None:
 
 
 def _leave(code: int) -> NoReturn:
-    """End the process without tearing its libraries down.
+    """End the process without tearing down its libraries.
 
-    All files are closed by now. Native threads were seen to abort that teardown ("terminate
-    called without an active exception") after a run that went well, and a launcher takes this for
-    a failure.
+    All files are closed by now. Native threads were seen to abort the teardown ("terminate called
+    without an active exception") after a successful run, which a launcher treats as a failure.
     """
     sys.stdout.flush()
     sys.stderr.flush()
@@ -115,21 +114,21 @@ def _leave(code: int) -> NoReturn:
 
 
 def _report_line(run: Path) -> str:
-    """Write the report and say where; a training node may lack what draws it, or have no room."""
+    """Write the report and return its place; a node may lack the packages or the disk space."""
     try:
         from linly.monitor.pages.report import write_report
     except ModuleNotFoundError as error:
         return (
-            f"report: none, {str(error.name).split('.')[0]} is not installed here; "
-            f"linly report {shlex.quote(_short(run))} where linly[monitor] is"
+            f"report: none, {str(error.name).split('.')[0]} is not installed here; run "
+            f"linly report {shlex.quote(_short(run))} where linly[monitor] is installed"
         )
     try:
         return f"report: {_short(write_report(run))}"
-    except OSError as error:  # the run is trained and saved all the same
+    except OSError as error:  # the run is trained and saved in any case
         return f"report: none, {error}; linly report {shlex.quote(_short(run))} --output FILE"
 
 
 def _short(path: Path) -> str:
-    """Relative to the working directory when it lies in it."""
+    """Return a path relative to the working directory if it is inside it."""
     here = Path.cwd()
     return os.path.relpath(path, here) if here in path.absolute().parents else str(path)

@@ -31,7 +31,7 @@ class ScoresName(str, Enum):
 
 
 class Kind(str, Enum):
-    """How a vocabulary is trained."""
+    """Training methods of a vocabulary."""
 
     bpe = "bpe"
     unigram = "unigram"
@@ -39,7 +39,9 @@ class Kind(str, Enum):
 
 def register(app: typer.Typer) -> None:
     """Add `linly vocab ...`."""
-    vocab = typer.Typer(no_args_is_help=True, help="Make, extend, export and compare vocabularies.")
+    vocab = typer.Typer(
+        no_args_is_help=True, help="Train, extend, merge, export and compare vocabularies."
+    )
     vocab.command("characters")(characters)
     vocab.command("extend")(extend)
     vocab.command("train")(train)
@@ -53,12 +55,12 @@ def characters(
     base: Base,
     output: Output,
     count: Annotated[
-        int | None, typer.Option(min=1, max=MAX_COUNT, help="How many; all when left out.")
+        int | None, typer.Option(min=1, max=MAX_COUNT, help="Number of characters (default: all).")
     ] = None,
     standard: Annotated[
         list[str] | None,
         typer.Option(
-            help="gb2312, punctuation, big5, gbk, jis, ksx1001, tis620 or a file; repeat for more."
+            help="gb2312, punctuation, big5, gbk, jis, ksx1001, tis620 or a file; repeatable."
         ),
     ] = None,
     from_corpus: Annotated[
@@ -80,7 +82,7 @@ def characters(
     from linly.tokenization.load import load_tokenizer
 
     if standard and from_corpus:
-        raise ConfigError("found --standard and --from-corpus: give one of the two")
+        raise ConfigError("found --standard and --from-corpus: pass only one of them")
     tokenizer = load_tokenizer(base)
     if from_corpus:
         texts = _open(from_corpus, corpora, data_root)
@@ -100,31 +102,34 @@ def characters(
     if dead:
         first, reason = next(iter(dead.items()))
         print(
-            f"left out, as no text would give them: {len(dead):,}; the first is {first!r}: {reason}"
+            f"left out, since no text produces them: {len(dead):,}; the first is {first!r}: "
+            f"{reason}"
         )
 
 
 def extend(
     base: Base,
-    characters: Annotated[Path, typer.Option(help="A character on each line.")],
+    characters: Annotated[Path, typer.Option(help="File with one character per line.")],
     output: Annotated[
-        Path, typer.Option(help="A .model file; of a byte-level vocabulary, a new folder.")
+        Path, typer.Option(help="A .model file to write; for a byte-level vocabulary a new folder.")
     ],
     pad: Annotated[
         bool, typer.Option("--pad", help="Append a padding piece as well (sentencepiece).")
     ] = False,
     exact: Annotated[
         bool,
-        typer.Option("--exact", help="Byte-level: leave out what would change other characters."),
+        typer.Option(
+            "--exact", help="Leave out characters that would change others (byte-level only)."
+        ),
     ] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="Print all that was done.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print all changes as JSON.")] = False,
 ) -> None:
     """Append characters to a vocabulary.
 
-    To a sentencepiece vocabulary as pieces: any text without an added character is segmented as
-    before. To a byte-level one as merges behind all others: the same holds, but for characters
-    that share their first bytes with an added one of three or more tokens. The command finds
-    them, tries all of Unicode, and lists them; --exact adds no such character.
+    A sentencepiece vocabulary gains pieces: any text without an added character is segmented as
+    before. A byte-level vocabulary gains merges after all others. The same holds there, except for
+    characters that share their first bytes with an added one of three or more tokens. The command
+    tries all of Unicode and lists those characters; --exact leaves out the ones that cause them.
     """
     from linly.cli.vocab_extend import extend_file, extend_folder
     from linly.tokenization.byte_level import ByteLevelTokenizer
@@ -135,7 +140,7 @@ def extend(
     old, wanted = load_tokenizer(base), read_characters(characters)
     if isinstance(old, ByteLevelTokenizer):
         if pad:
-            raise ConfigError("--pad: a byte-level vocabulary pads with a token it has")
+            raise ConfigError("--pad: a byte-level vocabulary pads with an existing token")
         extend_folder(old, base, wanted, output, exact=exact, as_json=as_json)
     else:
         assert isinstance(old, SentencePieceTokenizer)
@@ -143,25 +148,28 @@ def extend(
 
 
 def train(
-    corpus: Annotated[list[str], typer.Option(help="Name of a corpus; repeat for more.")],
+    corpus: Annotated[list[str], typer.Option(help="Name of a corpus; repeatable.")],
     size: Annotated[
-        int, typer.Option(min=300, max=1 << 24, help="Pieces, special ones and bytes included.")
+        int,
+        typer.Option(min=300, max=1 << 24, help="Number of pieces, including special and bytes."),
     ],
     output: Output,
     corpora: Corpora = DEFAULT_CORPORA,
     data_root: DataRoot = Path("."),
-    kind: Annotated[Kind, typer.Option(help="How pieces are found.")] = Kind.bpe,
+    kind: Annotated[Kind, typer.Option(help="Training method.")] = Kind.bpe,
     coverage: Annotated[
         float,
-        typer.Option(min=0.5, max=1, callback=finite, help="Share of characters that get a piece."),
+        typer.Option(
+            min=0.5, max=1, callback=finite, help="Fraction of characters that get a piece."
+        ),
     ] = 0.9995,
     byte_fallback: Annotated[
         bool, typer.Option(help="Unknown characters become bytes, not <unk>.")
     ] = True,
     sample_mb: Annotated[
-        int, typer.Option(min=1, max=1 << 20, help="Text held in memory, in MB.")
+        int, typer.Option(min=1, max=1 << 20, help="Size of the sample, held in memory, in MB.")
     ] = 64,
-    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Of the sample.")] = 2023,
+    seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the sample.")] = 2023,
 ) -> None:
     """Train a sentencepiece vocabulary on a seeded sample of corpora."""
     from linly.files import publish
@@ -182,11 +190,12 @@ def merge(
     other: Annotated[Path, typer.Argument(help="Vocabulary whose pieces are appended.")],
     output: Output,
     scores: Annotated[
-        ScoresName, typer.Option(help="zero: as published; ranked: has an exact export.")
+        ScoresName,
+        typer.Option(help="Scores of added pieces: zero (as published), ranked (exports exactly)."),
     ] = ScoresName.ranked,
     pad: Annotated[bool, typer.Option("--pad", help="Append a padding piece as well.")] = False,
 ) -> None:
-    """Append another vocabulary's pieces to a base (Chinese-LLaMA's way)."""
+    """Append another vocabulary's pieces to a base, as Chinese-LLaMA does."""
     from linly.files import publish
     from linly.tokenization.growth.extend import add_pad_piece
     from linly.tokenization.growth.merge import Scores, merge_vocabularies
@@ -204,14 +213,14 @@ def merge(
     )
     if merged.unreachable:
         print(
-            f"{len(merged.unreachable):,} of {merged.num_added:,} new pieces cannot be reached, "
+            f"{len(merged.unreachable):,} of {merged.num_added:,} new pieces cannot be reached; "
             f"the first are {', '.join(map(repr, merged.unreachable[:5]))}"
         )
 
 
 def export(
     tokenizer: Annotated[Path, typer.Option(help="A .model file or a model folder.")],
-    output: Annotated[Path, typer.Option(help="Folder to write; may exist.")],
+    output: Annotated[Path, typer.Option(help="Output folder; may exist.")],
     verify: Annotated[
         list[Path] | None, typer.Option(help="Text file to compare on, line by line; repeatable.")
     ] = None,
@@ -221,7 +230,7 @@ def export(
     corpora: Corpora = DEFAULT_CORPORA,
     data_root: DataRoot = Path("."),
 ) -> None:
-    """Write a Hugging Face tokenizer that gives sentencepiece's ids on every text."""
+    """Write a Hugging Face tokenizer that returns sentencepiece's ids on every text."""
     from itertools import chain
 
     from linly.files import made
@@ -255,25 +264,26 @@ def export(
     elif why_no_candidate(vocabulary) is None:
         tried = chain(torture_texts(vocabulary.pieces()), texts())
         found = compare(vocabulary, hugging_face_json(vocabulary), tried)
-        reason += f"; tried all the same, {found.complaint() or 'no text differs'}"
+        reason += f"; tried anyway: {found.complaint() or 'no text differs'}"
     raise ConfigError(f"tokenizer {tokenizer}: no exact tokenizer.json exists: {reason}")
 
 
 def report(
     base: Base,
     tokenizer: Annotated[Path, typer.Option(help="The new vocabulary.")],
-    corpus: Annotated[list[str], typer.Option(help="Name of a corpus; repeat for more.")],
+    corpus: Annotated[list[str], typer.Option(help="Name of a corpus; repeatable.")],
     corpora: Corpora = DEFAULT_CORPORA,
     data_root: DataRoot = Path("."),
     max_documents: Annotated[
-        int | None, typer.Option(min=1, max=MAX_COUNT, help="Of each corpus; all when left out.")
+        int | None,
+        typer.Option(min=1, max=MAX_COUNT, help="Documents of each corpus (default: all)."),
     ] = None,
     plot: Annotated[Path | None, typer.Option(help="Chart to write: .png or .svg.")] = None,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Print JSON, with every document that is touched.")
+        bool, typer.Option("--json", help="Print JSON, with every document that changed.")
     ] = False,
 ) -> None:
-    """Compare two vocabularies on corpora: fertility, byte fallback, what stays the same."""
+    """Compare two vocabularies on corpora: fertility, byte fallback, unchanged documents."""
     from itertools import islice
 
     from linly.cli.vocab_report import draw, print_json, show

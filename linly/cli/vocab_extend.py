@@ -1,4 +1,4 @@
-"""What `linly vocab extend` writes and prints, for either kind of vocabulary."""
+"""Output of `linly vocab extend`, for either kind of vocabulary."""
 
 from __future__ import annotations
 
@@ -71,10 +71,10 @@ def extend_folder(
 
 
 def _without_dead(base: Tokenizer, characters: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The characters that some text gives, and the others with the reason.
+    """Split characters into those that some text produces, and the others with the reason.
 
     Raises:
-        ConfigError: No text gives any of them.
+        ConfigError: If no text produces any of them.
     """
     known = set(map(base.readable, range(base.vocab_size)))
     new = [character for character in characters if character not in known]
@@ -83,7 +83,7 @@ def _without_dead(base: Tokenizer, characters: Sequence[str]) -> tuple[list[str]
     if dead and not kept:
         first, reason = next(iter(dead.items()))
         raise ConfigError(
-            f"no text would give any of the {len(dead):,} characters; the first is {first!r}: "
+            f"no text produces any of the {len(dead):,} characters; the first is {first!r}: "
             f"{reason}. Choose characters that the vocabulary's normalizer keeps, or another "
             f"vocabulary"
         )
@@ -93,7 +93,7 @@ def _without_dead(base: Tokenizer, characters: Sequence[str]) -> tuple[list[str]
 def _show_dead(dead: Mapping[str, str]) -> None:
     if not dead:
         return
-    print(f"left out, as no text would give them: {len(dead):,}")
+    print(f"left out, since no text produces them: {len(dead):,}")
     for character, reason in list(dead.items())[:_MAX_SHOWN]:
         print(f"  {_some(character)} (U+{ord(character):04X}): {reason}")
     if len(dead) > _MAX_SHOWN:
@@ -106,7 +106,7 @@ def _show(old: ByteLevelTokenizer, done: ByteLevelExtension, output: Path) -> No
         f"characters, {len(done.helpers):,} helper pieces): {output}"
     )
     if not done.characters and not done.left_out:
-        print("the base has all of these characters: nothing is changed")
+        print("the base has all of these characters: nothing changes")
         return
     for helper in done.helpers[:_MAX_SHOWN]:
         print(
@@ -117,10 +117,10 @@ def _show(old: ByteLevelTokenizer, done: ByteLevelExtension, output: Path) -> No
         print(f"  and {len(done.helpers) - _MAX_SHOWN:,} more (--json)")
     if done.left_out:
         print(
-            f"left out, as their helpers reach other characters: {len(done.left_out):,}: "
+            f"left out, since their helpers affect other characters: {len(done.left_out):,}: "
             f"{_some(done.left_out)}"
         )
-    print(f"tried on all {done.num_code_points:,} code points: old ids are what they were")
+    print(f"tried on all {done.num_code_points:,} code points: old ids are unchanged")
     if not done.changed and not done.exposed:
         print("every text without an added character keeps its ids")
         return
@@ -131,8 +131,8 @@ def _show(old: ByteLevelTokenizer, done: ByteLevelExtension, output: Path) -> No
     )
     if done.exposed:
         print(
-            f"  {len(done.exposed):,} that may, before a character that an old piece joins to "
-            f"their last bytes: {_some(done.exposed)}"
+            f"  {len(done.exposed):,} characters whose ids may change before a character that an "
+            f"old piece joins to their last bytes: {_some(done.exposed)}"
         )
     print("(--json lists all; --exact leaves out the characters that cause it)")
 

@@ -13,7 +13,7 @@ from linly.tokenization.growth.fertility import SourceReport
 
 _MAX_PIECES = 12
 _MOSTLY = 0.5
-"""A source of which a larger part holds new pieces is not listed document by document."""
+"""Largest fraction of documents with new pieces at which they are listed one by one."""
 
 _SMALLEST_SHOWN = 0.0005
 _BEFORE_COLOR, _AFTER_COLOR = "#9aa5b1", "#b5362b"
@@ -21,7 +21,7 @@ _SUFFIXES = (".png", ".svg")
 
 
 def show(reports: Sequence[SourceReport]) -> None:
-    """Print one line a source, then what is advised and what stayed the same."""
+    """Print one line per source, then the advice and the number of unchanged documents."""
     from rich.console import Console
     from rich.table import Table
 
@@ -66,9 +66,9 @@ def _unchanged(report: SourceReport) -> str:
 
 
 def _show_touched(reports: Sequence[SourceReport]) -> None:
-    """Say which documents of the sources that mostly keep their ids hold new pieces.
+    """Print the documents with new pieces, for sources of which most documents keep their ids.
 
-    In the others nearly all do; all of them are in the JSON.
+    In other sources most documents have new pieces; the JSON lists them all.
     """
     for report in reports:
         total = report.num_with_added + report.num_unexplained
@@ -108,7 +108,7 @@ def draw(reports: Sequence[SourceReport], path: Path) -> None:
     """Draw tokens per character of every source, before and after.
 
     Raises:
-        ConfigError: The suffix is no known one, or matplotlib is not installed.
+        ConfigError: If the suffix is unknown, or matplotlib is not installed.
     """
     if path.suffix not in _SUFFIXES:
         raise ConfigError(f"plot: found {path.name!r}, allowed {' or '.join(_SUFFIXES)}")
@@ -151,7 +151,7 @@ def _per_character(report: SourceReport, kind: str) -> float:
 
 
 def _labels(reports: Sequence[SourceReport], kind: str) -> list[str]:
-    """What stands beside a bar: the figure, and what was saved."""
+    """Return the labels of the bars: the value, and the change."""
     if kind == "before":
         return [f"{report.before_per_character:.2f}" for report in reports]
     return [f"{report.after_per_character:.2f}  ({_change(report)})" for report in reports]

@@ -15,7 +15,7 @@ from linly.storage.retries import Retries
 
 
 class LocalRanges:
-    """Ranges of a local file, one attempt at a time; after a failed read the file is reopened.
+    """Ranges of a local file, one attempt at a time; a stale NFS handle is reopened.
 
     Attributes:
         size_bytes: Size of the file when it was opened.

@@ -27,8 +27,8 @@ def test_a_sound_recipe_is_found_sound(recipe: Path, capsys: pytest.CaptureFixtu
     code, out, err = checked(capsys, str(recipe), "--world-size", "2", "--gpu-gib", "80")
     assert code == 0, err
     assert "BAD" not in out
-    assert f"ok   run folder: {recipe.parent / 'runs' / 'tiny'}, begins with step 1" in out
-    assert "ok   world size: 2: 2 micro-batches of 2 rows a step on each rank" in out
+    assert f"ok   run folder: {recipe.parent / 'runs' / 'tiny'}, starts with step 1" in out
+    assert "ok   world size: 2: 2 micro-batches of 2 rows per step on each rank" in out
     assert "ok   source english: 2 shards" in out
     assert re.search(r"ok   model: llama, 3\d\d rows for 3\d\d pieces; training [\d,]+ of", out)
     assert "a GPU has 80.0 GiB" in out
@@ -76,7 +76,7 @@ def test_everything_wrong_is_named_at_once(
     bad = [line.split(":")[0] for line in out.splitlines() if line.startswith("BAD")]
     assert bad == ["BAD  world size", "BAD  source chinese", "BAD  source english", "BAD  model"]
     assert "nowhere/*.jsonl" in out and "words" in out and "fit: 1, 2, 4" in out
-    assert "4 of 7 checks found something wrong" in err
+    assert "4 of 7 checks failed" in err
 
 
 def test_a_guard_that_never_decides_is_noted(
@@ -118,7 +118,7 @@ def test_every_empty_shard_is_named(
     _, out, _ = checked(capsys, str(recipe), *paths, "corpora.english.damaged_shards=quarantine")
     (line,) = (line for line in out.splitlines() if " source english: " in line)
     assert line.startswith("note source english: 4 shards, ")
-    assert line.endswith(f"; {listed}, and go to quarantine")
+    assert line.endswith(f"; {listed}, and are quarantined")
 
 
 def test_the_limit_of_zero_2_is_told_apart_from_too_few_gpus(
@@ -137,7 +137,7 @@ def test_the_limit_of_zero_2_is_told_apart_from_too_few_gpus(
     count(7_000_000_000)
     code, out, _ = checked(capsys, str(recipe), "--world-size", "1", "--gpu-gib", "80")
     assert code == 1
-    assert "take more ranks" in out
+    assert "use more ranks" in out
 
 
 def test_a_part_that_trains_is_counted_and_a_target_that_is_none_is_named(

@@ -162,13 +162,13 @@ def test_new_writes_no_file_that_cannot_give_a_record(
 ) -> None:
     put(here, "data/odd/a.jsonl", {"messages": [{"role": "nobody", "content": "Hi"}]})
     assert linly("corpora", "new", "odd/*.jsonl", *DATA) == 1
-    assert "no corpus file is written, the guess does not hold" in capsys.readouterr().err
+    assert "no corpus file is written, since the guess is wrong" in capsys.readouterr().err
     assert not (here / "corpora/odd.yaml").exists()
 
 
 def test_new_never_overwrites(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert linly("corpora", "new", "alpaca/*.jsonl", *DATA) == 1
-    assert "corpora/alpaca.yaml is there already" in capsys.readouterr().err
+    assert "corpora/alpaca.yaml exists already" in capsys.readouterr().err
     assert (here / "corpora" / "alpaca.yaml").read_text() == ALPACA
     assert not linly("corpora", "new", "alpaca/*.jsonl", "--name", "alpaca-2", *DATA)
     assert load_corpora([here / "corpora"])["alpaca-2"].kind == "instruction"

@@ -85,7 +85,7 @@ def test_json_holds_what_the_table_shows(world: Path) -> None:
     assert [source["name"] for source in plan["sources"]] == ["poems", "stories"]
     assert plan["sources"][0]["shares"] == pytest.approx([0.3, 0.55, 0.8])
     assert sum(source["rows"] for source in plan["sources"]) == plan["trained_rows"]
-    assert plan["notes"] == ["the data was not looked at (asked not to): epochs are not known"]
+    assert plan["notes"] == ["the data was not read (--without-data): epochs are unknown"]
 
 
 def test_a_recipe_shows_available_tokens_epochs_and_world_sizes(

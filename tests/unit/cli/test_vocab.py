@@ -178,16 +178,16 @@ def test_characters_that_no_text_gives_are_left_out_by_name(
     asked = "vocab extend --base bpe.model --characters c.txt --output"
     assert linly(*asked.split(), "new.model") == 0
     printed = capsys.readouterr().out
-    assert "left out, as no text would give them: 1" in printed
+    assert "left out, since no text produces them: 1" in printed
     assert "， (U+FF0C): the normalizer changes it to ','" in printed
     new, old = (SentencePieceTokenizer.load(Path(f)) for f in ("new.model", "bpe.model"))
     assert new.pieces()[old.vocab_size :] == ["山", "水"]
     assert linly(*asked.replace("bpe.model", "new.model").split(), "again.model") == 0
     assert Path("again.model").read_bytes() == Path("new.model").read_bytes()
     assert linly(*asked.replace("bpe.model", "word.model").split(), "dead.model") == 1
-    assert "no text would give any of the 3 characters" in capsys.readouterr().err
+    assert "no text produces any of the 3 characters" in capsys.readouterr().err
     assert not Path("dead.model").exists()
     asked = "vocab characters --base bpe.model --output listed.txt"
     assert linly(*asked.split()) == 0
     assert "，" not in Path("listed.txt").read_text(encoding="utf-8").split()
-    assert "left out, as no text would give them" in capsys.readouterr().out
+    assert "left out, since no text produces them" in capsys.readouterr().out

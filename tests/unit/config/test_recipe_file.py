@@ -325,7 +325,8 @@ def test_an_overrides_value_has_its_yaml_type(text: str, value: object) -> None:
         ),
         (
             "extends=other.yaml",
-            "override extends=other.yaml: extends is allowed only in a recipe file; pass that file instead",
+            "override extends=other.yaml: extends is allowed only in a recipe file; "
+            "pass that file instead",
         ),
         (
             "data=5",
@@ -338,7 +339,7 @@ def test_an_overrides_value_has_its_yaml_type(text: str, value: object) -> None:
         (
             "data_root=${LINLY_NOT_SET}",
             "override data_root=${LINLY_NOT_SET}: data_root: found ${LINLY_NOT_SET}, but the "
-            "environment variable LINLY_NOT_SET is not set: export LINLY_NOT_SET=..., or give "
+            "environment variable LINLY_NOT_SET is not set: export LINLY_NOT_SET=..., or pass "
             "data_root=... on the command line",
         ),
     ],

@@ -239,7 +239,7 @@ def test_an_amendment_names_the_torn_checkpoints_that_it_passes_by(
     (run / "checkpoints" / "step-00000006" / "state.json").write_bytes(b"{}")
     main_ok("amend", run, world / "flatter.yaml", "--dry-run")
     shown = capsys.readouterr().out
-    assert "step-00000006 is not whole; the run goes on from step 3" in shown
+    assert "step-00000006 is incomplete; the run resumes from step 3" in shown
     assert "from step 3 (row 24) on" in shown
 
 

@@ -157,12 +157,12 @@ def test_exactly_the_rows_of_skipped_steps_are_left_out(
     capsys.readouterr()
     ok("trace", run, "--spikes")
     assert capsys.readouterr().out.splitlines() == [
-        "steps 6 to 7 passed over by the fork: rows 40 to 55 were drawn, not trained on",
-        "step 11 passed over by the fork: rows 80 to 87 were drawn, not trained on",
+        "steps 6 to 7 skipped by the fork: rows 40 to 55 were consumed but not trained on",
+        "step 11 skipped by the fork: rows 80 to 87 were consumed but not trained on",
         "no guard skipped a step and no loss jumped",
     ]
     ok("trace", run, "--step", "6", "--top", "1")
-    assert "passed over, no loss over 28 tokens" in capsys.readouterr().out
+    assert "skipped, no loss over 28 tokens" in capsys.readouterr().out
 
 
 def test_a_fork_that_passes_steps_over_resumes_exactly(
