@@ -20,6 +20,6 @@ def test_a_node_without_plotly_ends_a_run_without_a_report_and_says_so() -> None
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout == (
-        "report: none, plotly is not installed here; run linly report runs/mine where linly[monitor] "
-        "is\n"
+        "report: none, plotly is not installed here; "
+        "run linly report runs/mine where linly[monitor] is installed\n"
     )
