@@ -152,7 +152,7 @@ def _mirror(recipe: Recipe, place: str) -> str | Note:
     mirror = Mirror(recipe.run, place)
     if not mirror.refuse_another_run():
         return Note(f"{mirror.place} cannot be reached from here now")
-    return f"{mirror.place} is unused or belongs to this run"
+    return f"{mirror.place} is free or belongs to this run"
 
 
 def _world_size(recipe: Recipe, world_size: int) -> str:

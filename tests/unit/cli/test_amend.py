@@ -18,7 +18,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: object) -> str:
 
 def test_something_must_be_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     text = refused(capsys, "amend", tmp_path)
-    assert "give a curriculum file, --relist SOURCE or --drop SOURCE" in text
+    assert "pass a curriculum file, --relist SOURCE or --drop SOURCE" in text
 
 
 def test_a_folder_without_a_run_is_named(
@@ -42,10 +42,10 @@ def test_a_run_without_a_checkpoint_has_nothing_to_go_on_from(
 
 def test_help_says_what_holds_afterwards(capsys: pytest.CaptureFixture[str]) -> None:
     for command, word in (
-        ("amend", "stays as it is"),
+        ("amend", "stay unchanged"),
         ("fork", "count as steps"),
-        ("fork", "do not train on them; repeatable"),
-        ("amend", "to the rest of its group; repeatable"),
+        ("fork", "consumed but not trained on; repeatable"),
+        ("amend", "takes its share; repeatable"),
     ):
         with pytest.raises(SystemExit) as left:
             main([command, "--help"])

@@ -142,7 +142,7 @@ def test_a_recipe_without_a_model_needs_a_tokenizer(
 ) -> None:
     with pytest.raises(SystemExit):
         main(["mix", str(tiny_recipe), "--rows", "1"])
-    assert "names no model, and no --tokenizer FILE" in capfd.readouterr().err
+    assert "names no model; set `model` or pass --tokenizer FILE" in capfd.readouterr().err
 
 
 def test_it_needs_no_torch(tiny_recipe: Path, tiny_tokenizer_path: Path) -> None:
