@@ -47,6 +47,7 @@ def test_a_small_source_is_counted(
         supervised_tokens=tokens - documents,
         documents=documents,
         bad_records=0,
+        padding=0,
         exact=True,
     )
 
