@@ -46,19 +46,18 @@ def _check_targets_train(model: PreTrainedModel, attention: Attention, length: i
     """Refuse LoRA on layers that no gradient reaches.
 
     Some models read a layer's weight without calling the layer, others take only a choice of
-    positions from it. Layers of one name in one class of module are looked at together, since an
-    expert has a gradient only from the tokens that are routed to it.
+    positions from it. A target is refused if none of its layers has a gradient: an expert has one
+    only from the tokens that are routed to it, and other layers of its name may train.
     """
     layers = {name: module for name, module in model.named_modules() if hasattr(module, "lora_B")}
     if not layers:
         return
     matrices = [module.get_parameter("lora_B.default.weight") for module in layers.values()]
     gradients = _gradients(model, attention, length, matrices)
-    groups: dict[tuple[type, str], list[bool]] = defaultdict(list)
+    reached: dict[str, list[bool]] = defaultdict(list)
     for name, gradient in zip(layers, gradients, strict=True):
-        parent, _, last = name.rpartition(".")
-        groups[type(model.get_submodule(parent)), last].append(gradient is not None)
-    without = sorted({name for (_, name), reached in groups.items() if not any(reached)})
+        reached[name.rpartition(".")[2]].append(gradient is not None)
+    without = sorted(target for target, each in reached.items() if not any(each))
     if without:
         raise ConfigError(
             f"training.trainable.lora.targets: {', '.join(without)}: LoRA's matrices get no "
