@@ -136,10 +136,9 @@ def _trained(model: Path, run: Path) -> PreTrainedModel:
     trained = load_model(model, dtype=torch.float32)
     with torch.no_grad():
         for key, parameter in trained.named_parameters():
-            if key not in checkpoint.manifest.parameters:
-                assert not parameter.requires_grad, key  # the model itself never trains it
-                continue
-            parameter.data = read_master_weight(checkpoint.folder, checkpoint.manifest, key)
+            file = checkpoint.manifest.parameters.get(key)
+            if file is not None:  # else the model's class never trains it
+                parameter.data = read_master_weight(checkpoint.folder / file, key)
     return trained.train(False)
 
 

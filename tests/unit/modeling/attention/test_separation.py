@@ -37,8 +37,8 @@ RECURRENT = frozenset(
     {
         *("bamba", "falcon_h1", "falcon_mamba", "granitemoehybrid", "inkling2_text"),
         *("inkling_text", "jamba", "kimi_linear", "lfm2", "lfm2_moe", "lfm3", "mamba", "mamba2"),
-        *("minimax", "nemotron_h", "olmo_hybrid", "qwen3_5_moe_text", "qwen3_5_text"),
-        *("qwen3_next", "recurrent_gemma", "rwkv", "xlstm", "zaya"),
+        *("mamba2-one-group", "minimax", "nemotron_h", "olmo_hybrid", "qwen3_5_moe_text"),
+        *("qwen3_5_text", "qwen3_next", "recurrent_gemma", "rwkv", "xlstm", "zaya"),
     }
 )
 """Families whose documents see each other whatever the mask."""
