@@ -93,7 +93,7 @@ def test_the_card_says_what_was_averaged(full: Path, tmp_path: Path) -> None:
     card = (tmp_path / "out" / "README.md").read_text()
     assert "# full, mean of steps 2, 6\n" in card
     assert "unweighted mean of the checkpoints at steps 2, 6." in card
-    assert "of the run at step 6" in card
+    assert "describe the run at step 6" in card
     assert "| english |" in card
     assert "all parameters" in card
 

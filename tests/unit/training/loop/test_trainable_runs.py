@@ -164,7 +164,7 @@ def test_the_run_says_how_much_trains(lora: Path, tmp_path: Path) -> None:
     assert told["text"].startswith(f"training {text}")
     export_run(lora, steps=[], output=tmp_path / "out", dtype="bf16")
     card = (tmp_path / "out" / "README.md").read_text()
-    layers = "q_proj, k_proj, v_proj, o_proj, embed_tokens whole, lm_head whole"
+    layers = "q_proj, k_proj, v_proj, o_proj, embed_tokens in full, lm_head in full"
     assert f"LoRA of rank 4 on {layers}, {text}; merged here" in card
 
 

@@ -72,7 +72,7 @@ def test_a_base_vocabulary_that_cannot_be_is_refused(
     folders: tuple[Path, Path], tmp_path: Path, value: object
 ) -> None:
     (tmp_path / "config.json").write_bytes(orjson.dumps({"base_vocab_size": value}))
-    with pytest.raises(ConfigError, match=r"base_vocab_size : found .*; correct or remove it"):
+    with pytest.raises(ConfigError, match=r"base_vocab_size: found .*; correct or remove it"):
         NewPieces.of_model(tmp_path, NEW)
 
 
