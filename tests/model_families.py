@@ -71,6 +71,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
         "linear_head_dim": HEAD_SIZE,
         **_ALL_HEADS,
         **_HYBRID,
+        "model_max_length": POSITIONS,
     },
     "lfm2": {"layer_types": ["conv", "full_attention"]},
     "lfm2_moe": {"layer_types": ["conv", "full_attention"]},
