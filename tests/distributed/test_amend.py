@@ -47,7 +47,7 @@ def test_an_amended_run_that_is_killed_goes_on_exactly_at_another_world_size(
     rows = rows_of(run)
     assert rows[: 7 * ROWS] == before
     assert [(row["row"], row["source"], row["documents"]) for row in rows] == replayed(run)
-    assert "the run was amended since its recipe's curriculum" in logs(log)
+    assert "an amendment has replaced the recipe's curriculum" in logs(log)
 
 
 def replayed(run: Path) -> list[tuple[object, ...]]:

@@ -107,7 +107,7 @@ def test_spikes_are_the_skipped_steps_and_with_a_factor_lesser_jumps(
         (("--step", "1", "--spikes"), "either --step N or --spikes"),
         (("--step", "1", "--factor", "2"), "--factor is allowed only with --spikes"),
         (("--step", "17"), "step 17 is not in the row record (it holds steps up to 16"),
-        (("--step", "1", "--rank", "7"), "was rank 7's"),
+        (("--step", "1", "--rank", "7"), "rank 7 has no row of step 1"),
         (("--step", "1", "--data-root", "/nowhere"), "before its first record: /nowhere"),
     ],
 )

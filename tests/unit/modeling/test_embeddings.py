@@ -182,7 +182,7 @@ def test_what_does_not_fit_is_refused_and_leaves_nothing(tmp_path: Path) -> None
     with pytest.raises(ConfigError, match="exists already"):
         extend_model(folder, NEW, folder)
     (folder / WEIGHTS).write_bytes((folder / WEIGHTS).read_bytes()[:-100])
-    with pytest.raises(ConfigError, match="cut short"):
+    with pytest.raises(ConfigError, match="truncated"):
         extend_model(folder, NEW, tmp_path / "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == before
 

@@ -94,7 +94,7 @@ def test_the_worst_rows_come_first_and_those_without_loss_last(
     assert rows[-1].row == 7
     mine = worst_rows(tmp_path / "run", 1, rank=1, top=2)
     assert [(row.row, row.rank) for row in mine] == [(11, 1), (10, 1)]
-    with pytest.raises(DataError, match="no row of step 1 was rank 5's; ranks of this step: 0 to"):
+    with pytest.raises(DataError, match="rank 5 has no row of step 1; ranks of this step: 0 to"):
         worst_rows(tmp_path / "run", 1, rank=5, top=2)
     with pytest.raises(DataError, match=r"step 9 is not in the row record \(it holds steps up to"):
         worst_rows(tmp_path / "run", 9, rank=None, top=2)
