@@ -15,7 +15,7 @@ from linly.config.settings import TrainingSettings
 from linly.errors import ConfigError
 from linly.modeling.parameters import ParameterCount
 from linly.modeling.stored.configuration import check_vocabulary
-from linly.modeling.stored.stored_model import StoredModel, empty_model, open_stored_model
+from linly.modeling.stored.stored_model import StoredModel, model_of_folder, open_stored_model
 from linly.modeling.trainable import count_trained, make_trainable
 from linly.modeling.tried_families import TRIED
 from linly.tokenization.tokenizer import Tokenizer
@@ -107,8 +107,8 @@ def _has_table(stored: StoredModel, positions: dict[str, int]) -> bool:
     changed = copy.deepcopy(stored.config)
     for key, limit in positions.items():
         setattr(changed, key, limit + 1)
-    before = _shapes(empty_model(stored.path, stored.config))
-    after = _shapes(empty_model(stored.path, changed))
+    before = _shapes(model_of_folder(stored.path, stored.config))
+    after = _shapes(model_of_folder(stored.path, changed))
     return any(before[name] != after[name] for name in before.keys() & after.keys())
 
 

@@ -17,7 +17,7 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from linly.errors import ConfigError
-from linly.modeling.stored.stored_model import StoredModel, empty_model
+from linly.modeling.stored.stored_model import StoredModel, model_of_folder
 
 SIZE_KEYS = ("vocab_size", "vocab_size_per_layer_input", "unpadded_vocab_size")
 """Configuration keys that hold a number of tokens."""
@@ -58,7 +58,7 @@ def vocabulary_tensors(stored: StoredModel) -> VocabularyTensors:
     sizes = _sizes(stored.config)
     model = stored.model
     larger = {key: rows + 1 for key, rows in sizes.items()}
-    grown = empty_model(stored.path, _with_sizes(stored.config, larger))
+    grown = model_of_folder(stored.path, _with_sizes(stored.config, larger))
     before, after = model.state_dict(), grown.state_dict()
     changed = {key for key in before if before[key].shape != after[key].shape}
     roles = _roles(stored, model, changed)

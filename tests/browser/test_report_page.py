@@ -95,7 +95,6 @@ def test_a_hostile_source_name_stays_text(tmp_path: Path, visit: Callable[..., A
     run = SyntheticRun(tmp_path / "run", num_steps=40, chinese=HOSTILE, with_curriculum=False)
     run.start()
     run.train(1, 40)
-    run.evaluate(40)
     seen = visit(write_report(tmp_path / "run"))
     seen.draw_all()
     labels = [button.inner_text() for button in seen.page.query_selector_all(".legend button")]

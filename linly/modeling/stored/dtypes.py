@@ -85,11 +85,17 @@ def kept_dtypes(config: Any, dtype: torch.dtype) -> dict[str, torch.dtype]:
     }
 
 
-def empty_model(config: Any, dtype: torch.dtype) -> PreTrainedModel:
-    """Create a model without memory for its weights (on the meta device)."""
+def empty_model(config: Any, dtype: torch.dtype | None = None) -> PreTrainedModel:
+    """Create a model without memory for its weights (on the meta device).
+
+    Args:
+        config: Configuration of the model; not changed.
+        dtype: Dtype of the weights; None for that of the configuration.
+    """
+    options = {} if dtype is None else {"dtype": dtype}
     with torch.device("meta"):
         model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            copy.deepcopy(config), dtype=dtype, trust_remote_code=False
+            copy.deepcopy(config), trust_remote_code=False, **options
         )
     return model
 

@@ -23,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 from linly.errors import ConfigError
 from linly.files import inside
 from linly.modeling.stored.configuration import PLAIN_DTYPES, read_configuration
+from linly.modeling.stored.dtypes import empty_model
 from linly.modeling.stored.tensor_files import TensorFile
 from linly.modeling.stored.weight_files import StoredTensor, read_json_object, stored_tensors
 
@@ -62,7 +63,7 @@ def open_stored_model(path: Path) -> StoredModel:
     """
     config = read_configuration(path)
     tensors = stored_tensors(path)
-    empty = empty_model(path, config)
+    empty = model_of_folder(path, config)
     keys = _keys(empty, tensors)
     _check_dtypes(path, empty, tensors, keys)
     notes = []
@@ -129,24 +130,19 @@ def read_weights(
     return model
 
 
-def empty_model(path: Path, config: PretrainedConfig) -> PreTrainedModel:
-    """Create the model of a configuration on the meta device.
+def model_of_folder(path: Path, config: PretrainedConfig) -> PreTrainedModel:
+    """Create the model of a folder's configuration on the meta device.
 
     Raises:
         ConfigError: If transformers cannot create it.
     """
     try:
-        with torch.device("meta"):
-            model = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-                config, trust_remote_code=False
-            )
+        return empty_model(config)
     except Exception as error:
         raise ConfigError(
             f"model {path}: transformers cannot create the {config.model_type} model of "
             f"config.json: {_first_line(error)}"
         ) from error
-    assert isinstance(model, PreTrainedModel)
-    return model
 
 
 def _keys(model: PreTrainedModel, tensors: Mapping[str, StoredTensor]) -> dict[str, str]:
