@@ -33,7 +33,8 @@ from linly.modeling.load import (
     save_weights,
 )
 from linly.modeling.parameters import ParameterCount
-from linly.modeling.stored.dtypes import empty_model, kept_dtypes, persistent_buffers
+from linly.modeling.stored.dtypes import kept_dtypes, persistent_buffers
+from linly.modeling.stored.empty_model import empty_model
 from linly.modeling.stored.exported_config import exported_config, exported_generation
 from linly.modeling.stored.folder import new_folder
 from linly.modeling.stored.weight_files import read_json_object, write_json_object

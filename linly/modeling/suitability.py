@@ -15,7 +15,8 @@ from linly.config.settings import TrainingSettings
 from linly.errors import ConfigError
 from linly.modeling.parameters import ParameterCount
 from linly.modeling.stored.configuration import check_vocabulary
-from linly.modeling.stored.stored_model import StoredModel, model_of_folder, open_stored_model
+from linly.modeling.stored.empty_model import model_of_folder
+from linly.modeling.stored.stored_model import StoredModel, open_stored_model
 from linly.modeling.trainable import count_trained, make_trainable
 from linly.modeling.tried_families import TRIED
 from linly.tokenization.tokenizer import Tokenizer

@@ -17,7 +17,7 @@ from linly.config.settings import Lora, Trainable
 from linly.config.yaml.model import unknown
 from linly.errors import ConfigError
 from linly.modeling.parameters import ParameterCount
-from linly.modeling.stored.dtypes import empty_model
+from linly.modeling.stored.empty_model import empty_model
 from linly.modeling.stored.stored_model import open_stored_model
 
 

@@ -17,7 +17,8 @@ import torch
 from transformers import PretrainedConfig, PreTrainedModel
 
 from linly.errors import ConfigError
-from linly.modeling.stored.stored_model import StoredModel, model_of_folder
+from linly.modeling.stored.empty_model import model_of_folder
+from linly.modeling.stored.stored_model import StoredModel
 
 SIZE_KEYS = ("vocab_size", "vocab_size_per_layer_input", "unpadded_vocab_size")
 """Configuration keys that hold a number of tokens."""

@@ -7,7 +7,6 @@ model's code computes with them in fp32.
 
 from __future__ import annotations
 
-import copy
 import re
 from collections import Counter
 from collections.abc import Mapping
@@ -15,9 +14,10 @@ from typing import Any
 
 import torch
 from safetensors import safe_open
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from linly.files import inside
+from linly.modeling.stored.empty_model import empty_model
 from linly.modeling.stored.stored_model import StoredModel
 from linly.modeling.stored.weight_files import StoredTensor
 
@@ -83,21 +83,6 @@ def kept_dtypes(config: Any, dtype: torch.dtype) -> dict[str, torch.dtype]:
         name: next((kept for pattern, kept in patterns.items() if pattern.search(name)), held.dtype)
         for name, held in [*empty.named_parameters(), *empty.named_buffers()]
     }
-
-
-def empty_model(config: Any, dtype: torch.dtype | None = None) -> PreTrainedModel:
-    """Create a model without memory for its weights (on the meta device).
-
-    Args:
-        config: Configuration of the model; not changed.
-        dtype: Dtype of the weights; None for that of the configuration.
-    """
-    options = {} if dtype is None else {"dtype": dtype}
-    with torch.device("meta"):
-        model: PreTrainedModel = AutoModelForCausalLM.from_config(  # type: ignore[no-untyped-call]
-            copy.deepcopy(config), trust_remote_code=False, **options
-        )
-    return model
 
 
 def persistent_buffers(model: PreTrainedModel) -> dict[str, torch.Tensor]:

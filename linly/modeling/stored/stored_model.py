@@ -23,7 +23,7 @@ from transformers.utils import logging as transformers_logging
 from linly.errors import ConfigError
 from linly.files import inside
 from linly.modeling.stored.configuration import PLAIN_DTYPES, read_configuration
-from linly.modeling.stored.dtypes import empty_model
+from linly.modeling.stored.empty_model import first_line, model_of_folder
 from linly.modeling.stored.tensor_files import TensorFile
 from linly.modeling.stored.weight_files import StoredTensor, read_json_object, stored_tensors
 
@@ -114,7 +114,7 @@ def read_weights(
                 output_loading_info=True,
             )
     except Exception as error:
-        raise ConfigError(f"model {path}: cannot be loaded: {_first_line(error)}") from error
+        raise ConfigError(f"model {path}: cannot be loaded: {first_line(error)}") from error
     model, info = loaded
     assert isinstance(model, PreTrainedModel)
     for kind in ("missing_keys", "mismatched_keys"):
@@ -128,21 +128,6 @@ def read_weights(
         if isinstance(module, torch.nn.Embedding):
             module.padding_idx = None  # otherwise its row would get no gradient
     return model
-
-
-def model_of_folder(path: Path, config: PretrainedConfig) -> PreTrainedModel:
-    """Create the model of a folder's configuration on the meta device.
-
-    Raises:
-        ConfigError: If transformers cannot create it.
-    """
-    try:
-        return empty_model(config)
-    except Exception as error:
-        raise ConfigError(
-            f"model {path}: transformers cannot create the {config.model_type} model of "
-            f"config.json: {_first_line(error)}"
-        ) from error
 
 
 def _keys(model: PreTrainedModel, tensors: Mapping[str, StoredTensor]) -> dict[str, str]:
@@ -233,10 +218,6 @@ def _cure(model: PreTrainedModel, kind: str, names: list[str]) -> str:
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - _NAMES_SHOWN:,} more" if len(names) > _NAMES_SHOWN else ""
     return ", ".join(names[:_NAMES_SHOWN]) + more
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().partition("\n")[0] or type(error).__name__
 
 
 @contextmanager

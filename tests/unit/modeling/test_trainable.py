@@ -16,7 +16,7 @@ from linly.errors import ConfigError
 from linly.export.export import read_config
 from linly.modeling.load import init_model, load_model, save_weights
 from linly.modeling.parameters import ParameterCount
-from linly.modeling.stored.dtypes import empty_model
+from linly.modeling.stored.empty_model import empty_model
 from linly.modeling.trainable import count_model, count_trained, make_trainable, trained_names
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
