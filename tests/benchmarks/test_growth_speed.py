@@ -110,5 +110,5 @@ def compare(
     for number in others:
         one, many = found[str(first)], found[str(number)]
         figures = f"{one.median / 1e6:.2f} and {many.median / 1e6:.2f} M tokens/s"
-        row = f"{number:,} {what} beside {first}, warm word cache"
+        row = f"{number:,} {what} relative to {first}, warm word cache"
         print(table_row(row, figures, many.over(one), Target(0.9)))

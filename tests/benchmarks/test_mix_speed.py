@@ -105,7 +105,7 @@ def test_the_mixer_beside_bare_sentencepiece(
     print()
     targets = {"cold": Target(1.8), "warm": Target(2.5), "off": Target(0.92)}
     show("Mixer, 60% English, 40% Chinese", found, targets)
-    print("\n| model | tokens/s of a GPU | GPUs fed, new cache | GPUs fed, warm cache |")
+    print("\n| model | tokens/s of a GPU | GPUs supplied, new cache | GPUs supplied, warm cache |")
     for model, rate in GPU_RATES.items():
         cold, warm = (found[key].median / rate for key in ("cold", "warm"))
         print(f"| {model} | {rate:,} | {cold:,.0f} | {warm:,.0f} |")
@@ -114,8 +114,8 @@ def test_the_mixer_beside_bare_sentencepiece(
 @pytest.mark.parametrize(
     ("what", "shares", "num_rows"),
     [
-        ("English alone", ENGLISH, 1000),
-        ("Chinese alone", CHINESE, 2000),
+        ("English only", ENGLISH, 1000),
+        ("Chinese only", CHINESE, 2000),
         ("Sentence pairs of 20 tokens", {"real-tatoeba": 100}, 150),
     ],
 )
@@ -165,7 +165,7 @@ def test_the_mixer_beside_interleave_datasets(
     for key in ("new", "warm"):
         figures = f"{millions(found[key])}, datasets {millions(found['theirs'])}"
         ratio = found[key].over(found["theirs"])
-        what = f"Mixer beside `datasets`, {key} word cache"
+        what = f"Mixer relative to `datasets`, {key} word cache"
         print(table_row(what, figures, ratio, Target(4)))
 
 

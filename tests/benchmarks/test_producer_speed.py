@@ -55,7 +55,7 @@ def test_two_producers_beside_one(
     one, two = (found[key].median / 1e6 for key in ("one", "two"))
     figures = f"{one:.2f} and {two:.2f} M tokens/s on {os.cpu_count()} cores"
     ratio = found["two"].over(found["one"])
-    print("\n" + table_row(f"Two producers beside one, {what}", figures, ratio, target))
+    print("\n" + table_row(f"Two producers relative to one, {what}", figures, ratio, target))
 
 
 def count(rows: islice[object]) -> int:

@@ -103,7 +103,7 @@ def test_the_first_rows_of_all_sources(world: tuple[Path, Path, dict[int, Path]]
     names = ("first row", f"first {ALL_SOURCES_ROWS} rows, of all sources")
     for name, num_rows in zip(names, (1, ALL_SOURCES_ROWS), strict=True):
         take = partial(first_rows, plan, states, num_rows)
-        report(f"The {name}, tokenizer's loading included", take, rounds=41)
+        report(f"The {name}, including the tokenizer's loading", take, rounds=41)
 
 
 def report(what: str, seconds_from: Callable[[int], float], *, rounds: int) -> None:
