@@ -29,8 +29,8 @@ def write_mixed_run(
     """Record the first steps of a recipe as the trainer does; returns their rows."""
     recipe = load_recipe(recipe_path)
     shards = {
-        name: list_shards(recipe.corpora[share.corpus], recipe.data_root)
-        for name, (_, share) in recipe.curriculum.sources.items()
+        name: list_shards(source.corpus, source.data_root)
+        for name, source in recipe.sources.items()
     }
     run = RunFolder.create_or_open(path)
     run.append("decisions", start_decision(recipe))

@@ -87,8 +87,8 @@ def plan_of(recipe: Path, tokenizer_path: Path) -> StreamPlan:
     """The stream that a recipe describes, over the shards that are there now."""
     loaded = load_recipe(recipe)
     shards = {
-        name: list_shards(loaded.corpora[share.corpus], loaded.data_root)
-        for name, (_, share) in loaded.curriculum.sources.items()
+        name: list_shards(source.corpus, source.data_root)
+        for name, source in loaded.sources.items()
     }
     return stream_plan(loaded, tokenizer_path, shards)
 

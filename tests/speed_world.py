@@ -65,8 +65,8 @@ def make_speed_world(
 def world_plan(recipe: Recipe, tokenizer: Path) -> StreamPlan:
     """The stream of a recipe's rows, without a run."""
     shards = {
-        name: list_shards(recipe.corpora[share.corpus], recipe.data_root)
-        for name, (_, share) in recipe.curriculum.sources.items()
+        name: list_shards(source.corpus, source.data_root)
+        for name, source in recipe.sources.items()
     }
     return stream_plan(recipe, tokenizer, shards)
 

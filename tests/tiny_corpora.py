@@ -11,7 +11,9 @@ from pathlib import Path
 import sentencepiece
 import zstandard
 
+from linly.config.corpus import Corpus
 from linly.config.recipe import Recipe, load_recipe
+from linly.config.source import Source
 from linly.data.mixing.blocks import BlockLimits
 from linly.data.mixing.spec import StreamPlan, stream_plan
 from linly.data.reading.shards import list_shards
@@ -98,11 +100,18 @@ def write_corpora(folder: Path) -> Path:
     return folder / "recipe.yaml"
 
 
+def source_of(
+    corpus: Corpus, data_root: Path = Path(), *, name: str = "source", template: str | None = None
+) -> Source:
+    """A corpus as the source `name`."""
+    return Source(name, corpus, template, data_root)
+
+
 def plan_of(recipe: Recipe, tokenizer_path: Path) -> StreamPlan:
     """A stream plan over shards listed now, with blocks small enough to have many."""
     shards = {
-        name: list_shards(recipe.corpora[share.corpus], recipe.data_root)
-        for name, (_, share) in recipe.curriculum.sources.items()
+        name: list_shards(source.corpus, source.data_root)
+        for name, source in recipe.sources.items()
     }
     plan = stream_plan(recipe, tokenizer_path, shards)
     return replace(

@@ -16,6 +16,7 @@ from linly.errors import ConfigError, DataError, LinlyError
 
 if TYPE_CHECKING:
     from linly.config.recipe import Recipe
+    from linly.config.source import Source
     from linly.modeling.parameters import ParameterCount
     from linly.modeling.suitability import SuitableModel
 
@@ -100,8 +101,8 @@ def _findings(recipe: Recipe, world_size: int | None, gpu_gib: float | None) -> 
         yield _tried("deepspeed", partial(_deepspeed, recipe, world_size, bool(devices)))
     if recipe.curriculum.guards:
         yield _tried("guards", partial(_guards, recipe))
-    for source in sorted(recipe.curriculum.sources):
-        yield _tried(f"source {source}", partial(_source, recipe, source))
+    for name, source in recipe.sources.items():
+        yield _tried(f"source {name}", partial(_source, source))
     try:
         suitable, text = _model(recipe)
     except LinlyError as error:
@@ -180,22 +181,20 @@ def _guards(recipe: Recipe) -> str | Note:
     return f"{', '.join(recipe.curriculum.guards)}: decide {times:,} times in the run"
 
 
-def _source(recipe: Recipe, source: str) -> str | Note:
+def _source(source: Source) -> str | Note:
     from linly.data.inspection.first_records import check_first_records
     from linly.data.reading.shards import list_shards
     from linly.monitor.history.summary import size
 
-    share = recipe.curriculum.sources[source][1]
-    corpus = recipe.corpora[share.corpus]
-    shards = list_shards(corpus, recipe.data_root)
+    shards = list_shards(source.corpus, source.data_root)
     empty = [shard.path for shard in shards if not shard.size_bytes]
     listed = f"{len(empty):,} of {len(shards):,} shards are empty: {', '.join(map(repr, empty))}"
-    if empty and corpus.damaged_shards == "error":
+    if empty and source.corpus.damaged_shards == "error":
         raise DataError(
             f"{listed}; the run would stop at each: copy them again, leave them out with "
             f"`exclude`, or skip damaged shards with `damaged_shards: quarantine`"
         )
-    check_first_records(source, corpus, recipe.data_root, shards, template=share.template)
+    check_first_records(source, shards)
     whole = size(sum(shard.size_bytes for shard in shards))
     text = f"{len(shards):,} shards, {whole}; the first records make documents"
     return Note(f"{text}; {listed}, and are quarantined") if empty else text

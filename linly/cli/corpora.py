@@ -13,6 +13,7 @@ import typer
 
 from linly.cli.numbers import MAX_COUNT
 from linly.config.corpus import Corpus, load_corpora, make_corpus, with_chat
+from linly.config.source import Source
 from linly.config.yaml.model import suggestion
 from linly.config.yaml.yaml import Origin, parse_yaml, read_yaml, write_yaml
 from linly.errors import ConfigError, DataError
@@ -58,7 +59,7 @@ def show(
     found = _find(corpus, corpora)
     if tokenizer is not None:
         found = with_chat(found, template, tokenizer)
-    open_view(found, data_root, vocabulary).show(num, template=template)
+    open_view(Source(found.name, found, template, data_root), vocabulary).show(num)
 
 
 def new(
@@ -104,12 +105,13 @@ def new(
     else:
         text = pairs_text(pairs, first, len(paths) // 2, guess)
     corpus = _parsed(chosen, text, corpora)
-    view = open_view(corpus, data_root, None)
+    source = Source(chosen, corpus, None, data_root)
+    view = open_view(source, None)
     try:
-        fault = fault_of_guess(chosen, corpus, data_root, list_shards(corpus, data_root))
+        fault = fault_of_guess(source, list_shards(corpus, data_root))
         with view.console.capture() as shown:
             if not fault:
-                view.show(1, template=None)
+                view.show(1)
     except DataError as error:
         raise DataError(f"no corpus file is written: {error}") from error
     if fault:

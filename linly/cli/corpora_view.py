@@ -6,13 +6,12 @@ import json
 import unicodedata
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 
 from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
-from linly.config.corpus import Corpus
+from linly.config.source import Source
 from linly.data.documents.encoding import encode_documents
 from linly.data.documents.templates import DocumentMaker
 from linly.data.reading.shards import ShardReader, list_shards
@@ -34,9 +33,9 @@ _MASKED = "dim"
 _BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
-def open_view(corpus: Corpus, data_root: Path, tokenizer: Tokenizer | None) -> CorpusView:
+def open_view(source: Source, tokenizer: Tokenizer | None) -> CorpusView:
     """Open a view that prints to standard output."""
-    return CorpusView(Console(highlight=False, soft_wrap=True), corpus, data_root, tokenizer)
+    return CorpusView(Console(highlight=False, soft_wrap=True), source, tokenizer)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,26 +44,24 @@ class CorpusView:
 
     Attributes:
         console: Console to print on.
-        corpus: Corpus to show.
-        data_root: Folder of its shards.
+        source: Corpus to show, under its own name.
         tokenizer: Tokenizer to show tokens with; None leaves them out.
     """
 
     console: Console
-    corpus: Corpus
-    data_root: Path
+    source: Source
     tokenizer: Tokenizer | None
 
-    def show(self, num_documents: int, *, template: str | None) -> None:
+    def show(self, num_documents: int) -> None:
         """Print documents with their records, and why other records gave no document.
 
         Raises:
             DataError: If there is no shard, one is damaged, or no record gives a document.
             ConfigError: If a field cannot be read, or the template does not exist.
         """
-        shards = list_shards(self.corpus, self.data_root)
-        reader = ShardReader(self.corpus, self.data_root)
-        maker = DocumentMaker(self.corpus.name, self.corpus, template)
+        shards = list_shards(self.source.corpus, self.source.data_root)
+        reader = ShardReader(self.source.corpus, self.source.data_root)
+        maker = DocumentMaker(self.source)
         num_shown = num_read = 0
         for shard in shards:
             for raw in reader.read(shard):
@@ -81,7 +78,7 @@ class CorpusView:
             break
         if not num_shown:
             raise DataError(
-                f"corpus {self.corpus.name!r}: none of its first {num_read:,} records gives a "
+                f"corpus {self.source.name!r}: none of its first {num_read:,} records gives a "
                 f"document"
             )
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from linly.config.corpus import Corpus, load_corpora
+from linly.config.source import Source
 from linly.data.documents.templates import DocumentMaker
 from linly.data.reading.shards import ShardReader, list_shards
 from linly.data.types import BadRecord, Document
@@ -56,7 +57,7 @@ class CorpusTexts:
     def located(self, name: str) -> Iterator[LocatedText]:
         """Iterate like `documents`, each with its shard and record."""
         corpus = self.corpora[name]
-        maker = DocumentMaker(name, corpus)
+        maker = DocumentMaker(Source(name, corpus, None, self.data_root))
         reader = ShardReader(corpus, self.data_root)
         for shard in list_shards(corpus, self.data_root):
             for raw in reader.read(shard):

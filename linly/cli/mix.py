@@ -197,12 +197,11 @@ def _plan(recipe: Recipe, tokenizer: Path | None) -> StreamPlan:
             f"recipe {recipe.name}: it names no model; set `model` or pass --tokenizer FILE"
         )
     shards = {
-        name: list_shards(recipe.corpora[share.corpus], recipe.data_root)
-        for name, (_, share) in recipe.curriculum.sources.items()
+        name: list_shards(source.corpus, source.data_root)
+        for name, source in recipe.sources.items()
     }
-    for name, (_, share) in recipe.curriculum.sources.items():
-        corpus = recipe.corpora[share.corpus]
-        check_first_records(name, corpus, recipe.data_root, shards[name], template=share.template)
+    for name, source in recipe.sources.items():
+        check_first_records(source, shards[name])
     return stream_plan(recipe, path, shards)
 
 

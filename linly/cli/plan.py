@@ -158,10 +158,12 @@ def _look_at_data(recipe: Recipe, model: Path) -> dict[str, Available]:
     tokenizer = load_tokenizer(model)
     available: dict[str, Available] = {}
     with Console(stderr=True).status("") as status:
-        for source in sorted(recipe.curriculum.sources):
-            status.update(f"counting the tokens of {source}")
-            found = source_inventory(recipe, source, tokenizer, max_held_out=1)
-            available[source] = found.available
+        for name, source in recipe.sources.items():
+            status.update(f"counting the tokens of {name}")
+            found = source_inventory(
+                source, tokenizer, sequence_length=recipe.data.sequence_length, max_held_out=1
+            )
+            available[name] = found.available
     return available
 
 

@@ -32,6 +32,7 @@ from linly.config.settings import (
     WandbSettings,
     settings_form,
 )
+from linly.config.source import Source, sources_of
 from linly.config.yaml.model import (
     Model,
     check_name,
@@ -94,6 +95,12 @@ class Recipe(Model):
     def num_steps(self) -> int:
         """Whole steps of the run."""
         return self.num_rows // self.data.global_batch
+
+    @property
+    def sources(self) -> dict[str, Source]:
+        """Sources of the curriculum by name, sorted."""
+        shares = {name: share for name, (_, share) in self.curriculum.sources.items()}
+        return sources_of(shares, self.corpora, self.data_root)
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:

@@ -19,7 +19,7 @@ Each stage is a module that maps the type above it to the one below it (`types`)
 
 One source without a model or a curriculum::
 
-    spec, tokenizer = SourceSpec(name="wiki", corpus=corpus, ...), load_tokenizer(path)
+    spec, tokenizer = SourceSpec(source, ...), load_tokenizer(path)
     for sourced in SourceStream(spec, tokenizer):
         sourced.row       # ids, labels, the origin of each piece
         sourced.cursor    # SourceStream(spec, tokenizer, sourced.cursor) resumes after this row

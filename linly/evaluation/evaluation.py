@@ -174,8 +174,9 @@ def prepare_held_out(
 ) -> list[HeldOut]:
     """Encode the held-out documents of each source that has any and cut them into windows."""
     held_out = []
+    sources = recipe.sources
     for source in sorted(source for source in documents if documents[source]):
-        corpus = recipe.corpora[recipe.curriculum.sources[source][1].corpus]
+        corpus = sources[source].corpus
         encoded = encode_documents(tokenizer, documents[source])
         held_out.append(
             HeldOut(

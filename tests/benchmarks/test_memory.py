@@ -17,6 +17,7 @@ import time
 from pathlib import Path
 
 import pytest
+from tiny_corpora import source_of
 from vocabularies import ENGLISH, english_model
 
 from linly.config.corpus import load_corpora
@@ -36,8 +37,8 @@ from linly.data.reading.shards import list_shards
 from linly.data.loading.stream import data_stream, stream_plan
 recipe = load_recipe(Path(sys.argv[1]))
 shards = {
-    name: list_shards(recipe.corpora[share.corpus], recipe.data_root)
-    for name, (_, share) in recipe.curriculum.sources.items()
+    name: list_shards(source.corpus, source.data_root)
+    for name, source in recipe.sources.items()
 }
 plan = stream_plan(recipe, Path(sys.argv[2]), shards)
 rows = data_stream(plan, plan.new_state(), producers=1, prefetch_rows=256, timeout_s=300)
@@ -113,10 +114,7 @@ def test_a_hundred_thousand_shards_are_listed_and_opened(tmp_path: Path) -> None
     shards = list_shards(corpus, tmp_path / "data")
     listed = time.perf_counter()
     spec = SourceSpec(
-        name="many",
-        corpus=corpus,
-        template=None,
-        data_root=tmp_path / "data",
+        source=source_of(corpus, tmp_path / "data", name="many"),
         shards=shards,
         seed=1,
         sequence_length=128,

@@ -179,7 +179,7 @@ def interleaved(
     data_root: Path, tokenizer: tokenizers.Tokenizer, cache: Path
 ) -> Iterator[dict[str, Any]]:
     """The same files in the same ratios: each source tokenized, packed, then interleaved."""
-    corpora = load_corpora([REPOSITORY / "corpora"])
+    corpora = load_corpora([REPOSITORY / "tests/real/corpora"])
     streams = [
         text_dataset(corpora[name], data_root, cache)
         .map(lambda batch: encode(tokenizer, batch), batched=True, batch_size=16)

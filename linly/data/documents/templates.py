@@ -21,7 +21,8 @@ from typing import Any
 
 from linly.config.chat import CHAT_TEMPLATES
 from linly.config.corpus import TEMPLATES as TEMPLATE_NAMES
-from linly.config.corpus import Corpus, Kind
+from linly.config.corpus import Kind
+from linly.config.source import Source
 from linly.data.documents.chat import ANSWERS, TEXT_ALONE, WHOLE, ChatTemplate
 from linly.data.documents.chat_layout import Part
 from linly.data.documents.conversations import Conversation
@@ -175,21 +176,22 @@ def _chat(
 
 
 def _templates_of(
-    source: str, corpus: Corpus, name: str
+    source: Source,
 ) -> tuple[Callable[[Any, int], Segments], Callable[[Any, int], Segments]]:
     """Return the templates for training and for evaluation, which counts text only."""
+    corpus, name = source.corpus, source.template or source.corpus.template
     allowed = TEMPLATE_NAMES[corpus.kind]
     if name not in allowed:
         raise ConfigError(
-            f"source {source!r}: found template {name!r}, allowed for kind {corpus.kind}: "
+            f"source {source.name!r}: found template {name!r}, allowed for kind {corpus.kind}: "
             f"{', '.join(allowed)}"
         )
     if name not in CHAT_TEMPLATES:
         return TEMPLATES[corpus.kind][name], TEMPLATES[corpus.kind][name]
     if corpus.chat is None:
         raise ConfigError(
-            f"source {source!r}: template {name!r} needs a chat template: that of the recipe's "
-            f"`model`, or of the model folder given as tokenizer"
+            f"source {source.name!r}: template {name!r} needs a chat template: that of the "
+            f"recipe's `model`, or of the model folder given as tokenizer"
         )
     template = ChatTemplate(corpus.chat, date=corpus.chat_date)
     loss = WHOLE if name == "inscp" else ANSWERS
@@ -210,19 +212,15 @@ class DocumentMaker:
     accepts only those. Both return a value with the reason for a record that they cannot use.
     """
 
-    def __init__(self, source: str, corpus: Corpus, template: str | None = None) -> None:
+    def __init__(self, source: Source) -> None:
         """Prepare for a source.
-
-        Args:
-            source: Name of the source in the curriculum.
-            corpus: Corpus file of the source.
-            template: Template in place of the corpus file's.
 
         Raises:
             ConfigError: If a field cannot be parsed, or no such template exists for this kind.
         """
-        self._source = source
-        self._template, self._evaluated = _templates_of(source, corpus, template or corpus.template)
+        corpus = source.corpus
+        self._source = source.name
+        self._template, self._evaluated = _templates_of(source)
         self._read_texts = text_reader(corpus)
         self._left_out = {
             is_table: compile_where(corpus.where, is_table=is_table) for is_table in (False, True)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from linly.config.corpus import Corpus
+from linly.config.source import Source
 from linly.data.documents.encoding import encode_documents
 from linly.data.documents.templates import DocumentMaker
 from linly.data.reading.shards import ShardReader
@@ -83,33 +82,27 @@ class _Count:
 
 
 def estimate_tokens(
-    source: str,
-    corpus: Corpus,
-    data_root: Path,
+    source: Source,
     shards: Sequence[Shard],
     tokenizer: Tokenizer,
     *,
-    template: str | None = None,
     sequence_length: int | None = None,
 ) -> TokenEstimate:
     """Count or estimate the tokens of one epoch of a source; the result is deterministic.
 
     Args:
-        source: Name of the source.
-        corpus: Its corpus.
-        data_root: Folder that the shards' paths are relative to.
+        source: Source to count.
         shards: Its shards.
         tokenizer: Tokenizer to count with.
-        template: Template in place of the corpus's own.
         sequence_length: Positions of a row, to count the padding of one-document packing.
 
     Raises:
         DataError: If a shard that is read is damaged.
         ConfigError: If the corpus file's fields or template cannot be parsed.
     """
-    maker = DocumentMaker(source, corpus, template)
-    reader = ShardReader(corpus, data_root)
-    row = sequence_length if corpus.packing == "one-document" else None
+    maker = DocumentMaker(source)
+    reader = ShardReader(source.corpus, source.data_root)
+    row = sequence_length if source.corpus.packing == "one-document" else None
     disk_bytes = sum(shard.size_bytes for shard in shards)
     total = _Count()
     if disk_bytes <= EXACT_DISK_BYTES:

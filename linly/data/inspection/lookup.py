@@ -15,7 +15,7 @@ from pathlib import Path
 
 import orjson
 
-from linly.config.corpus import Corpus
+from linly.config.source import Source
 from linly.data.documents.encoding import encode_documents
 from linly.data.documents.templates import DocumentMaker
 from linly.data.reading.shards import ShardReader
@@ -29,15 +29,11 @@ class TracedSource:
     """Inputs that a source's documents are built from.
 
     Attributes:
-        name: Name in the curriculum.
-        template: Template in place of the corpus file's.
+        source: Source as the run trained on it.
         lists: (first epoch, shards by path) of each shard list that the run froze.
     """
 
-    name: str
-    corpus: Corpus
-    template: str | None
-    data_root: Path
+    source: Source
     lists: Sequence[tuple[int, Mapping[str, Shard]]]
 
     def shard(self, path: str, epoch: int) -> Shard:
@@ -55,8 +51,8 @@ class TracedSource:
             if path in shards:
                 return shards[path]
         raise DataError(
-            f"source {self.name!r}: shard {path!r} is not among the shards that the run froze for "
-            f"it; was the list in the run folder replaced?"
+            f"source {self.source.name!r}: shard {path!r} is not among the shards that the run "
+            f"froze for it; was the list in the run folder replaced?"
         )
 
 
@@ -105,7 +101,7 @@ def read_shard_list(path: Path) -> dict[str, Shard]:
 
 
 def find_texts(
-    source: TracedSource, tokenizer: Tokenizer, wanted: Iterable[Wanted]
+    traced: TracedSource, tokenizer: Tokenizer, wanted: Iterable[Wanted]
 ) -> dict[Wanted, FoundText]:
     """Read the text of pieces, each shard once.
 
@@ -116,22 +112,20 @@ def find_texts(
         DataError: If a shard is not in the frozen list, or is missing, changed or damaged, has no
             such record, or the record no longer yields a document with as many tokens.
     """
-    maker = DocumentMaker(source.name, source.corpus, source.template)
+    maker = DocumentMaker(traced.source)
     found = {}
     by_shard: dict[Shard, list[Wanted]] = {}
     for piece in wanted:
-        by_shard.setdefault(source.shard(piece.shard, piece.epoch), []).append(piece)
+        by_shard.setdefault(traced.shard(piece.shard, piece.epoch), []).append(piece)
     for shard, pieces in sorted(by_shard.items(), key=lambda item: item[0].path):
-        records = _read_records(source, shard, [piece.record for piece in pieces])
+        records = _read_records(traced.source, shard, [piece.record for piece in pieces])
         for piece in pieces:
-            document = _encoded(source, maker, tokenizer, piece, records[piece.record])
+            document = _encoded(traced.source, maker, tokenizer, piece, records[piece.record])
             found[piece] = _text(document, tokenizer, piece)
     return found
 
 
-def _read_records(
-    source: TracedSource, shard: Shard, wanted: Sequence[int]
-) -> dict[int, RawRecord]:
+def _read_records(source: Source, shard: Shard, wanted: Sequence[int]) -> dict[int, RawRecord]:
     """Read some records of a shard, in one pass from the first to the last of them."""
     missing = set(wanted)
     records = {}
@@ -154,7 +148,7 @@ def _read_records(
 
 
 def _encoded(
-    source: TracedSource, maker: DocumentMaker, tokenizer: Tokenizer, piece: Wanted, raw: RawRecord
+    source: Source, maker: DocumentMaker, tokenizer: Tokenizer, piece: Wanted, raw: RawRecord
 ) -> EncodedDocument:
     """Encode the piece's document as built in its epoch, or in the next if only that fits."""
     where = f"source {source.name!r}, shard {piece.shard!r}, record {piece.record}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from linly.config.recipe import Recipe
+from linly.config.source import Source
 from linly.curriculum.plan import Available
 from linly.data.inspection.estimate import estimate_tokens
 from linly.data.inspection.first_records import check_first_records
@@ -30,35 +30,24 @@ class SourceInventory:
 
 
 def source_inventory(
-    recipe: Recipe, source: str, tokenizer: Tokenizer, *, max_held_out: int
+    source: Source, tokenizer: Tokenizer, *, sequence_length: int, max_held_out: int
 ) -> SourceInventory:
-    """Inspect the data of a source of the recipe's curriculum.
+    """Inspect the data of a source.
 
     Args:
-        recipe: Recipe with the corpora and data settings.
-        source: Name of the source.
+        source: Source to inspect.
         tokenizer: Tokenizer to count with.
+        sequence_length: Positions of a row, to count the padding of one-document packing.
         max_held_out: Maximum number of held-out documents to read.
 
     Raises:
         DataError: If it has no shards, one cannot be read, or the records do not match its corpus
             file.
     """
-    share = recipe.curriculum.sources[source][1]
-    corpus = recipe.corpora[share.corpus]
-    where = (source, corpus, recipe.data_root)
-    shards = list_shards(corpus, recipe.data_root)
-    check_first_records(*where, shards, template=share.template)
-    held_out = held_out_documents(
-        *where, shards, max_documents=max_held_out, template=share.template
-    )
-    estimate = estimate_tokens(
-        *where,
-        shards,
-        tokenizer,
-        template=share.template,
-        sequence_length=recipe.data.sequence_length,
-    )
+    shards = list_shards(source.corpus, source.data_root)
+    check_first_records(source, shards)
+    held_out = held_out_documents(source, shards, max_documents=max_held_out)
+    estimate = estimate_tokens(source, shards, tokenizer, sequence_length=sequence_length)
     available = Available(
         tokens=estimate.tokens,
         supervised_tokens=estimate.supervised_tokens,

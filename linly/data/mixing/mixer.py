@@ -39,7 +39,7 @@ class Mixer:
             only: Sources whose rows to build; the rows of others are skipped. None builds all.
             working_on: Callback before each piece of work, with the source and the shard or "".
         """
-        self._specs = {spec.name: spec for spec in sources}
+        self._specs = {spec.source.name: spec for spec in sources}
         self._tokenizer = tokenizer
         self._cursors = dict(state.cursors)
         self._streams: dict[str, SourceStream] = {}

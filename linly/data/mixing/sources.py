@@ -6,10 +6,9 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Literal
 
-from linly.config.corpus import Corpus
+from linly.config.source import Source
 from linly.data.documents.templates import DocumentMaker
 from linly.data.mixing.blocks import BlockLimits, BlockReader
 from linly.data.mixing.documents import BlockEnd, DocumentStream, Place, SourceCursor
@@ -26,17 +25,13 @@ class SourceSpec:
     """Everything that the rows of one source depend on, except the tokenizer.
 
     Attributes:
-        name: Name in the curriculum; part of every seed.
-        template: Template that overrides the corpus's.
+        source: Source whose rows to build.
         shards: Shard list frozen when the source joined the run.
         later_lists: Shard lists that replaced it since, by ascending epoch.
         padding_id: Token id of the padding in best-fit and one-document rows.
     """
 
-    name: str
-    corpus: Corpus
-    template: str | None
-    data_root: Path
+    source: Source
     shards: tuple[Shard, ...]
     seed: int
     sequence_length: int
@@ -106,7 +101,7 @@ class SourceStream:
             "best-fit": self._best_fit,
             "one-document": self._one_document,
         }
-        self._rows = pack[spec.corpus.packing](cursor)
+        self._rows = pack[spec.source.corpus.packing](cursor)
         self.exhausted: Exhausted | None = None
 
     def __iter__(self) -> Iterator[SourcedRow]:
@@ -126,7 +121,7 @@ class SourceStream:
         if row is not None:
             self._last, self._tokens_left = self._cursor, 0
         self.exhausted = Exhausted(
-            source=self._spec.name,
+            source=self._spec.source.name,
             on_exhausted=self._spec.on_exhausted,
             max_epochs=self._spec.max_epochs,
             records=self._last.records,
@@ -171,7 +166,7 @@ class SourceStream:
                 continue
             place, document = item
             if skip and (place.slot != cursor.slot or skip >= len(document.ids)):
-                raise _not_where_it_was(self._spec.name, place, document)
+                raise _not_where_it_was(self._spec.source.name, place, document)
             pending.extend((place, stretch) for stretch in documents_from(document, skip))
             available += len(document.ids) - skip
             skip = 0
@@ -207,7 +202,7 @@ class SourceStream:
                 continue
             place, document = item
             if skip and (place.slot != cursor.slot or skip >= len(document.ids)):
-                raise _not_where_it_was(self._spec.name, place, document)
+                raise _not_where_it_was(self._spec.source.name, place, document)
             for stretch in cut(document, self._spec.sequence_length):
                 if stretch.start < skip:
                     continue
@@ -229,7 +224,7 @@ class SourceStream:
             rows = pack_best_fit(documents, spec.sequence_length)
             documents = []
             order = permutation(
-                len(rows), spec.seed, spec.name, "rows", block.epoch, block.epoch_records
+                len(rows), spec.seed, spec.source.name, "rows", block.epoch, block.epoch_records
             )
             if first:  # they were returned with the block's first row
                 self._documents.take_bad(after.records)
@@ -247,7 +242,7 @@ class SourceStream:
 
     def _row(self, epoch: int, stretches: list[Stretch]) -> Row:
         return make_row(
-            self._spec.name,
+            self._spec.source.name,
             epoch,
             stretches,
             sequence_length=self._spec.sequence_length,
@@ -259,23 +254,23 @@ def _document_stream(
     spec: SourceSpec, tokenizer: Tokenizer, cursor: SourceCursor, reading: Callable[[str], None]
 ) -> DocumentStream:
     blocks = BlockReader(
-        source=spec.name,
+        source=spec.source.name,
         seed=spec.seed,
         shards=spec.shards,
         later_lists=spec.later_lists,
-        open_shard=ShardReader(spec.corpus, spec.data_root).read,
+        open_shard=ShardReader(spec.source.corpus, spec.source.data_root).read,
         start=cursor.block,
         max_epochs=spec.max_epochs,
         limits=spec.limits,
         reading=reading,
     )
     return DocumentStream(
-        source=spec.name,
+        source=spec.source.name,
         blocks=blocks,
-        maker=DocumentMaker(spec.name, spec.corpus, spec.template),
+        maker=DocumentMaker(spec.source),
         tokenizer=tokenizer,
         cursor=cursor,
-        max_bad_fraction=spec.corpus.max_bad_fraction,
+        max_bad_fraction=spec.source.corpus.max_bad_fraction,
     )
 
 

@@ -11,6 +11,7 @@ import orjson
 
 from linly.config.corpus import Corpus
 from linly.config.recipe import Recipe
+from linly.config.source import sources_of
 from linly.curriculum.apportion import Segment
 from linly.curriculum.decisions import Course, fold, start_decision
 from linly.data.mixing.mixer import Mixer
@@ -70,23 +71,21 @@ def stream_plan(
     """
     tokenizer = load_tokenizer(tokenizer_path)
     course = fold([start_decision(recipe)]) if course is None else course
+    shares = course.sources
     corpora = {**course.corpora, **recipe.corpora}
     sources = []
-    for name, share in sorted(course.sources.items()):
+    for name, source in sources_of(shares, corpora, recipe.data_root).items():
         if not shards.get(name):
             raise DataError(f"source {name!r}: no shards were listed for it")
         sources.append(
             SourceSpec(
-                name=name,
-                corpus=corpora[share.corpus],
-                template=share.template,
-                data_root=recipe.data_root,
+                source=source,
                 shards=tuple(shards[name]),
                 seed=recipe.data.seed,
                 sequence_length=recipe.data.sequence_length,
                 padding_id=tokenizer.pad_id if tokenizer.pad_id is not None else tokenizer.eos_id,
-                max_epochs=share.max_epochs,
-                on_exhausted=share.on_exhausted,
+                max_epochs=shares[name].max_epochs,
+                on_exhausted=shares[name].on_exhausted,
                 later_lists=(later_lists or {}).get(name, ()),
             )
         )
@@ -99,7 +98,7 @@ def stream_plan(
             seed=recipe.data.seed,
             sequence_length=recipe.data.sequence_length,
             tokenizer=tokenizer.fingerprint,
-            sources={spec.name: source_fingerprint(spec) for spec in sources},
+            sources={spec.source.name: source_fingerprint(spec) for spec in sources},
         ),
     )
 
@@ -128,8 +127,8 @@ def source_fingerprint(spec: SourceSpec) -> str:
             [s.path, s.size_bytes] if s.version is None else [s.path, s.size_bytes, s.version]
             for s in spec.shards
         ],
-        "corpus": _record_form(spec.corpus),
-        "template": spec.template,
+        "corpus": _record_form(spec.source.corpus),
+        "template": spec.source.template,
         "limits": [limits.num_records, limits.size_bytes, limits.interleave],
     }
     return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from linly.config.recipe import load_recipe
+from linly.config.source import sources_of
 from linly.curriculum.decisions import fold
 from linly.data.inspection.lookup import (
     FoundText,
@@ -70,19 +71,17 @@ class Tracer:
     def _source(self, name: str) -> TracedSource:
         """A source by the newest curriculum that has it; later ones may not have it."""
         if name not in self._sources:
-            shares = self._course.sources
-            if name not in shares:
+            course = self._course
+            sources = sources_of(course.sources, course.corpora, self._data_root)
+            if name not in sources:
                 raise DataError(
                     f"source {name!r}: the row record of {self._path} has rows of it, but its "
-                    f"decisions have only {', '.join(sorted(shares))}"
+                    f"decisions have only {', '.join(sources)}"
                 )
             folder = self._path / "shards"
-            relisted = self._course.relisted.get(name, ())
+            relisted = course.relisted.get(name, ())
             self._sources[name] = TracedSource(
-                name,
-                self._course.corpora[shares[name].corpus],
-                shares[name].template,
-                self._data_root,
+                sources[name],
                 (
                     (0, read_shard_list(folder / f"{name}.jsonl")),
                     *((one.from_epoch, read_shard_list(folder / one.file)) for one in relisted),

@@ -139,10 +139,14 @@ def plan_amendment(
     after = follow(at.course, line)
     tokenizer = load_tokenizer(run.path / "model")
     inventories = {
-        source: source_inventory(
-            recipe, source, tokenizer, max_held_out=recipe.evaluation.max_documents
+        name: source_inventory(
+            source,
+            tokenizer,
+            sequence_length=recipe.data.sequence_length,
+            max_held_out=recipe.evaluation.max_documents,
         )
-        for source in sorted(wanted.sources.keys() - at.course.sources.keys())
+        for name, source in recipe.sources.items()
+        if name not in at.course.sources
     }
     _check_guards(wanted, at)
     return Amendment(
@@ -313,7 +317,7 @@ def _corpus(at: Standpoint, wanted: Curriculum, name: str, *, is_listed_again: b
 
 
 def _list_again(run: RunFolder, at: Standpoint, recipe: Recipe, source: str) -> NewList:
-    corpus = recipe.corpora[recipe.curriculum.sources[source][1].corpus]
+    corpus = recipe.sources[source].corpus
     shards = list_shards(corpus, recipe.data_root)
     before = newest_lists(run, at.course, [source])[source]
     added = {shard.path for shard in shards} - {shard.path for shard in before}
@@ -347,21 +351,13 @@ def _capacities(
     tokenizer: Tokenizer,
 ) -> dict[str, tuple[int, int]]:
     """Positions per epoch of each source in the new curriculum: until now, and from now on."""
-    stay = sorted(recipe.curriculum.sources.keys() - inventories.keys())
+    sources = recipe.sources
+    stay = sorted(sources.keys() - inventories.keys())
     fixed = newest_lists(run, at.course, stay)
 
     def positions(source: str, shards: Sequence[Shard]) -> int:
-        share = recipe.curriculum.sources[source][1]
-        corpus = recipe.corpora[share.corpus]
-        estimate = estimate_tokens(
-            source,
-            corpus,
-            recipe.data_root,
-            shards,
-            tokenizer,
-            template=share.template,
-            sequence_length=recipe.data.sequence_length,
-        )
+        length = recipe.data.sequence_length
+        estimate = estimate_tokens(sources[source], shards, tokenizer, sequence_length=length)
         return estimate.tokens + estimate.padding
 
     found = {source: (seen.available.positions,) * 2 for source, seen in inventories.items()}

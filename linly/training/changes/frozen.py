@@ -72,12 +72,16 @@ def freeze(
             _write_decided(model, run.path / "model" / "config.json")
     with processes.together("listing shards and held-out documents"):
         mine = {}
-        for source in sorted(recipe.curriculum.sources)[processes.rank :: processes.world_size]:
+        sources = list(recipe.sources.values())
+        for source in sources[processes.rank :: processes.world_size]:
             found = source_inventory(
-                recipe, source, tokenizer, max_held_out=recipe.evaluation.max_documents
+                source,
+                tokenizer,
+                sequence_length=recipe.data.sequence_length,
+                max_held_out=recipe.evaluation.max_documents,
             )
-            write_source(run, source, found)
-            mine[source] = asdict(found.available)
+            write_source(run, source.name, found)
+            mine[source.name] = asdict(found.available)
     _check_plan(recipe, [entry for part in processes.gather_json(mine) for entry in part.items()])
 
 
@@ -166,10 +170,10 @@ def unlisted_shards(run: RunFolder, recipe: Recipe, course: Course) -> list[str]
     Missing shards are not reported here: the stream stops when it needs one.
     """
     found = []
-    for source, known in newest_lists(run, course, sorted(recipe.curriculum.sources)).items():
-        corpus = recipe.corpora[recipe.curriculum.sources[source][1].corpus]
+    sources = recipe.sources
+    for source, known in newest_lists(run, course, sources).items():
         try:
-            listed = list_shards(corpus, recipe.data_root)
+            listed = list_shards(sources[source].corpus, recipe.data_root)
         except LinlyError:
             continue
         num_new = len({shard.path for shard in listed} - {shard.path for shard in known})

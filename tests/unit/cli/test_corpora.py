@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
+from tiny_corpora import source_of
 from vocabularies import english_model
 
 from linly.cli.corpora import name_of
@@ -97,7 +98,7 @@ def test_what_carries_no_loss_is_dim(here: Path) -> None:
     tokenizer = load_tokenizer(here / "base.model")
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, color_system="standard", soft_wrap=True)
-    CorpusView(console, corpus, here / "data", tokenizer).show(1, template="linly")
+    CorpusView(console, source_of(corpus, here / "data", template="linly"), tokenizer).show(1)
     lines = file.getvalue().splitlines()
     (prompt,) = [line for line in lines if "no loss" in line]
     (answer,) = [line for line in lines if line.startswith("\x1b[36mloss")]

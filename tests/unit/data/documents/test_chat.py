@@ -29,6 +29,7 @@ from chat_templates import (
     QWEN3,
     write_byte_level,
 )
+from tiny_corpora import source_of
 from transformers import AutoTokenizer
 
 from linly.config.chat import ChatFormat, read_chat_format
@@ -483,7 +484,7 @@ ASKED = "{language: zh, kind: instruction, paths: [a.jsonl], template: chat}"
 
 
 def make(corpus: Corpus, value: dict[str, str]) -> tuple[Segment, ...]:
-    made = DocumentMaker("source", corpus).make("a.jsonl", RawRecord(0, value, None, 1), 0)
+    made = DocumentMaker(source_of(corpus)).make("a.jsonl", RawRecord(0, value, None, 1), 0)
     assert isinstance(made, Document), made
     return made.segments
 
@@ -503,7 +504,7 @@ def test_held_out_documents_have_loss_on_their_text_alone(make_corpus: MakeCorpu
     corpus = make_corpus(TEXT.replace("inscp}", "inscp, held_out: 100%}"))
     corpus = corpus.model_copy(update={"chat": format_of(LLAMA3)})
     raw = RawRecord(0, {"text": "文"}, None, 1)
-    made = DocumentMaker("source", corpus).make_held_out("a.jsonl", raw)
+    made = DocumentMaker(source_of(corpus)).make_held_out("a.jsonl", raw)
     assert isinstance(made, Document)
     assert [s.text for s in made.segments if s.supervised] == ["文"]
 
@@ -515,7 +516,7 @@ def test_a_record_that_the_template_refuses_is_quarantined(make_corpus: MakeCorp
     ).model_copy(update={"chat": format_of(MISTRAL)})
     turns = [{"r": r, "c": "x"} for r in ("system", "user", "assistant")]
     raw = RawRecord(0, {"m": turns}, None, 1)
-    bad = DocumentMaker("source", corpus).make("a.jsonl", raw, 0)
+    bad = DocumentMaker(source_of(corpus)).make("a.jsonl", raw, 0)
     assert isinstance(bad, BadRecord)
     assert "refuses the messages" in bad.reason
 
@@ -577,7 +578,7 @@ def test_another_chat_template_is_another_stream(recipe: Path) -> None:
 
 def test_without_a_models_template_it_is_an_error(make_corpus: MakeCorpus) -> None:
     with pytest.raises(ConfigError, match="'inscp' needs a chat template: that of the recipe's"):
-        DocumentMaker("source", make_corpus(TEXT))
+        DocumentMaker(source_of(make_corpus(TEXT)))
 
 
 def by_turns(folder: Path, packing: str) -> tuple[StreamPlan, Path]:
@@ -624,19 +625,17 @@ def test_turns_trained_one_by_one_lie_apart_and_resume_at_every_row(
     for index, before in enumerate(states):
         tail = make_mixer(plan, MixerState.from_json(before, plan.identity))
         assert [m.row.ids.tolist() for m in tail] == [r.ids.tolist() for r in rows[index:]]
-    corpus, root = load_recipe(folder / "recipe.yaml").corpora["zh"], folder / "data"
-    size = (root / "a.jsonl").stat().st_size
-    counted = estimate_tokens(
-        "zh", corpus, root, [Shard("a.jsonl", size)], tokenizer, template="chat", sequence_length=96
-    )
+    source = load_recipe(folder / "recipe.yaml").sources["zh"]
+    shard = Shard("a.jsonl", (source.data_root / "a.jsonl").stat().st_size)
+    counted = estimate_tokens(source, [shard], tokenizer, sequence_length=96)
     assert counted.documents == sum(1 + i % 4 for i in range(30))
     assert packing != "one-document" or (counted.tokens + counted.padding) % 96 == 0
-    source = TracedSource("zh", corpus, "chat", root, [(0, {"a.jsonl": Shard("a.jsonl", size)})])
+    traced = TracedSource(source, [(0, {"a.jsonl": shard})])
     for row in rows[:4]:
         ends = [*row.starts[1:].tolist(), len(row.ids) - row.num_padding]
         for piece, start, end in zip(row.pieces, row.starts.tolist(), ends, strict=True):
             wanted = Wanted(
                 piece.shard, piece.record, 0, piece.start, piece.end, end < len(row.ids)
             )
-            found = find_texts(source, tokenizer, [wanted])[wanted]
+            found = find_texts(traced, tokenizer, [wanted])[wanted]
             assert found.text == tokenizer.decode(row.ids[start:end])

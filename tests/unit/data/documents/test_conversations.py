@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tiny_corpora import source_of
 
 from linly.config.corpus import Corpus
 from linly.data.documents.conversations import Conversation, Message
@@ -102,7 +103,7 @@ def test_a_weight_may_have_any_name(read: Callable[..., Conversation]) -> None:
 def test_weights_hold_in_every_template(make_corpus: MakeCorpus) -> None:
     value = openai({}, {"content": "no", "weight": 0}, {}, {"content": "yes"})
     for template in ("alpaca", "alpaca-no-input", "linly"):
-        made = DocumentMaker("s", make_corpus(OPENAI % ""), template).make(
+        made = DocumentMaker(source_of(make_corpus(OPENAI % ""), template=template)).make(
             "a", RawRecord(0, value, None, 1), 0
         )
         assert isinstance(made, Document)
@@ -152,7 +153,8 @@ def test_tool_calls_of_every_form_are_the_same_turns(
 @pytest.mark.parametrize("value", CALLS.values(), ids=CALLS)
 def test_tool_calls_need_a_chat_template(make_corpus: MakeCorpus, value: dict[str, Any]) -> None:
     yaml = OPENAI if "messages" in value else SHAREGPT
-    made = DocumentMaker("s", make_corpus(yaml % "")).make("a", RawRecord(0, value, None, 1), 0)
+    maker = DocumentMaker(source_of(make_corpus(yaml % "")))
+    made = maker.make("a", RawRecord(0, value, None, 1), 0)
     assert isinstance(made, BadRecord)
     assert "tools and tool calls need the template `chat`" in made.reason
 

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from tiny_corpora import source_of
 
 from linly.config.corpus import load_corpora
 from linly.data.documents.templates import (
@@ -344,7 +345,7 @@ def test_the_documents_of_a_dataset(tmp_path: Path, name: str) -> None:
         (tmp_path / path).write_bytes(compress(data))
     corpus = CORPORA[name]
     (shard,) = list_shards(corpus, tmp_path)
-    maker = DocumentMaker(name, corpus)
+    maker = DocumentMaker(source_of(corpus))
     made = [maker.make(shard.path, raw, 0) for raw in ShardReader(corpus, tmp_path).read(shard)]
     assert [shown(document) for document in made] == CASES[name].made
 

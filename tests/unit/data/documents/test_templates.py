@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from tiny_corpora import source_of
 
 from linly.config.chat import CHAT_TEMPLATES
 from linly.config.corpus import Corpus
@@ -52,7 +53,7 @@ def raw(value: dict[str, Any], record: int = 0) -> RawRecord:
 def made(
     corpus: Corpus, value: dict[str, Any], template: str | None = None
 ) -> Document | BadRecord | Filtered:
-    return DocumentMaker("source", corpus, template).make("a.jsonl", raw(value, 4), 0)
+    return DocumentMaker(source_of(corpus, template=template)).make("a.jsonl", raw(value, 4), 0)
 
 
 def segments(
@@ -76,7 +77,7 @@ def test_a_text_is_one_supervised_segment(make_corpus: MakeCorpus) -> None:
 
 
 def test_a_pair_turns_around_with_record_and_epoch(make_corpus: MakeCorpus) -> None:
-    maker = DocumentMaker("pairs", make_corpus(PAIRS))
+    maker = DocumentMaker(source_of(make_corpus(PAIRS)))
     value = {"english": "one", "chinese": "一"}
 
     def first(record: int, epoch: int) -> str:
@@ -232,7 +233,7 @@ def test_half_a_pair_is_bad(make_corpus: MakeCorpus, side: str) -> None:
 
 
 def test_a_record_that_was_not_parsed_keeps_its_reason(make_corpus: MakeCorpus) -> None:
-    maker = DocumentMaker("source", make_corpus(TEXT))
+    maker = DocumentMaker(source_of(make_corpus(TEXT)))
     bad = maker.make("a.jsonl", RawRecord(7, None, "not JSON: why", 3), 0)
     assert bad == BadRecord("source", "a.jsonl", 7, "not JSON: why")
 
@@ -248,7 +249,9 @@ def test_where_leaves_records_out_without_calling_them_bad(make_corpus: MakeCorp
 
 
 def test_training_and_evaluation_share_no_record(make_corpus: MakeCorpus) -> None:
-    maker = DocumentMaker("s", make_corpus("{language: en, kind: text, paths: [a], held_out: 20%}"))
+    maker = DocumentMaker(
+        source_of(make_corpus("{language: en, kind: text, paths: [a], held_out: 20%}"))
+    )
     values = [raw({"text": f"text {i}"}, i) for i in range(500)]
     trained = {r.record for r in values if isinstance(maker.make("a", r, 0), Document)}
     held = {r.record for r in values if isinstance(maker.make_held_out("a", r), Document)}
@@ -265,7 +268,7 @@ def test_the_held_out_records_do_not_depend_on_template_direction_or_place(
     values = [{"instruction": f"i{i}", "output": f"o{i}"} for i in range(200)]
 
     def held(template: str, first_record: int) -> list[int]:
-        maker = DocumentMaker("s", corpus, template)
+        maker = DocumentMaker(source_of(corpus, template=template))
         made = (maker.make_held_out("x", raw(v, first_record + i)) for i, v in enumerate(values))
         return [i for i, document in enumerate(made) if isinstance(document, Document)]
 
@@ -273,7 +276,7 @@ def test_the_held_out_records_do_not_depend_on_template_direction_or_place(
     assert held("alpaca", 0) == held("linly", 0) == held("alpaca-no-input", 1000)
 
     pairs = make_corpus("held_out: 30%\n" + _block(PAIRS))
-    maker = DocumentMaker("p", pairs)
+    maker = DocumentMaker(source_of(pairs))
     value = [{"english": f"e{i}", "chinese": f"c{i}"} for i in range(200)]
     choices = [
         [isinstance(maker.make("x", raw(v, i + shift), 0), Document) for i, v in enumerate(value)]
@@ -297,7 +300,7 @@ def _block(yaml: str) -> str:
 
 def test_a_template_that_does_not_fit_is_a_config_error(make_corpus: MakeCorpus) -> None:
     with pytest.raises(ConfigError, match="found template 'alpaca', allowed for kind text: text"):
-        DocumentMaker("source", make_corpus(TEXT), "alpaca")
+        DocumentMaker(source_of(make_corpus(TEXT), template="alpaca"))
 
 
 def test_the_templates_are_those_a_corpus_file_may_name() -> None:
@@ -310,7 +313,7 @@ def test_the_templates_are_those_a_corpus_file_may_name() -> None:
 
 def test_no_record_whatever_it_holds_breaks_the_maker(make_corpus: MakeCorpus) -> None:
     makers = [
-        DocumentMaker("s", make_corpus(yaml))
+        DocumentMaker(source_of(make_corpus(yaml)))
         for yaml in (TEXT, PAIRS, INSTRUCTION, MESSAGES, FIREFLY, BAIZE)
     ]
     chance = random.Random(7)
@@ -346,7 +349,7 @@ def test_where_compares_numbers_in_the_text_of_tables(
 ) -> None:
     where = "where: [{field: score, at_least: 2}]"
     maker = DocumentMaker(
-        "s", make_corpus(f"{{language: en, kind: text, {format}paths: [a], {where}}}")
+        source_of(make_corpus(f"{{language: en, kind: text, {format}paths: [a], {where}}}"))
     )
     made = maker.make(shard, raw({"text": "a text", "score": "4"}, 0), 0)
     assert isinstance(made, Document if is_made else BadRecord)

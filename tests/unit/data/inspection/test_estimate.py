@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tiny_corpora import source_of
 
 from linly.config.corpus import Corpus
 from linly.data.inspection import estimate
@@ -28,7 +29,7 @@ def tokenizer(llama_tokenizer_path: Path) -> Tokenizer:
 
 
 def estimated(corpus: Corpus, data_root: Path, tokenizer: Tokenizer) -> TokenEstimate:
-    return estimate_tokens("s", corpus, data_root, list_shards(corpus, data_root), tokenizer)
+    return estimate_tokens(source_of(corpus, data_root), list_shards(corpus, data_root), tokenizer)
 
 
 def test_a_small_source_is_counted(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import orjson
 import pytest
+from tiny_corpora import source_of
 
 from linly.config.corpus import Corpus
 from linly.data.documents.templates import DocumentMaker
@@ -25,8 +26,8 @@ def test_by_fraction_they_are_the_records_that_training_leaves_out(
 ) -> None:
     corpus = make_corpus(SLIMPAJAMA + "held_out: 10%\n")
     shards = list_shards(corpus, real_data)
-    documents = held_out_documents("s", corpus, real_data, shards, max_documents=1000)
-    maker = DocumentMaker("s", corpus)
+    documents = held_out_documents(source_of(corpus, real_data), shards, max_documents=1000)
+    maker = DocumentMaker(source_of(corpus))
     trained = {
         (shard.path, raw.record)
         for shard in shards
@@ -43,14 +44,14 @@ def test_by_fraction_they_are_the_records_that_training_leaves_out(
 def test_fewer_documents_are_the_first_of_them(real_data: Path, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(SLIMPAJAMA + "held_out: 10%\n")
     shards = list_shards(corpus, real_data)
-    many = held_out_documents("s", corpus, real_data, shards, max_documents=1000)
-    assert held_out_documents("s", corpus, real_data, shards, max_documents=7) == many[:7]
+    many = held_out_documents(source_of(corpus, real_data), shards, max_documents=1000)
+    assert held_out_documents(source_of(corpus, real_data), shards, max_documents=7) == many[:7]
 
 
 def test_without_held_out_there_are_none(real_data: Path, make_corpus: MakeCorpus) -> None:
     corpus = make_corpus(SLIMPAJAMA)
     shards = list_shards(corpus, real_data)
-    assert held_out_documents("s", corpus, real_data, shards, max_documents=9) == []
+    assert held_out_documents(source_of(corpus, real_data), shards, max_documents=9) == []
 
 
 def test_the_search_ends_after_so_much_text(
@@ -59,7 +60,7 @@ def test_the_search_ends_after_so_much_text(
     corpus = make_corpus(SLIMPAJAMA + "held_out: 10%\n")
     shards = list_shards(corpus, real_data)
     monkeypatch.setattr(held_out, "MAX_SCAN_BYTES", 1 << 20)
-    found = held_out_documents("s", corpus, real_data, shards, max_documents=1000)
+    found = held_out_documents(source_of(corpus, real_data), shards, max_documents=1000)
     assert {document.shard for document in found} == {shards[0].path}
 
 
@@ -69,7 +70,7 @@ def test_held_out_files_are_read_whole(real_data: Path, make_corpus: MakeCorpus)
     )
     shards = list_shards(corpus, real_data)
     assert len(shards) == 5
-    documents = held_out_documents("s", corpus, real_data, shards, max_documents=1000)
+    documents = held_out_documents(source_of(corpus, real_data), shards, max_documents=1000)
     assert [document.record for document in documents] == list(range(77))
 
 
@@ -79,7 +80,7 @@ def test_held_out_pairs_of_files(real_data: Path, make_corpus: MakeCorpus) -> No
         'held_out: {en: "eval/parallel/d2l.valid.en", zh: "eval/parallel/d2l.valid.zh"}\n'
     )
     shards = list_shards(corpus, real_data)
-    documents = held_out_documents("d2l", corpus, real_data, shards, max_documents=50)
+    documents = held_out_documents(source_of(corpus, real_data), shards, max_documents=50)
     assert len(documents) == 50
     assert {d.shard for d in documents} == {
         "eval/parallel/d2l.valid.en\teval/parallel/d2l.valid.zh"
@@ -97,6 +98,6 @@ def test_held_out_files_of_bad_records_are_an_error(
     corpus = make_corpus(yaml)
     shards = list_shards(corpus, tmp_path)
     with pytest.raises(DataError, match=r"2 records .* record 60 of 'valid.jsonl': field 'text'"):
-        held_out_documents("s", corpus, tmp_path, shards, max_documents=100)
+        held_out_documents(source_of(corpus, tmp_path), shards, max_documents=100)
     lenient = make_corpus(yaml + "max_bad_fraction: 5%\n")
-    assert len(held_out_documents("s", lenient, tmp_path, shards, max_documents=100)) == 60
+    assert len(held_out_documents(source_of(lenient, tmp_path), shards, max_documents=100)) == 60

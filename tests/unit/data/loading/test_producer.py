@@ -118,7 +118,7 @@ def test_an_exhausted_source_ends_the_stream_at_the_same_row_and_for_the_same_re
     plan: StreamPlan,
 ) -> None:
     sources = tuple(
-        replace(spec, max_epochs=2, on_exhausted="stop") if spec.name == "texts" else spec
+        replace(spec, max_epochs=2, on_exhausted="stop") if spec.source.name == "texts" else spec
         for spec in plan.sources
     )
     short = replace(plan, sources=sources)

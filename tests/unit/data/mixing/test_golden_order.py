@@ -33,8 +33,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> StreamPlan:
     tokenizer.write_bytes(hand_made([(piece, -float(i)) for i, piece in enumerate(pieces)]))
     recipe = load_recipe(GOLDEN / "recipe.yaml", [f"data_root={folder / 'sample'}"])
     shards = {
-        source: list_shards(recipe.corpora[share.corpus], recipe.data_root)
-        for source, (_, share) in recipe.curriculum.sources.items()
+        source: list_shards(one.corpus, one.data_root) for source, one in recipe.sources.items()
     }
     return stream_plan(recipe, tokenizer, shards)
 

@@ -97,8 +97,8 @@ from linly.data.reading.shards import list_shards
 from linly.data.loading.stream import data_stream, stream_plan
 recipe = load_recipe(Path(sys.argv[1]))
 shards = {
-    name: list_shards(recipe.corpora[share.corpus], recipe.data_root)
-    for name, (_, share) in recipe.curriculum.sources.items()
+    name: list_shards(source.corpus, source.data_root)
+    for name, source in recipe.sources.items()
 }
 plan = stream_plan(recipe, Path(sys.argv[2]), shards)
 options = {"producers": int(sys.argv[4]), "prefetch_rows": 10**9, "timeout_s": 300}

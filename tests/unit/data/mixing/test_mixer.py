@@ -209,7 +209,7 @@ def test_a_damaged_state_is_refused(damage: Any, plan: StreamPlan) -> None:
 
 def with_few_epochs(plan: StreamPlan, policy: Any) -> StreamPlan:
     sources = tuple(
-        replace(s, max_epochs=12, on_exhausted=policy) if s.name == "handful" else s
+        replace(s, max_epochs=12, on_exhausted=policy) if s.source.name == "handful" else s
         for s in plan.sources
     )
     return replace(plan, sources=sources)

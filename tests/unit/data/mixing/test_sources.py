@@ -12,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_corpora import NUM_BAD_TEXTS, SOURCES, TEXT_SHARD_SIZES, load_plan
+from tiny_corpora import NUM_BAD_TEXTS, SOURCES, TEXT_SHARD_SIZES, load_plan, source_of
 
 from linly.config.corpus import Corpus, make_corpus, with_packing
 from linly.config.yaml.yaml import Origin, parse_yaml
@@ -38,7 +38,7 @@ def tokenizer(tiny_tokenizer_path: Path) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def specs(tiny_recipe: Path, tiny_tokenizer_path: Path) -> dict[str, SourceSpec]:
-    return {spec.name: spec for spec in load_plan(tiny_recipe, tiny_tokenizer_path).sources}
+    return {spec.source.name: spec for spec in load_plan(tiny_recipe, tiny_tokenizer_path).sources}
 
 
 def stream(
@@ -57,11 +57,11 @@ def saved(cursor: SourceCursor) -> SourceCursor:
 
 def documents_of(spec: SourceSpec, epoch: int) -> dict[tuple[str, int], Document]:
     """What an epoch must give, read shard by shard without blocks."""
-    maker = DocumentMaker(spec.name, spec.corpus, spec.template)
+    maker = DocumentMaker(spec.source)
     made = [
         maker.make(shard.path, raw, epoch)
         for shard in spec.shards
-        for raw in ShardReader(spec.corpus, spec.data_root).read(shard)
+        for raw in ShardReader(spec.source.corpus, spec.source.data_root).read(shard)
     ]
     return {(d.shard, d.record): d for d in made if isinstance(d, Document)}
 
@@ -152,10 +152,7 @@ def test_a_part_of_an_epoch_is_as_many_tokens_as_a_plan_counts(
     text = f'language: en\nkind: text\npaths: ["sorted.jsonl"]\npacking: {packing}\n'
     corpus = make_corpus("sorted", parse_yaml(text, Origin("sorted.yaml", 1, tmp_path)))
     spec = SourceSpec(
-        name="sorted",
-        corpus=corpus,
-        template=None,
-        data_root=tmp_path,
+        source=source_of(corpus, tmp_path, name="sorted"),
         shards=list_shards(corpus, tmp_path),
         seed=1,
         sequence_length=32,
@@ -165,9 +162,7 @@ def test_a_part_of_an_epoch_is_as_many_tokens_as_a_plan_counts(
         limits=BlockLimits(num_records=16),
     )
     length = spec.sequence_length
-    counted = estimate_tokens(
-        "sorted", corpus, tmp_path, spec.shards, tokenizer, sequence_length=length
-    )
+    counted = estimate_tokens(spec.source, spec.shards, tokenizer, sequence_length=length)
     assert (counted.padding > 0) == (packing == "one-document")
     planned = math.floor(max_epochs * (counted.tokens + counted.padding) / length)
     ended = stream(spec, tokenizer)
@@ -216,8 +211,9 @@ def test_the_ids_of_a_piece_are_those_of_its_document(
 def test_one_document_rows_hold_one_document_each_and_lose_no_token(
     name: str, specs: dict[str, SourceSpec], tokenizer: Tokenizer
 ) -> None:
-    corpus = with_packing(specs[name].corpus, "one-document")
-    spec = replace(specs[name], corpus=corpus, max_epochs=2)
+    source = specs[name].source
+    source = replace(source, corpus=with_packing(source.corpus, "one-document"))
+    spec = replace(specs[name], source=source, max_epochs=2)
     ended = stream(spec, tokenizer)
     sourced = list(ended)
     assert ended.exhausted is not None and ended.exhausted.tokens_left == 0
@@ -304,10 +300,7 @@ def test_the_cursor_counts_records_bad_and_filtered_ones(
 def write_source(folder: Path, corpus: Corpus, lines: list[str]) -> SourceSpec:
     (folder / "many.jsonl").write_text("".join(line + "\n" for line in lines))
     return SourceSpec(
-        name="many",
-        corpus=corpus,
-        template=None,
-        data_root=folder,
+        source=source_of(corpus, folder, name="many"),
         shards=list_shards(corpus, folder),
         seed=1,
         sequence_length=64,

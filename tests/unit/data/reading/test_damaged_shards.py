@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
+from tiny_corpora import source_of
 
 from linly.config.corpus import Corpus
 from linly.data.mixing.blocks import Block, BlockLimits, BlockReader, BlockStart
@@ -87,10 +88,7 @@ def fill(folder: Path, name: str, content: bytes) -> None:
 
 def spec_of(corpus: Corpus, folder: Path) -> SourceSpec:
     return SourceSpec(
-        name="mine",
-        corpus=corpus,
-        template=None,
-        data_root=folder,
+        source=source_of(corpus, folder, name="mine"),
         shards=list_shards(corpus, folder),
         seed=1,
         sequence_length=64,

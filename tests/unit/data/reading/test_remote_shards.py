@@ -21,7 +21,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 from remote_servers import FileServer, HubServer, s3_store, serving, use_s3
-from tiny_corpora import SOURCES, load_plan, write_corpora
+from tiny_corpora import SOURCES, load_plan, source_of, write_corpora
 
 from linly.cli.main import main
 from linly.config.corpus import Corpus
@@ -111,7 +111,7 @@ def test_the_rows_of_a_bucket_are_those_of_a_folder(
     use_s3(monkeypatch, store)
     base = "s3://texts/data"
     plan = load_plan(remote_recipe(recipe, tmp_path, base), tiny_tokenizer_path)
-    assert {spec.name for spec in plan.sources} == set(SOURCES)
+    assert {spec.source.name for spec in plan.sources} == set(SOURCES)
     assert [value(mixed, f"{base}/") for mixed in rows_of(plan, producers)] == local
 
 
@@ -251,10 +251,7 @@ def test_only_the_columns_asked_for_are_fetched_of_a_parquet_shard(
 
 def spec_of(corpus: Corpus) -> SourceSpec:
     return SourceSpec(
-        name="far-source",
-        corpus=corpus,
-        template=None,
-        data_root=Path("/not/there"),
+        source=source_of(corpus, Path("/not/there"), name="far-source"),
         shards=list_shards(corpus, Path("/not/there")),
         seed=1,
         sequence_length=64,
@@ -313,7 +310,7 @@ def test_remote_files_are_left_out_and_held_out_by_name_and_by_hash(
     for pattern in (f"{base}/*.jsonl", "*.jsonl"):
         corpus = corpus_of(make_corpus, pattern, more=", held_out: 10%")
         shards = list_shards(corpus, tmp_path)
-        documents = held_out_documents("far", corpus, tmp_path, shards, max_documents=50)
+        documents = held_out_documents(source_of(corpus, tmp_path), shards, max_documents=50)
         found.append([(document.record, document.segments) for document in documents])
     assert len(found[0]) == 50
     assert found[0] == found[1]

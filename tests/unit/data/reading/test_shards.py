@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from tiny_corpora import source_of
 
 from linly.config.corpus import Corpus
 from linly.data.documents.templates import DocumentMaker
@@ -269,8 +270,8 @@ def test_every_record_of_real_shards_becomes_a_document(
 ) -> None:
     corpus = real_corpus(make_corpus, name)
     shards = list_shards(corpus, real_data)
-    check_first_records("source", corpus, real_data, shards)
-    maker = DocumentMaker("source", corpus)
+    check_first_records(source_of(corpus, real_data), shards)
+    maker = DocumentMaker(source_of(corpus))
     reader = ShardReader(corpus, real_data)
     counts: Counter[type] = Counter()
     for shard in shards:
@@ -306,7 +307,9 @@ def test_a_field_that_no_record_has_is_named_before_the_start(
         '{language: zh, kind: text, paths: ["chinese/wiki_zh/**/*.zst"], fields: {text: content}}'
     )
     with pytest.raises(DataError) as caught:
-        check_first_records("wiki", corpus, real_data, list_shards(corpus, real_data))
+        check_first_records(
+            source_of(corpus, real_data, name="wiki"), list_shards(corpus, real_data)
+        )
     for part in ("source 'wiki'", "wiki_00", "record 0", "'content'", "'title', 'text'"):
         assert part in str(caught.value)
 
@@ -316,11 +319,11 @@ def test_a_field_missing_in_one_record_of_the_first_is_no_error(
 ) -> None:
     (tmp_path / "a.jsonl").write_text('{"title": "a"}\n{"text": "b"}\n')
     corpus = text_corpus(make_corpus, '["a.jsonl"]')
-    check_first_records("source", corpus, tmp_path, list_shards(corpus, tmp_path))
+    check_first_records(source_of(corpus, tmp_path), list_shards(corpus, tmp_path))
 
 
 def test_a_source_without_a_record_is_an_error(tmp_path: Path, make_corpus: MakeCorpus) -> None:
     (tmp_path / "a.jsonl").write_text("\n\n")
     corpus = text_corpus(make_corpus, '["a.jsonl"]')
     with pytest.raises(DataError, match=r"its 1 shard.s. hold no record"):
-        check_first_records("source", corpus, tmp_path, list_shards(corpus, tmp_path))
+        check_first_records(source_of(corpus, tmp_path), list_shards(corpus, tmp_path))

@@ -14,6 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from mixed_run import write_mixed_run
+from tiny_corpora import source_of
 from vocabularies import english_model
 
 from linly.config.recipe import load_recipe
@@ -174,10 +175,10 @@ def test_a_pair_behind_an_epochs_end_is_read_as_it_was_trained_on_where_its_leng
     text = json.dumps({"zh": "江", "en": "the river"}) + "\n"
     (tmp_path / "a.jsonl").write_text(text, encoding="utf-8")
     lists = [(0, {"a.jsonl": Shard("a.jsonl", len(text.encode()))})]
-    source = TracedSource("x", corpus, None, tmp_path, lists)
+    source = TracedSource(source_of(corpus, tmp_path, name="x"), lists)
     (tmp_path / "english.model").write_bytes(english_model())
     tokenizer = load_tokenizer(tmp_path / "english.model")
-    maker = DocumentMaker("x", corpus)
+    maker = DocumentMaker(source_of(corpus))
     (raw,) = ShardReader(corpus, tmp_path).read(lists[0][1]["a.jsonl"])
     documents = [maker.make("a.jsonl", raw, epoch) for epoch in (0, 1)]
     encoded = encode_documents(tokenizer, [d for d in documents if isinstance(d, Document)])
@@ -201,7 +202,7 @@ def test_a_record_out_of_range_and_a_shard_that_was_never_listed_are_errors(
     loaded = load_recipe(recipe)
     listed = read_shard_list(tmp_path / "run" / "shards" / "handful.jsonl")
     corpus, root = loaded.corpora["handful"], loaded.data_root
-    source = TracedSource("handful", corpus, None, root, [(0, listed)])
+    source = TracedSource(source_of(corpus, root), [(0, listed)])
     tokenizer = load_tokenizer(tiny_tokenizer_path)
     shard = "handful/handful.txt"
     with pytest.raises(DataError, match=r"there is no record 3: reading from record 0 on, it ends"):
@@ -225,6 +226,6 @@ def test_a_frozen_list_that_is_gone_is_named(tmp_path: Path) -> None:
 def test_a_shard_is_looked_up_in_the_list_of_its_epoch(make_corpus: Any, tmp_path: Path) -> None:
     corpus = make_corpus("kind: text\nlanguage: en\npaths: ['*.txt']\n")
     first, second = {"a": Shard("a", 1)}, {"a": Shard("a", 2), "b": Shard("b", 3)}
-    source = TracedSource("x", corpus, None, tmp_path, [(0, first), (3, second)])
+    source = TracedSource(source_of(corpus, tmp_path, name="x"), [(0, first), (3, second)])
     assert [source.shard("a", epoch).size_bytes for epoch in (0, 2, 3, 9)] == [1, 1, 2, 2]
     assert source.shard("b", 2).size_bytes == 3  # of a row that ends in epoch 3

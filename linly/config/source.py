@@ -1,0 +1,37 @@
+"""A source: a corpus under its name in a curriculum, and the folder of its shards."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from linly.config.corpus import Corpus
+from linly.config.curriculum import SourceShare
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A corpus as a curriculum uses it.
+
+    Attributes:
+        name: Name in the curriculum; part of every seed.
+        corpus: Corpus file.
+        template: Template in place of the corpus file's; None for its own.
+        data_root: Folder that the shards' paths are relative to.
+    """
+
+    name: str
+    corpus: Corpus
+    template: str | None
+    data_root: Path
+
+
+def sources_of(
+    shares: Mapping[str, SourceShare], corpora: Mapping[str, Corpus], data_root: Path
+) -> dict[str, Source]:
+    """Join the shares of a curriculum with their corpora: source name -> source, sorted."""
+    return {
+        name: Source(name, corpora[share.corpus], share.template, data_root)
+        for name, share in sorted(shares.items())
+    }
