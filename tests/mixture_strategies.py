@@ -2,43 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
+from linly.config.shapes import CURVES, Shape
 from linly.curriculum.apportion import Apportioner, Segment
-from linly.curriculum.curves import CurveFunction, CurveKind, make_shape
+from linly.curriculum.curves import CurveFunction
 from linly.curriculum.mixture import Mixture
-
-KINDS: tuple[CurveKind, ...] = ("constant", "linear", "cosine", "step", "sigmoid")
 
 
 def curve(
-    kind: CurveKind,
-    positions: list[float],
-    values: list[float],
-    midpoint: float = 0.5,
-    steepness: float = 10.0,
+    kind: str, positions: list[float], values: list[float], **parameters: float
 ) -> CurveFunction:
-    shape = make_shape(kind, midpoint=midpoint, steepness=steepness)
-    return CurveFunction(positions, values, shape)
+    return CurveFunction(positions, values, CURVES[kind].model_validate(parameters))
+
+
+@st.composite
+def shapes(draw: st.DrawFn) -> Shape:
+    """A curve of any kind; numbers that a parameter refuses are drawn again."""
+    kind = CURVES[draw(st.sampled_from(sorted(CURVES)))]
+    numbers = st.one_of(st.floats(0.01, 0.99), st.floats(0.001, 100))
+    parameters = {
+        name: draw(numbers.filter(_takes(kind, name))) for name in sorted(kind.model_fields)
+    }
+    return kind.model_validate(parameters)
+
+
+def _takes(kind: type[Shape], name: str) -> Callable[[float], bool]:
+    def takes(value: float) -> bool:
+        try:
+            kind.model_validate({name: value})
+        except ValidationError as error:
+            return all(name not in details["loc"] for details in error.errors())
+        return True
+
+    return takes
 
 
 @st.composite
 def curves(draw: st.DrawFn) -> CurveFunction:
-    kind = draw(st.sampled_from(KINDS))
     cuts = draw(st.lists(st.integers(0, 130), min_size=1, max_size=6, unique=True))
     values = draw(st.lists(st.floats(0, 1), min_size=len(cuts), max_size=len(cuts)))
-    return curve(
-        kind,
-        [cut / 100 for cut in sorted(cuts)],
-        values,
-        draw(st.floats(0.01, 0.99)),
-        draw(st.floats(1e-6, 100.0)),
-    )
+    return CurveFunction([cut / 100 for cut in sorted(cuts)], values, draw(shapes()))
 
 
 GRAINS = (2, 3, 6, 7, 16, 100)
@@ -55,15 +65,12 @@ def mixtures(draw: st.DrawFn, max_sources: int = 20, max_rows: int = 300) -> Mix
     ]
     grain = draw(st.sampled_from(GRAINS))
     num_rows = draw(st.integers(1, max_rows))
-    kind = draw(st.sampled_from(KINDS))
-    num_points = 1 if kind == "constant" else draw(st.integers(2, 6))
+    num_points = draw(st.integers(1, 6))
     cuts = draw(
         st.lists(st.integers(1, 60), min_size=num_points - 1, max_size=num_points - 1, unique=True)
     )
     positions = [0.0, *(cut / 60 for cut in sorted(cuts))]
-    shape = make_shape(
-        kind, midpoint=draw(st.floats(0.1, 0.9)), steepness=draw(st.floats(0.01, 100))
-    )
+    shape = draw(shapes())
     ratios = np.array([_composition(draw, grain, num_groups) for _ in positions]) / grain
     curves: dict[str, CurveFunction | None] = {
         f"g{index}": CurveFunction(positions, ratios[:, index].tolist(), shape)

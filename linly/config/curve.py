@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError
+from pydantic import Field, InstanceOf, ValidationError, model_validator
 
-from linly.config.yaml.model import Model, check_keys, found, problem, suggestion
+from linly.config.shapes import CURVES, Linear, Shape, kind_of
+from linly.config.yaml.model import (
+    Model,
+    check_keys,
+    first_problem,
+    found,
+    problem,
+    suggestion,
+)
 from linly.config.yaml.quantities import (
     Count,
     Fraction,
-    Number,
     Text,
-    at_least,
     format_fraction,
     format_tokens,
     parse_fraction,
@@ -22,8 +28,7 @@ from linly.config.yaml.quantities import (
 )
 
 REST = "rest"
-CurveKind = Literal["constant", "linear", "cosine", "step", "sigmoid"]
-_CURVE_KEYS = ("curve", "from", "to", "until", "points", "midpoint", "steepness", "guard")
+_CURVE_KEYS = ("curve", "from", "to", "until", "points", "guard")
 _RATIO_FORM = "a percentage, a curve such as {curve: linear, from: 0%, to: 15%}, or rest"
 _GUARD_FORM = "a mapping such as {source: english, max_rise: 3%, cap: 60%}"
 _ZERO_TOKENS = re.compile("0+")
@@ -80,41 +85,41 @@ class Curve(Model):
     """A ratio over a run in normal form: points with a curve between them, constant outside them.
 
     Attributes:
-        kind: Shape between the points: constant has one point; step is right-continuous.
-        points: Positions and their ratios, in order.
-        midpoint: Half-way position within each interval, as a fraction of it (sigmoid only).
-        steepness: Steepness of the logistic before it is rescaled to reach both ends (sigmoid
-            only).
+        shape: Form of the curve between two points.
+        points: Positions and their ratios, in order; a constant ratio has one.
         guard: Guard that may raise the ratio above the curve, or None.
     """
 
-    kind: CurveKind
+    shape: InstanceOf[Shape]
     points: tuple[tuple[Position, Fraction], ...] = Field(min_length=1)
-    midpoint: Annotated[Fraction, Field(gt=0, lt=1)] = 0.5
-    steepness: Annotated[
-        Number,
-        at_least(0.001, "a flatter curve is a straight line, which is curve: linear"),
-        Field(le=100),
-    ] = 10.0
     guard: RatioGuard | None = None
 
     @classmethod
     def constant(cls, ratio: float) -> Curve:
         """Build a curve of one ratio throughout."""
-        return cls(kind="constant", points=((START, ratio),))
+        return cls(shape=Linear(), points=((START, ratio),))
+
+    @model_validator(mode="after")
+    def _check_guard(self) -> Curve:
+        if self.guard is not None and not self.shape.is_monotone:
+            text = (
+                f"a guard needs a curve that only rises or only falls between two points, and "
+                f"curve: {kind_of(self.shape)} does both: use another curve, or remove the guard"
+            )
+            raise problem(text, "guard")
+        return self
 
     def file_form(self) -> Any:
         """Return the form that a curriculum file has."""
-        if self.kind == "constant":
+        if len(self.points) == 1:
             return format_fraction(self.points[0][1])
         form: dict[str, Any] = {
-            "curve": self.kind,
+            "curve": kind_of(self.shape),
             "points": {
                 format_position(position): format_fraction(ratio) for position, ratio in self.points
             },
         }
-        if self.kind == "sigmoid":
-            form |= {"midpoint": format_fraction(self.midpoint), "steepness": self.steepness}
+        form |= self.shape.file_form()
         if self.guard is not None:
             form["guard"] = self.guard.file_form()
         return form
@@ -162,7 +167,7 @@ def parse_ratio(value: Any) -> Curve | dict[str, Any] | None:
         curve = _parse_curve(value)
         return dict(curve) | {"guard": value["guard"]} if "guard" in value else curve
     if isinstance(value, str) and not value.rstrip().endswith("%"):
-        near = suggestion(value, (REST, *get_args(CurveKind)))
+        near = suggestion(value, (REST, *CURVES))
         raise problem(f"found {value!r}{near or ','} allowed: {_RATIO_FORM}")
     if isinstance(value, str | int | float):
         return Curve.constant(parse_fraction(value))
@@ -170,31 +175,28 @@ def parse_ratio(value: Any) -> Curve | dict[str, Any] | None:
 
 
 def _parse_curve(form: dict[str, Any]) -> Curve:
-    check_keys(form, _CURVE_KEYS)
-    kinds: tuple[CurveKind, ...] = get_args(CurveKind)
     kind: Any = form.get("curve")
-    if kind not in kinds:
-        near = suggestion(kind, kinds) if isinstance(kind, str) else ""
-        text = f"found {kind!r}{near or ','}" if "curve" in form else "missing,"
-        raise problem(f"{text} allowed: {', '.join(kinds)}", "curve")
+    curve = CURVES.get(kind) if isinstance(kind, str) else None
+    own_keys = curve.file_keys() if curve else ()
+    owners = {key: name for name, other in CURVES.items() for key in other.file_keys()}
+    check_keys(form, (*_CURVE_KEYS, *owners), shown=(*_CURVE_KEYS, *own_keys))
     if kind == "constant":
         raise problem("a constant is written as a bare percentage, such as ratio: 60%", "curve")
-    for key in ("midpoint", "steepness"):
-        if key in form and kind != "sigmoid":
-            raise problem(f"only a sigmoid has it, this curve is {kind!r}", key)
+    if curve is None:
+        near = suggestion(kind, CURVES) if isinstance(kind, str) else ""
+        text = f"found {kind!r}{near or ','}" if "curve" in form else "missing,"
+        raise problem(f"{text} allowed: {', '.join(CURVES)}", "curve")
+    for key in form:
+        if key not in (*_CURVE_KEYS, *own_keys):
+            raise problem(f"only a {owners[key]} has it, this curve is {kind!r}", key)
     if "guard" in form and not isinstance(form["guard"], dict):
         raise problem(found(form["guard"], _GUARD_FORM), "guard")
     points = _points(form)
-    shape = {key: form[key] for key in ("midpoint", "steepness") if key in form}
     try:
-        return Curve(kind=kind, points=points, **shape)
+        shape = curve.model_validate({key: form[key] for key in own_keys if key in form})
     except ValidationError as error:
-        details = error.errors(include_url=False)[0]
-        key = str(details["loc"][0])
-        if details["type"] == "linly":
-            raise problem(details["ctx"]["text"], key) from None
-        allowed = "more than 0% and less than 100%" if key == "midpoint" else "above 0, at most 100"
-        raise problem(found(form.get(key), allowed), key) from None
+        raise first_problem(error) from None
+    return Curve(shape=shape, points=points)
 
 
 def _points(form: dict[str, Any]) -> tuple[tuple[Position, float], ...]:

@@ -17,7 +17,7 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from linly.curriculum.curves import Floats
+from linly.config.shapes import Floats
 from linly.curriculum.mixture import Mixture
 from linly.errors import ConfigError
 

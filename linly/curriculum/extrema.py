@@ -15,7 +15,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from linly.curriculum.curves import CurveFunction, Floats, Linear, Shape, Step, Stretch
+from linly.config.shapes import Floats, Shape
+from linly.curriculum.curves import CurveFunction, Stretch
 
 PRECISION = 1e-10
 """Largest difference between the true extreme and the one returned."""
@@ -35,7 +36,7 @@ class Extreme:
 
 @dataclass(frozen=True, slots=True)
 class _Term:
-    """A curved part of the sum; the same part of several curves is one term, so they cancel."""
+    """A varying part of the sum; the same part of several curves is one term, so they cancel."""
 
     shape: Shape
     start: float
@@ -45,17 +46,16 @@ class _Term:
 
 @dataclass(frozen=True, slots=True)
 class _SmoothSum:
-    """Sum of all curves on one stretch without points: level + slope * u + curved terms."""
+    """Sum of all curves on one stretch without points: a level and the terms that vary."""
 
     start: float
     end: float
     level: float
-    slope: float
     terms: tuple[_Term, ...]
 
     def value(self, u: Floats) -> Floats:
         """Sum at u [n]."""
-        total: Floats = self.level + self.slope * u
+        total: Floats = np.full_like(u, self.level)
         for term in self.terms:
             t = np.clip((u - term.start) / (term.end - term.start), 0.0, 1.0)
             total = total + term.height * term.shape.rise(t)
@@ -95,22 +95,16 @@ def extremes(functions: Sequence[CurveFunction]) -> tuple[Extreme, Extreme]:
 
 def _smooth_sum(stretches: Sequence[Stretch], start: float, end: float) -> _SmoothSum:
     """Sum the pieces of all curves on [start, end]."""
-    level, slope = 0.0, 0.0
+    level = sum(stretch.base for stretch in stretches)
     heights: dict[tuple[Shape, float, float], float] = defaultdict(float)
     for stretch in stretches:
-        level += stretch.base
-        if isinstance(stretch.shape, Linear):
-            rate = stretch.height / (stretch.end - stretch.start)
-            level -= rate * stretch.start
-            slope += rate
-        elif not isinstance(stretch.shape, Step):
-            heights[stretch.shape, stretch.start, stretch.end] += stretch.height
+        heights[stretch.shape, stretch.start, stretch.end] += stretch.height
     terms = tuple(
         _Term(shape, low, high, height)
         for (shape, low, high), height in heights.items()
         if abs(height) > 1e-15
     )
-    return _SmoothSum(start, end, level, slope, terms)
+    return _SmoothSum(start, end, level, terms)
 
 
 def _highest(smooth: _SmoothSum, *, sign: float) -> tuple[float, float]:

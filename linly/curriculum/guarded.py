@@ -7,7 +7,8 @@ from typing import Protocol
 
 import numpy as np
 
-from linly.curriculum.curves import CurveFunction, Floats, Stretch
+from linly.config.shapes import Floats
+from linly.curriculum.curves import CurveFunction, Stretch
 
 
 class Ratio(Protocol):
@@ -30,6 +31,7 @@ class RaisedCurve:
 
     def __init__(self, curve: CurveFunction, cap: float, part: float) -> None:
         """Lift `curve` by the fraction `part`, from 0 to 1, of its distance to `cap`."""
+        assert curve.is_monotone
         self._curve = curve
         self._cap = cap
         self._part = part

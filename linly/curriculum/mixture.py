@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linly.config.curriculum import Curriculum
-from linly.curriculum.curves import CurveFunction, Floats, Linear
+from linly.config.shapes import Floats, Linear
+from linly.curriculum.curves import CurveFunction
 from linly.curriculum.extrema import Extreme, extremes
 from linly.curriculum.guarded import RaisedCurve, Ratio
 from linly.curriculum.wording import amount, percent

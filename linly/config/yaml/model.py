@@ -61,6 +61,13 @@ def problem(text: str, *path: str | int, also: tuple[str | int, ...] = ()) -> Py
     return PydanticCustomError("linly", "{text}", {"text": text, "path": path, "also": also})
 
 
+def first_problem(error: ValidationError) -> PydanticCustomError:
+    """Build an error, for a validator to raise, of the first one of another validation."""
+    details = error.errors(include_url=False)[0]
+    path, text, also = _parts(details)
+    return problem(text, *path, also=also)
+
+
 def found(value: Any, allowed: str) -> str:
     """Return `found X, allowed: Y`."""
     return f"found {describe(value)}, allowed: {allowed}"
@@ -163,16 +170,19 @@ def error_at(
 
 
 def _line(details: ErrorDetails, tree: Located, prefix: tuple[str | int, ...]) -> str:
+    path, text, also = _parts(details)
+    if also:
+        text = text.replace("{also}", str(tree.nearest(also).origin))
+    return str(error_at(tree, path, text, prefix=prefix))
+
+
+def _parts(details: ErrorDetails) -> tuple[tuple[str | int, ...], str, tuple[str | int, ...]]:
+    """Return the key path of an error, its text, and the key path of its second place."""
     context: Mapping[str, Any] = details.get("ctx", {})
     path = tuple(details["loc"])
     if details["type"] == "linly":
-        path += tuple(context["path"])
-        text = str(context["text"])
-        if context["also"]:
-            text = text.replace("{also}", str(tree.nearest(context["also"]).origin))
-    else:
-        text = _pydantic_text(details, context)
-    return str(error_at(tree, path, text, prefix=prefix))
+        return path + tuple(context["path"]), str(context["text"]), tuple(context["also"])
+    return path, _pydantic_text(details, context), ()
 
 
 def _pydantic_text(details: ErrorDetails, context: Mapping[str, Any]) -> str:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from linly.config.shapes import Floats
 from linly.curriculum.apportion import Segment
-from linly.curriculum.curves import Floats
 
 NUM_STRETCHES = 64
 """Parts of the remaining run over which the load of the producers is balanced."""

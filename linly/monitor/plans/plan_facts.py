@@ -10,7 +10,7 @@ import numpy as np
 
 from linly.config.curriculum import Curriculum
 from linly.config.settings import CheckpointSettings
-from linly.curriculum.curves import Floats
+from linly.config.shapes import Floats
 from linly.curriculum.guard_plan import group_ratios, raised_mixture
 from linly.curriculum.mixture import Mixture
 from linly.curriculum.plan import Plan, reaches

@@ -1,15 +1,16 @@
 """A curriculum file becomes its normal form, or an error that says where and what is allowed."""
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from mixture_strategies import shapes
 from pydantic import ValidationError
 
 from linly.config.curriculum import Curriculum, Group, SourceShare, load_curriculum
 from linly.config.curve import Curve, Position, RatioGuard
+from linly.config.shapes import CURVES, Cosine, Linear, Sigmoid
 from linly.config.yaml.model import validate
 from linly.config.yaml.yaml import Origin, parse_yaml
 from linly.errors import ConfigError
@@ -53,9 +54,9 @@ def test_the_example_is_read_into_its_normal_form() -> None:
     assert (curriculum.name, curriculum.tokens) == ("c", 5_000_000_000)
     ratios = {name: group.ratio for name, group in curriculum.mixture.items()}
     assert ratios == {
-        "english": Curve(kind="cosine", points=((at(0), 0.7), (at(100), 0.2))),
-        "parallel": Curve(kind="linear", points=((at(0), 0.1), (at(50), 0.1), (at(100), 0.05))),
-        "instruction": Curve(kind="linear", points=((at(0), 0.0), (at(80), 0.15))),
+        "english": Curve(shape=Cosine(), points=((at(0), 0.7), (at(100), 0.2))),
+        "parallel": Curve(shape=Linear(), points=((at(0), 0.1), (at(50), 0.1), (at(100), 0.05))),
+        "instruction": Curve(shape=Linear(), points=((at(0), 0.0), (at(80), 0.15))),
         "chinese": None,
     }
     assert curriculum.sources["firefly"] == (
@@ -94,7 +95,7 @@ def test_a_sigmoid_has_a_midpoint_and_a_steepness_by_default() -> None:
     text = EXAMPLE.replace("curve: cosine", "curve: sigmoid")
     curve = read(text).mixture["english"].ratio
     assert curve is not None
-    assert (curve.midpoint, curve.steepness) == (0.5, 10.0)
+    assert curve.shape == Sigmoid(midpoint=0.5, steepness=10.0)
 
 
 def test_positions_may_be_in_tokens() -> None:
@@ -127,7 +128,7 @@ def test_a_ratio_may_be_guarded_and_reads_back_equal(tmp_path: Path) -> None:
         assert load_curriculum(tmp_path / "c.yaml") == curriculum
     curve = read(guarded()).mixture["english"].ratio
     assert curve == Curve(
-        kind="cosine", points=((at(0), 0.7), (at(100), 0.2)), guard=wanted_guard()
+        shape=Cosine(), points=((at(0), 0.7), (at(100), 0.2)), guard=wanted_guard()
     )
     assert read(EXAMPLE).guards == {}
 
@@ -318,13 +319,12 @@ def test_a_guard_s_source_is_never_ambiguous() -> None:
             "curve: cosine",
             "curve: cosin",
             "c.yaml:4: mixture.english.ratio.curve: found 'cosin', did you mean 'cosine'? "
-            "allowed: constant, linear, cosine, step, sigmoid",
+            f"allowed: {', '.join(CURVES)}",
         ),
         (
             "curve: cosine, from",
             "from",
-            "c.yaml:4: mixture.english.ratio.curve: missing, allowed: constant, linear, cosine, "
-            "step, sigmoid",
+            f"c.yaml:4: mixture.english.ratio.curve: missing, allowed: {', '.join(CURVES)}",
         ),
         (
             "curve: cosine",
@@ -354,7 +354,7 @@ def test_a_guard_s_source_is_never_ambiguous() -> None:
             "until: 80%",
             "untill: 80%",
             "c.yaml:10: mixture.instruction.ratio.untill: unknown key 'untill', did you mean "
-            "'until'? allowed: curve, from, guard, midpoint, points, steepness, to, until",
+            "'until'? allowed: curve, from, guard, points, to, until",
         ),
         (
             "until: 80%",
@@ -445,8 +445,7 @@ PERCENTS = st.integers(min_value=0, max_value=1000).map(lambda n: n / 1000)
 
 @st.composite
 def curves(draw: st.DrawFn) -> Curve:
-    kind = draw(st.sampled_from(["constant", "linear", "cosine", "step", "sigmoid"]))
-    if kind == "constant":
+    if draw(st.booleans()):
         return Curve.constant(draw(PERCENTS))
     places = sorted(draw(st.sets(PERCENTS, min_size=2, max_size=5)))
     in_tokens = draw(st.booleans())
@@ -459,13 +458,7 @@ def curves(draw: st.DrawFn) -> Curve:
         )
         for place in places
     )
-    shape: dict[str, Any] = {}
-    if kind == "sigmoid":
-        shape = {
-            "midpoint": draw(st.floats(min_value=1e-6, max_value=0.999)),
-            "steepness": draw(st.floats(min_value=1e-3, max_value=100)),
-        }
-    return Curve(kind=kind, points=points, **shape)
+    return Curve(shape=draw(shapes()), points=points)
 
 
 @given(curves(), st.floats(min_value=0.001, max_value=0.999), st.integers(1, 10**13))

@@ -28,6 +28,7 @@ from linly.config.settings import (
     Lora,
     TrainingSettings,
 )
+from linly.config.shapes import CURVES
 from linly.config.yaml.model import Model
 from linly.config.yaml.yaml import write_yaml
 from linly.curriculum.mixture import Mixture
@@ -50,6 +51,7 @@ SECTIONS: dict[type[Model], tuple[str | int, ...]] = {
     SourceShare: ("curriculum", "mixture", "english", "sources", "books"),
     Curve: ("curriculum", "mixture", "english", "ratio"),
     RatioGuard: ("curriculum", "mixture", "english", "ratio", "guard"),
+    **dict.fromkeys(CURVES.values(), ("curriculum", "mixture", "english", "ratio")),
 }
 """The models of a recipe that hold numbers, and where a file has them."""
 
@@ -122,7 +124,10 @@ def _leaves(annotation: Any) -> Iterator[Any]:
         yield annotation
 
 
-FIELDS = list(numeric_fields(Recipe, set()))
+FIELDS = [
+    *numeric_fields(Recipe, set()),
+    *(field for shape in CURVES.values() for field in numeric_fields(shape, set())),
+]
 
 
 def paths(model: type[Model], field: str) -> list[tuple[str | int, ...]]:
@@ -138,6 +143,11 @@ def with_value(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
     tree = written()
     if path[:3] == ("corpora", "books", "where"):
         tree["corpora"]["books"]["where"] = [{"field": "score"}]
+    for kind, shape in CURVES.items():
+        if path[:-1] == SECTIONS[shape] and path[-1] in shape.file_keys():
+            ratio = tree["curriculum"]["mixture"]["english"]["ratio"]
+            ratio["curve"] = kind
+            del ratio["guard"]
     place: Any = tree
     for key, following in pairwise(path):
         if isinstance(place, dict):

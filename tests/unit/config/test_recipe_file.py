@@ -9,6 +9,7 @@ from chat_templates import LLAMA3, write_byte_level
 
 from linly.config.chat import read_chat_format
 from linly.config.recipe import Recipe, load_recipe
+from linly.config.shapes import Linear
 from linly.config.yaml.overrides import parse_override
 from linly.errors import ConfigError
 
@@ -152,7 +153,7 @@ def test_overrides_reach_recipe_curriculum_and_corpora(project: Path) -> None:
     assert recipe.curriculum.tokens == 200_000
     curve = recipe.curriculum.mixture["english"].ratio
     assert curve is not None
-    assert curve.kind == "linear"
+    assert curve.shape == Linear()
     assert recipe.curriculum.sources["pairs"][1].max_epochs == 2
     assert recipe.corpora["books"].held_out == 0.01
     assert recipe.stop_at_step == 20

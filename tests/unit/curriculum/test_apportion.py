@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from mixture_strategies import counts_by_prefix, mixtures, schedule
 
+from linly.config.shapes import Cosine, Linear, Step
 from linly.curriculum import apportion
 from linly.curriculum.apportion import UNITS, Apportioner, Segment, bound, drift, row_counts
-from linly.curriculum.curves import Cosine, CurveFunction, Linear, Step
+from linly.curriculum.curves import CurveFunction
 from linly.curriculum.mixture import Mixture
 from linly.errors import ConfigError
 

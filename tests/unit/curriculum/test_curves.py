@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from mixture_strategies import curve, curves
 
 from linly.config.curve import Curve, Position
+from linly.config.shapes import Linear
 from linly.curriculum.curves import CurveFunction
 from linly.errors import ConfigError
 
@@ -43,10 +44,10 @@ def test_step_is_right_continuous() -> None:
     assert ratio.integral(0.5) == pytest.approx(0.25 * 0.1 + 0.25 * 0.6)
 
 
-@pytest.mark.parametrize("steepness", [1e-9, 0.01, 0.999, 1.0, 10.0, 100.0, 5000.0])
+@pytest.mark.parametrize("steepness", [0.001, 0.01, 0.999, 1.0, 10.0, 100.0])
 @pytest.mark.parametrize("midpoint", [0.05, 0.5, 0.95])
 def test_sigmoid_hits_both_ends(midpoint: float, steepness: float) -> None:
-    ratio = curve("sigmoid", [0, 1], [0.7, 0.2], midpoint, steepness)
+    ratio = curve("sigmoid", [0, 1], [0.7, 0.2], midpoint=midpoint, steepness=steepness)
     assert ratio.value(0.0) == 0.7
     assert ratio.value(1.0) == pytest.approx(0.2, abs=1e-15)
 
@@ -63,16 +64,16 @@ def test_sigmoid_is_the_rescaled_logistic() -> None:
 
 
 def test_nearly_flat_sigmoid_is_a_straight_line() -> None:
-    ratio = curve("sigmoid", [0, 1], [0.0, 1.0], steepness=1e-9)
-    assert ratio.value(0.3) == pytest.approx(0.3, abs=1e-9)
-    assert ratio.integral(1.0) == pytest.approx(0.5, abs=1e-9)
+    ratio = curve("sigmoid", [0, 1], [0.0, 1.0], steepness=0.001)
+    assert ratio.value(0.3) == pytest.approx(0.3, abs=1e-8)
+    assert ratio.integral(1.0) == pytest.approx(0.5, abs=1e-8)
 
 
 @pytest.mark.parametrize("midpoint", [0.2, 0.5, 0.9])
 def test_sigmoid_integral_has_no_seam_where_its_method_changes(midpoint: float) -> None:
     u = np.linspace(0, 1, 50)
-    below = curve("sigmoid", [0, 1], [0, 1], midpoint, 1.0 - 1e-12).integral(u)
-    above = curve("sigmoid", [0, 1], [0, 1], midpoint, 1.0).integral(u)
+    below = curve("sigmoid", [0, 1], [0, 1], midpoint=midpoint, steepness=1.0 - 1e-12).integral(u)
+    above = curve("sigmoid", [0, 1], [0, 1], midpoint=midpoint, steepness=1.0).integral(u)
     np.testing.assert_allclose(below, above, atol=2e-13)
 
 
@@ -116,7 +117,7 @@ def test_integral_is_level_where_the_ratio_is_zero() -> None:
 
 def test_points_in_tokens_are_placed_in_the_run() -> None:
     points = ((Position(0.0, "fraction"), 0.2), (Position(2e9, "tokens"), 0.4))
-    ratio = CurveFunction.from_curve(Curve(kind="linear", points=points), 4_000_000_000)
+    ratio = CurveFunction.from_curve(Curve(shape=Linear(), points=points), 4_000_000_000)
     assert ratio.value(0.5) == 0.4
     assert ratio.value(0.25) == pytest.approx(0.3)
 

@@ -12,10 +12,11 @@ from hypothesis import strategies as st
 from mixture_strategies import counts_by_prefix, curve, curves, schedule
 
 from linly.config.curriculum import Curriculum
+from linly.config.shapes import Floats
 from linly.config.yaml.model import validate
 from linly.config.yaml.yaml import Origin, parse_yaml
 from linly.curriculum.apportion import UNITS, Segment, bound
-from linly.curriculum.curves import CurveFunction, Floats
+from linly.curriculum.curves import CurveFunction
 from linly.curriculum.guarded import RaisedCurve, Ratio
 from linly.curriculum.mixture import Mixture
 from linly.errors import ConfigError
