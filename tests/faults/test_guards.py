@@ -1,4 +1,4 @@
-"""Every promise's test fails when the guard that keeps the promise is taken away."""
+"""Every promise's tests fail when a guard of the promise is removed."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from pathlib import Path
 
 import pytest
 
-from tests.faults.guards_file import DOCUMENT, PROMISES, ROOT, Guard, read_guards, with_table
+from tests.faults.guards_file import DOCUMENT, PROMISES, ROOT, Guard, read_guards, with_tables
 
 GUARDS = read_guards()
-TESTS_FAILED = 1  # what pytest returns; an error in collecting is another code
+TESTS_FAILED = 1  # exit code of pytest; a collection error has another code
 
 
 @pytest.fixture(scope="module")
 def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A copy of what the tests need."""
+    """Copy of the files that the tests need."""
     copy = tmp_path_factory.mktemp("project") / "linly"
     ignored = shutil.ignore_patterns("__pycache__", "*.egg-info")
     for name in ("linly", "tests", "corpora", "curricula", "demo", "launch"):
@@ -36,7 +36,7 @@ def test_an_entry_fits_the_code(guard: Guard) -> None:
 def test_every_promise_has_a_guard_and_the_document_lists_them_all() -> None:
     assert set(PROMISES) <= {guard.promise for guard in GUARDS}
     text = DOCUMENT.read_text(encoding="utf-8")
-    assert text == with_table(text, GUARDS), "run: python -m tests.faults.guards_file"
+    assert text == with_tables(text, GUARDS), "run: python -m tests.faults.guards_file"
 
 
 @pytest.mark.faults
