@@ -8,7 +8,7 @@ from pathlib import Path
 import orjson
 
 from linly.config.recipe import load_recipe
-from linly.curriculum.decisions import start_decision
+from linly.curriculum.timeline import start_decision
 from linly.data.mixing.mixed_row import MixedRow
 from linly.data.mixing.spec import make_mixer, stream_plan
 from linly.data.reading.shards import list_shards

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from linly.config.shapes import CURVES, Shape
-from linly.curriculum.apportion import Apportioner, Segment
+from linly.curriculum.apportion import Apportioner, Phase
 from linly.curriculum.curves import CurveFunction
 from linly.curriculum.mixture import Mixture
 
@@ -104,6 +104,6 @@ def counts_by_prefix(mixture: Mixture, order: Sequence[str]) -> NDArray[np.int64
     return made.cumsum(axis=0)
 
 
-def schedule(*segments: Segment) -> list[str]:
+def schedule(*phases: Phase) -> list[str]:
     """The whole order of a run."""
-    return list(Apportioner(segments))
+    return list(Apportioner(phases))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -74,15 +75,16 @@ def world_plan(recipe: Recipe, tokenizer: Path) -> StreamPlan:
 def first_steps(recipe: Recipe, tokenizer: Path, num_steps: int) -> list[tuple[MicroBatch, ...]]:
     """Micro-batches of the first steps, of all ranks in one."""
     settings = recipe.data.model_copy(update={"producers": 0})
+    plan = world_plan(recipe, tokenizer)
     with Loader(
-        world_plan(recipe, tokenizer),
+        plan,
         settings=settings,
         micro_batch=recipe.training.micro_batch,
         world_size=1,
         rank=0,
     ) as loader:
-        steps = loader.steps()
-        return [next(steps).micro_batches for _ in range(num_steps)]
+        steps = iter(lambda: loader.next_step(plan.phases), None)
+        return [step.micro_batches for step in islice(steps, num_steps)]
 
 
 def save_steps(steps: Sequence[Sequence[MicroBatch]], path: Path) -> None:

@@ -88,7 +88,7 @@ def show(amendment: Amendment) -> None:
     at = amendment.at
     console.print(
         f"from step {at.step} (row {at.row:,}) on; before -> after, curriculum "
-        f"{at.course.curriculum.name} -> {amendment.after.curriculum.name}"
+        f"{at.timeline.curriculum.name} -> {amendment.after.curriculum.name}"
     )
     for name in at.torn:
         console.print(f"warning: {name} is incomplete; the run resumes from step {at.step}")

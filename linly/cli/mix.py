@@ -17,7 +17,7 @@ import typer
 
 from linly.cli.numbers import MAX_COUNT
 from linly.config.recipe import Recipe, load_recipe
-from linly.curriculum.apportion import Segment
+from linly.curriculum.apportion import Phase
 from linly.curriculum.plan import Batch
 from linly.data.inspection.first_records import check_first_records
 from linly.data.loading.ranks import rank_slice
@@ -75,7 +75,7 @@ def mix(
     printed = range(batch.global_batch)[mine] if rank is not None else range(batch.global_batch)
     plan = _plan(loaded, tokenizer)
     at = _read_state(state, plan) if state is not None else plan.new_state()
-    drift = Drift(plan.segments, at)
+    drift = Drift(plan.phases, at)
     if loaded.curriculum.guards:
         groups = ", ".join(loaded.curriculum.guards)
         print(f"without evaluations the guards of {groups} do not act", file=sys.stderr)
@@ -152,20 +152,20 @@ class Fill:
 class Drift:
     """Largest difference between rows built and rows planned, over all sources and prefixes."""
 
-    def __init__(self, segments: tuple[Segment, ...], state: MixerState) -> None:
+    def __init__(self, phases: tuple[Phase, ...], state: MixerState) -> None:
         """Continue counting from a state."""
-        self._segments = {segment.from_row: segment for segment in segments}
+        self._phases = {phase.from_row: phase for phase in phases}
         self._counts = dict(state.counts)
-        self._segment_from = state.segment_from
+        self._phase_from = state.phase_from
         self._first = state.row
         self._sources: list[str] = []
         self._largest = 0.0
 
     def add(self, mixed: MixedRow) -> None:
         """Count a row."""
-        if mixed.segment_from != self._segment_from:
+        if mixed.phase_from != self._phase_from:
             self._flush()
-            self._segment_from, self._counts = mixed.segment_from, {}
+            self._phase_from, self._counts = mixed.phase_from, {}
         self._sources.append(mixed.row.source)
         if len(self._sources) == _DRIFT_CHUNK:
             self._flush()
@@ -178,12 +178,12 @@ class Drift:
     def _flush(self) -> None:
         if not self._sources:
             return
-        segment = self._segments[self._segment_from]
-        names = segment.mixture.sources
+        phase = self._phases[self._phase_from]
+        names = phase.mixture.sources
         made = np.array([[source == name for name in names] for source in self._sources])
         counts = np.cumsum(made, axis=0) + [self._counts.get(name, 0) for name in names]
         ends = np.arange(self._first + 1, self._first + len(made) + 1)
-        planned = segment.mixture.integral(ends) - segment.mixture.integral([segment.from_row])
+        planned = phase.mixture.integral(ends) - phase.mixture.integral([phase.from_row])
         self._largest = max(self._largest, float(np.abs(counts - planned).max()))
         self._counts = dict(zip(names, counts[-1].tolist(), strict=True))
         self._first += len(made)

@@ -26,15 +26,15 @@ UNITS = 1 << 20
 smaller digits, so all machines compare the same integers."""
 
 CHUNK_ROWS = 16_384
-"""Rows scheduled at once. Chunks begin at multiples of this from the segment's start, so a
+"""Rows scheduled at once. Chunks begin at multiples of this from the phase's start, so a
 schedule is the same wherever it is resumed."""
 
 Integers = NDArray[np.int64]
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """Part of a run under one curriculum; the run's first segment has `from_row` 0.
+class Phase:
+    """Part of a run under one curriculum; the run's first phase has `from_row` 0.
 
     Rows and integrals count from `from_row`. Positions on the curves still count from the start of
     the run: an amended curriculum takes over in the middle of its curves.
@@ -49,8 +49,8 @@ class Apportioner:
 
     The following rows depend only on `next_row` and `counts`, so a copy made from these two
     continues identically. k counts only the sources with a share above 0 somewhere between the
-    segment's start and the end of its curves; the others never get a row. Fewer sources give a
-    tighter bound. The choice uses only the segment's own curriculum, so a later segment does not
+    phase's start and the end of its curves; the others never get a row. Fewer sources give a
+    tighter bound. The choice uses only the phase's own curriculum, so a later phase does not
     change earlier rows.
 
     Attributes:
@@ -59,35 +59,35 @@ class Apportioner:
 
     def __init__(
         self,
-        segments: Sequence[Segment],
+        phases: Sequence[Phase],
         counts: Mapping[str, int] | None = None,
         next_row: int = 0,
     ) -> None:
         """Start or resume a schedule.
 
         Args:
-            segments: Segments by ascending `from_row`; the first starts at row 0.
-            counts: Rows of each source since the start of the segment that contains `next_row`; a
+            phases: Phases by ascending `from_row`; the first starts at row 0.
+            counts: Rows of each source since the start of the phase that contains `next_row`; a
                 missing source has none.
             next_row: First row to assign.
 
         Raises:
-            ConfigError: If segments are out of order, or counts do not belong to them.
+            ConfigError: If phases are out of order, or counts do not belong to them.
         """
-        _check_segments(segments)
-        self._segments = tuple(segments)
-        self.num_rows = segments[-1].mixture.num_rows
+        _check_phases(phases)
+        self._phases = tuple(phases)
+        self.num_rows = phases[-1].mixture.num_rows
         if not 0 <= next_row <= self.num_rows:
             raise ConfigError(f"row {next_row} is outside the schedule of {self.num_rows} rows")
         self.next_row = next_row
         self._planned: list[int] = []
         self._position = 0
-        self._enter(sum(segment.from_row <= next_row for segment in segments) - 1)
+        self._enter(sum(phase.from_row <= next_row for phase in phases) - 1)
         self._counts = self._schedule.counts_at(next_row, counts or {})
 
     @property
     def counts(self) -> dict[str, int]:
-        """Rows of each source of the current segment since the segment's start."""
+        """Rows of each source of the current phase since the phase's start."""
         return dict(zip(self._schedule.sources, self._counts, strict=True))
 
     def __iter__(self) -> Apportioner:
@@ -103,7 +103,7 @@ class Apportioner:
         self.next_row += 1
         self._counts[source] += 1
         name = self._schedule.sources[source]
-        if self.next_row == self._segment_end:
+        if self.next_row == self._phase_end:
             self._enter(self._index + 1)
         return name
 
@@ -129,18 +129,18 @@ class Apportioner:
                 self._counts[index] += count
             self.next_row += stop - self._position
             self._position = stop
-            if self.next_row == self._segment_end:
+            if self.next_row == self._phase_end:
                 self._enter(self._index + 1)
         return totals
 
     def _enter(self, index: int) -> None:
-        """Begin a segment; after the last one, change nothing."""
-        if index == len(self._segments):
+        """Begin a phase; after the last one, change nothing."""
+        if index == len(self._phases):
             return
         self._index = index
-        following = self._segments[index + 1 :]
-        self._segment_end = following[0].from_row if following else self.num_rows
-        self._schedule = _SegmentSchedule(self._segments[index])
+        following = self._phases[index + 1 :]
+        self._phase_end = following[0].from_row if following else self.num_rows
+        self._schedule = _SegmentSchedule(self._phases[index])
         self._counts = [0] * len(self._schedule.sources)
         self._planned, self._position = [], 0
 
@@ -149,24 +149,24 @@ class Apportioner:
         if self.next_row >= self.num_rows:
             raise StopIteration
         planned = self._schedule.plan(self.next_row, self._counts)
-        self._planned, self._position = planned[: self._segment_end - self.next_row], 0
+        self._planned, self._position = planned[: self._phase_end - self.next_row], 0
 
 
 class _SegmentSchedule:
-    """Deadlines of one segment, chunk by chunk.
+    """Deadlines of one phase, chunk by chunk.
 
     Windows of jobs are compared with half a unit of grace on both ends. Rounding moves an integral
     by at most half a unit, so a true window is never shortened and Tijdeman's theorem still holds.
     The price is half a unit of drift.
     """
 
-    def __init__(self, segment: Segment) -> None:
-        self._mixture = segment.mixture
-        self._from_row = segment.from_row
-        self._end = segment.mixture.num_rows
-        self.sources = segment.mixture.sources
-        self._base = segment.mixture.integral([segment.from_row])
-        planned = (segment.mixture.integral([self._end]) - self._base)[0]
+    def __init__(self, phase: Phase) -> None:
+        self._mixture = phase.mixture
+        self._from_row = phase.from_row
+        self._end = phase.mixture.num_rows
+        self.sources = phase.mixture.sources
+        self._base = phase.mixture.integral([phase.from_row])
+        planned = (phase.mixture.integral([self._end]) - self._base)[0]
         self._active = np.flatnonzero(np.rint(planned * UNITS) > 0)
         self._per_row = 2 * len(self._active) - 2
         most = (1 << 62) // (2 * UNITS * max(self._per_row, 1)) - 2
@@ -180,7 +180,7 @@ class _SegmentSchedule:
         """Counts in the order of `sources`, checked against the integrals at `row`.
 
         Raises:
-            ConfigError: If this segment cannot have produced these counts.
+            ConfigError: If this phase cannot have produced these counts.
         """
         counts = [given.get(name, 0) for name in self.sources]
         done = row - self._from_row
@@ -211,7 +211,7 @@ class _SegmentSchedule:
         return self._earliest_deadline_first(row - start, stop - start, releases, keys)
 
     def _units(self, rows: Integers) -> Integers:
-        """Integrals since the segment's start, in units, int64 [n, k]."""
+        """Integrals since the phase's start, in units, int64 [n, k]."""
         integral: Floats = self._mixture.integral(rows) - self._base
         return np.rint(integral * UNITS).astype(np.int64)
 
@@ -283,34 +283,34 @@ class _SegmentSchedule:
         return planned
 
 
-def row_counts(segments: Sequence[Segment], num_rows: int | None = None) -> dict[str, int]:
+def row_counts(phases: Sequence[Phase], num_rows: int | None = None) -> dict[str, int]:
     """Rows of each source in a run, computed from its whole schedule.
 
     Args:
-        segments: Segments of the run, as for `Apportioner`.
+        phases: Phases of the run, as for `Apportioner`.
         num_rows: Number of first rows to count; all by default.
 
     Returns:
-        Rows by source name, for all sources of all segments.
+        Rows by source name, for all sources of all phases.
     """
-    schedule = Apportioner(segments)
+    schedule = Apportioner(phases)
     made = schedule.advance(schedule.num_rows if num_rows is None else num_rows)
-    names = sorted({name for segment in segments for name in segment.mixture.sources})
+    names = sorted({name for phase in phases for name in phase.mixture.sources})
     return {name: made.get(name, 0) for name in names}
 
 
-def drift(segment: Segment, counts: Mapping[str, int], row: int) -> dict[str, float]:
-    """Actual minus planned rows of each source since the segment's start.
+def drift(phase: Phase, counts: Mapping[str, int], row: int) -> dict[str, float]:
+    """Actual minus planned rows of each source since the phase's start.
 
     Args:
-        segment: Segment that the rows belong to.
-        counts: Rows of each source since the segment's start, before `row`.
+        phase: Phase that the rows belong to.
+        counts: Rows of each source since the phase's start, before `row`.
         row: Row counted from the start of the run.
     """
-    before, now = segment.mixture.integral([segment.from_row, row])
+    before, now = phase.mixture.integral([phase.from_row, row])
     return {
         name: counts.get(name, 0) - float(now[index] - before[index])
-        for index, name in enumerate(segment.mixture.sources)
+        for index, name in enumerate(phase.mixture.sources)
     }
 
 
@@ -319,14 +319,14 @@ def bound(num_sources: int) -> float:
     return 0.0 if num_sources <= 1 else 1.0 - 1.0 / (2 * num_sources - 2)
 
 
-def _check_segments(segments: Sequence[Segment]) -> None:
-    """Reject segments out of order."""
-    starts = [segment.from_row for segment in segments]
-    ends = [segment.mixture.num_rows for segment in segments]
+def _check_phases(phases: Sequence[Phase]) -> None:
+    """Reject phases out of order."""
+    starts = [phase.from_row for phase in phases]
+    ends = [phase.mixture.num_rows for phase in phases]
     ascending = all(before < after for before, after in pairwise(starts))
     reached = all(start <= end for start, end in zip(starts[1:], ends, strict=False))
     if not starts or starts[0] != 0 or not ascending or not reached or starts[-1] >= ends[-1]:
         raise ConfigError(
-            "the segments of a run begin at row 0, ascend, and begin before the curves in force "
-            f"end; found segments from rows {starts} with curves of {ends} rows"
+            "the phases of a run begin at row 0, ascend, and begin before the curves in force "
+            f"end; found phases from rows {starts} with curves of {ends} rows"
         )

@@ -9,7 +9,7 @@ from functools import partial
 from typing import Literal
 
 from linly.config.curriculum import Curriculum
-from linly.curriculum.apportion import Segment, row_counts
+from linly.curriculum.apportion import Phase, row_counts
 from linly.curriculum.guard_plan import GuardPlan, guard_plans, raised_mixture
 from linly.curriculum.mixture import Mixture
 from linly.curriculum.wording import amount, percent
@@ -170,10 +170,10 @@ def make_plan(
     positions = tuple(sorted({*START_MIDDLE_END, *extra_positions}))
     shares = mixture.shares([position * num_rows for position in positions])
     raised = raised_mixture(curriculum, num_rows=num_rows)
-    rows = row_counts([Segment(0, mixture)], num_rows - remainder)
+    rows = row_counts([Phase(0, mixture)], num_rows - remainder)
     most_rows = rows
     if curriculum.guards:
-        most_rows = row_counts([Segment(0, raised)], num_rows - remainder)
+        most_rows = row_counts([Phase(0, raised)], num_rows - remainder)
     sources = tuple(
         _source_plan(
             curriculum,

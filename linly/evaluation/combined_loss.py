@@ -13,29 +13,27 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from linly.curriculum.decisions import Course, segment_at
 from linly.curriculum.mixture import Mixture
+from linly.curriculum.timeline import Timeline
 
 
 def combined_losses(
-    sources: Mapping[str, Mapping[str, Any]], course: Course, *, next_row: int
+    sources: Mapping[str, Mapping[str, Any]], timeline: Timeline, *, next_row: int
 ) -> dict[str, float | None]:
     """Combined losses of an evaluation record, in nats per token; None without held-out sources.
 
     Args:
         sources: `sources` of the evaluation record.
-        course: Course of the run.
+        timeline: Timeline of the run.
         next_row: Row of the global stream at which the run continues.
     """
-    first = course.curricula[0]
-    num_rows = first.tokens // course.sequence_length
+    first = timeline.curricula[0]
+    num_rows = first.tokens // timeline.sequence_length
     start = Mixture.from_curriculum(first, num_rows=num_rows)
-    row = min(next_row, course.num_rows - 1)
+    row = min(next_row, timeline.num_rows - 1)
     return {
         "loss_at_fixed_shares": _joined(sources, shares_at(start, num_rows)),
-        "loss_at_current_shares": _joined(
-            sources, shares_at(segment_at(course.segments, row).mixture, row)
-        ),
+        "loss_at_current_shares": _joined(sources, shares_at(timeline.phase_at(row).mixture, row)),
     }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from linly.config.curriculum import Curriculum
 from linly.config.curve import RatioGuard
-from linly.curriculum.decisions import Course
+from linly.curriculum.timeline import Timeline
 from linly.curriculum.wording import percent
 
 Results = Mapping[str, Mapping[str, Any]]
@@ -111,13 +111,13 @@ def _decide(
     return GuardDecision(group, guard, level, after, now, before)
 
 
-def raised_groups(course: Course, *, row: int) -> list[str]:
+def raised_groups(timeline: Timeline, *, row: int) -> list[str]:
     """Notices at a row, one for each group that is raised by its guard."""
-    guards = course.curriculum.guards
+    guards = timeline.curriculum.guards
     return [
         f"{group} is raised by its guard: step {level} of {guards[group].steps} towards "
         f"{percent(guards[group].cap)}"
-        for group, level in course.levels_at(row).items()
+        for group, level in timeline.levels_at(row).items()
         if level
     ]
 

@@ -383,15 +383,16 @@ def measure_engine(
     recipe = world_recipe(size, scale, output, case)
     engine = Engine(new_model(config, device), recipe.training, accumulation=scale.accumulation)
     seconds, waits = [], []
+    plan = world_plan(recipe, output.absolute() / "world" / "english.model")
     with Loader(
-        world_plan(recipe, output.absolute() / "world" / "english.model"),
+        plan,
         settings=recipe.data,
         micro_batch=recipe.training.micro_batch,
         world_size=1,
         rank=0,
     ) as loader:
         began = time.perf_counter()
-        for batch in loader.steps():
+        while (batch := loader.next_step(plan.phases)) is not None:
             targets = sum(mixed.row.num_supervised for mixed in batch.rows)
             rows = [engine.accumulate(m, step_targets=targets) for m in batch.micro_batches]
             losses = [loss for part in rows for loss in part.tolist()]

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from speed import cpu_seconds
 
 from linly.config.curriculum import load_curriculum
-from linly.curriculum.apportion import Apportioner, Segment, bound
+from linly.curriculum.apportion import Apportioner, Phase, bound
 from linly.curriculum.mixture import Mixture
 
 pytestmark = pytest.mark.benchmark
@@ -29,7 +29,7 @@ def test_exact_apportionment_beside_drawing_sources_at_random() -> None:
     generator = random.Random(0)
     made: list[str] = []
     drawn: list[str] = []
-    ours = cpu_seconds(lambda: made.extend(Apportioner([Segment(0, mixture)])))
+    ours = cpu_seconds(lambda: made.extend(Apportioner([Phase(0, mixture)])))
     theirs = cpu_seconds(
         lambda: drawn.extend(generator.choices(mixture.sources, shares)[0] for _ in made)
     )

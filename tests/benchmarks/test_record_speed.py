@@ -15,7 +15,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from linly.config.curriculum import load_curriculum
 from linly.config.settings import AlarmSettings
-from linly.curriculum.apportion import Apportioner, Segment
+from linly.curriculum.apportion import Apportioner, Phase
 from linly.curriculum.mixture import Mixture
 from linly.data.mixing.documents import SourceCursor
 from linly.data.mixing.mixed_row import MixedRow
@@ -55,8 +55,9 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     (path / "curriculum.yaml").write_text(curriculum_text())
     curriculum = load_curriculum(path / "curriculum.yaml")
     mixture = Mixture.from_curriculum(curriculum, num_rows=NUM_STEPS * ROWS)
-    books = Bookkeeper([Segment(0, mixture)], Machine(1, 1.0, None), sequence_length=LENGTH)
-    order = Apportioner([Segment(0, mixture)])
+    phase = Phase(0, mixture)
+    books = Bookkeeper(mixture.sources, Machine(1, 1.0, None), sequence_length=LENGTH)
+    order = Apportioner([phase])
     watch, board = AlarmWatch(AlarmSettings()), TensorBoardLog(run, resumed_step=0)
     ids = np.zeros(LENGTH, np.int32)
     spent = 0.0
@@ -65,7 +66,7 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
         losses = [RowLoss(r.index, r.row.source, 700.0, LENGTH - 1) for r in rows]
         began = time.perf_counter()
         facts = StepFacts(step=step, lr=1e-4, grad_norm=1.0, skipped=False, seconds=1.0, wait_s=0.0)
-        metrics = books.count(rows, losses, facts)
+        metrics = books.count(rows, losses, facts, phase)
         run.append("metrics", metrics)
         board.add(step_scalars(metrics), step=step)
         watch.step(metrics)

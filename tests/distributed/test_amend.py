@@ -14,7 +14,7 @@ from rank_processes import TRAIN, environment, logs, rows_of, start_ranks, wait_
 from tiny_world import make_tiny_world
 
 from linly.config.recipe import load_recipe
-from linly.curriculum.decisions import fold
+from linly.curriculum.timeline import fold
 from linly.data.mixing.spec import make_mixer, stream_plan
 from linly.runs.runs import RunFolder
 from linly.training.changes.frozen import read_later_lists, read_shards
@@ -53,11 +53,11 @@ def test_an_amended_run_that_is_killed_goes_on_exactly_at_another_world_size(
 def replayed(run: Path) -> list[tuple[object, ...]]:
     """The run's order of rows, from its first row on, by what it has fixed and decided."""
     folder = RunFolder.open(run)
-    course = fold(folder.read("decisions"))
-    assert [segment.from_row for segment in course.segments] == [0, 7 * ROWS]
-    shards, later = read_shards(folder, course.sources), read_later_lists(folder, course)
+    timeline = fold(folder.read("decisions"))
+    assert [phase.from_row for phase in timeline.phases] == [0, 7 * ROWS]
+    shards, later = read_shards(folder, timeline.sources), read_later_lists(folder, timeline)
     recipe = load_recipe(run / "recipe.yaml")
-    plan = stream_plan(recipe, run / "model", shards, course, later)
+    plan = stream_plan(recipe, run / "model", shards, timeline, later)
     return [
         (
             mixed.index,

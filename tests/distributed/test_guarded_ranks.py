@@ -21,7 +21,7 @@ from rank_processes import (
     without,
 )
 
-from linly.curriculum.decisions import standing
+from linly.curriculum.timeline import decisions_in_force
 
 pytestmark = pytest.mark.distributed
 SETTINGS = (*OVERRIDES, "training.micro_batch=4", "data.producers=1")
@@ -50,7 +50,9 @@ def whole(world: Path) -> Path:
 
 def guards_of(run: Path) -> list[tuple[Any, ...]]:
     """Guard decisions that hold."""
-    lines = [line for line in standing(lines_of(run, "decisions")) if line["kind"] == "guard"]
+    lines = [
+        line for line in decisions_in_force(lines_of(run, "decisions")) if line["kind"] == "guard"
+    ]
     return [(line["row"], line["group"], line["before"], line["after"]) for line in lines]
 
 

@@ -7,14 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 
 from linly.config.shapes import Floats
-from linly.curriculum.apportion import Segment
+from linly.curriculum.apportion import Phase
 
 NUM_STRETCHES = 64
 """Parts of the remaining run over which the load of the producers is balanced."""
 
 
 def deal_sources(
-    segments: Sequence[Segment], from_row: int, num_producers: int
+    phases: Sequence[Phase], from_row: int, num_producers: int
 ) -> list[frozenset[str]]:
     """Distribute sources so that the load of the producers is balanced throughout the run.
 
@@ -22,7 +22,7 @@ def deal_sources(
     by decreasing load, each to the producer whose peak load then stays lowest.
 
     Args:
-        segments: Segments of the run.
+        phases: Phases of the run.
         from_row: Row at which the producers start.
         num_producers: Upper limit; there are also at most as many as sources with a share.
 
@@ -30,7 +30,7 @@ def deal_sources(
         Source names by producer; together they contain every source of the remaining run, since
         a source whose share has dropped to 0 may still be owed a row.
     """
-    planned = _planned_rows(segments, from_row)
+    planned = _planned_rows(phases, from_row)
     heaviest = sorted(planned, key=lambda name: (-planned[name].max(), name))
     num_busy = sum(bool(rows.max() > 0) for rows in planned.values())
     dealt: list[list[str]] = [[] for _ in range(min(num_producers, num_busy))]
@@ -42,16 +42,16 @@ def deal_sources(
     return [frozenset(names) for names in dealt]
 
 
-def _planned_rows(segments: Sequence[Segment], from_row: int) -> dict[str, Floats]:
+def _planned_rows(phases: Sequence[Phase], from_row: int) -> dict[str, Floats]:
     """Rows of each source in each stretch from `from_row` to the end: float64 [NUM_STRETCHES]."""
-    num_rows = segments[-1].mixture.num_rows
-    ends = [*(segment.from_row for segment in segments[1:]), num_rows]
+    num_rows = phases[-1].mixture.num_rows
+    ends = [*(phase.from_row for phase in phases[1:]), num_rows]
     bounds = np.linspace(from_row, num_rows, NUM_STRETCHES + 1)
     planned: dict[str, Floats] = {}
-    for segment, end in zip(segments, ends, strict=True):
+    for phase, end in zip(phases, ends, strict=True):
         if end <= from_row:
             continue
-        integral = segment.mixture.integral(np.clip(bounds, segment.from_row, end))
-        for name, rows in zip(segment.mixture.sources, np.diff(integral, axis=0).T, strict=True):
+        integral = phase.mixture.integral(np.clip(bounds, phase.from_row, end))
+        for name, rows in zip(phase.mixture.sources, np.diff(integral, axis=0).T, strict=True):
             planned[name] = planned.get(name, 0.0) + rows
     return planned

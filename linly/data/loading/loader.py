@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from types import TracebackType
@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from linly.config.settings import DataSettings
-from linly.curriculum.apportion import Segment
+from linly.curriculum.apportion import Phase
 from linly.curriculum.plan import Batch
 from linly.data.loading.producer import RowStream
 from linly.data.loading.ranks import rank_slice
@@ -63,7 +63,7 @@ class Loader:
     """Steps of the global stream, from a state on, for one rank of any world size.
 
     Every rank builds the whole stream and keeps its slice, so ranks exchange nothing and end at
-    the same step. The state is that of the last step yielded by `steps`; prefetched rows are
+    the same step. The state is that of the last step returned by `next_step`; prefetched rows are
     built again after a resume.
     """
 
@@ -106,11 +106,11 @@ class Loader:
 
     @property
     def state(self) -> MixerState:
-        """State after the last step yielded; read-only."""
+        """State after the last step returned; read-only."""
         return self._state
 
     def state_dict(self) -> dict[str, Any]:
-        """State after the last step yielded, as JSON, the same on every rank."""
+        """State after the last step returned, as JSON, the same on every rank."""
         return self._state.to_json()
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -129,41 +129,38 @@ class Loader:
             )
         self._state = restored
 
-    def follow(self, segments: tuple[Segment, ...]) -> None:
-        """Continue from the present state with other segments; prefetched rows are built again.
+    def next_step(self, phases: tuple[Phase, ...]) -> StepBatch | None:
+        """Return the next whole global batch; None at the end of the stream.
 
         Args:
-            segments: Segments of the run, the same as before up to the state.
-        """
-        self.close()
-        self._stream = None
-        self._plan = replace(self._plan, segments=segments)
-
-    def steps(self) -> Iterator[StepBatch]:
-        """Yield whole global batches; remaining rows at the end of the stream are not yielded.
+            phases: Phases of the run, the same as before up to the state. If they have changed,
+                prefetched rows are built again.
 
         Raises:
             DataError: If a source cannot return its row, or the producer died or hangs.
         """
         global_batch = self._settings.global_batch
-        while True:
-            began = time.perf_counter()
-            rows = tuple(islice(self._opened(), global_batch))
-            wait_s = time.perf_counter() - began
-            if len(rows) < global_batch:
-                self._left_over = rows
-                return
-            for row in rows:
-                self._state.advance(row)
-            yield StepBatch(
-                step=self._state.row // global_batch,
-                rows=rows,
-                micro_batches=self._micro_batches(rows[self._slice]),
-                wait_s=wait_s,
-            )
+        began = time.perf_counter()
+        rows = tuple(islice(self._opened(phases), global_batch))
+        wait_s = time.perf_counter() - began
+        if len(rows) < global_batch:
+            self._left_over = rows
+            return None
+        for row in rows:
+            self._state.advance(row)
+        return StepBatch(
+            step=self._state.row // global_batch,
+            rows=rows,
+            micro_batches=self._micro_batches(rows[self._slice]),
+            wait_s=wait_s,
+        )
 
-    def _opened(self) -> RowStream:
-        """The stream, opened at the state if it is not open."""
+    def _opened(self, phases: tuple[Phase, ...]) -> RowStream:
+        """The stream of these phases, opened at the state if it is not open."""
+        if self._plan.phases is not phases:
+            self.close()
+            self._stream = None
+            self._plan = replace(self._plan, phases=phases)
         if self._stream is None:
             self._stream = data_stream(
                 self._plan,

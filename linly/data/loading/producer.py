@@ -85,11 +85,11 @@ class ProducedRows:
             timeout_s: Longest wait for a row, in seconds.
             prefetch_bytes: Upper limit on their bytes (at least one row per producer).
         """
-        self._schedule = resumed_apportioner(plan.segments, state)
+        self._schedule = resumed_apportioner(plan.phases, state)
         self._producers: list[_Producer] = []
         self._producer_of: dict[str, _Producer] = {}
         self.exhausted: Exhausted | None = None
-        dealt = deal_sources(plan.segments, state.row, num_producers)
+        dealt = deal_sources(plan.phases, state.row, num_producers)
         for names in dealt:
             producer = _Producer(
                 plan,

@@ -15,14 +15,14 @@ class MixedRow:
 
     Attributes:
         index: Index over the whole run, from 0.
-        segment_from: First row of its curriculum segment.
+        phase_from: First row of its curriculum phase.
         cursor: Position from which its source resumes after it.
         bad: Records to add to the quarantine ledger when this row is consumed.
         digest: `row_digest` of the row.
     """
 
     index: int
-    segment_from: int
+    phase_from: int
     row: Row
     cursor: SourceCursor
     bad: tuple[BadRecord, ...]
@@ -30,7 +30,7 @@ class MixedRow:
 
     def __reduce__(self) -> tuple[type[MixedRow], tuple[object, ...]]:
         """Pickle the fields only: a frozen dataclass is slow to pickle by default."""
-        form = (self.index, self.segment_from, self.row, self.cursor, self.bad, self.digest)
+        form = (self.index, self.phase_from, self.row, self.cursor, self.bad, self.digest)
         return MixedRow, form
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from linly.curriculum.apportion import Apportioner, Segment
+from linly.curriculum.apportion import Apportioner, Phase
 from linly.data.mixing.mixed_row import MixedRow, row_digest
 from linly.data.mixing.sources import Exhausted, SourceSpec, SourceStream
 from linly.data.mixing.state import MixerState
@@ -22,7 +22,7 @@ class Mixer:
     def __init__(
         self,
         *,
-        segments: tuple[Segment, ...],
+        phases: tuple[Phase, ...],
         sources: tuple[SourceSpec, ...],
         tokenizer: Tokenizer,
         state: MixerState,
@@ -32,8 +32,8 @@ class Mixer:
         """Resume from `state`, which is not modified.
 
         Args:
-            segments: Curricula of the run, each from its first row.
-            sources: All sources that the segments name.
+            phases: Curricula of the run, each from its first row.
+            sources: All sources that the phases name.
             tokenizer: Tokenizer of the run.
             state: State to resume from.
             only: Sources whose rows to build; the rows of others are skipped. None builds all.
@@ -45,8 +45,8 @@ class Mixer:
         self._streams: dict[str, SourceStream] = {}
         self._only = frozenset(self._specs) if only is None else only
         self._working_on = working_on
-        self._starts = [segment.from_row for segment in segments]
-        self._apportioner = resumed_apportioner(segments, state)
+        self._starts = [phase.from_row for phase in phases]
+        self._apportioner = resumed_apportioner(phases, state)
         self._ended = False
         self.exhausted: Exhausted | None = None
 
@@ -76,7 +76,7 @@ class Mixer:
             raise StopIteration
         return MixedRow(
             index=index,
-            segment_from=_segment_of(self._starts, index),
+            phase_from=_phase_of(self._starts, index),
             row=sourced.row,
             cursor=sourced.cursor,
             bad=sourced.bad,
@@ -110,15 +110,15 @@ class Mixer:
             )
 
 
-def resumed_apportioner(segments: Sequence[Segment], state: MixerState) -> Apportioner:
+def resumed_apportioner(phases: Sequence[Phase], state: MixerState) -> Apportioner:
     """Schedule that resumes from a state."""
-    begun = _segment_of([segment.from_row for segment in segments], state.row)
-    counts = state.counts if state.segment_from == begun else {}
-    return Apportioner(segments, counts, state.row)
+    begun = _phase_of([phase.from_row for phase in phases], state.row)
+    counts = state.counts if state.phase_from == begun else {}
+    return Apportioner(phases, counts, state.row)
 
 
-def _segment_of(starts: Sequence[int], row: int) -> int:
-    """First row of the segment that contains a row."""
+def _phase_of(starts: Sequence[int], row: int) -> int:
+    """First row of the phase that contains a row."""
     return max(start for start in starts if start <= row)
 
 

@@ -12,8 +12,8 @@ import orjson
 from linly.config.corpus import Corpus
 from linly.config.recipe import Recipe
 from linly.config.source import sources_of
-from linly.curriculum.apportion import Segment
-from linly.curriculum.decisions import Course, fold, start_decision
+from linly.curriculum.apportion import Phase
+from linly.curriculum.timeline import Timeline, fold, start_decision
 from linly.data.mixing.mixer import Mixer
 from linly.data.mixing.order import ORDER_VERSION
 from linly.data.mixing.sources import SourceSpec
@@ -28,13 +28,13 @@ class StreamPlan:
     """Everything a process needs to build the stream; sent to the producers.
 
     Attributes:
-        segments: Curricula of the run, each from its first row.
+        phases: Curricula of the run, each from its first row.
         sources: Sources by name.
         tokenizer_path: Path that `load_tokenizer` accepts.
         identity: Identity that a state must match.
     """
 
-    segments: tuple[Segment, ...]
+    phases: tuple[Phase, ...]
     sources: tuple[SourceSpec, ...]
     tokenizer_path: Path
     identity: Identity
@@ -42,7 +42,7 @@ class StreamPlan:
     @property
     def num_rows(self) -> int:
         """Rows of the run."""
-        return self.segments[-1].mixture.num_rows
+        return self.phases[-1].mixture.num_rows
 
     def new_state(self) -> MixerState:
         """State before the first row."""
@@ -53,7 +53,7 @@ def stream_plan(
     recipe: Recipe,
     tokenizer_path: Path,
     shards: Mapping[str, tuple[Shard, ...]],
-    course: Course | None = None,
+    timeline: Timeline | None = None,
     later_lists: Mapping[str, tuple[ShardList, ...]] | None = None,
 ) -> StreamPlan:
     """Collect everything that the rows of a recipe depend on.
@@ -62,7 +62,7 @@ def stream_plan(
         recipe: Resolved recipe.
         tokenizer_path: Path of the recipe model's tokenizer, or of its replacement.
         shards: Source name -> the list frozen when the source joined the run.
-        course: Course of the run after its decisions; None for a run without decisions.
+        timeline: Timeline of the run after its decisions; None for a run without decisions.
         later_lists: Source name -> lists of shards made during the run.
 
     Raises:
@@ -70,9 +70,9 @@ def stream_plan(
         DataError: If a source has no shards.
     """
     tokenizer = load_tokenizer(tokenizer_path)
-    course = fold([start_decision(recipe)]) if course is None else course
-    shares = course.sources
-    corpora = {**course.corpora, **recipe.corpora}
+    timeline = fold([start_decision(recipe)]) if timeline is None else timeline
+    shares = timeline.sources
+    corpora = {**timeline.corpora, **recipe.corpora}
     sources = []
     for name, source in sources_of(shares, corpora, recipe.data_root).items():
         if not shards.get(name):
@@ -90,7 +90,7 @@ def stream_plan(
             )
         )
     return StreamPlan(
-        segments=course.segments,
+        phases=timeline.phases,
         sources=tuple(sources),
         tokenizer_path=tokenizer_path,
         identity=Identity(
@@ -161,7 +161,7 @@ def make_mixer(
             f"{plan.identity.tokenizer} as at the start; restore the file"
         )
     return Mixer(
-        segments=plan.segments,
+        phases=plan.phases,
         sources=plan.sources,
         tokenizer=tokenizer,
         state=state,

@@ -106,8 +106,8 @@ class MixerState:
     Attributes:
         identity: Identity of the stream.
         row: Index of the next row.
-        segment_from: First row of the curriculum segment of the last row.
-        counts: Rows per source within that segment.
+        phase_from: First row of the curriculum phase of the last row.
+        counts: Rows per source within that phase.
         rows: Rows per source over the whole run.
         supervised_tokens: Labels with loss per source over the whole run.
         cursors: Cursor of each source; none for a source without a row so far.
@@ -117,7 +117,7 @@ class MixerState:
 
     identity: Identity
     row: int = 0
-    segment_from: int = 0
+    phase_from: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     rows: dict[str, int] = field(default_factory=dict)
     supervised_tokens: dict[str, int] = field(default_factory=dict)
@@ -133,8 +133,8 @@ class MixerState:
     def advance(self, mixed: MixedRow) -> None:
         """Count a row as consumed; rows must come in order, without gaps."""
         assert mixed.index == self.row, f"row {mixed.index} consumed where {self.row} is next"
-        if mixed.segment_from != self.segment_from:
-            self.segment_from = mixed.segment_from
+        if mixed.phase_from != self.phase_from:
+            self.phase_from = mixed.phase_from
             self.counts = {}
         name = mixed.row.source
         self.row += 1
@@ -151,7 +151,7 @@ class MixerState:
         return MixerState(
             identity=self.identity,
             row=self.row,
-            segment_from=self.segment_from,
+            phase_from=self.phase_from,
             counts=dict(self.counts),
             rows=dict(self.rows),
             supervised_tokens=dict(self.supervised_tokens),
@@ -165,7 +165,7 @@ class MixerState:
             "version": STATE_VERSION,
             "identity": self.identity.to_json(),
             "row": self.row,
-            "segment_from": self.segment_from,
+            "segment_from": self.phase_from,
             "counts": dict(sorted(self.counts.items())),
             "rows": dict(sorted(self.rows.items())),
             "supervised_tokens": dict(sorted(self.supervised_tokens.items())),
@@ -201,7 +201,7 @@ class MixerState:
             return cls(
                 identity=identity,
                 row=int(value["row"]),
-                segment_from=int(value["segment_from"]),
+                phase_from=int(value["segment_from"]),
                 counts=_integers(value["counts"]),
                 rows=_integers(value["rows"]),
                 supervised_tokens=_integers(value["supervised_tokens"]),

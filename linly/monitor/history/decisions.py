@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from linly.curriculum.decisions import standing
+from linly.curriculum.timeline import decisions_in_force
 
 _KNOWN = frozenset({"step", "time", "kind", "text"})
 _MAX_CHARACTERS = 300
@@ -30,7 +30,7 @@ def decision_events(decisions: Sequence[Mapping[str, Any]]) -> tuple[Event, ...]
         decisions: Lines of decisions.jsonl. Unknown kinds are described by their values.
     """
     found = []
-    for line in standing(decisions):
+    for line in decisions_in_force(decisions):
         kind = str(line.get("kind", ""))
         text = line.get("text") or _WORDS.get(kind, _values)(line)
         if text:

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linly.config.curriculum import Curriculum
-from linly.curriculum.decisions import Course, fold
+from linly.curriculum.timeline import Timeline, fold
 from linly.errors import CheckpointError, TrainingError
 from linly.monitor.history.decisions import Event, decision_events
 from linly.monitor.history.evaluations import Evaluation, number, parse_evaluation
@@ -42,7 +42,7 @@ class History:
 
     Attributes:
         path: The run folder.
-        course: Course of the run by its decisions; None if the folder has no decisions.
+        timeline: Timeline of the run by its decisions; None if the folder has no decisions.
         groups: Sources of each group, in the order of `sources`.
         sources: Names by group, then name; the columns of the [n, k] arrays.
         step: Step numbers, int64 [n].
@@ -69,7 +69,7 @@ class History:
     """
 
     path: Path
-    course: Course | None
+    timeline: Timeline | None
     groups: dict[str, tuple[str, ...]]
     sources: tuple[str, ...]
     step: Integers
@@ -130,7 +130,7 @@ class History:
     @property
     def curriculum(self) -> Curriculum | None:
         """Current curriculum; None if the folder has no decisions."""
-        return self.course.curriculum if self.course else None
+        return self.timeline.curriculum if self.timeline else None
 
     @property
     def total_tokens(self) -> int | None:
@@ -170,12 +170,12 @@ def make_history(path: Path, logs: Logs) -> History:
     """
     if not logs.metrics:
         raise TrainingError(f"run {path}: no step is in metrics.jsonl yet; train first")
-    course = _course(path, logs.decisions)
-    groups = _groups(course, logs.metrics)
+    timeline = _timeline(path, logs.decisions)
+    groups = _groups(timeline, logs.metrics)
     sources = tuple(name for names in groups.values() for name in names)
     return History(
         path=path,
-        course=course,
+        timeline=timeline,
         groups=groups,
         sources=sources,
         **_columns(logs.metrics, sources),
@@ -226,7 +226,7 @@ def longer_history(history: History, logs: Logs) -> History | None:
 # -- columns -----------------------------------------------------------------------------------
 
 
-def _course(path: Path, decisions: Sequence[Mapping[str, Any]]) -> Course | None:
+def _timeline(path: Path, decisions: Sequence[Mapping[str, Any]]) -> Timeline | None:
     if not decisions:
         return None
     try:
@@ -236,11 +236,11 @@ def _course(path: Path, decisions: Sequence[Mapping[str, Any]]) -> Course | None
 
 
 def _groups(
-    course: Course | None, metrics: Sequence[Mapping[str, Any]]
+    timeline: Timeline | None, metrics: Sequence[Mapping[str, Any]]
 ) -> dict[str, tuple[str, ...]]:
     """Groups of the curricula; sources that are only in the log come last, as "other"."""
     logged = {name for record in metrics for name in record.get("rows_by_source", {})}
-    groups = course.groups if course else {}
+    groups = timeline.groups if timeline else {}
     others = sorted(logged.difference(*groups.values()))
     if others:
         groups["other"] = (*groups.get("other", ()), *others)

@@ -97,14 +97,14 @@ def last_of_groups(history: History) -> frozenset[int]:
 
 def _future(history: History) -> tuple[Floats, Floats]:
     """(tokens, shares) from the last step to the end of the curriculum; empty if it is complete."""
-    course = history.course
+    timeline = history.timeline
     seen, num_rows_seen = int(history.tokens_seen[-1]), int(history.rows[-1].sum())
     tokens_per_step = seen / int(history.step[-1])
-    if course is None or not num_rows_seen or course.curriculum.tokens - seen < tokens_per_step:
+    if timeline is None or not num_rows_seen or timeline.curriculum.tokens - seen < tokens_per_step:
         return np.zeros(0), np.zeros((0, len(history.sources)))
-    mixture = course.segments[-1].mixture
+    mixture = timeline.phases[-1].mixture
     rows = np.linspace(num_rows_seen, mixture.num_rows, MAX_POINTS // 2)
     shares = np.zeros((len(rows), len(history.sources)))
     columns = [history.sources.index(source) for source in mixture.sources]
     shares[:, columns] = mixture.shares(rows)
-    return np.linspace(seen, course.curriculum.tokens, len(rows)), shares
+    return np.linspace(seen, timeline.curriculum.tokens, len(rows)), shares

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from linly.config.recipe import load_recipe
 from linly.config.source import sources_of
-from linly.curriculum.decisions import fold
+from linly.curriculum.timeline import fold
 from linly.data.inspection.lookup import (
     FoundText,
     TracedSource,
@@ -71,15 +71,15 @@ class Tracer:
     def _source(self, name: str) -> TracedSource:
         """A source by the newest curriculum that has it; later ones may not have it."""
         if name not in self._sources:
-            course = self._course
-            sources = sources_of(course.sources, course.corpora, self._data_root)
+            timeline = self._course
+            sources = sources_of(timeline.sources, timeline.corpora, self._data_root)
             if name not in sources:
                 raise DataError(
                     f"source {name!r}: the row record of {self._path} has rows of it, but its "
                     f"decisions have only {', '.join(sources)}"
                 )
             folder = self._path / "shards"
-            relisted = course.relisted.get(name, ())
+            relisted = timeline.relisted.get(name, ())
             self._sources[name] = TracedSource(
                 sources[name],
                 (

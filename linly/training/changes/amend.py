@@ -25,7 +25,7 @@ from linly.config.curriculum import Curriculum
 from linly.config.recipe import Recipe
 from linly.config.yaml.model import unknown
 from linly.config.yaml.yaml import read_yaml
-from linly.curriculum.decisions import Course, curriculum_form, follow
+from linly.curriculum.timeline import Timeline, curriculum_form
 from linly.curriculum.wording import amount
 from linly.data.inspection.estimate import estimate_tokens
 from linly.data.inspection.source_inventory import SourceInventory, source_inventory
@@ -70,7 +70,7 @@ class Amendment:
     """A planned amendment, not written yet.
 
     Attributes:
-        after: Course with the amendment.
+        after: Timeline with the amendment.
         line: Record for decisions.jsonl, without its time.
         outlooks: Source -> (before, after); None if that curriculum does not have the source.
         inventories: Inventories of the new sources.
@@ -80,7 +80,7 @@ class Amendment:
     """
 
     at: Standpoint
-    after: Course
+    after: Timeline
     recipe: Recipe
     line: dict[str, Any]
     outlooks: dict[str, tuple[SourceOutlook | None, SourceOutlook | None]]
@@ -111,14 +111,14 @@ def plan_amendment(
         CheckpointError: If there is no complete checkpoint to continue from.
     """
     at = standpoint(run)
-    wanted = curriculum or at.course.curriculum
+    wanted = curriculum or at.timeline.curriculum
     for source in drop:
         wanted = without_source(wanted, source)
     for source in relist:
-        if source not in wanted.sources or source not in at.course.sources:
-            known = sorted(wanted.sources.keys() & at.course.sources.keys())
+        if source not in wanted.sources or source not in at.timeline.sources:
+            known = sorted(wanted.sources.keys() & at.timeline.sources.keys())
             raise ConfigError(f"--relist: {unknown('source', source, known)}")
-    if not relist and not differences(_rows_of(at.course.curriculum), _rows_of(wanted)):
+    if not relist and not differences(_rows_of(at.timeline.curriculum), _rows_of(wanted)):
         raise ConfigError(
             f"curriculum {wanted.name}: the future rows follow it already, so there is nothing to "
             "amend; choose a different curriculum"
@@ -136,7 +136,7 @@ def plan_amendment(
             for source, new in lists.items()
         },
     }
-    after = follow(at.course, line)
+    after = at.timeline.with_decision(line)
     tokenizer = load_tokenizer(run.path / "model")
     inventories = {
         name: source_inventory(
@@ -146,7 +146,7 @@ def plan_amendment(
             max_held_out=recipe.evaluation.max_documents,
         )
         for name, source in recipe.sources.items()
-        if name not in at.course.sources
+        if name not in at.timeline.sources
     }
     _check_guards(wanted, at)
     return Amendment(
@@ -182,7 +182,7 @@ def write_amendment(run: RunFolder, amendment: Amendment) -> None:
 
 def changes(amendment: Amendment) -> list[str]:
     """Changes of an amendment: curriculum settings and shard lists, one per line."""
-    before, after = amendment.at.course.curriculum, amendment.after.curriculum
+    before, after = amendment.at.timeline.curriculum, amendment.after.curriculum
     found = [str(change) for change in differences(_rows_of(before), _rows_of(after))]
     for source, new in amendment.lists.items():
         found.append(
@@ -246,7 +246,7 @@ def _check_past(at: Standpoint, wanted: Curriculum) -> None:
             f"curriculum {wanted.name}: tokens: found {amount(wanted.tokens)}, which is "
             f"{num_steps} steps, but the run has taken {at.step}; allowed: {tokens:,} or more"
         )
-    known = at.course.sources
+    known = at.timeline.sources
     for name, (_, share) in sorted(wanted.sources.items()):
         before = known.get(name)
         if before is None:
@@ -298,7 +298,7 @@ def _recipe(run: RunFolder, at: Standpoint, wanted: Curriculum, relist: Collecti
 
 def _corpus(at: Standpoint, wanted: Curriculum, name: str, *, is_listed_again: bool) -> Corpus:
     """A corpus as pinned by the run, or from its file; the file's paths if it is listed again."""
-    known = at.course.corpora.get(name)
+    known = at.timeline.corpora.get(name)
     if known is not None and not is_listed_again:
         return known
     folders = at.recipe.corpus_folders
@@ -319,7 +319,7 @@ def _corpus(at: Standpoint, wanted: Curriculum, name: str, *, is_listed_again: b
 def _list_again(run: RunFolder, at: Standpoint, recipe: Recipe, source: str) -> NewList:
     corpus = recipe.sources[source].corpus
     shards = list_shards(corpus, recipe.data_root)
-    before = newest_lists(run, at.course, [source])[source]
+    before = newest_lists(run, at.timeline, [source])[source]
     added = {shard.path for shard in shards} - {shard.path for shard in before}
     gone = {shard.path for shard in set(before) - set(shards)}
     if not added and not gone:
@@ -353,7 +353,7 @@ def _capacities(
     """Positions per epoch of each source in the new curriculum: until now, and from now on."""
     sources = recipe.sources
     stay = sorted(sources.keys() - inventories.keys())
-    fixed = newest_lists(run, at.course, stay)
+    fixed = newest_lists(run, at.timeline, stay)
 
     def positions(source: str, shards: Sequence[Shard]) -> int:
         length = recipe.data.sequence_length

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from linly.config.curriculum import Curriculum
 from linly.config.yaml.model import check_name
-from linly.curriculum.decisions import resume_decision, standing
+from linly.curriculum.timeline import decisions_in_force, resume_decision
 from linly.errors import ConfigError
 from linly.modeling.stored.folder import new_folder
 from linly.runs.runs import KEPT_WHOLE, LOGS, RunFolder, enclosing_run
@@ -143,7 +143,7 @@ def _decide(source: RunFolder, run: RunFolder, step: int, skip_steps: Sequence[S
     """Write the decisions in force at the step, and that of the fork."""
     state = read_state(run.checkpoints / folder_name(step))
     here = resume_decision(step, evaluated_step=state["evaluated_step"])
-    for line in standing([*source.read("decisions"), here])[:-1]:
+    for line in decisions_in_force([*source.read("decisions"), here])[:-1]:
         run.append("decisions", line)
     skipped = [list(steps) for steps in skip_steps]
     stamp = {"step": step, "time": time.time(), "kind": "fork"}

@@ -20,8 +20,8 @@ import orjson
 
 from linly.config.recipe import Recipe
 from linly.config.settings import Trainable
-from linly.curriculum.decisions import Course, Relisted
 from linly.curriculum.plan import Available, Batch, check_plan, make_plan
+from linly.curriculum.timeline import Relisted, Timeline
 from linly.data.inspection.source_inventory import SourceInventory, source_inventory
 from linly.data.reading.shards import list_shards
 from linly.data.types import Document, Segment, Shard, ShardList
@@ -143,7 +143,7 @@ def read_shards(run: RunFolder, sources: Iterable[str]) -> dict[str, tuple[Shard
     }
 
 
-def read_later_lists(run: RunFolder, course: Course) -> dict[str, tuple[ShardList, ...]]:
+def read_later_lists(run: RunFolder, timeline: Timeline) -> dict[str, tuple[ShardList, ...]]:
     """The shard lists added to sources during the run.
 
     Raises:
@@ -151,27 +151,27 @@ def read_later_lists(run: RunFolder, course: Course) -> dict[str, tuple[ShardLis
     """
     return {
         source: tuple(_read_later_list(run, source, relisted) for relisted in lists)
-        for source, lists in sorted(course.relisted.items())
+        for source, lists in sorted(timeline.relisted.items())
     }
 
 
 def newest_lists(
-    run: RunFolder, course: Course, sources: Collection[str]
+    run: RunFolder, timeline: Timeline, sources: Collection[str]
 ) -> dict[str, tuple[Shard, ...]]:
     """The newest shard list of each source."""
-    later = read_later_lists(run, course)
+    later = read_later_lists(run, timeline)
     first = read_shards(run, (source for source in sources if source not in later))
     return first | {name: later[name][-1].shards for name in sources if name in later}
 
 
-def unlisted_shards(run: RunFolder, recipe: Recipe, course: Course) -> list[str]:
+def unlisted_shards(run: RunFolder, recipe: Recipe, timeline: Timeline) -> list[str]:
     """A warning for each source with matching shards that the run has not listed.
 
     Missing shards are not reported here: the stream stops when it needs one.
     """
     found = []
     sources = recipe.sources
-    for source, known in newest_lists(run, course, sources).items():
+    for source, known in newest_lists(run, timeline, sources).items():
         try:
             listed = list_shards(sources[source].corpus, recipe.data_root)
         except LinlyError:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from linly.curriculum.apportion import Apportioner
-from linly.curriculum.decisions import Course
+from linly.curriculum.timeline import Timeline
 from linly.curriculum.wording import amount
 from linly.errors import ConfigError
 from linly.training.changes.standpoint import Standpoint
@@ -29,25 +29,25 @@ class SourceOutlook:
 
 
 def source_outlooks(
-    at: Standpoint, after: Course, capacities: Mapping[str, tuple[int, int]]
+    at: Standpoint, after: Timeline, capacities: Mapping[str, tuple[int, int]]
 ) -> dict[str, tuple[SourceOutlook | None, SourceOutlook | None]]:
     """Forecast of each source before and after an amendment; None if it is not in the curriculum.
 
     Raises:
         ConfigError: If a source would be read more often than its `max_epochs`.
     """
-    old = rows_to_come(at, at.course, at.counts)
+    old = rows_to_come(at, at.timeline, at.counts)
     new = rows_to_come(at, after, {})
-    names = sorted(at.course.curriculum.sources.keys() | after.curriculum.sources.keys())
+    names = sorted(at.timeline.curriculum.sources.keys() | after.curriculum.sources.keys())
     length = at.recipe.data.sequence_length
     found, problems = {}, []
     for name in names:
         done = at.rows.get(name, 0) * length
         so_far, ahead = capacities.get(name, (0, 0))
         before = now = None
-        if name in at.course.curriculum.sources:
+        if name in at.timeline.curriculum.sources:
             epochs = (done + old[name] * length) / so_far if so_far else None
-            before = SourceOutlook(_shares(at, at.course, name), old[name], epochs)
+            before = SourceOutlook(_shares(at, at.timeline, name), old[name], epochs)
         if name in after.curriculum.sources:
             share = after.curriculum.sources[name][1]
             planned = new[name] * length
@@ -69,15 +69,15 @@ def source_outlooks(
     return found
 
 
-def rows_to_come(at: Standpoint, course: Course, counts: Mapping[str, int]) -> dict[str, int]:
+def rows_to_come(at: Standpoint, timeline: Timeline, counts: Mapping[str, int]) -> dict[str, int]:
     """Rows of each source from here to the end of the last complete step."""
     batch = at.recipe.data.global_batch
-    schedule = Apportioner(course.segments, counts, at.row)
-    made = schedule.advance(course.num_rows // batch * batch - at.row)
-    return {name: made.get(name, 0) for name in course.curriculum.sources}
+    schedule = Apportioner(timeline.phases, counts, at.row)
+    made = schedule.advance(timeline.num_rows // batch * batch - at.row)
+    return {name: made.get(name, 0) for name in timeline.curriculum.sources}
 
 
-def _shares(at: Standpoint, course: Course, source: str) -> tuple[float, float, float]:
-    mixture, end = course.segments[-1].mixture, course.num_rows
+def _shares(at: Standpoint, timeline: Timeline, source: str) -> tuple[float, float, float]:
+    mixture, end = timeline.phases[-1].mixture, timeline.num_rows
     now, middle, last = (mixture.share(source, row) for row in (at.row, (at.row + end) / 2, end))
     return now, middle, last

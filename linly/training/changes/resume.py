@@ -17,7 +17,7 @@ import orjson
 
 from linly.config.curriculum import Curriculum
 from linly.config.recipe import Recipe
-from linly.curriculum.decisions import Course, curriculum_form
+from linly.curriculum.timeline import Timeline, curriculum_form
 from linly.errors import CheckpointError, ConfigError
 
 FREE = (
@@ -83,7 +83,7 @@ class Change:
         return f"{self.key}: {_shown(self.before)} -> {_shown(self.now)}"
 
 
-def in_force(recipe: Recipe, course: Course) -> Recipe:
+def in_force(recipe: Recipe, timeline: Timeline) -> Recipe:
     """The recipe with the curriculum in force by the run's decisions.
 
     The recipe may name this curriculum or an earlier one of the run, so that its file need not be
@@ -91,13 +91,13 @@ def in_force(recipe: Recipe, course: Course) -> Recipe:
     `recorded_changes` refuses it.
     """
     given = _unnamed(recipe.curriculum)
-    if all(_unnamed(curriculum) != given for curriculum in course.curricula):
+    if all(_unnamed(curriculum) != given for curriculum in timeline.curricula):
         return recipe
-    known = {**course.corpora, **recipe.corpora}
-    used = sorted({share.corpus for _, share in course.curriculum.sources.values()})
+    known = {**timeline.corpora, **recipe.corpora}
+    used = sorted({share.corpus for _, share in timeline.curriculum.sources.values()})
     return recipe.model_copy(
         update={
-            "curriculum": course.curriculum,
+            "curriculum": timeline.curriculum,
             "corpora": {name: known[name] for name in used},
         }
     )
@@ -138,14 +138,14 @@ def curriculum_notice(given: Recipe, recipe: Recipe) -> list[str]:
     ]
 
 
-def plain_before(saved: Mapping[str, Any], course: Course) -> dict[str, Any]:
+def plain_before(saved: Mapping[str, Any], timeline: Timeline) -> dict[str, Any]:
     """A checkpoint's recipe with the curriculum in force.
 
     Args:
         saved: `plain_recipe` of the checkpoint.
-        course: Course of the decisions up to the checkpoint.
+        timeline: Timeline of the decisions up to the checkpoint.
     """
-    decided = curriculum_form(course.curriculum, course.corpora)
+    decided = curriculum_form(timeline.curriculum, timeline.corpora)
     corpora = {
         name: form | _changed_on_the_way(saved["corpora"].get(name, {}), name)
         for name, form in decided["corpora"].items()

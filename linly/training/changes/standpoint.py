@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from linly.config.recipe import Recipe, load_recipe
-from linly.curriculum.decisions import Course, fold, resume_decision
+from linly.curriculum.timeline import Timeline, fold, resume_decision
 from linly.runs.runs import RunFolder
 from linly.training.checkpoints.manifest import list_checkpoints, step_of, verified
 from linly.training.checkpoints.stored import read_state
@@ -15,19 +15,19 @@ from linly.training.checkpoints.stored import read_state
 
 @dataclass(frozen=True, slots=True)
 class Standpoint:
-    """State of a run at a checkpoint, with its course.
+    """State of a run at a checkpoint, with its timeline.
 
     Attributes:
         recipe: Recipe with the curriculum in force.
         cursors: Cursor of each source, in the checkpoint's form.
         rows: Rows of each source so far.
-        counts: Rows of each source since the segment's start.
+        counts: Rows of each source since the phase's start.
         baseline: Evaluation before the first step, by source.
         torn: Names of later checkpoints, all of them damaged.
     """
 
     recipe: Recipe
-    course: Course
+    timeline: Timeline
     step: int
     cursors: Mapping[str, Any]
     rows: Mapping[str, int]
@@ -65,15 +65,15 @@ def standpoint(run: RunFolder, *, step: int | None = None) -> Standpoint:
     later = [path for path in list_checkpoints(run.checkpoints) if step_of(path) > manifest.step]
     state = read_state(folder)
     here = resume_decision(state["step"], evaluated_step=state["evaluated_step"])
-    course = fold([*run.read("decisions"), here])
+    timeline = fold([*run.read("decisions"), here])
     data = state["data"]
-    used = {share.corpus for _, share in course.curriculum.sources.values()}
-    corpora = {name: course.corpora[name] for name in sorted(used)}
+    used = {share.corpus for _, share in timeline.curriculum.sources.values()}
+    corpora = {name: timeline.corpora[name] for name in sorted(used)}
     recipe = load_recipe(run.path / "recipe.yaml")
-    inside = data["segment_from"] == course.segments[-1].from_row
+    inside = data["segment_from"] == timeline.phases[-1].from_row
     return Standpoint(
-        recipe.model_copy(update={"curriculum": course.curriculum, "corpora": corpora}),
-        course,
+        recipe.model_copy(update={"curriculum": timeline.curriculum, "corpora": corpora}),
+        timeline,
         state["step"],
         cursors=data["cursors"],
         rows=data["rows"],

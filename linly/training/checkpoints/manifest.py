@@ -22,7 +22,7 @@ from typing import Annotated, Any
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from linly.curriculum.decisions import standing
+from linly.curriculum.timeline import decisions_in_force
 from linly.errors import CheckpointError, LinlyError
 from linly.files import inside, publish, read_limited, sha256_file
 from linly.runs.runs import RunFolder
@@ -285,7 +285,7 @@ def check_never_saved(run: RunFolder, mirror: str | None) -> None:
     events = (line["step"] for line in run.read("events") if line.get("kind") == "checkpoint")
     decisions = (
         line["step"]
-        for line in standing(run.read("decisions"))
+        for line in decisions_in_force(run.read("decisions"))
         if line.get("kind") in _DECIDED_AT_A_CHECKPOINT
     )
     saved = max((*events, *decisions), default=None)

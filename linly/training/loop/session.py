@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from linly.config.recipe import Recipe, plain_recipe
-from linly.curriculum.decisions import Course, follow
+from linly.curriculum.timeline import Timeline
 from linly.errors import LinlyError
 from linly.evaluation.evaluation import Evaluator
 from linly.files import sha256_file
@@ -33,7 +33,7 @@ class Session:
 
     Attributes:
         recipe: Recipe with the curriculum in force.
-        course: Course by the run's decisions so far.
+        timeline: Timeline by the run's decisions so far.
         step: Number of steps taken.
         baseline: Evaluation before the first step, by source; empty before it.
         latest: Last evaluation, by source; empty before the first.
@@ -44,7 +44,7 @@ class Session:
     """
 
     recipe: Recipe
-    course: Course
+    timeline: Timeline
     run: RunFolder
     processes: Processes
     tokenizer: Tokenizer
@@ -71,8 +71,7 @@ class Session:
         """Record and apply a decision about future rows; the same on all ranks."""
         if self.processes.is_first:
             self.run.append("decisions", line | {"time": time.time()})
-        self.course = follow(self.course, line)
-        self.books.follow(self.course.segments)
+        self.timeline = self.timeline.with_decision(line)
 
     def flush_rows(self) -> None:
         """Write the buffered row records."""

@@ -13,14 +13,14 @@ from transformers.utils.logging import disable_progress_bar
 from linly.config.deepspeed import settings_deepspeed_config
 from linly.config.recipe import Recipe, plain_recipe
 from linly.config.settings import Trainable
-from linly.curriculum.decisions import (
-    Course,
+from linly.curriculum.plan import Batch
+from linly.curriculum.timeline import (
+    Timeline,
     fold,
     lost_amendments,
     resume_decision,
     start_decision,
 )
-from linly.curriculum.plan import Batch
 from linly.data.loading.ranks import check_world_size
 from linly.errors import CheckpointError, ConfigError
 from linly.evaluation.curve_guard import raised_groups
@@ -127,7 +127,7 @@ def prepare(
             if processes.is_first:
                 notices += try_export(model, suitable.stored.config, tokenizer)
         _begin(recipe, run, suitable.stored, tokenizer, processes)
-        course = fold([start_decision(recipe)])
+        timeline = fold([start_decision(recipe)])
     else:
         _check_version(run, state)
         decisions = read_decisions(run, processes)
@@ -135,23 +135,23 @@ def prepare(
         is_asked_for = resume_step is not None
         notices += kept_amendments(run.path, lost, step=state["step"], is_asked_for=is_asked_for)
         resume = resume_decision(state["step"], evaluated_step=state["evaluated_step"])
-        course = fold([*decisions, resume])
-        given, recipe = recipe, in_force(recipe, course)
+        timeline = fold([*decisions, resume])
+        given, recipe = recipe, in_force(recipe, timeline)
         notices += curriculum_notice(given, recipe)
-        changes = _check_same_run(recipe, course, run, state, identity)
+        changes = _check_same_run(recipe, timeline, run, state, identity)
         aside = [] if resume_step is None else checkpoints.set_aside_after(resume_step)
         _rewind(recipe, run, processes, state, resume, changes, aside)
         if folder is not None and processes.is_first:
             note_checkpoint(run, folder)
-        notices += raised_groups(course, row=state["step"] * recipe.data.global_batch)
+        notices += raised_groups(timeline, row=state["step"] * recipe.data.global_batch)
         with processes.together("looking for new shards"):
             if processes.is_first:
-                notices += unlisted_shards(run, recipe, course)
+                notices += unlisted_shards(run, recipe, timeline)
     engine = _make_engine(recipe, suitable.stored, processes)
     seed_random_states(recipe.data.seed, rank=processes.rank)
     session = Session(
         recipe,
-        course,
+        timeline,
         run,
         processes,
         tokenizer,
@@ -166,7 +166,7 @@ def prepare(
             way=engine.evaluation_way,
         ),
         Guards(recipe.guards),
-        _make_books(course, engine, processes, NewPieces.of_model(model, tokenizer)),
+        _make_books(timeline, engine, processes, NewPieces.of_model(model, tokenizer)),
         notices=notices,
         mirror=mirror,
     )
@@ -226,13 +226,13 @@ def _check_version(run: RunFolder, state: dict[str, Any]) -> None:
 
 def _check_same_run(
     recipe: Recipe,
-    course: Course,
+    timeline: Timeline,
     run: RunFolder,
     state: dict[str, Any],
     identity: dict[str, str],
 ) -> list[Change]:
     """Refuse to resume with another recipe or model, and return the changes to record."""
-    changes = recorded_changes(plain_before(state["recipe"], course), plain_recipe(recipe))
+    changes = recorded_changes(plain_before(state["recipe"], timeline), plain_recipe(recipe))
     if state["model"] != identity:
         names = sorted(state["model"].keys() | identity.keys())
         other = [name for name in names if state["model"].get(name) != identity.get(name)]
@@ -324,12 +324,12 @@ def _make_engine(recipe: Recipe, stored: StoredModel, processes: Processes) -> E
 
 
 def _make_books(
-    course: Course, engine: Engine, processes: Processes, new_pieces: NewPieces | None
+    timeline: Timeline, engine: Engine, processes: Processes, new_pieces: NewPieces | None
 ) -> Bookkeeper:
     peak = peak_flops(processes.device)
-    length = course.sequence_length
+    length = timeline.sequence_length
     return Bookkeeper(
-        course.segments,
+        {name for phase in timeline.phases for name in phase.mixture.sources},
         Machine(
             processes.world_size,
             flops_per_token(engine.module, sequence_length=length),

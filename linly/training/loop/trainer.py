@@ -149,13 +149,12 @@ class Trainer:
             saved_step = session.step
             self._step_began = time.monotonic()
             try:
-                for batch in loader.steps():
+                while (batch := loader.next_step(session.timeline.phases)) is not None:
                     is_preempted = self._train_step(batch)
                     is_last = session.step == self._last_step
                     if self._is_evaluation_due() and not is_preempted:
                         self._evaluate()
-                        if self._guard_curves():
-                            loader.follow(session.course.segments)
+                        self._guard_curves()
                     if is_last or is_preempted or session.step % self._recipe.checkpoint.every == 0:
                         self._save(loader)
                         saved_step = session.step
@@ -184,10 +183,10 @@ class Trainer:
         return step == self._last_step or step % self._recipe.evaluation.every == 0
 
     def _loader(self) -> Loader:
-        run, course = self._session.run, self._session.course
-        shards = read_shards(run, course.sources)
-        later = read_later_lists(run, course)
-        plan = stream_plan(self._recipe, run.path / "model", shards, course, later)
+        run, timeline = self._session.run, self._session.timeline
+        shards = read_shards(run, timeline.sources)
+        later = read_later_lists(run, timeline)
+        plan = stream_plan(self._recipe, run.path / "model", shards, timeline, later)
         return Loader(
             plan,
             settings=self._recipe.data,
@@ -199,7 +198,7 @@ class Trainer:
 
     def _train_step(self, batch: StepBatch) -> bool:
         """Take one step; returns whether any rank was asked to stop."""
-        if self._session.course.is_passed_over(batch.step):
+        if self._session.timeline.is_skipped(batch.step):
             return self._pass_over(batch)
         losses, is_preempted = self._accumulate(batch)
         lr = self._lr(batch.step)
@@ -312,7 +311,8 @@ class Trainer:
 
     def _record(self, batch: StepBatch, losses: Sequence[RowLoss], facts: StepFacts) -> None:
         session = self._session
-        metrics = session.books.count(batch.rows, losses, facts)
+        phase = session.timeline.phase_at(batch.rows[0].index)
+        metrics = session.books.count(batch.rows, losses, facts, phase)
         if session.books.should_flush:
             session.flush_rows()
         if self._display is None:
@@ -359,7 +359,7 @@ class Trainer:
                 "tokens_seen": session.books.tokens_seen,
                 "sources": sources,
                 "languages": changes_by_language(session.baseline, sources),
-                **combined_losses(sources, session.course, next_row=next_row),
+                **combined_losses(sources, session.timeline, next_row=next_row),
                 "new_pieces": pieces,
             }
             session.run.append("evaluations", record)
@@ -368,22 +368,19 @@ class Trainer:
             self._display.evaluation(record)
         self._step_began = time.monotonic()
 
-    def _guard_curves(self) -> bool:
+    def _guard_curves(self) -> None:
         """Apply the curriculum's guards to the latest evaluation; a collective.
 
         Only evaluations at the regular interval count, so that interruptions have no effect.
-
-        Returns:
-            Whether the planned rows have changed.
         """
         session, step = self._session, self._session.step
         is_regular = 0 < step < self._recipe.num_steps and not step % self._recipe.evaluation.every
-        if not session.course.curriculum.guards or not is_regular:
-            return False
-        row, course = step * self._recipe.data.global_batch, session.course
+        if not session.timeline.curriculum.guards or not is_regular:
+            return
+        row, timeline = step * self._recipe.data.global_batch, session.timeline
         decisions = guard_decisions(
-            course.curriculum,
-            course.levels_at(row),
+            timeline.curriculum,
+            timeline.levels_at(row),
             session.baseline,
             session.latest,
         )
@@ -393,7 +390,6 @@ class Trainer:
                 session.event("guard", str(decision), group=decision.group, level=decision.after)
             if line["after"] != line["before"]:
                 session.decide(line)
-        return session.course is not course
 
     def _save(self, loader: Loader) -> None:
         self._check_order(loader)

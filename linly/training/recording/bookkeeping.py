@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from linly.curriculum.apportion import Segment
-from linly.curriculum.decisions import segment_at
+from linly.curriculum.apportion import Phase
 from linly.curriculum.mixture import Mixture
 from linly.data.mixing.mixed_row import MixedRow
 from linly.runs.row_record import RowRecord
@@ -65,7 +64,7 @@ class Bookkeeper:
 
     def __init__(
         self,
-        segments: Sequence[Segment],
+        sources: Iterable[str],
         machine: Machine,
         *,
         sequence_length: int,
@@ -74,28 +73,27 @@ class Bookkeeper:
         """Start a run's counts at zero.
 
         Args:
-            segments: Segments of the run, each starting at the first row of a step.
+            sources: Sources of all phases of the run.
             machine: Hardware figures.
             sequence_length: Row length in tokens.
             new_pieces: Counter of new pieces; None if the vocabulary has none.
         """
         self.new_pieces = new_pieces
-        self._segments = tuple(segments)
         self._machine = machine
         self._sequence_length = sequence_length
-        sources = sorted({name for segment in segments for name in segment.mixture.sources})
+        sources = sorted(sources)
         self._rows = dict.fromkeys(sources, 0)
         self._supervised = dict.fromkeys(sources, 0)
         self._padding = dict.fromkeys(sources, 0)
         self._epochs = dict.fromkeys(sources, 0)
-        self._segment_from = 0
+        self._phase_from = 0
         self._rows_before: dict[str, int] = {}
         self._row_records: list[RowRecord] = []
         self.largest_drift = 0.0
         self.tokens_seen = 0
 
     def count(
-        self, rows: Sequence[MixedRow], losses: Sequence[RowLoss], facts: StepFacts
+        self, rows: Sequence[MixedRow], losses: Sequence[RowLoss], facts: StepFacts, phase: Phase
     ) -> dict[str, Any]:
         """Count a step's rows and build its metrics record.
 
@@ -103,10 +101,12 @@ class Bookkeeper:
             rows: Rows of the global batch, in order.
             losses: Losses of the same rows.
             facts: Facts about the step.
+            phase: Phase that contains the rows.
         """
-        segment = self._enter(rows)
-        planned = self._planned(segment, [mixed.index + 1 for mixed in rows])
-        drift = self._made(segment, rows) - planned
+        assert phase.from_row == rows[-1].phase_from, "a phase begins within a step"
+        self._enter(phase)
+        planned = self._planned(phase, [mixed.index + 1 for mixed in rows])
+        drift = self._made(phase, rows) - planned
         self.largest_drift = max(self.largest_drift, float(np.abs(drift).max()))
         for mixed in rows:
             self._rows[mixed.row.source] += 1
@@ -120,11 +120,7 @@ class Bookkeeper:
         self._add_row_records(rows, losses, facts)
         farthest = np.abs(drift).argmax(axis=0)
         drift = drift[farthest, np.arange(drift.shape[1])]
-        return self._metrics(rows, losses, facts, segment.mixture, planned[-1], drift)
-
-    def follow(self, segments: Sequence[Segment]) -> None:
-        """Replace the segments that plan future rows; past and current segments are unchanged."""
-        self._segments = tuple(segments)
+        return self._metrics(rows, losses, facts, phase.mixture, planned[-1], drift)
 
     def take_row_records(self) -> list[RowRecord]:
         """Return and clear the buffered row records."""
@@ -143,7 +139,7 @@ class Bookkeeper:
             "supervised": self._supervised,
             "padding": self._padding,
             "epochs": self._epochs,
-            "segment_from": self._segment_from,
+            "segment_from": self._phase_from,
             "rows_before": self._rows_before,
             "largest_drift": self.largest_drift,
             "tokens_seen": self.tokens_seen,
@@ -156,35 +152,33 @@ class Bookkeeper:
         self._supervised |= state["supervised"]
         self._padding |= state["padding"]
         self._epochs |= state["epochs"]
-        self._segment_from = state["segment_from"]
+        self._phase_from = state["segment_from"]
         self._rows_before = dict(state["rows_before"])
         self.largest_drift = state["largest_drift"]
         self.tokens_seen = state["tokens_seen"]
         if self.new_pieces is not None and state["new_pieces"] is not None:
             self.new_pieces.load_state_dict(state["new_pieces"])
 
-    def _enter(self, rows: Sequence[MixedRow]) -> Segment:
-        """Segment of a step's rows; rows of earlier segments count in the plan as realized."""
-        assert rows[0].segment_from == rows[-1].segment_from, "a segment begins within a step"
-        if rows[0].segment_from != self._segment_from:
-            self._segment_from = rows[0].segment_from
+    def _enter(self, phase: Phase) -> None:
+        """Count rows of earlier phases as realized in the plan, if the phase is a new one."""
+        if phase.from_row != self._phase_from:
+            self._phase_from = phase.from_row
             self._rows_before = dict(self._rows)
-        return segment_at(self._segments, rows[0].index)
 
-    def _planned(self, segment: Segment, row_ends: Sequence[int]) -> NDArray[np.float64]:
+    def _planned(self, phase: Phase, row_ends: Sequence[int]) -> NDArray[np.float64]:
         """Planned rows of the run up to each row, float64 [rows, sources].
 
-        The plan is the rows realized before the segment plus the integral since its start.
+        The plan is the rows realized before the phase plus the integral since its start.
         """
-        mixture = segment.mixture
+        mixture = phase.mixture
         before = np.array([self._rows_before.get(source, 0) for source in mixture.sources])
-        integral = mixture.integral(row_ends) - mixture.integral([segment.from_row])
+        integral = mixture.integral(row_ends) - mixture.integral([phase.from_row])
         planned: NDArray[np.float64] = before + integral
         return planned
 
-    def _made(self, segment: Segment, rows: Sequence[MixedRow]) -> NDArray[np.int64]:
+    def _made(self, phase: Phase, rows: Sequence[MixedRow]) -> NDArray[np.int64]:
         """Realized rows of the run after each row of the step, int64 [rows, sources]."""
-        columns = {source: column for column, source in enumerate(segment.mixture.sources)}
+        columns = {source: column for column, source in enumerate(phase.mixture.sources)}
         made = np.zeros((len(rows), len(columns)), np.int64)
         made[np.arange(len(rows)), [columns[mixed.row.source] for mixed in rows]] = 1
         before = np.array([self._rows[source] for source in columns])

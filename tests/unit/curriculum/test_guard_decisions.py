@@ -1,4 +1,4 @@
-"""linly.curriculum.decisions: guards raise and lower groups, and what a resume makes of it."""
+"""linly.curriculum.timeline: guards raise and lower groups, and what a resume makes of it."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from linly.config.curriculum import Curriculum
-from linly.curriculum.decisions import fold, resume_decision
 from linly.curriculum.mixture import Mixture
+from linly.curriculum.timeline import fold, resume_decision
 from linly.errors import CheckpointError
 
 
@@ -57,20 +57,20 @@ def amend(step: int, **values: Any) -> dict[str, Any]:
 
 
 def levels(*lines: dict[str, Any]) -> list[tuple[int, dict[str, int]]]:
-    """(first row, levels above 0) of each segment; each segment's mixture has these levels."""
-    course = fold([START, *lines])
+    """(first row, levels above 0) of each phase; each phase's mixture has these levels."""
+    timeline = fold([START, *lines])
     found = []
-    for segment in course.segments:
-        at = dict(course.levels_at(segment.from_row))
+    for phase in timeline.phases:
+        at = dict(timeline.levels_at(phase.from_row))
         rows = np.arange(0, 1000, 50)
-        if segment is course.segments[-1]:
-            wanted = Mixture.from_curriculum(course.curriculum, num_rows=1000, levels=at)
-            assert np.array_equal(segment.mixture.shares(rows), wanted.shares(rows))
-        found.append((segment.from_row, {group: level for group, level in at.items() if level}))
+        if phase is timeline.phases[-1]:
+            wanted = Mixture.from_curriculum(timeline.curriculum, num_rows=1000, levels=at)
+            assert np.array_equal(phase.mixture.shares(rows), wanted.shares(rows))
+        found.append((phase.from_row, {group: level for group, level in at.items() if level}))
     return found
 
 
-def test_each_decision_begins_a_segment_and_leaves_other_groups_as_they_are() -> None:
+def test_each_decision_begins_a_phase_and_leaves_other_groups_as_they_are() -> None:
     assert levels(guard(10, 1), guard(20, 1, "parallel"), guard(30, 2), guard(40, 1)) == [
         (0, {}),
         (80, {"english": 1}),
@@ -80,7 +80,7 @@ def test_each_decision_begins_a_segment_and_leaves_other_groups_as_they_are() ->
     ]
 
 
-def test_guards_that_decide_at_one_evaluation_share_a_segment() -> None:
+def test_guards_that_decide_at_one_evaluation_share_a_phase() -> None:
     both = {"english": 1, "parallel": 1}
     assert levels(guard(10, 1), guard(10, 1, "parallel")) == [(0, {}), (80, both)]
 

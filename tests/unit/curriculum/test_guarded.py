@@ -15,7 +15,7 @@ from linly.config.curriculum import Curriculum
 from linly.config.shapes import Floats
 from linly.config.yaml.model import validate
 from linly.config.yaml.yaml import Origin, parse_yaml
-from linly.curriculum.apportion import UNITS, Segment, bound
+from linly.curriculum.apportion import UNITS, Phase, bound
 from linly.curriculum.curves import CurveFunction
 from linly.curriculum.guarded import RaisedCurve, Ratio
 from linly.curriculum.mixture import Mixture
@@ -121,7 +121,7 @@ PERCENTS = st.integers(0, 45)
 
 
 @st.composite
-def decisions(draw: st.DrawFn) -> list[Segment]:
+def decisions(draw: st.DrawFn) -> list[Phase]:
     """A run whose guards raised and lowered two groups at random rows."""
     kinds = st.sampled_from(("linear", "cosine", "sigmoid", "step"))
     guards = []
@@ -141,23 +141,23 @@ def decisions(draw: st.DrawFn) -> list[Segment]:
     num_rows = draw(st.integers(2, 300))
     starts = draw(st.sets(st.integers(1, num_rows - 1), max_size=6))
     levels = dict.fromkeys(curriculum.guards, 0)
-    segments = [Segment(0, Mixture.from_curriculum(curriculum, num_rows=num_rows))]
+    phases = [Phase(0, Mixture.from_curriculum(curriculum, num_rows=num_rows))]
     for from_row in sorted(starts):
         group = draw(GROUPS)
         levels[group] = draw(st.integers(0, curriculum.guards[group].steps))
         mixture = Mixture.from_curriculum(curriculum, num_rows=num_rows, levels=levels)
-        segments.append(Segment(from_row, mixture))
-    return segments
+        phases.append(Phase(from_row, mixture))
+    return phases
 
 
 @settings(max_examples=100, deadline=None)
 @given(decisions())
-def test_rows_stay_within_the_bound_whatever_is_decided(segments: list[Segment]) -> None:
-    order = schedule(*segments)
-    ends = [*(segment.from_row for segment in segments[1:]), len(order)]
-    assert len(order) == segments[0].mixture.num_rows
-    for segment, end in zip(segments, ends, strict=True):
-        start, mixture = segment.from_row, segment.mixture
+def test_rows_stay_within_the_bound_whatever_is_decided(phases: list[Phase]) -> None:
+    order = schedule(*phases)
+    ends = [*(phase.from_row for phase in phases[1:]), len(order)]
+    assert len(order) == phases[0].mixture.num_rows
+    for phase, end in zip(phases, ends, strict=True):
+        start, mixture = phase.from_row, phase.mixture
         planned = mixture.integral(np.arange(start + 1, end + 1)) - mixture.integral([start])
         np.testing.assert_allclose(planned.sum(axis=1), np.arange(1, end - start + 1), atol=1e-9)
         drift = np.abs(counts_by_prefix(mixture, order[start:end]) - planned)

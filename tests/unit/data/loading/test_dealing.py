@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from linly.config.curriculum import load_curriculum
-from linly.curriculum.apportion import Apportioner, Segment
+from linly.curriculum.apportion import Apportioner, Phase
 from linly.curriculum.mixture import Mixture
 from linly.data.loading.dealing import deal_sources
 
@@ -50,7 +50,7 @@ def moving(tmp_path: Path) -> Mixture:
 
 
 def test_each_producer_has_half_of_both_languages_while_the_mixture_moves(moving: Mixture) -> None:
-    dealt = deal_sources([Segment(0, moving)], 0, 2)
+    dealt = deal_sources([Phase(0, moving)], 0, 2)
     assert [names & {"slim", "refined"} for names in dealt] != [{"slim", "refined"}, set()]
     assert np.allclose(shares_over_time(moving, dealt), 0.5)
 
@@ -67,10 +67,10 @@ def test_the_rest_of_the_run_is_what_is_dealt(tmp_path: Path) -> None:
             sources: {c: {share: 50%}, d: {share: 50%}}
         """
     run = mixture(tmp_path / "run.yaml", text)
-    (one, other) = deal_sources([Segment(0, run)], 6000, 4)
+    (one, other) = deal_sources([Phase(0, run)], 6000, 4)
     assert {one & {"c", "d"}, other & {"c", "d"}} == {frozenset("c"), frozenset("d")}
     assert one | other == {"a", "b", "c", "d"}
-    assert deal_sources([Segment(0, run)], NUM_ROWS, 2) == []
+    assert deal_sources([Phase(0, run)], NUM_ROWS, 2) == []
 
 
 def test_a_source_that_is_owed_a_row_when_its_share_is_gone_is_dealt_too(tmp_path: Path) -> None:
@@ -85,20 +85,20 @@ def test_a_source_that_is_owed_a_row_when_its_share_is_gone_is_dealt_too(tmp_pat
               late: {{ratio: rest, sources: {{c: {{share: 50%}}, d: {{share: 50%}}}}}}
             """
         run = mixture(tmp_path / "run.yaml", text)
-        order = list(Apportioner([Segment(0, run)]))
+        order = list(Apportioner([Phase(0, run)]))
         assert run.share("a", 104) == 0
-        (at,) = deal_sources([Segment(0, run)], 104, 1)
+        (at,) = deal_sources([Phase(0, run)], 104, 1)
         assert at >= set(order[104:])
         owed += [name for name in order[104:] if name in "ab"]
     assert owed
 
 
-def test_a_later_segment_counts_from_its_first_row() -> None:
+def test_a_later_phase_counts_from_its_first_row() -> None:
     before, after = constant({"a": 0.5, "b": 0.5}), constant({"b": 0.4, "c": 0.3, "d": 0.3})
-    segments = [Segment(0, before), Segment(1000, after)]
-    assert frozenset().union(*deal_sources(segments, 0, 2)) == {"a", "b", "c", "d"}
-    assert frozenset().union(*deal_sources(segments, 1000, 2)) == {"b", "c", "d"}
-    assert deal_sources(segments, 1000, 2) == [{"b"}, {"c", "d"}]
+    phases = [Phase(0, before), Phase(1000, after)]
+    assert frozenset().union(*deal_sources(phases, 0, 2)) == {"a", "b", "c", "d"}
+    assert frozenset().union(*deal_sources(phases, 1000, 2)) == {"b", "c", "d"}
+    assert deal_sources(phases, 1000, 2) == [{"b"}, {"c", "d"}]
 
 
 @given(
@@ -110,8 +110,8 @@ def test_every_source_is_dealt_once_and_no_load_exceeds_the_average_by_a_source(
     weights: list[float], num_producers: int, from_row: int
 ) -> None:
     shares = {f"s{index:02}": weight / sum(weights) for index, weight in enumerate(weights)}
-    segments = [Segment(0, constant(shares))]
-    dealt = deal_sources(segments, from_row, num_producers)
+    phases = [Phase(0, constant(shares))]
+    dealt = deal_sources(phases, from_row, num_producers)
     assert len(dealt) == min(num_producers, len(shares))
     assert all(dealt)
     assert sorted(name for names in dealt for name in names) == sorted(shares)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from tiny_corpora import load_plan
 
 from linly.config.recipe import load_recipe
 from linly.config.settings import DataSettings
-from linly.curriculum.apportion import Segment
+from linly.curriculum.apportion import Phase
 from linly.curriculum.mixture import Mixture
 from linly.data.loading.loader import Loader, StepBatch, position_ids
 from linly.data.mixing.packing import Stretch, make_row
@@ -32,13 +33,11 @@ def settings(tiny_recipe: Path) -> DataSettings:
     return load_recipe(tiny_recipe).data
 
 
-def steps(loader: Loader, num_steps: int | None = None) -> list[StepBatch]:
-    batches = []
-    for batch in loader.steps():
-        batches.append(batch)
-        if len(batches) == num_steps:
-            break
-    return batches
+def steps(
+    loader: Loader, phases: tuple[Phase, ...], num_steps: int | None = None
+) -> list[StepBatch]:
+    following = iter(lambda: loader.next_step(phases), None)
+    return list(islice(following, num_steps))
 
 
 def ids(batches: list[StepBatch]) -> torch.Tensor:
@@ -56,7 +55,7 @@ def test_the_slices_of_all_ranks_together_are_the_global_stream(
         with Loader(
             plan, settings=settings, micro_batch=micro_batch, world_size=world_size, rank=rank
         ) as loader:
-            ranks.append(steps(loader, 3))
+            ranks.append(steps(loader, plan.phases, 3))
     joined = torch.cat([ids([ranks[rank][s]]) for s in range(3) for rank in range(world_size)])
     assert np.array_equal(joined.numpy(), expected)
     digests = [[[row.digest for row in batch.rows] for batch in rank] for rank in ranks]
@@ -66,7 +65,7 @@ def test_the_slices_of_all_ranks_together_are_the_global_stream(
 def test_every_rank_ends_at_the_same_whole_step(plan: StreamPlan, settings: DataSettings) -> None:
     for rank in range(3):
         with Loader(plan, settings=settings, micro_batch=2, world_size=3, rank=rank) as loader:
-            batches = steps(loader)
+            batches = steps(loader, plan.phases)
             assert [batch.step for batch in batches] == list(range(1, 17)), "200 // 12 steps"
             assert all(len(batch.rows) == 12 for batch in batches)
             assert loader.state.row == 192
@@ -77,14 +76,14 @@ def test_a_resume_at_any_step_with_another_world_size_gives_the_same_rows(
 ) -> None:
     with Loader(plan, settings=settings, micro_batch=1, world_size=1, rank=0) as loader:
         states, undisturbed = [loader.state_dict()], []
-        for batch in loader.steps():
+        while batch := loader.next_step(plan.phases):
             undisturbed.append([row.digest for row in batch.rows])
             states.append(json.loads(json.dumps(loader.state_dict())))
     for done, state in enumerate(states):
         with Loader(
             plan, settings=settings, micro_batch=2, world_size=3, rank=1, state=state
         ) as loader:
-            batches = steps(loader)
+            batches = steps(loader, plan.phases)
         assert [[row.digest for row in batch.rows] for batch in batches] == undisturbed[done:]
         assert [batch.step for batch in batches] == list(range(done + 1, 17))
 
@@ -94,28 +93,29 @@ def test_the_state_is_that_of_the_step_handed_out_not_of_rows_made_ahead(
 ) -> None:
     ahead = settings.model_copy(update={"producers": 1, "prefetch_rows": 64})
     with Loader(plan, settings=ahead, micro_batch=1, world_size=1, rank=0) as loader:
-        for batch in loader.steps():
+        while batch := loader.next_step(plan.phases):
             assert loader.state_dict()["row"] == 12 * batch.step
 
 
 @pytest.mark.parametrize("producers", [0, 1, 2])
-def test_other_segments_are_followed_from_the_next_step_on(
+def test_other_phases_are_followed_from_the_next_step_on(
     producers: int, plan: StreamPlan, settings: DataSettings
 ) -> None:
     """Rows made ahead by the old plan are not given; cursors go on, so no record is read twice."""
-    first = plan.segments[0]
+    first = plan.phases[0]
     flat = Mixture({"all": None}, {"all": dict.fromkeys(first.mixture.sources, 0.25)}, num_rows=200)
-    segments = (first, Segment(36, flat), Segment(60, first.mixture))
-    known = make_mixer(replace(plan, segments=segments), plan.new_state())
+    phases = (first, Phase(36, flat), Phase(60, first.mixture))
+    known = make_mixer(replace(plan, phases=phases), plan.new_state())
     expected = [next(known).digest for _ in range(192)]
     ahead = settings.model_copy(update={"producers": producers, "prefetch_rows": 100})
     made: list[bytes] = []
     with Loader(plan, settings=ahead, micro_batch=1, world_size=1, rank=0) as loader:
-        for batch in loader.steps():
+        decided = phases[:1]
+        while batch := loader.next_step(decided):
             made += [row.digest for row in batch.rows]
+            assert loader.state.row == len(made)
             if len(made) in (36, 60):
-                loader.follow(segments[: 2 if len(made) == 36 else 3])
-                assert loader.state.row == len(made)
+                decided = phases[: 2 if len(made) == 36 else 3]
     assert made == expected
     assert expected != [row.digest for row in make_mixer(plan, plan.new_state())][:192]
 
@@ -147,7 +147,7 @@ def test_tensors_are_int64_of_micro_batch_by_sequence_length(
     plan: StreamPlan, settings: DataSettings
 ) -> None:
     with Loader(plan, settings=settings, micro_batch=3, world_size=2, rank=1) as loader:
-        (batch,) = steps(loader, 1)
+        (batch,) = steps(loader, plan.phases, 1)
     assert len(batch.micro_batches) == 2
     for number, micro in enumerate(batch.micro_batches):
         for tensor in (micro.ids, micro.labels, micro.position_ids):
@@ -171,6 +171,6 @@ def test_full_attention_counts_positions_over_the_whole_row(
 ) -> None:
     full = settings.model_copy(update={"attention": "full"})
     with Loader(plan, settings=full, micro_batch=1, world_size=1, rank=0) as loader:
-        (batch,) = steps(loader, 1)
+        (batch,) = steps(loader, plan.phases, 1)
     for micro in batch.micro_batches:
         assert micro.position_ids.tolist() == [list(range(64))]

@@ -19,7 +19,7 @@ from remote_servers import FileServer, serving
 from tiny_corpora import SOURCES, load_plan, write_corpora
 
 from linly.config.recipe import load_recipe
-from linly.curriculum.apportion import Segment
+from linly.curriculum.apportion import Phase
 from linly.curriculum.mixture import Mixture
 from linly.data.loading.dealing import deal_sources
 from linly.data.loading.producer import ProducedRows, RowStream, _Buffer
@@ -40,7 +40,7 @@ def long_plan(plan: StreamPlan, tiny_recipe: Path) -> StreamPlan:
     """More rows than fit between two processes."""
     mixture = Mixture.from_curriculum(load_recipe(tiny_recipe).curriculum, num_rows=20_000)
     sources = tuple(replace(spec, max_epochs=1e6) for spec in plan.sources)
-    return replace(plan, segments=(Segment(0, mixture),), sources=sources)
+    return replace(plan, phases=(Phase(0, mixture),), sources=sources)
 
 
 @contextmanager
@@ -141,7 +141,7 @@ def test_a_killed_producer_is_found_at_once_and_its_source_named(
         assert isinstance(stream, ProducedRows)
         list(islice(stream, 10))
         os.kill(stream.process_ids[which], signal.SIGKILL)
-        names = "|".join(deal_sources(long_plan.segments, 0, producers)[which])
+        names = "|".join(deal_sources(long_plan.phases, 0, producers)[which])
         with pytest.raises(DataError, match=rf"killed by SIGKILL\).*source '({names})'"):
             list(stream)
 
@@ -155,7 +155,7 @@ def test_a_stopped_producer_is_found_within_the_timeout_and_its_source_named(
         list(islice(stream, 10))
         process_ids = stream.process_ids
         os.kill(process_ids[which], signal.SIGSTOP)
-        names = "|".join(deal_sources(long_plan.segments, 0, 2)[which])
+        names = "|".join(deal_sources(long_plan.phases, 0, 2)[which])
         began = time.monotonic()
         with pytest.raises(DataError, match=rf"no row came for 4 s .* source '({names})'"):
             list(stream)

@@ -15,7 +15,7 @@ import pytest
 from tiny_corpora import load_plan, plan_of, write_corpora
 
 from linly.config.recipe import load_recipe
-from linly.curriculum.apportion import Segment, drift
+from linly.curriculum.apportion import Phase, drift
 from linly.curriculum.mixture import Mixture
 from linly.data.mixing.mixed_row import MixedRow
 from linly.data.mixing.spec import StreamPlan, make_mixer
@@ -105,7 +105,7 @@ def test_every_prefix_stays_within_one_row_of_the_plan(plan: StreamPlan) -> None
     counts: Counter[str] = Counter()
     for mixed in make_mixer(plan, plan.new_state()):
         counts[mixed.row.source] += 1
-        distances = drift(plan.segments[0], counts, mixed.index + 1)
+        distances = drift(plan.phases[0], counts, mixed.index + 1)
         assert max(map(abs, distances.values())) < 1
 
 
@@ -123,10 +123,10 @@ def test_the_state_counts_rows_and_supervised_tokens(plan: StreamPlan) -> None:
     assert state.order_hash == rolled
 
 
-def test_a_second_segment_counts_from_its_start_and_resumes_exactly(plan: StreamPlan) -> None:
-    first = plan.segments[0]
+def test_a_second_phase_counts_from_its_start_and_resumes_exactly(plan: StreamPlan) -> None:
+    first = plan.phases[0]
     flat = Mixture({"all": None}, {"all": dict.fromkeys(first.mixture.sources, 0.25)}, num_rows=120)
-    amended = replace(plan, segments=(first, Segment(40, flat)))
+    amended = replace(plan, phases=(first, Phase(40, flat)))
     rows, _ = run(amended)
     states = states_before_rows(amended)
     assert rows[:40] == run(plan, None, 40)[0]

@@ -9,7 +9,7 @@ import pytest
 
 from linly.config.curriculum import load_curriculum
 from linly.config.settings import CheckpointSettings
-from linly.curriculum.apportion import Segment, row_counts
+from linly.curriculum.apportion import Phase, row_counts
 from linly.curriculum.mixture import Mixture
 from linly.curriculum.plan import Available, Batch, make_plan
 from linly.monitor.plans.plan_chart import write_picture
@@ -47,7 +47,7 @@ def test_a_source_repeats_where_its_rows_have_used_up_what_it_has(tmp_path: Path
     assert len(web.repeats) == 2
     mixture = Mixture.from_curriculum(load_curriculum(tmp_path / "small.yaml"), num_rows=10_000)
     for epoch, tokens in enumerate(web.repeats, start=1):
-        rows = row_counts([Segment(0, mixture)], round(tokens / 100))["web"]
+        rows = row_counts([Phase(0, mixture)], round(tokens / 100))["web"]
         assert rows * 100 == pytest.approx(200_000 * epoch, abs=200)
 
 

@@ -18,7 +18,7 @@ from linly.cli.main import main
 from linly.config.curriculum import Curriculum
 from linly.config.recipe import load_recipe
 from linly.curriculum.apportion import drift
-from linly.curriculum.decisions import Course, fold, segment_at
+from linly.curriculum.timeline import Timeline, fold
 from linly.data.mixing.spec import make_mixer, stream_plan
 from linly.errors import CheckpointError, ConfigError
 from linly.runs.runs import RunFolder
@@ -117,16 +117,16 @@ def trained(run: Path) -> list[tuple[Any, ...]]:
     ]
 
 
-def course_of(run: Path) -> Course:
+def timeline_of(run: Path) -> Timeline:
     return fold(RunFolder.open(run).read("decisions"))
 
 
-def replay(run: Path, course: Course | None = None) -> list[tuple[Any, ...]]:
+def replay(run: Path, timeline: Timeline | None = None) -> list[tuple[Any, ...]]:
     """The same of a stream from its first row on, made of what the run has fixed and decided."""
-    folder, course = RunFolder.open(run), course or course_of(run)
-    shards, later = read_shards(folder, course.sources), read_later_lists(folder, course)
+    folder, timeline = RunFolder.open(run), timeline or timeline_of(run)
+    shards, later = read_shards(folder, timeline.sources), read_later_lists(folder, timeline)
     recipe = load_recipe(run / "recipe.yaml")
-    plan = stream_plan(recipe, run / "model", shards, course, later)
+    plan = stream_plan(recipe, run / "model", shards, timeline, later)
     return [
         (
             mixed.row.source,
@@ -157,7 +157,7 @@ def crashed(run: Path, name: str, step: int) -> Path:
 def test_the_order_after_amendments_is_a_replay_from_scratch(amended: Path) -> None:
     rows = trained(amended)
     assert len(rows) == 12 * ROWS
-    assert [s.from_row for s in course_of(amended).segments] == [0, 6 * ROWS, 9 * ROWS]
+    assert [s.from_row for s in timeline_of(amended).phases] == [0, 6 * ROWS, 9 * ROWS]
     assert rows == replay(amended)
     assert "songs" in {row[0] for row in rows[6 * ROWS : 9 * ROWS]}
     assert {"chinese", "english", "more"} == {row[0] for row in rows[9 * ROWS :]} - {"tuned"}
@@ -177,15 +177,15 @@ def test_an_amendment_leaves_history_and_cursors_alone(amended: Path, stopped: P
     assert tree(amended / "checkpoints" / "step-00000006") == before
 
 
-def test_every_source_keeps_the_bound_within_each_segment(amended: Path) -> None:
-    segments = course_of(amended).segments
+def test_every_source_keeps_the_bound_within_each_phase(amended: Path) -> None:
+    timeline = timeline_of(amended)
     counts: Counter[str] = Counter()
     for index, (source, _, _) in enumerate(trained(amended)):
-        segment = segment_at(segments, index)
-        if segment.from_row == index:
+        phase = timeline.phase_at(index)
+        if phase.from_row == index:
             counts.clear()
         counts[source] += 1
-        assert max(map(abs, drift(segment, counts, index + 1).values())) < 1
+        assert max(map(abs, drift(phase, counts, index + 1).values())) < 1
     metrics = lines(amended, "metrics")
     for line in metrics:
         for source, distance in line["drift_rows_by_source"].items():
@@ -212,9 +212,9 @@ def test_going_back_to_before_an_amendment_undoes_it(
     """Those made before that step still hold."""
     run = copy(amended, "back")
     start(world, alone, "back", step=6)
-    course = fold(lines(amended, "decisions"), step=6)
-    assert [segment.from_row for segment in course.segments] == [0, 6 * ROWS]
-    assert trained(run) == replay(run, course)
+    timeline = fold(lines(amended, "decisions"), step=6)
+    assert [phase.from_row for phase in timeline.phases] == [0, 6 * ROWS]
+    assert trained(run) == replay(run, timeline)
     assert "songs" in {row[0] for row in trained(run)[9 * ROWS :]}
     notices = [line["text"] for line in lines(run, "events") if line["kind"] == "notice"]
     assert "the amendment made at step 9 no longer holds" in notices
@@ -229,7 +229,7 @@ def test_a_torn_checkpoint_does_not_undo_an_amendment_in_silence(
     with pytest.raises(CheckpointError, match=r"amended at step 6.*of step 3.*--resume step-3"):
         start(world, alone, "torn")
     start(world, alone, "torn", "stop_at_step=4", step=3)
-    assert course_of(run).curricula[-1].name == "curriculum"
+    assert timeline_of(run).curricula[-1].name == "curriculum"
 
 
 def test_an_amendment_names_the_torn_checkpoints_that_it_passes_by(
@@ -268,7 +268,7 @@ def test_an_amendment_that_was_interrupted_holds_wholly_or_not_at_all(
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(reached, stop)
         main(["amend", str(run), str(world / "flatter.yaml")])
-    assert (course_of(run).curriculum.name == "flatter") is is_amended
+    assert (timeline_of(run).curriculum.name == "flatter") is is_amended
     if not is_amended:
         assert replay(run) == replay(stopped)
         main_ok("amend", run, world / "flatter.yaml")
@@ -365,7 +365,7 @@ def test_a_longer_run_counts_positions_from_its_start(
     run = copy(stopped, "longer")
     main_ok("amend", run, longer)
     start(world, alone, "longer", "stop_at_step=10")
-    mixture = course_of(run).segments[-1].mixture
+    mixture = timeline_of(run).phases[-1].mixture
     assert mixture.share("english", 10 * ROWS) == pytest.approx(0.5)
     assert lines(run, "metrics")[-1]["target_share_by_source"]["english"] == pytest.approx(
         mixture.shares(range(9 * ROWS, 10 * ROWS))[:, 1].mean()

@@ -17,7 +17,7 @@ from tiny_world import make_tiny_world
 
 from linly.cli.main import main
 from linly.config.recipe import load_recipe
-from linly.curriculum.decisions import fold
+from linly.curriculum.timeline import fold
 from linly.runs.runs import RunFolder
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
@@ -184,8 +184,8 @@ def test_a_fork_may_have_another_future(whole: Path, world: Path, alone: Process
     file.write_text(text.replace("from: 80%, to: 20%", "from: 20%, to: 80%"))
     run = world / "runs" / "other"
     ok("fork", whole, "--step", "4", "--run", run, "--curriculum", file)
-    course = fold(RunFolder.open(run).read("decisions"))
-    assert [segment.from_row for segment in course.segments] == [0, 4 * ROWS]
+    timeline = fold(RunFolder.open(run).read("decisions"))
+    assert [phase.from_row for phase in timeline.phases] == [0, 4 * ROWS]
     assert [line["kind"] for line in lines(run, "decisions")] == ["start", "fork", "amend"]
     start(world, alone, "other")
     assert order(run)[: 4 * ROWS] == order(whole)[: 4 * ROWS]

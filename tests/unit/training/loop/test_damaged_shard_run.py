@@ -11,7 +11,7 @@ import pytest
 from tiny_world import make_tiny_world
 
 from linly.config.recipe import load_recipe
-from linly.curriculum.decisions import fold, standing
+from linly.curriculum.timeline import decisions_in_force, fold
 from linly.errors import DamagedShardError
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
@@ -56,7 +56,7 @@ def places(decisions: list[dict[str, Any]]) -> list[tuple[object, ...]]:
     return [(d["step"], d["row"], d["source"], d["shard"], d["record"]) for d in decisions]
 
 
-def test_damage_is_a_decision_without_a_segment_and_found_again_by_a_resume(
+def test_damage_is_a_decision_without_a_phase_and_found_again_by_a_resume(
     world: Path, alone: Processes
 ) -> None:
     with pytest.raises(DamagedShardError, match="damaged_shards: quarantine"):
@@ -69,12 +69,12 @@ def test_damage_is_a_decision_without_a_segment_and_found_again_by_a_resume(
     assert 2 <= len(shards) <= NUM_DAMAGED
     assert places(shards) == places(ledger)
     assert {line["source"] for line in shards} == {"english"}
-    assert len(fold(lines(run, "decisions")).segments) == 1
+    assert len(fold(lines(run, "decisions")).phases) == 1
     undisturbed = records(run)
     assert any(line["step"] > 7 for line in shards), "the resume must meet some of them again"
     start(world, alone, step=7)
     assert records(run) == undisturbed
     decisions = lines(run, "decisions")
     assert len([line for line in decisions if line["kind"] == "shard"]) > len(shards)
-    held = [line for line in standing(decisions) if line["kind"] == "shard"]
+    held = [line for line in decisions_in_force(decisions) if line["kind"] == "shard"]
     assert places(held) == places(shards)

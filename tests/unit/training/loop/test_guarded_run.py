@@ -15,7 +15,7 @@ from rank_processes import TIMES, lines_of, rows_of, without
 
 from linly.config.recipe import load_recipe
 from linly.curriculum.apportion import Apportioner
-from linly.curriculum.decisions import fold, standing
+from linly.curriculum.timeline import decisions_in_force, fold
 from linly.monitor.history.history import read_history
 from linly.monitor.history.recount import recount
 from linly.training.loop.session import Session
@@ -50,7 +50,9 @@ def whole(world: Path, alone: Processes) -> Path:
 
 def guards_of(run: Path) -> list[dict[str, Any]]:
     """Its guard decisions that hold."""
-    lines = [line for line in standing(lines_of(run, "decisions")) if line["kind"] == "guard"]
+    lines = [
+        line for line in decisions_in_force(lines_of(run, "decisions")) if line["kind"] == "guard"
+    ]
     return without([dict(line) for line in lines], "time")
 
 
@@ -96,10 +98,10 @@ def test_the_rows_follow_each_decision_at_once(whole: Path) -> None:
         )
         assert abs(moved) > 0.2
         assert (moved > 0) == (line["after"] > line["before"])
-    segments = [0, *(line["row"] for line in decisions), len(rows)]
+    phases = [0, *(line["row"] for line in decisions), len(rows)]
     shares = [
         sum(row["source"] == "english" for row in rows[first:last]) / (last - first)
-        for first, last in pairwise(segments)
+        for first, last in pairwise(phases)
     ]
     assert shares[0] < 0.2
     top = max(range(len(decisions)), key=lambda index: decisions[index]["after"])
@@ -109,12 +111,12 @@ def test_the_rows_follow_each_decision_at_once(whole: Path) -> None:
 
 def test_rows_are_those_of_the_decision_log(whole: Path) -> None:
     """Whoever folds the log has the order; drift stays within its bound, tuned keeps its share."""
-    course = fold(lines_of(whole, "decisions"))
-    assert [segment.from_row for segment in course.segments] == [
+    timeline = fold(lines_of(whole, "decisions"))
+    assert [phase.from_row for phase in timeline.phases] == [
         0, *(line["row"] for line in guards_of(whole))
     ]  # fmt: skip
     rows = rows_of(whole)
-    assert [row["source"] for row in rows] == list(Apportioner(course.segments))
+    assert [row["source"] for row in rows] == list(Apportioner(timeline.phases))
     for metrics in lines_of(whole, "metrics"):
         assert max(map(abs, metrics["drift_rows_by_source"].values())) <= 0.75 + 1e-6
         assert metrics["target_share_by_source"]["tuned"] == pytest.approx(0.2)

@@ -1,4 +1,4 @@
-"""linly.curriculum.decisions: the log folded into segments, and what going back to a step voids."""
+"""linly.curriculum.timeline: the log folded into phases, and what going back to a step voids."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from linly.config.curriculum import Curriculum
 from linly.curriculum.apportion import Apportioner, row_counts
-from linly.curriculum.decisions import fold, segment_at, standing
+from linly.curriculum.timeline import decisions_in_force, fold
 from linly.errors import CheckpointError
 
 LENGTH = 10
@@ -42,31 +42,31 @@ def resume(step: int) -> dict[str, Any]:
 
 
 def starts(lines: list[dict[str, Any]], step: int | None = None) -> list[int]:
-    return [segment.from_row for segment in fold(lines, step=step).segments]
+    return [phase.from_row for phase in fold(lines, step=step).phases]
 
 
-def test_a_run_without_amendments_is_one_segment() -> None:
-    course = fold([start(), resume(7), resume(14)])
-    assert [segment.from_row for segment in course.segments] == [0]
-    assert course.num_rows == course.segments[0].mixture.num_rows == 1000
-    assert course.curriculum.file_form() == curriculum()
+def test_a_run_without_amendments_is_one_phase() -> None:
+    timeline = fold([start(), resume(7), resume(14)])
+    assert [phase.from_row for phase in timeline.phases] == [0]
+    assert timeline.num_rows == timeline.phases[0].mixture.num_rows == 1000
+    assert timeline.curriculum.file_form() == curriculum()
 
 
-def test_an_amendment_begins_a_segment_and_leaves_the_rows_before_it_alone() -> None:
+def test_an_amendment_begins_a_phase_and_leaves_the_rows_before_it_alone() -> None:
     before, after = fold([start()]), fold([start(), amend(20, tokens="20K", english="10%")])
     assert starts([start(), amend(20)]) == [0, 160]
-    schedule = [Apportioner(course.segments) for course in (before, after)]
+    schedule = [Apportioner(timeline.phases) for timeline in (before, after)]
     assert [next(schedule[0]) for _ in range(160)] == [next(schedule[1]) for _ in range(160)]
     assert schedule[1].num_rows == 2000
-    rows = row_counts(after.segments)
+    rows = row_counts(after.phases)
     assert abs(rows["books"] - (0.7 * 160 + 0.1 * (2000 - 160))) < 2
 
 
 def test_sources_that_are_gone_are_still_known_and_in_their_group() -> None:
-    course = fold([start(), amend(10, also=True), amend(20)])
-    assert sorted(course.sources) == ["books", "news", "wiki"]
-    assert course.groups == {"chinese": ("news", "wiki"), "english": ("books",)}
-    assert sorted(course.curriculum.sources) == ["books", "wiki"]
+    timeline = fold([start(), amend(10, also=True), amend(20)])
+    assert sorted(timeline.sources) == ["books", "news", "wiki"]
+    assert timeline.groups == {"chinese": ("news", "wiki"), "english": ("books",)}
+    assert sorted(timeline.curriculum.sources) == ["books", "wiki"]
 
 
 @pytest.mark.parametrize(
@@ -91,9 +91,9 @@ def test_going_back_voids_what_was_decided_later(
 
 
 def test_the_later_of_two_amendments_at_a_row_counts() -> None:
-    course = fold([start(), amend(20, english="50%"), amend(20, english="10%")])
-    assert course.segments[1].mixture.share("books", 500) == pytest.approx(0.1)
-    assert fold([start(), amend(0, english="1%")]).segments[0].mixture.share(
+    timeline = fold([start(), amend(20, english="50%"), amend(20, english="10%")])
+    assert timeline.phases[1].mixture.share("books", 500) == pytest.approx(0.1)
+    assert fold([start(), amend(0, english="1%")]).phases[0].mixture.share(
         "books", 0
     ) == pytest.approx(0.01)
 
@@ -137,19 +137,19 @@ def test_the_decisions_that_stand_are_those_of_the_checkpoint_that_is_resumed(
         else:
             lines.append(amend(newest) | {"number": number})
             kept[newest].append(number)
-        found = standing([*lines, resume(max(kept))])
+        found = decisions_in_force([*lines, resume(max(kept))])
         assert [line["number"] for line in found if line["kind"] == "amend"] == kept[max(kept)]
 
 
 def test_what_stands_is_given_in_the_order_taken() -> None:
     lines = [start(), resume(5), amend(9), resume(9), resume(7), amend(8)]
-    assert standing(lines) == [lines[0], lines[1], lines[4], lines[5]]
-    assert standing(lines, step=7) == [lines[0], lines[1], lines[4]]
+    assert decisions_in_force(lines) == [lines[0], lines[1], lines[4], lines[5]]
+    assert decisions_in_force(lines, step=7) == [lines[0], lines[1], lines[4]]
 
 
-def test_rows_belong_to_the_segment_that_began_last() -> None:
-    segments = fold([start(), amend(7), amend(14)]).segments
-    found = [segment_at(segments, row).from_row for row in (0, 55, 56, 111, 112, 999)]
+def test_rows_belong_to_the_phase_that_began_last() -> None:
+    timeline = fold([start(), amend(7), amend(14)])
+    found = [timeline.phase_at(row).from_row for row in (0, 55, 56, 111, 112, 999)]
     assert found == [0, 0, 56, 56, 112, 112]
 
 

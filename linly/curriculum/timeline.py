@@ -1,6 +1,6 @@
-"""Folds the decision log into the run's mixtures, each from its first row.
+"""The timeline of a run: its mixtures, each a phase from its first row, by the decision log.
 
-`decisions.jsonl` is the only source of a run's segments. Each line is written while the run is at
+`decisions.jsonl` is the only source of a run's phases. Each line is written while the run is at
 its `step`, with `row` the next row, and contains everything that it changes::
 
     {"step": 0,  "kind": "start",  "row": 0, "sequence_length": ..., "curriculum": {...},
@@ -12,25 +12,25 @@ its `step`, with `row` the next row, and contains everything that it changes::
     {"step": 40, "kind": "fork",   "run": ..., "skip_steps": [[41, 45], ...]}
 
 A run may resume from an earlier checkpoint, and the log is never truncated. So a line at some step
-voids every earlier line of a later step (`standing`). A resume also voids the guards' decisions
-from evaluations that the checkpoint does not contain: they are taken again.
+voids every earlier line of a later step (`decisions_in_force`). A resume also voids the guards'
+decisions from evaluations that the checkpoint does not contain: they are taken again.
 
 To add a kind of decision:
 
 1. Append its line when the run is at `step`, before the first row that it affects:
    `run.append("decisions", {"step": ..., "time": ..., "kind": "mine", "row": ..., ...})`. The line
    holds if the run resumes from a checkpoint of this step or a later one, and is voided otherwise.
-2. Add a function `(Course, line) -> Course` to `_FOLDS`, and its values to `Course`. If it changes
-   the mixture, return `course.with_segment(row, mixture)`: the segment's counts and integrals begin
-   at that row, and it replaces a segment that begins there already. If it does not change rows,
-   use `_no_change`.
+2. Add a function `(Timeline, line) -> Timeline` to `_FOLDS`, and its values to `Timeline`. If it
+   changes the mixture, return `timeline.with_mixture(row, mixture)`: the phase's counts and
+   integrals begin at that row, and it replaces a phase that begins there already. If it does not
+   change rows, use `_no_change`.
 
 The stream, the counts and the monitor take the plan from `fold`, so they need no change.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -39,7 +39,7 @@ from pydantic import ValidationError
 from linly.config.corpus import Corpus
 from linly.config.curriculum import Curriculum, SourceShare
 from linly.config.recipe import Recipe
-from linly.curriculum.apportion import Segment
+from linly.curriculum.apportion import Phase
 from linly.curriculum.mixture import Mixture
 from linly.errors import CheckpointError, ConfigError
 
@@ -63,26 +63,26 @@ class Relisted:
 
 
 @dataclass(frozen=True, slots=True)
-class Course:
-    """State of a run's plan after its decisions.
+class Timeline:
+    """Mixtures of a run over its rows, by the decisions so far.
 
     Attributes:
         sequence_length: Row length in tokens.
         curricula: All curricula that have been in force, oldest first; the last one is in force.
         corpora: Corpora that any of them uses, by name.
         relisted: Source -> lists of its shards made during the run, by ascending epoch.
-        segments: Mixtures, each from its first row.
+        phases: Mixtures, each from its first row.
         levels: Guard steps by which each group is raised, from a row on.
-        passed_over: (first, last) steps to skip: their rows are consumed but not trained on.
+        skipped_steps: (first, last) steps to skip: their rows are consumed but not trained on.
     """
 
     sequence_length: int
     curricula: tuple[Curriculum, ...]
     corpora: Mapping[str, Corpus]
     relisted: Mapping[str, tuple[Relisted, ...]] = field(default_factory=dict)
-    segments: tuple[Segment, ...] = field(default=(), compare=False)  # derived from the rest
+    phases: tuple[Phase, ...] = field(default=(), compare=False)  # derived from the rest
     levels: tuple[tuple[int, Mapping[str, int]], ...] = field(default=())
-    passed_over: tuple[tuple[int, int], ...] = field(default=())
+    skipped_steps: tuple[tuple[int, int], ...] = field(default=())
 
     @property
     def curriculum(self) -> Curriculum:
@@ -116,16 +116,24 @@ class Course:
             for group in sorted(set(group_of.values()))
         }
 
-    def is_passed_over(self, step: int) -> bool:
+    def is_skipped(self, step: int) -> bool:
         """Whether the rows of a step are consumed but not trained on."""
-        return any(first <= step <= last for first, last in self.passed_over)
+        return any(first <= step <= last for first, last in self.skipped_steps)
+
+    def phase_at(self, row: int) -> Phase:
+        """Phase that contains a row."""
+        return next(phase for phase in reversed(self.phases) if phase.from_row <= row)
 
     def levels_at(self, row: int) -> Mapping[str, int]:
         """Guard levels in force at a row; a missing group is at 0."""
         return next((levels for start, levels in reversed(self.levels) if start <= row), {})
 
-    def with_curriculum(self, row: int, curriculum: Curriculum) -> Course:
-        """The course with another curriculum from `row` on.
+    def with_decision(self, line: Decision) -> Timeline:
+        """The timeline after one more decision."""
+        return _FOLDS[line["kind"]](self, line)
+
+    def with_curriculum(self, row: int, curriculum: Curriculum) -> Timeline:
+        """The timeline with another curriculum from `row` on.
 
         A group that still has a guard keeps its level.
 
@@ -140,20 +148,20 @@ class Course:
         }
         return amended.with_levels(row, kept)
 
-    def with_levels(self, row: int, levels: Mapping[str, int]) -> Course:
-        """The course with guarded groups at these levels from `row` on."""
+    def with_levels(self, row: int, levels: Mapping[str, int]) -> Timeline:
+        """The timeline with guarded groups at these levels from `row` on."""
         mixture = Mixture.from_curriculum(self.curriculum, num_rows=self.num_rows, levels=levels)
         kept = tuple(entry for entry in self.levels if entry[0] < row)
-        return replace(self.with_segment(row, mixture), levels=(*kept, (row, levels)))
+        return replace(self.with_mixture(row, mixture), levels=(*kept, (row, levels)))
 
-    def with_segment(self, row: int, mixture: Mixture) -> Course:
-        """The course with another mixture from `row` on; replaces a segment that begins there."""
-        kept = tuple(segment for segment in self.segments if segment.from_row < row)
-        return replace(self, segments=(*kept, Segment(row, mixture)))
+    def with_mixture(self, row: int, mixture: Mixture) -> Timeline:
+        """The timeline with another mixture from `row` on; replaces a phase that begins there."""
+        kept = tuple(phase for phase in self.phases if phase.from_row < row)
+        return replace(self, phases=(*kept, Phase(row, mixture)))
 
 
-def fold(decisions: Iterable[Decision], *, step: int | None = None) -> Course:
-    """Compute the course of a run.
+def fold(decisions: Iterable[Decision], *, step: int | None = None) -> Timeline:
+    """Compute the timeline of a run.
 
     Args:
         decisions: Lines of its decisions.jsonl.
@@ -162,16 +170,16 @@ def fold(decisions: Iterable[Decision], *, step: int | None = None) -> Course:
     Raises:
         CheckpointError: If the log is damaged, or has an unknown kind of decision.
     """
-    lines = standing(decisions, step=step)
+    lines = decisions_in_force(decisions, step=step)
     if not lines or lines[0].get("kind") != "start":
         raise CheckpointError(
             "decisions.jsonl has no 'start' line, so the schedule cannot be reconstructed; "
             "restore the file from a backup, or start a new run with run=PATH"
         )
     try:
-        course = _started(lines[0])
+        timeline = _started(lines[0])
         for line in lines[1:]:
-            course = follow(course, line)
+            timeline = timeline.with_decision(line)
     except (
         *(KeyError, TypeError, ValueError, AttributeError, OverflowError),
         *(ValidationError, ConfigError),
@@ -181,7 +189,7 @@ def fold(decisions: Iterable[Decision], *, step: int | None = None) -> Course:
             f"written it (kinds known here: {', '.join(sorted(_FOLDS))}): use that version, or "
             "restore the file from a backup"
         ) from error
-    return course
+    return timeline
 
 
 def _voids(line: Decision, earlier: Decision) -> bool:
@@ -191,12 +199,7 @@ def _voids(line: Decision, earlier: Decision) -> bool:
     return bool(earlier["step"] > line["step"])
 
 
-def follow(course: Course, line: Decision) -> Course:
-    """Apply one more decision to a course."""
-    return _FOLDS[line["kind"]](course, line)
-
-
-def standing(decisions: Iterable[Decision], *, step: int | None = None) -> list[Decision]:
+def decisions_in_force(decisions: Iterable[Decision], *, step: int | None = None) -> list[Decision]:
     """Decisions that are still in force, in the order taken.
 
     Args:
@@ -214,7 +217,7 @@ def standing(decisions: Iterable[Decision], *, step: int | None = None) -> list[
 
 def lost_amendments(decisions: Iterable[Decision], step: int) -> list[int]:
     """Steps of the amendments in force that a resume from `step` would undo."""
-    standing_now = standing(decisions)
+    standing_now = decisions_in_force(decisions)
     return [
         line["step"] for line in standing_now if line["kind"] == "amend" and line["step"] > step
     ]
@@ -250,44 +253,39 @@ def curriculum_form(curriculum: Curriculum, corpora: Mapping[str, Corpus]) -> di
     }
 
 
-def segment_at(segments: Sequence[Segment], row: int) -> Segment:
-    """Segment that contains a row."""
-    return next(segment for segment in reversed(segments) if segment.from_row <= row)
-
-
-def _started(line: Decision) -> Course:
+def _started(line: Decision) -> Timeline:
     curriculum = Curriculum.model_validate(line["curriculum"])
-    blank = Course(line["sequence_length"], (), _corpora(line))
+    blank = Timeline(line["sequence_length"], (), _corpora(line))
     return blank.with_curriculum(line["row"], curriculum)
 
 
-def _amended(course: Course, line: Decision) -> Course:
+def _amended(timeline: Timeline, line: Decision) -> Timeline:
     curriculum = Curriculum.model_validate(line["curriculum"])
-    relisted = dict(course.relisted)
+    relisted = dict(timeline.relisted)
     for source, values in line["relisted"].items():
         found = Relisted(**values)
         earlier = relisted.get(source, ())
         kept = tuple(other for other in earlier if other.from_epoch < found.from_epoch)
         relisted[source] = (*kept, found)
-    corpora = {**course.corpora, **_corpora(line)}
-    amended = replace(course, corpora=corpora, relisted=relisted)
+    corpora = {**timeline.corpora, **_corpora(line)}
+    amended = replace(timeline, corpora=corpora, relisted=relisted)
     return amended.with_curriculum(line["row"], curriculum)
 
 
-def _guarded(course: Course, line: Decision) -> Course:
+def _guarded(timeline: Timeline, line: Decision) -> Timeline:
     group, level = line["group"], line["after"]
-    if not 0 <= level <= course.curriculum.guards[group].steps:
+    if not 0 <= level <= timeline.curriculum.guards[group].steps:
         raise ValueError(f"group {group} cannot be at level {level}")
-    return course.with_levels(line["row"], {**course.levels_at(line["row"]), group: level})
+    return timeline.with_levels(line["row"], {**timeline.levels_at(line["row"]), group: level})
 
 
-def _forked(course: Course, line: Decision) -> Course:
+def _forked(timeline: Timeline, line: Decision) -> Timeline:
     skipped = tuple((int(first), int(last)) for first, last in line["skip_steps"])
-    return replace(course, passed_over=(*course.passed_over, *skipped))
+    return replace(timeline, skipped_steps=(*timeline.skipped_steps, *skipped))
 
 
-def _no_change(course: Course, line: Decision) -> Course:
-    return course
+def _no_change(timeline: Timeline, line: Decision) -> Timeline:
+    return timeline
 
 
 def _corpora(line: Decision) -> dict[str, Corpus]:
@@ -296,11 +294,11 @@ def _corpora(line: Decision) -> dict[str, Corpus]:
     }
 
 
-_FOLDS: dict[str, Callable[[Course, Decision], Course]] = {
+_FOLDS: dict[str, Callable[[Timeline, Decision], Timeline]] = {
     "amend": _amended,
     "fork": _forked,
     "guard": _guarded,
     "resume": _no_change,
     "shard": _no_change,
 }
-"""Function that applies each kind of decision to a course."""
+"""Function that applies each kind of decision to a timeline."""
