@@ -28,7 +28,7 @@ from linly.modeling.load import load_model
 from linly.runs.runs import RunFolder
 from linly.tokenization.growth.extend import extend_vocabulary
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
-from linly.training.checkpoints.stored import read_master_weight
+from linly.training.checkpoints.checkpoint_files import read_master_weight
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
 from tests.model_families import FAMILIES, VARIANTS, tiny_model

@@ -12,8 +12,8 @@ from linly.errors import ConfigError
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from linly.training.changes.amend import Amendment
-    from linly.training.changes.outlook import SourceOutlook
+    from linly.training.changes.amendment import Amendment
+    from linly.training.changes.forecast import SourceForecast
 
 _PIPE_WIDTH = 200
 
@@ -61,7 +61,7 @@ def amend(
         )
     from linly.config.curriculum import load_curriculum
     from linly.runs.runs import RunFolder
-    from linly.training.changes.amend import plan_amendment, write_amendment
+    from linly.training.changes.amendment import plan_amendment, write_amendment
 
     wanted = None if curriculum is None else load_curriculum(curriculum)
     folder = RunFolder.open(run)
@@ -127,19 +127,19 @@ def _table(amendment: Amendment) -> Table:
     groups = amendment.after.groups
     for group, sources in groups.items():
         for source in sources:
-            if source in amendment.outlooks:
-                before, after = (_cells(outlook) for outlook in amendment.outlooks[source])
+            if source in amendment.forecasts:
+                before, after = (_cells(forecast) for forecast in amendment.forecasts[source])
                 table.add_row(group, source, *map(_change, before, after))
     return table
 
 
-def _cells(outlook: SourceOutlook | None) -> tuple[str, ...]:
+def _cells(forecast: SourceForecast | None) -> tuple[str, ...]:
     from linly.curriculum.wording import percent
 
-    if outlook is None:
+    if forecast is None:
         return ("none", "none", "none", "0", "")
-    epochs = "" if outlook.epochs is None else f"{outlook.epochs:.2f}"
-    return (*(percent(share) for share in outlook.shares), f"{outlook.rows:,}", epochs)
+    epochs = "" if forecast.epochs is None else f"{forecast.epochs:.2f}"
+    return (*(percent(share) for share in forecast.shares), f"{forecast.rows:,}", epochs)
 
 
 def _change(before: str, after: str) -> str:

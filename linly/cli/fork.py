@@ -44,7 +44,7 @@ def fork(
     from linly.cli.amend import show
     from linly.config.curriculum import load_curriculum
     from linly.runs.runs import RunFolder
-    from linly.training.changes.fork import fork_run
+    from linly.training.changes.forked_run import fork_run
     from linly.training.checkpoints.manifest import parse_step
 
     at, amendment = fork_run(

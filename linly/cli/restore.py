@@ -35,7 +35,7 @@ def restore(
     appears complete or not at all. `linly train RECIPE run=RUN` then resumes the run.
     """
     from linly.training.checkpoints.manifest import parse_step
-    from linly.training.checkpoints.restore import restore_run
+    from linly.training.checkpoints.restored_run import restore_run
 
     restored = restore_run(mirror, run, step=None if step is None else parse_step(step))
     typer.echo(f"{run}: restored from {mirror} at step {restored}")

@@ -42,9 +42,9 @@ from linly.modeling.trainable import lora_addition, lora_names, trained_names, t
 from linly.runs.runs import RunFolder
 from linly.tokenization.hugging_face.export import TokenizerExport, export_tokenizer
 from linly.tokenization.load import load_tokenizer
-from linly.training.changes.frozen import model_identity
+from linly.training.changes.pinned_inputs import model_identity
+from linly.training.checkpoints.checkpoint_files import read_buffers, read_master_weight, read_state
 from linly.training.checkpoints.manifest import Manifest, parse_step, verified
-from linly.training.checkpoints.stored import read_buffers, read_master_weight, read_state
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}

@@ -16,8 +16,8 @@ from linly.data.loading.loader import MicroBatch
 from linly.data.types import IGNORE_LABEL
 from linly.errors import LinlyError
 from linly.training.checkpoints import checkpoints as checkpoint_module
+from linly.training.checkpoints.checkpoint_files import read_state
 from linly.training.checkpoints.checkpoints import Checkpoints
-from linly.training.checkpoints.stored import read_state
 from linly.training.engine.engine import Engine
 from linly.training.engine.optimizer_state import STATE_KEYS
 from linly.training.ranks.processes import Processes, start_processes, stop_processes

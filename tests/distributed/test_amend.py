@@ -17,7 +17,7 @@ from linly.config.recipe import load_recipe
 from linly.curriculum.timeline import fold
 from linly.data.mixing.spec import make_mixer, stream_plan
 from linly.runs.runs import RunFolder
-from linly.training.changes.frozen import read_later_lists, read_shards
+from linly.training.changes.pinned_inputs import read_later_lists, read_shards
 
 pytestmark = pytest.mark.distributed
 NUM_STEPS, ROWS = 30, 8

@@ -3,7 +3,7 @@
 In: an engine's state at a step. Out: a folder of safetensors and JSON whose manifest, with sizes
 and hashes, is written last.
 
-Open `checkpoints` first, then `manifest`, which defines a complete checkpoint. `snapshot` copies a
-rank's share to host memory so that training continues during a save; `mirror` copies complete
-checkpoints to another place.
+Open `checkpoints` first, then `manifest`, which defines a complete checkpoint. `rank_snapshot`
+copies a rank's share to host memory so that training continues during a save; `mirror` copies
+complete checkpoints to another place.
 """

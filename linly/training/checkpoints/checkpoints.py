@@ -24,6 +24,12 @@ from safetensors.torch import load_file, save_file
 from linly.config.settings import CheckpointSettings
 from linly.errors import CheckpointError, LinlyError
 from linly.files import fsync_directory, publish
+from linly.training.checkpoints.checkpoint_files import (
+    STATE,
+    named_buffers,
+    read_buffers,
+    read_parameter,
+)
 from linly.training.checkpoints.manifest import (
     FileEntry,
     Manifest,
@@ -33,8 +39,7 @@ from linly.training.checkpoints.manifest import (
     step_of,
 )
 from linly.training.checkpoints.mirror import Mirror
-from linly.training.checkpoints.snapshot import Snapshot, Snapshots
-from linly.training.checkpoints.stored import STATE, named_buffers, read_buffers, read_parameter
+from linly.training.checkpoints.rank_snapshot import RankSnapshot, RankSnapshots
 from linly.training.engine.engine import Engine
 from linly.training.engine.optimizer_state import BYTES_PER_PARAMETER
 from linly.training.engine.randomness import restore_random_states
@@ -70,7 +75,7 @@ class Checkpoints:
         self._settings = settings
         self._mirror = mirror
         self._check_lock = check_lock
-        self._snapshots = Snapshots(processes)
+        self._snapshots = RankSnapshots(processes)
         self._apart = processes.apart()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._under_way: Future[Path] | None = None
@@ -141,7 +146,7 @@ class Checkpoints:
     def _is_done(self) -> bool:
         return self._under_way is not None and self._under_way.done()
 
-    def _save(self, step: int, snapshot: Snapshot, state: bytes) -> Path:
+    def _save(self, step: int, snapshot: RankSnapshot, state: bytes) -> Path:
         """Write a snapshot and publish it; runs in a thread on every rank."""
         ranks, what = self._apart, f"checkpoint {folder_name(step)}"
         partial = self._folder / f".{folder_name(step)}.partial"
@@ -182,7 +187,7 @@ class Checkpoints:
         for path in self._folder.glob(".step-*"):
             _remove(path)
 
-    def _write_part(self, partial: Path, snapshot: Snapshot) -> dict[str, FileEntry]:
+    def _write_part(self, partial: Path, snapshot: RankSnapshot) -> dict[str, FileEntry]:
         entries = {}
         rank = self._processes.rank
         for name, tensors in (

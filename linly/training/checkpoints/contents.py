@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 
 from linly.errors import LinlyError
 from linly.files import open_regular, read_limited
+from linly.training.checkpoints.checkpoint_files import BUFFER, STATE
 from linly.training.checkpoints.state_form import state_problem
-from linly.training.checkpoints.stored import BUFFER, STATE
 from linly.training.engine.optimizer_state import STATE_KEYS
 from linly.training.engine.randomness import check_random_states
 

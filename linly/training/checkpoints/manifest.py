@@ -26,8 +26,8 @@ from linly.curriculum.timeline import decisions_in_force
 from linly.errors import CheckpointError, LinlyError
 from linly.files import inside, publish, read_limited, sha256_file
 from linly.runs.runs import RunFolder
+from linly.training.checkpoints.checkpoint_files import STATE
 from linly.training.checkpoints.contents import content_problem
-from linly.training.checkpoints.stored import STATE
 
 FORMAT = 1
 MANIFEST = "manifest.json"

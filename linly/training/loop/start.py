@@ -34,9 +34,9 @@ from linly.modeling.trainable import make_trainable
 from linly.runs.runs import RunFolder
 from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
-from linly.training.changes.frozen import (
-    freeze,
+from linly.training.changes.pinned_inputs import (
     model_identity,
+    pin_inputs,
     read_held_out,
     unlisted_shards,
     write_recipe,
@@ -49,11 +49,11 @@ from linly.training.changes.resume import (
     plain_before,
     recorded_changes,
 )
+from linly.training.checkpoints.checkpoint_files import read_state
 from linly.training.checkpoints.checkpoints import Checkpoints
 from linly.training.checkpoints.manifest import check_never_saved
 from linly.training.checkpoints.mirror import Mirror
 from linly.training.checkpoints.state_form import STATE_VERSION
-from linly.training.checkpoints.stored import read_state
 from linly.training.engine.engine import Engine
 from linly.training.engine.environment import describe_machine, describe_versions
 from linly.training.engine.flops import flops_per_token, peak_flops
@@ -200,7 +200,7 @@ def _begin(
         if processes.is_first:
             check_never_saved(run, recipe.checkpoint.mirror)
             run.truncate(-1)
-    freeze(run, recipe, model, tokenizer, processes)
+    pin_inputs(run, recipe, model, tokenizer, processes)
     if processes.is_first:
         run.append("decisions", start_decision(recipe) | {"time": time.time()})
     _record_start(run, processes, 0, "start", "started")
@@ -318,7 +318,7 @@ def _make_engine(recipe: Recipe, stored: StoredModel, processes: Processes) -> E
         make_trainable(model, recipe.training.trainable, seed=recipe.data.seed)
     rows_at_once = processes.world_size * recipe.training.micro_batch
     accumulation = recipe.data.global_batch // rows_at_once
-    with processes.waiting("dealing the model to the ranks"):
+    with processes.waiting("distributing the model over the ranks"):
         layout = row_layout(recipe)
         return Engine(model, recipe.training, accumulation=accumulation, layout=layout)
 

@@ -29,7 +29,7 @@ from linly.evaluation.curve_guard import guard_decisions
 from linly.evaluation.evaluation import generate_samples
 from linly.evaluation.summary import changes_by_language, summary_line
 from linly.modeling.trainable import count_trained
-from linly.training.changes.frozen import read_later_lists, read_shards
+from linly.training.changes.pinned_inputs import read_later_lists, read_shards
 from linly.training.engine.schedule import learning_rate
 from linly.training.loop.session import Session
 from linly.training.loop.start import locked_run, prepare

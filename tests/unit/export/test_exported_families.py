@@ -24,9 +24,9 @@ from linly.modeling.stored.dtypes import persistent_buffers
 from linly.modeling.stored.weight_files import WEIGHTS
 from linly.modeling.trainable import make_trainable
 from linly.runs.runs import RunFolder
-from linly.training.changes.frozen import model_identity
+from linly.training.changes.pinned_inputs import model_identity
+from linly.training.checkpoints.checkpoint_files import named_buffers
 from linly.training.checkpoints.manifest import STATE, FileEntry, Manifest, folder_name
-from linly.training.checkpoints.stored import named_buffers
 from linly.training.engine.optimizer_state import STATE_KEYS
 from linly.training.engine.randomness import capture_random_states
 

@@ -11,10 +11,10 @@ from small_state import small_state
 
 from linly.config.settings import CheckpointSettings
 from linly.errors import CheckpointError
+from linly.training.checkpoints.checkpoint_files import read_master_weight, read_state
 from linly.training.checkpoints.checkpoints import Checkpoints
 from linly.training.checkpoints.manifest import Manifest
-from linly.training.checkpoints.snapshot import deal
-from linly.training.checkpoints.stored import read_master_weight, read_state
+from linly.training.checkpoints.rank_snapshot import assign_writers
 from linly.training.engine.engine import Engine
 from linly.training.ranks.processes import Processes
 
@@ -120,9 +120,9 @@ def test_a_checkpoint_of_another_model_is_refused(
 def test_parameters_are_dealt_evenly_and_to_their_holders() -> None:
     sizes = {f"p{index}": 1 + index % 7 for index in range(40)}
     holders = {"p6": 2, "p13": 2}
-    writers = deal(sizes, 3, holders)
+    writers = assign_writers(sizes, 3, holders)
     assert writers.keys() == sizes.keys()
     assert {name: writers[name] for name in holders} == holders
     loads = [sum(sizes[name] for name in sizes if writers[name] == rank) for rank in range(3)]
     assert max(loads) - min(loads) <= 7
-    assert deal(dict(reversed(sizes.items())), 3, holders) == writers
+    assert assign_writers(dict(reversed(sizes.items())), 3, holders) == writers

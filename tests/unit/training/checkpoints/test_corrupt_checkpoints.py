@@ -22,9 +22,9 @@ from tiny_world import make_tiny_world
 
 from linly.config.recipe import load_recipe
 from linly.errors import CheckpointError, LinlyError
+from linly.training.checkpoints.checkpoint_files import STATE
 from linly.training.checkpoints.manifest import MANIFEST, FileEntry, Manifest, verified
 from linly.training.checkpoints.state_form import state_problem
-from linly.training.checkpoints.stored import STATE
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
 

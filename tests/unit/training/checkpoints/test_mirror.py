@@ -33,7 +33,7 @@ from linly.runs.runs import RunFolder
 from linly.training.checkpoints.manifest import folder_name, verified
 from linly.training.checkpoints.mirror import Copied, Mirror
 from linly.training.checkpoints.mirror_place import MirrorPlace
-from linly.training.checkpoints.restore import restore_run
+from linly.training.checkpoints.restored_run import restore_run
 from linly.training.loop.trainer import Outcome, train
 from linly.training.ranks.processes import Processes
 

@@ -20,9 +20,9 @@ from small_state import small_state
 from linly.config.settings import CheckpointSettings
 from linly.errors import CheckpointError
 from linly.training.checkpoints import checkpoints as module
+from linly.training.checkpoints.checkpoint_files import read_parameter, read_state
 from linly.training.checkpoints.checkpoints import Checkpoints
 from linly.training.checkpoints.manifest import Manifest
-from linly.training.checkpoints.stored import read_parameter, read_state
 from linly.training.engine.engine import Engine
 from linly.training.ranks.processes import Processes
 

@@ -20,8 +20,8 @@ from linly.modeling.load import load_model
 from linly.modeling.stored.weight_files import WEIGHTS
 from linly.modeling.trainable import make_trainable
 from linly.runs.runs import RunFolder
+from linly.training.checkpoints.checkpoint_files import read_master_weight
 from linly.training.checkpoints.manifest import Manifest
-from linly.training.checkpoints.stored import read_master_weight
 from linly.training.loop.trainer import Outcome, train
 from linly.training.ranks.processes import Processes
 

@@ -16,7 +16,7 @@ from linly.runs.runs import RunFolder
 from linly.training.checkpoints.manifest import folder_name
 from linly.training.checkpoints.mirror import Mirror
 from linly.training.checkpoints.mirror_place import MirrorPlace
-from linly.training.checkpoints.restore import restore_run
+from linly.training.checkpoints.restored_run import restore_run
 
 
 @pytest.fixture

@@ -22,8 +22,8 @@ from linly.curriculum.timeline import Timeline, fold
 from linly.data.mixing.spec import make_mixer, stream_plan
 from linly.errors import CheckpointError, ConfigError
 from linly.runs.runs import RunFolder
-from linly.training.changes.amend import without_source
-from linly.training.changes.frozen import read_later_lists, read_shards
+from linly.training.changes.amendment import without_source
+from linly.training.changes.pinned_inputs import read_later_lists, read_shards
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
 
@@ -246,10 +246,10 @@ def test_an_amendment_names_the_torn_checkpoints_that_it_passes_by(
 @pytest.mark.parametrize(
     ("reached", "is_amended"),
     [
-        ("linly.training.changes.amend.write_source", False),
+        ("linly.training.changes.amendment.write_source", False),
         ("linly.runs.runs.RunFolder.append", False),
         ("linly.runs.runs.RunFolder.fsync", True),
-        ("linly.training.changes.amend.write_recipe", True),
+        ("linly.training.changes.amendment.write_recipe", True),
     ],
 )
 def test_an_amendment_that_was_interrupted_holds_wholly_or_not_at_all(

@@ -10,10 +10,10 @@ from linly.errors import CheckpointError, ConfigError, LinlyError
 from linly.files import inside
 from linly.modeling.stored.folder import new_folder
 from linly.runs.runs import LOGS, RunFolder, enclosing_run
+from linly.training.checkpoints.checkpoint_files import read_state
 from linly.training.checkpoints.manifest import MANIFEST, Manifest, folder_name, noted_checkpoints
 from linly.training.checkpoints.mirror import CHECKPOINTS, DECISIONS, is_noted
 from linly.training.checkpoints.mirror_place import MirrorPlace
-from linly.training.checkpoints.stored import read_state
 
 
 def restore_run(mirror: str, target: Path, *, step: int | None = None) -> int:

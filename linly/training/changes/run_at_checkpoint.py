@@ -9,12 +9,12 @@ from typing import Any
 from linly.config.recipe import Recipe, load_recipe
 from linly.curriculum.timeline import Timeline, fold, resume_decision
 from linly.runs.runs import RunFolder
+from linly.training.checkpoints.checkpoint_files import read_state
 from linly.training.checkpoints.manifest import list_checkpoints, step_of, verified
-from linly.training.checkpoints.stored import read_state
 
 
 @dataclass(frozen=True, slots=True)
-class Standpoint:
+class RunAtCheckpoint:
     """State of a run at a checkpoint, with its timeline.
 
     Attributes:
@@ -54,7 +54,7 @@ class Standpoint:
         return any(parts) or cursor["packed_row"] > 0
 
 
-def standpoint(run: RunFolder, *, step: int | None = None) -> Standpoint:
+def run_at_checkpoint(run: RunFolder, *, step: int | None = None) -> RunAtCheckpoint:
     """State of a run at a step's checkpoint, or at the newest complete one.
 
     Raises:
@@ -71,7 +71,7 @@ def standpoint(run: RunFolder, *, step: int | None = None) -> Standpoint:
     corpora = {name: timeline.corpora[name] for name in sorted(used)}
     recipe = load_recipe(run.path / "recipe.yaml")
     inside = data["segment_from"] == timeline.phases[-1].from_row
-    return Standpoint(
+    return RunAtCheckpoint(
         recipe.model_copy(update={"curriculum": timeline.curriculum, "corpora": corpora}),
         timeline,
         state["step"],

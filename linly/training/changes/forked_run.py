@@ -24,13 +24,13 @@ from linly.curriculum.timeline import decisions_in_force, resume_decision
 from linly.errors import ConfigError
 from linly.modeling.stored.folder import new_folder
 from linly.runs.runs import KEPT_WHOLE, LOGS, RunFolder, enclosing_run
-from linly.training.changes.amend import Amendment, plan_amendment, write_amendment
-from linly.training.changes.frozen import write_recipe
-from linly.training.changes.standpoint import Standpoint, standpoint
+from linly.training.changes.amendment import Amendment, plan_amendment, write_amendment
+from linly.training.changes.pinned_inputs import write_recipe
+from linly.training.changes.run_at_checkpoint import RunAtCheckpoint, run_at_checkpoint
+from linly.training.checkpoints.checkpoint_files import read_state
 from linly.training.checkpoints.manifest import MANIFEST, folder_name, verified
-from linly.training.checkpoints.stored import read_state
 
-FROZEN = ("shards", "held_out", "model")
+PINNED = ("shards", "held_out", "model")
 """Folders of a run whose files are replaced but never modified."""
 
 Steps = tuple[int, int]
@@ -44,7 +44,7 @@ def fork_run(
     step: int,
     curriculum: Curriculum | None = None,
     skip_steps: Sequence[Steps] = (),
-) -> tuple[Standpoint, Amendment | None]:
+) -> tuple[RunAtCheckpoint, Amendment | None]:
     """Create a run that continues from a checkpoint of another, which may still be training.
 
     Args:
@@ -67,14 +67,14 @@ def fork_run(
     checkpoint, manifest = verified(source.checkpoints, step)
     with new_folder(target) as folder:
         run = RunFolder.create_or_open(folder)
-        for name in FROZEN:
+        for name in PINNED:
             _link_all(source.path / name, folder / name)
         names = [*manifest.files, MANIFEST]
         _link(checkpoint, folder / "checkpoints" / folder_name(step), names)
         _copy_records(source, run, step)
         shutil.copyfile(source.path / "recipe.yaml", folder / "recipe.yaml")
         _decide(source, run, step, skip_steps)
-        at = standpoint(run)
+        at = run_at_checkpoint(run)
         recipe = at.recipe.model_copy(update={"run": target.absolute()})
         write_recipe(run, recipe)
         amendment, num_steps = None, at.recipe.num_steps

@@ -10,11 +10,11 @@ from linly.curriculum.apportion import Apportioner
 from linly.curriculum.timeline import Timeline
 from linly.curriculum.wording import amount
 from linly.errors import ConfigError
-from linly.training.changes.standpoint import Standpoint
+from linly.training.changes.run_at_checkpoint import RunAtCheckpoint
 
 
 @dataclass(frozen=True, slots=True)
-class SourceOutlook:
+class SourceForecast:
     """Forecast for one source under a curriculum.
 
     Attributes:
@@ -28,9 +28,9 @@ class SourceOutlook:
     epochs: float | None
 
 
-def source_outlooks(
-    at: Standpoint, after: Timeline, capacities: Mapping[str, tuple[int, int]]
-) -> dict[str, tuple[SourceOutlook | None, SourceOutlook | None]]:
+def source_forecasts(
+    at: RunAtCheckpoint, after: Timeline, capacities: Mapping[str, tuple[int, int]]
+) -> dict[str, tuple[SourceForecast | None, SourceForecast | None]]:
     """Forecast of each source before and after an amendment; None if it is not in the curriculum.
 
     Raises:
@@ -47,7 +47,7 @@ def source_outlooks(
         before = now = None
         if name in at.timeline.curriculum.sources:
             epochs = (done + old[name] * length) / so_far if so_far else None
-            before = SourceOutlook(_shares(at, at.timeline, name), old[name], epochs)
+            before = SourceForecast(_shares(at, at.timeline, name), old[name], epochs)
         if name in after.curriculum.sources:
             share = after.curriculum.sources[name][1]
             planned = new[name] * length
@@ -55,7 +55,7 @@ def source_outlooks(
                 epochs = math.inf if planned else 0.0
             else:
                 epochs = done / so_far + planned / ahead
-            now = SourceOutlook(_shares(at, after, name), new[name], epochs)
+            now = SourceForecast(_shares(at, after, name), new[name], epochs)
             if epochs > share.max_epochs and (share.on_exhausted == "error" or math.isinf(epochs)):
                 problems.append(
                     f"curriculum {after.curriculum.name}: source {name}: {epochs:.2f} epochs "
@@ -69,7 +69,9 @@ def source_outlooks(
     return found
 
 
-def rows_to_come(at: Standpoint, timeline: Timeline, counts: Mapping[str, int]) -> dict[str, int]:
+def rows_to_come(
+    at: RunAtCheckpoint, timeline: Timeline, counts: Mapping[str, int]
+) -> dict[str, int]:
     """Rows of each source from here to the end of the last complete step."""
     batch = at.recipe.data.global_batch
     schedule = Apportioner(timeline.phases, counts, at.row)
@@ -77,7 +79,7 @@ def rows_to_come(at: Standpoint, timeline: Timeline, counts: Mapping[str, int]) 
     return {name: made.get(name, 0) for name in timeline.curriculum.sources}
 
 
-def _shares(at: Standpoint, timeline: Timeline, source: str) -> tuple[float, float, float]:
+def _shares(at: RunAtCheckpoint, timeline: Timeline, source: str) -> tuple[float, float, float]:
     mixture, end = timeline.phases[-1].mixture, timeline.num_rows
     now, middle, last = (mixture.share(source, row) for row in (at.row, (at.row + end) / 2, end))
     return now, middle, last

@@ -36,15 +36,15 @@ from linly.files import publish
 from linly.runs.runs import RunFolder
 from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
-from linly.training.changes.frozen import (
+from linly.training.changes.forecast import SourceForecast, source_forecasts
+from linly.training.changes.pinned_inputs import (
     newest_lists,
     shard_lines,
     write_recipe,
     write_source,
 )
-from linly.training.changes.outlook import SourceOutlook, source_outlooks
 from linly.training.changes.resume import differences
-from linly.training.changes.standpoint import Standpoint, standpoint
+from linly.training.changes.run_at_checkpoint import RunAtCheckpoint, run_at_checkpoint
 from linly.training.engine.schedule import learning_rate
 
 
@@ -72,18 +72,18 @@ class Amendment:
     Attributes:
         after: Timeline with the amendment.
         line: Record for decisions.jsonl, without its time.
-        outlooks: Source -> (before, after); None if that curriculum does not have the source.
+        forecasts: Source -> (before, after); None if that curriculum does not have the source.
         inventories: Inventories of the new sources.
         lists: New shard lists by source.
         num_steps: Steps of the run, before and after.
         lr: Learning rate of the next step, before and after.
     """
 
-    at: Standpoint
+    at: RunAtCheckpoint
     after: Timeline
     recipe: Recipe
     line: dict[str, Any]
-    outlooks: dict[str, tuple[SourceOutlook | None, SourceOutlook | None]]
+    forecasts: dict[str, tuple[SourceForecast | None, SourceForecast | None]]
     inventories: dict[str, SourceInventory]
     lists: dict[str, NewList]
     num_steps: tuple[int, int]
@@ -110,7 +110,7 @@ def plan_amendment(
         DataError: If a source's shards cannot be found or read.
         CheckpointError: If there is no complete checkpoint to continue from.
     """
-    at = standpoint(run)
+    at = run_at_checkpoint(run)
     wanted = curriculum or at.timeline.curriculum
     for source in drop:
         wanted = without_source(wanted, source)
@@ -154,7 +154,7 @@ def plan_amendment(
         after,
         recipe,
         line,
-        source_outlooks(at, after, _capacities(run, at, recipe, inventories, lists, tokenizer)),
+        source_forecasts(at, after, _capacities(run, at, recipe, inventories, lists, tokenizer)),
         inventories,
         lists,
         (at.recipe.num_steps, recipe.num_steps),
@@ -236,7 +236,7 @@ def _digest(new: NewList) -> str:
     return hashlib.sha256(shard_lines(new.shards)).hexdigest()
 
 
-def _check_past(at: Standpoint, wanted: Curriculum) -> None:
+def _check_past(at: RunAtCheckpoint, wanted: Curriculum) -> None:
     """Refuse a curriculum that would change past rows, or leave no rows to train on."""
     data = at.recipe.data
     num_steps = wanted.tokens // data.sequence_length // data.global_batch
@@ -269,7 +269,7 @@ def _check_past(at: Standpoint, wanted: Curriculum) -> None:
             )
 
 
-def _check_guards(wanted: Curriculum, at: Standpoint) -> None:
+def _check_guards(wanted: Curriculum, at: RunAtCheckpoint) -> None:
     """Refuse a guard that has no evaluation before the first step to compare with."""
     for group, guard in wanted.guards.items():
         watched = wanted.guarded_sources(guard)
@@ -281,7 +281,9 @@ def _check_guards(wanted: Curriculum, at: Standpoint) -> None:
             )
 
 
-def _recipe(run: RunFolder, at: Standpoint, wanted: Curriculum, relist: Collection[str]) -> Recipe:
+def _recipe(
+    run: RunFolder, at: RunAtCheckpoint, wanted: Curriculum, relist: Collection[str]
+) -> Recipe:
     """The recipe with the new curriculum and its corpora."""
     corpora: dict[str, Corpus] = {}
     listed = {wanted.sources[source][1].corpus for source in relist}
@@ -296,7 +298,7 @@ def _recipe(run: RunFolder, at: Standpoint, wanted: Curriculum, relist: Collecti
     return at.recipe.model_copy(update={"curriculum": wanted, "corpora": corpora})
 
 
-def _corpus(at: Standpoint, wanted: Curriculum, name: str, *, is_listed_again: bool) -> Corpus:
+def _corpus(at: RunAtCheckpoint, wanted: Curriculum, name: str, *, is_listed_again: bool) -> Corpus:
     """A corpus as pinned by the run, or from its file; the file's paths if it is listed again."""
     known = at.timeline.corpora.get(name)
     if known is not None and not is_listed_again:
@@ -316,7 +318,7 @@ def _corpus(at: Standpoint, wanted: Curriculum, name: str, *, is_listed_again: b
     return known
 
 
-def _list_again(run: RunFolder, at: Standpoint, recipe: Recipe, source: str) -> NewList:
+def _list_again(run: RunFolder, at: RunAtCheckpoint, recipe: Recipe, source: str) -> NewList:
     corpus = recipe.sources[source].corpus
     shards = list_shards(corpus, recipe.data_root)
     before = newest_lists(run, at.timeline, [source])[source]
@@ -344,7 +346,7 @@ def _patterns(corpus: Corpus) -> str:
 
 def _capacities(
     run: RunFolder,
-    at: Standpoint,
+    at: RunAtCheckpoint,
     recipe: Recipe,
     inventories: Mapping[str, SourceInventory],
     lists: Mapping[str, NewList],
@@ -371,5 +373,5 @@ def _capacities(
     return found
 
 
-def _next_lr(at: Standpoint, recipe: Recipe) -> float:
+def _next_lr(at: RunAtCheckpoint, recipe: Recipe) -> float:
     return learning_rate(recipe.training, step=at.step + 1, num_steps=recipe.num_steps)

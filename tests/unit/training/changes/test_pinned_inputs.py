@@ -11,7 +11,7 @@ from vocabularies import english_model
 
 from linly.config.settings import Trainable
 from linly.modeling.stored.weight_files import WEIGHTS
-from linly.training.changes.frozen import model_identity
+from linly.training.changes.pinned_inputs import model_identity
 
 
 @pytest.mark.parametrize(("family", "is_known_by_weights"), [("afmoe", True), ("llama", False)])

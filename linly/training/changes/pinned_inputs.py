@@ -47,7 +47,7 @@ MODEL_FILES = (
 """Model files that a run copies, in addition to those found by `companions`."""
 
 
-def freeze(
+def pin_inputs(
     run: RunFolder, recipe: Recipe, model: StoredModel, tokenizer: Tokenizer, processes: Processes
 ) -> None:
     """Write the pinned inputs; sources are distributed over the ranks, as some take long to scan.

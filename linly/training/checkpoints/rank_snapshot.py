@@ -18,7 +18,7 @@ from linly.training.ranks.processes import Processes
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class RankSnapshot:
     """One rank's part of a checkpoint.
 
     Attributes:
@@ -43,7 +43,7 @@ class Snapshot:
         return sum(tensor.numel() * tensor.element_size() for tensor in tensors)
 
 
-class Snapshots:
+class RankSnapshots:
     """Takes snapshots of an engine, reusing the same host memory (page-locked with a GPU)."""
 
     def __init__(self, processes: Processes) -> None:
@@ -53,11 +53,11 @@ class Snapshots:
         self._split: set[str] = set()
         self._buffers: dict[str, torch.Tensor] = {}
 
-    def take(self, engine: Engine) -> Snapshot:
+    def take(self, engine: Engine) -> RankSnapshot:
         """Copy this rank's part of a checkpoint; a collective."""
         parameters = engine.parameters()
         if self._writers.keys() != parameters.keys():
-            self._writers = self._deal(engine)
+            self._writers = self._assign_writers(engine)
         copies: dict[str, torch.Tensor] = {}
         for name, parameter in parameters.items():
             is_mine = self._writers[name] == self._processes.rank
@@ -75,13 +75,13 @@ class Snapshots:
             buffers = {name: buffer.cpu().clone() for name, buffer in engine.buffers().items()}
         if engine.device.type == "cuda":
             torch.cuda.synchronize(engine.device)
-        return Snapshot(copies, buffers, capture_random_states())
+        return RankSnapshot(copies, buffers, capture_random_states())
 
     def release(self) -> None:
         """Release the host memory."""
         self._buffers.clear()
 
-    def _deal(self, engine: Engine) -> dict[str, int]:
+    def _assign_writers(self, engine: Engine) -> dict[str, int]:
         """The rank that writes each parameter, the same on all ranks; a collective."""
         parameters = engine.parameters()
         held = [name for name, p in parameters.items() if engine.held_state(p) is not None]
@@ -92,7 +92,7 @@ class Snapshots:
         }
         sizes = {name: parameter.numel() for name, parameter in parameters.items()}
         self._split = sizes.keys() - holders.keys()
-        return deal(sizes, self._processes.world_size, holders)
+        return assign_writers(sizes, self._processes.world_size, holders)
 
     def _copy(self, key: str, tensor: torch.Tensor) -> torch.Tensor:
         buffer = self._buffers.get(key)
@@ -103,7 +103,9 @@ class Snapshots:
         return buffer.copy_(tensor, non_blocking=True)
 
 
-def deal(sizes: Mapping[str, int], world_size: int, holders: Mapping[str, int]) -> dict[str, int]:
+def assign_writers(
+    sizes: Mapping[str, int], world_size: int, holders: Mapping[str, int]
+) -> dict[str, int]:
     """The rank that writes each parameter.
 
     Args:
