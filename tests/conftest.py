@@ -10,9 +10,9 @@ from pathlib import Path
 
 import hypothesis
 import pytest
-from tiny_corpora import train_tokenizer, write_corpora
 
 from linly.config.corpus import Corpus, load_corpora
+from tests.support.tiny_corpora import train_tokenizer, write_corpora
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 

@@ -31,7 +31,7 @@ from pathlib import Path
 from typing import Any
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(REPOSITORY), str(REPOSITORY / "tests")]
+sys.path.insert(0, str(REPOSITORY))
 
 from linly.errors import LinlyError  # noqa: E402
 
@@ -166,7 +166,7 @@ def main() -> None:
 
 def make_world(scale: Scale, output: Path) -> None:
     """The sample, a vocabulary and a recipe below `output`."""
-    from speed_world import make_speed_world
+    from tests.support.speed_world import make_speed_world
 
     folder = output / "world"
     if not (folder / "recipe.yaml").exists():
@@ -375,10 +375,9 @@ def measure_engine(
     case: Case, config: Any, size: str, scale: Scale, output: Path, device: Any
 ) -> dict[str, Any]:
     """The trainer's own step: rows of the loader, gradients, losses of rows, optimizer."""
-    from speed_world import world_plan
-
     from linly.data.loading.loader import Loader
     from linly.training.engine.engine import Engine
+    from tests.support.speed_world import world_plan
 
     recipe = world_recipe(size, scale, output, case)
     engine = Engine(new_model(config, device), recipe.training, accumulation=scale.accumulation)
@@ -417,11 +416,11 @@ def measure_trainer(
     """Hugging Face Trainer on the same rows, which lie ready in memory."""
     import deepspeed
     import torch
-    from speed_world import first_steps
     from transformers import Trainer, TrainerCallback, TrainingArguments
 
     from linly.config.deepspeed import settings_deepspeed_config
     from linly.modeling.recompute import checkpoint_activations
+    from tests.support.speed_world import first_steps
 
     if case.settings.get("liger") and importlib.util.find_spec("liger_kernel") is None:
         raise ValueError("liger-kernel is not installed")

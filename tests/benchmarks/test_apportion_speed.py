@@ -8,11 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from speed import cpu_seconds
 
 from linly.config.curriculum import load_curriculum
 from linly.curriculum.apportion import Apportioner, Phase, bound
 from linly.curriculum.mixture import Mixture
+from tests.support.speed import cpu_seconds
 
 pytestmark = pytest.mark.benchmark
 

@@ -15,7 +15,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from speed import Measured, Target, side_by_side, table_row
+
+from tests.support.speed import Measured, Target, side_by_side, table_row
 
 pytestmark = pytest.mark.benchmark
 

@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from rank_processes import environment
+
+from tests.support.rank_processes import environment
 
 pytestmark = pytest.mark.benchmark
 

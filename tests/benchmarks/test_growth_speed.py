@@ -5,7 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from real_mixture import (
+
+from linly.data.mixing.spec import StreamPlan
+from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.real_mixture import (
     MIXTURE,
     SEQUENCE_LENGTH,
     extend_llama,
@@ -16,10 +19,7 @@ from real_mixture import (
     write_recipe,
     write_shards,
 )
-from speed import Measured, Target, cpu_seconds, side_by_side, table_row
-
-from linly.data.mixing.spec import StreamPlan
-from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.speed import Measured, Target, cpu_seconds, side_by_side, table_row
 
 pytestmark = pytest.mark.benchmark
 

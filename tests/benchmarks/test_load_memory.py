@@ -8,10 +8,10 @@ from typing import Any
 import orjson
 import pytest
 import torch
-from rank_processes import logs, start_ranks, wait_all
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from linly.modeling.load import save_weights
+from tests.support.rank_processes import logs, start_ranks, wait_all
 
 pytestmark = pytest.mark.benchmark
 WORKER = str(Path(__file__).parent / "load_memory_worker.py")

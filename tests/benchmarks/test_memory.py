@@ -17,13 +17,13 @@ import time
 from pathlib import Path
 
 import pytest
-from tiny_corpora import source_of
-from vocabularies import ENGLISH, english_model
 
 from linly.config.corpus import load_corpora
 from linly.data.mixing.sources import SourceSpec, SourceStream
 from linly.data.reading.shards import list_shards
 from linly.tokenization.load import load_tokenizer
+from tests.support.tiny_corpora import source_of
+from tests.support.vocabularies import ENGLISH, english_model
 
 NUM_SOURCES = 12
 NUM_SHARDS = 100_000

@@ -14,7 +14,13 @@ import datasets
 import pytest
 import sentencepiece
 import tokenizers
-from real_mixture import (
+
+from linly.config.corpus import Corpus, load_corpora
+from linly.data.mixing.spec import StreamPlan
+from linly.data.reading.shards import list_shards
+from linly.tokenization.hugging_face.export import hugging_face_json
+from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.real_mixture import (
     CHINESE,
     ENGLISH,
     MIXTURE,
@@ -25,13 +31,7 @@ from real_mixture import (
     texts_of,
     write_recipe,
 )
-from speed import Measured, Target, cpu_seconds, side_by_side, table_row
-
-from linly.config.corpus import Corpus, load_corpora
-from linly.data.mixing.spec import StreamPlan
-from linly.data.reading.shards import list_shards
-from linly.tokenization.hugging_face.export import hugging_face_json
-from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.speed import Measured, Target, cpu_seconds, side_by_side, table_row
 
 pytestmark = pytest.mark.benchmark
 

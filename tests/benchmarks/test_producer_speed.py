@@ -7,10 +7,10 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from real_mixture import MIXTURE, SEQUENCE_LENGTH, extend_llama, plan_of, write_recipe
-from speed import Target, side_by_side, table_row, wall_seconds
 
 from linly.data.loading.stream import data_stream
+from tests.support.real_mixture import MIXTURE, SEQUENCE_LENGTH, extend_llama, plan_of, write_recipe
+from tests.support.speed import Target, side_by_side, table_row, wall_seconds
 
 pytestmark = pytest.mark.benchmark
 

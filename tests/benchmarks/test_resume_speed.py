@@ -11,7 +11,12 @@ from pathlib import Path
 
 import orjson
 import pytest
-from real_mixture import (
+
+from linly.data.loading.stream import data_stream
+from linly.data.mixing.spec import StreamPlan
+from linly.data.mixing.state import MixerState
+from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.real_mixture import (
     MIXTURE,
     extend_llama,
     make_rows,
@@ -21,12 +26,7 @@ from real_mixture import (
     write_recipe,
     write_shards,
 )
-from speed import Target, side_by_side, table_row, wall_seconds
-
-from linly.data.loading.stream import data_stream
-from linly.data.mixing.spec import StreamPlan
-from linly.data.mixing.state import MixerState
-from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.speed import Target, side_by_side, table_row, wall_seconds
 
 pytestmark = pytest.mark.benchmark
 

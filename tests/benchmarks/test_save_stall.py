@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 import pytest
-from small_engine import small_engine, take_step
 
 from linly.config.settings import CheckpointSettings
 from linly.training.checkpoints.checkpoints import Checkpoints
 from linly.training.ranks.processes import start_processes
+from tests.support.small_engine import small_engine, take_step
 
 pytestmark = pytest.mark.benchmark
 NUM_SAVES = 4

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import orjson
 import pytest
-from rank_processes import BIN, REPOSITORY, environment, free_port
-from speed_world import first_steps, linly, make_speed_world, save_steps
 
 from linly.config.deepspeed import deepspeed_config
 from linly.config.recipe import load_recipe
+from tests.support.rank_processes import BIN, REPOSITORY, environment, free_port
+from tests.support.speed_world import first_steps, linly, make_speed_world, save_steps
 
 pytestmark = pytest.mark.benchmark
 

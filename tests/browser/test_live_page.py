@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_run import SyntheticRun
-from tiny_world import make_tiny_world
 
 from linly.monitor.history.follow import RunFollower
 from linly.monitor.pages.live import serve
 from linly.runs.runs import RunFolder
+from tests.support.synthetic_run import SyntheticRun
+from tests.support.tiny_world import make_tiny_world
 
 pytestmark = pytest.mark.browser
 

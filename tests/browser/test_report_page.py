@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from synthetic_run import SyntheticRun
 
 from linly.monitor.pages.report import write_report
+from tests.support.synthetic_run import SyntheticRun
 
 pytestmark = pytest.mark.browser
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from small_state import small_state
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from linly.config.settings import CheckpointSettings, TrainingSettings
@@ -21,6 +20,7 @@ from linly.training.checkpoints.checkpoints import Checkpoints
 from linly.training.engine.engine import Engine
 from linly.training.engine.optimizer_state import STATE_KEYS
 from linly.training.ranks.processes import Processes, start_processes, stop_processes
+from tests.support.small_state import small_state
 
 ROWS, LENGTH, VOCABULARY = 16, 24, 96
 

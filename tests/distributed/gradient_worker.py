@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import torch
-from engine_worker import LENGTH, ROWS, VOCABULARY, global_batch
 from safetensors.torch import save_file
 from transformers import LlamaConfig, LlamaForCausalLM
 
@@ -17,6 +16,7 @@ from linly.data.types import IGNORE_LABEL
 from linly.training.engine.engine import Engine
 from linly.training.engine.objective import Objective
 from linly.training.ranks.processes import start_processes, stop_processes
+from tests.distributed.engine_worker import LENGTH, ROWS, VOCABULARY, global_batch
 
 
 def small_llama() -> LlamaForCausalLM:

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from engine_worker import LENGTH, ROWS, VOCABULARY, accumulate, state_of
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from linly.config.settings import TrainingSettings
 from linly.training.engine.engine import Engine
 from linly.training.ranks.processes import Processes, start_processes, stop_processes
+from tests.distributed.engine_worker import LENGTH, ROWS, VOCABULARY, accumulate, state_of
 
 MICRO_BATCH = 2
 

@@ -10,14 +10,22 @@ import sys
 from pathlib import Path
 
 import pytest
-from rank_processes import TRAIN, environment, logs, rows_of, start_ranks, wait_all, wait_for_step
-from tiny_world import make_tiny_world
 
 from linly.config.recipe import load_recipe
 from linly.curriculum.timeline import fold
 from linly.data.mixing.spec import make_mixer, stream_plan
 from linly.runs.runs import RunFolder
 from linly.training.changes.pinned_inputs import read_later_lists, read_shards
+from tests.support.rank_processes import (
+    TRAIN,
+    environment,
+    logs,
+    rows_of,
+    start_ranks,
+    wait_all,
+    wait_for_step,
+)
+from tests.support.tiny_world import make_tiny_world
 
 pytestmark = pytest.mark.distributed
 NUM_STEPS, ROWS = 30, 8

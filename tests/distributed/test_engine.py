@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from rank_processes import logs, start_ranks, wait_all
 from safetensors.torch import load_file
+
+from tests.support.rank_processes import logs, start_ranks, wait_all
 
 pytestmark = pytest.mark.distributed
 WORKER = str(Path(__file__).parent / "engine_worker.py")

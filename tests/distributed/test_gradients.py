@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from rank_processes import logs, start_ranks, wait_all
 from safetensors.torch import load_file
+
+from tests.support.rank_processes import logs, start_ranks, wait_all
 
 pytestmark = pytest.mark.distributed
 

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guarded_world import NUM_STEPS, OVERRIDES, make_guarded_world
-from rank_processes import (
+
+from linly.curriculum.timeline import decisions_in_force
+from tests.support.guarded_world import NUM_STEPS, OVERRIDES, make_guarded_world
+from tests.support.rank_processes import (
     TIMES,
     TRAIN,
     lines_of,
@@ -20,8 +22,6 @@ from rank_processes import (
     wait_all,
     without,
 )
-
-from linly.curriculum.timeline import decisions_in_force
 
 pytestmark = pytest.mark.distributed
 SETTINGS = (*OVERRIDES, "training.micro_batch=4", "data.producers=1")

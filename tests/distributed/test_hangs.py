@@ -7,8 +7,16 @@ import time
 from pathlib import Path
 
 import pytest
-from rank_processes import lines_of, logs, start, start_ranks, torchrun_command, wait_all
-from tiny_world import make_tiny_world
+
+from tests.support.rank_processes import (
+    lines_of,
+    logs,
+    start,
+    start_ranks,
+    torchrun_command,
+    wait_all,
+)
+from tests.support.tiny_world import make_tiny_world
 
 pytestmark = pytest.mark.distributed
 WORKER = str(Path(__file__).parent / "hang_worker.py")

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
-from rank_processes import logs, start_ranks, wait_all
 
 from linly.config.deepspeed import TAKEN
+from tests.support.rank_processes import logs, start_ranks, wait_all
 
 pytestmark = pytest.mark.distributed
 WORKER = str(Path(__file__).parent / "own_deepspeed_worker.py")

@@ -8,8 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from rank_processes import BIN, TRAIN, environment, free_port, logs, start, wait_all
-from tiny_world import make_tiny_world
+
+from tests.support.rank_processes import BIN, TRAIN, environment, free_port, logs, start, wait_all
+from tests.support.tiny_world import make_tiny_world
 
 pytestmark = pytest.mark.distributed
 PATH = {"PATH": f"{BIN}:{environment()['PATH']}"}

@@ -13,7 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from rank_processes import (
+
+from linly.runs.runs import RunFolder
+from linly.training.checkpoints.manifest import verified
+from tests.support.rank_processes import (
     BIN,
     TIMES,
     TRAIN,
@@ -30,10 +33,7 @@ from rank_processes import (
     wait_for_step,
     without,
 )
-from tiny_world import make_tiny_world
-
-from linly.runs.runs import RunFolder
-from linly.training.checkpoints.manifest import verified
+from tests.support.tiny_world import make_tiny_world
 
 pytestmark = pytest.mark.distributed
 NUM_STEPS = 60

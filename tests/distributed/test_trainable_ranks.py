@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from rank_processes import TRAIN, lines_of, logs, start_ranks, wait_all
 from safetensors.torch import load_file
-from tiny_world import make_tiny_world
 
 from linly.export.export import export_run
 from linly.modeling.stored.weight_files import WEIGHTS
+from tests.support.rank_processes import TRAIN, lines_of, logs, start_ranks, wait_all
+from tests.support.tiny_world import make_tiny_world
 
 pytestmark = pytest.mark.distributed
 LORA = "training.trainable={lora: {rank: 2, also: [lm_head]}}"

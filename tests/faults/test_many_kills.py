@@ -9,7 +9,8 @@ import time
 from pathlib import Path
 
 import pytest
-from rank_processes import (
+
+from tests.support.rank_processes import (
     BIN,
     TIMES,
     deepspeed_command,
@@ -21,7 +22,7 @@ from rank_processes import (
     wait_all,
     without,
 )
-from tiny_world import make_tiny_world
+from tests.support.tiny_world import make_tiny_world
 
 pytestmark = [pytest.mark.faults, pytest.mark.distributed]
 NUM_KILLS = int(os.environ.get("LINLY_KILLS", "50"))

@@ -12,7 +12,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from rank_processes import (
+
+from tests.support.rank_processes import (
     BIN,
     REPOSITORY,
     TRAIN,
@@ -25,7 +26,7 @@ from rank_processes import (
     wait_for_step,
     without,
 )
-from tiny_world import make_tiny_world
+from tests.support.tiny_world import make_tiny_world
 
 pytestmark = [pytest.mark.faults, pytest.mark.distributed]
 STOPPED = str(REPOSITORY / "tests" / "distributed" / "stopped_train.py")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from house import (
+from tests.house import (
     DOCUMENT,
     circles,
     files_by_folder,

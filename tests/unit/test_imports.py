@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from house import imports_of, modules
+
+from tests.house import imports_of, modules
 
 LAYERS = (
     {"errors"},

@@ -1,11 +1,14 @@
-"""tests/speed.py and tests/real_mixture.py: what the benchmarks stand on."""
+"""tests/support/speed.py and tests/support/real_mixture.py: what the benchmarks stand on."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from real_mixture import (
+
+from linly.data.mixing.spec import StreamPlan
+from linly.tokenization.load import load_tokenizer
+from tests.support.real_mixture import (
     MIXTURE,
     make_rows,
     plan_of,
@@ -14,10 +17,7 @@ from real_mixture import (
     write_recipe,
     write_shards,
 )
-from speed import Measured, Target, side_by_side, table_row
-
-from linly.data.mixing.spec import StreamPlan
-from linly.tokenization.load import load_tokenizer
+from tests.support.speed import Measured, Target, side_by_side, table_row
 
 TEXTS = [f"{number} the old bridge in the rain" for number in range(50)]
 

@@ -6,9 +6,9 @@ import re
 from pathlib import Path
 
 import pytest
-from tiny_world import make_tiny_world
 
 from linly.cli.main import main
+from tests.support.tiny_world import make_tiny_world
 
 
 @pytest.fixture(scope="module")

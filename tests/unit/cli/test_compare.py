@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from synthetic_run import CURRICULUM, SyntheticRun
 
 from linly.cli.main import main
+from tests.support.synthetic_run import CURRICULUM, SyntheticRun
 
 
 def compare(*arguments: str | Path) -> None:

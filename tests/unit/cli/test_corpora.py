@@ -14,14 +14,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from rich.console import Console
-from tiny_corpora import source_of
-from vocabularies import english_model
 
 from linly.cli.corpora import name_of
 from linly.cli.corpora_view import CorpusView, printable
 from linly.cli.main import main
 from linly.config.corpus import load_corpora
 from linly.tokenization.load import load_tokenizer
+from tests.support.tiny_corpora import source_of
+from tests.support.vocabularies import english_model
 
 ALPACA = """\
 language: en

@@ -7,12 +7,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from vocabularies import english_model
 
 from linly.cli.main import main
 from linly.modeling.load import load_model
 from linly.tokenization.growth.extend import extend_vocabulary
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.vocabularies import english_model
 
 
 def linly(*arguments: str) -> int:

@@ -13,7 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from synthetic_run import SyntheticRun
+
+from tests.support.synthetic_run import SyntheticRun
 
 COMMAND = (sys.executable, "-m", "linly.cli.main", "monitor")
 

@@ -15,11 +15,11 @@ from pathlib import Path
 
 import pytest
 import typer
-from disk_faults import failing_from, files_limited_to, operations
-from rank_processes import TRAIN, environment
-from tiny_world import CURRICULUM, make_tiny_world
 
 from linly.cli.main import build_app, main
+from tests.support.disk_faults import failing_from, files_limited_to, operations
+from tests.support.rank_processes import TRAIN, environment
+from tests.support.tiny_world import CURRICULUM, make_tiny_world
 
 STEPS = 2
 FAST = ("data.producers=0", "evaluation.max_documents=1", "evaluation.prompts=[]")

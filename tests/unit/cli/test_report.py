@@ -8,7 +8,8 @@ from pathlib import Path
 
 import orjson
 import pytest
-from synthetic_run import SyntheticRun
+
+from tests.support.synthetic_run import SyntheticRun
 
 
 def linly_report(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

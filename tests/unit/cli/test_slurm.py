@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from tiny_world import make_tiny_world
 
 from linly.cli.main import main
+from tests.support.tiny_world import make_tiny_world
 
 ROOT = Path(__file__).resolve().parents[3]
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
-from mixed_run import write_mixed_run
 
 from linly.cli.main import main
 from linly.runs.runs import RunFolder
+from tests.support.mixed_run import write_mixed_run
 
 
 @pytest.fixture(scope="module")

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import sentencepiece
 from transformers import AutoTokenizer
-from vocabularies import ENGLISH, english_model, hand_made
 
 from linly.cli.main import main
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.vocabularies import ENGLISH, english_model, hand_made
 
 ZH = ["山水山水山。", "水日月，山木。"]
 

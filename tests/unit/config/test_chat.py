@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 
 import pytest
-from chat_templates import CHATML, LLAMA3, SPECIAL, write_byte_level
 
 from linly.config.chat import ChatFormat, read_chat_format
 from linly.config.corpus import load_corpora, with_chat
 from linly.config.yaml.yaml import write_yaml
 from linly.errors import ConfigError
+from tests.support.chat_templates import CHATML, LLAMA3, SPECIAL, write_byte_level
 
 
 def write(folder: Path, config: object, **files: str) -> Path:

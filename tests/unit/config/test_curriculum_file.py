@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from mixture_strategies import shapes
 from pydantic import ValidationError
 
 from linly.config.curriculum import Curriculum, Group, SourceShare, load_curriculum
@@ -14,6 +13,7 @@ from linly.config.shapes import CURVES, Cosine, Linear, Sigmoid
 from linly.config.yaml.model import validate
 from linly.config.yaml.yaml import Origin, parse_yaml
 from linly.errors import ConfigError
+from tests.support.mixture_strategies import shapes
 
 EXAMPLE = """\
 tokens: 5B

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_world import make_tiny_world
 
 from linly.cli.main import main
 from linly.config.deepspeed import TAKEN, deepspeed_config, wants_log
 from linly.config.recipe import load_recipe
 from linly.config.settings import TrainingSettings
 from linly.errors import ConfigError, LinlyError
+from tests.support.tiny_world import make_tiny_world
 
 CHINESE_LLAMA = {
     "fp16": {"enabled": "auto", "loss_scale": 0, "loss_scale_window": 100, "hysteresis": 2},

@@ -5,13 +5,13 @@ import pickle
 from pathlib import Path
 
 import pytest
-from chat_templates import LLAMA3, write_byte_level
 
 from linly.config.chat import read_chat_format
 from linly.config.recipe import Recipe, load_recipe
 from linly.config.shapes import Linear
 from linly.config.yaml.overrides import parse_override
 from linly.errors import ConfigError
+from tests.support.chat_templates import LLAMA3, write_byte_level
 
 CURRICULUM = """\
 tokens: 1M

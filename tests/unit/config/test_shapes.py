@@ -12,7 +12,6 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from mixture_strategies import shapes
 
 import linly.config.shapes
 from linly.config.curriculum import Curriculum
@@ -24,6 +23,7 @@ from linly.curriculum.curves import CurveFunction
 from linly.curriculum.extrema import extremes
 from linly.curriculum.guarded import RaisedCurve
 from linly.errors import ConfigError
+from tests.support.mixture_strategies import shapes
 
 T = np.linspace(0, 1, 2001)
 NODES, WEIGHTS = np.polynomial.legendre.leggauss(20)

@@ -10,7 +10,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mixture_strategies import counts_by_prefix, mixtures, schedule
 
 from linly.config.shapes import Cosine, Linear, Step
 from linly.curriculum import apportion
@@ -18,6 +17,7 @@ from linly.curriculum.apportion import UNITS, Apportioner, Phase, bound, drift, 
 from linly.curriculum.curves import CurveFunction
 from linly.curriculum.mixture import Mixture
 from linly.errors import ConfigError
+from tests.support.mixture_strategies import counts_by_prefix, mixtures, schedule
 
 EXACT = 2.0 / UNITS
 """What rounding integrals to a unit may add to the bound."""

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mixture_strategies import curve, curves
 
 from linly.config.curve import Curve, Position
 from linly.config.shapes import Linear
 from linly.curriculum.curves import CurveFunction
 from linly.errors import ConfigError
+from tests.support.mixture_strategies import curve, curves
 
 
 @pytest.mark.parametrize("u", [0.0, 0.1, 0.37, 0.5, 0.99, 1.0])

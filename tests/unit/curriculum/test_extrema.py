@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mixture_strategies import curve, curves
 
 from linly.config.shapes import CURVES
 from linly.curriculum.curves import CurveFunction
 from linly.curriculum.extrema import extremes
+from tests.support.mixture_strategies import curve, curves
 
 
 @settings(max_examples=60, deadline=None)

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from mixture_strategies import counts_by_prefix, curve, curves, schedule
 
 from linly.config.curriculum import Curriculum
 from linly.config.shapes import Floats
@@ -20,6 +19,7 @@ from linly.curriculum.curves import CurveFunction
 from linly.curriculum.guarded import RaisedCurve, Ratio
 from linly.curriculum.mixture import Mixture
 from linly.errors import ConfigError
+from tests.support.mixture_strategies import counts_by_prefix, curve, curves, schedule
 
 TEXT = """
 tokens: 100M

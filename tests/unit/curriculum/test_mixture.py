@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from mixture_strategies import mixtures
 
 from linly.config.curriculum import Curriculum, load_curriculum
 from linly.curriculum.mixture import Mixture
 from linly.errors import ConfigError
+from tests.support.mixture_strategies import mixtures
 
 LINLY = """
 tokens: 5B

@@ -9,7 +9,6 @@ import orjson
 import pytest
 import torch
 from safetensors.torch import load_file
-from tiny_world import make_tiny_world
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
 from linly.config.chat import read_chat_templates
@@ -22,6 +21,7 @@ from linly.modeling.stored.weight_files import WEIGHTS, WEIGHTS_INDEX
 from linly.runs.runs import RunFolder
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
+from tests.support.tiny_world import make_tiny_world
 
 STEPS = (2, 4, 6)
 LORA = "training.trainable={lora: {rank: 2, also: [embed_tokens]}}"

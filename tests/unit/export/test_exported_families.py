@@ -10,12 +10,9 @@ from typing import Any
 import orjson
 import pytest
 import torch
-from model_families import FAMILIES, VARIANTS, VOCAB_SIZE, tiny_config, tiny_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
-from transformers4 import read_with_transformers4
-from vocabularies import english_model
 
 from linly.config.settings import TrainingSettings
 from linly.export.export import assemble, open_checkpoints, write_configuration
@@ -29,6 +26,9 @@ from linly.training.checkpoints.checkpoint_files import named_buffers
 from linly.training.checkpoints.manifest import STATE, FileEntry, Manifest, folder_name
 from linly.training.engine.optimizer_state import STATE_KEYS
 from linly.training.engine.randomness import capture_random_states
+from tests.support.model_families import FAMILIES, VARIANTS, VOCAB_SIZE, tiny_config, tiny_model
+from tests.support.transformers4 import read_with_transformers4
+from tests.support.vocabularies import english_model
 
 TOKENIZER = english_model()
 ALL = (*FAMILIES, *VARIANTS)

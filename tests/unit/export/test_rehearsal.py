@@ -6,7 +6,6 @@ import json
 from pathlib import Path
 
 import pytest
-from vocabularies import english_model
 
 from linly.errors import ConfigError
 from linly.export import rehearsal
@@ -14,6 +13,7 @@ from linly.export.rehearsal import try_export
 from linly.modeling.load import init_model, save_model
 from linly.modeling.stored.stored_model import open_stored_model
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.vocabularies import english_model
 
 TOKENIZER = SentencePieceTokenizer(english_model())
 

@@ -9,7 +9,6 @@ import pytest
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
-from vocabularies import ENGLISH, english_model
 
 from linly.errors import ConfigError
 from linly.modeling.embeddings import Init, extend_model
@@ -17,6 +16,7 @@ from linly.modeling.load import init_model, load_model, save_model
 from linly.modeling.stored.weight_files import WEIGHTS, WEIGHTS_INDEX
 from linly.tokenization.growth.extend import add_pad_piece, extend_vocabulary
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.vocabularies import ENGLISH, english_model
 
 BASE = SentencePieceTokenizer(english_model())
 # 亿 and 俺 have the same three bytes in another order: E4 BA BF and E4 BF BA.

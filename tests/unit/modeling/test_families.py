@@ -9,11 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_families import FAMILIES, VARIANTS, tiny_model
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
-from vocabularies import english_model
 
 from linly.errors import ConfigError
 from linly.modeling import embeddings
@@ -25,6 +23,8 @@ from linly.modeling.vocabulary import Role, vocabulary_tensors
 from linly.tokenization.growth.extend import extend_vocabulary
 from linly.tokenization.hugging_face.export import TokenizerExport
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.model_families import FAMILIES, VARIANTS, tiny_model
+from tests.support.vocabularies import english_model
 
 BASE = SentencePieceTokenizer(english_model())
 NEW = SentencePieceTokenizer(extend_vocabulary(BASE, list("山水亿俺é")))

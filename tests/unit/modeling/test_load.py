@@ -7,7 +7,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from vocabularies import byte_level_folder, english_model
 
 from linly.errors import ConfigError
 from linly.modeling.load import (
@@ -22,6 +21,7 @@ from linly.modeling.stored.weight_files import WEIGHTS, WEIGHTS_INDEX
 from linly.tokenization.growth.extend import add_pad_piece, extend_vocabulary
 from linly.tokenization.load import load_tokenizer
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.vocabularies import byte_level_folder, english_model
 
 TOKENIZER = SentencePieceTokenizer(english_model())
 

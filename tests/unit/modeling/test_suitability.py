@@ -8,13 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from model_families import FAMILIES, POSITIONS, VARIANTS, tiny_model
 from safetensors.torch import load_file, save_file
 from torch import nn
 from transformers import AutoConfig, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
-from vocabularies import english_model
 
 from linly.config.settings import TrainingSettings
 from linly.errors import ConfigError
@@ -24,6 +22,8 @@ from linly.modeling.stored.weight_files import WEIGHTS, WEIGHTS_INDEX
 from linly.modeling.suitability import SuitableModel, examine_model
 from linly.modeling.trainable import count_trained, make_trainable
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.model_families import FAMILIES, POSITIONS, VARIANTS, tiny_model
+from tests.support.vocabularies import english_model
 
 TOKENIZER = SentencePieceTokenizer(english_model())
 ALL = (*FAMILIES, *VARIANTS)

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from model_families import FAMILIES, VARIANTS, tiny_model
 from transformers import LlamaConfig, LlamaForCausalLM
-from vocabularies import english_model
 
 from linly.config.settings import Trainable, TrainingSettings
 from linly.errors import ConfigError
@@ -19,6 +17,8 @@ from linly.modeling.parameters import ParameterCount
 from linly.modeling.stored.empty_model import empty_model
 from linly.modeling.trainable import count_model, count_trained, make_trainable, trained_names
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.model_families import FAMILIES, VARIANTS, tiny_model
+from tests.support.vocabularies import english_model
 
 BOTH = ["embed_tokens", "lm_head"]
 ATTENTION = ["q_proj", "k_proj", "v_proj", "o_proj"]

@@ -14,7 +14,6 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from synthetic_run import SyntheticRun
 
 from linly.config.settings import AlarmSettings, GuardSettings
 from linly.errors import TrainingError
@@ -26,6 +25,7 @@ from linly.runs.log_lines import MAX_LINE_BYTES
 from linly.runs.runs import LOGS, RunFolder
 from linly.training.recording.alarms import AlarmWatch
 from linly.training.recording.spikes import find_passed_over, find_spikes
+from tests.support.synthetic_run import SyntheticRun
 
 VALUES: tuple[Any, ...] = (None, -1, 2**63, 1.5, "x", [], {}, True, [[1]], {"a": None})
 

@@ -9,13 +9,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from remote_servers import FileServer, serving, use_s3
 
 from linly.errors import DamagedShardError, DataError
 from linly.storage import local
 from linly.storage.files import BLOCK_BYTES, File, open_file, state_of
 from linly.storage.retries import Retries
 from linly.storage.urls import Url
+from tests.support.remote_servers import FileServer, serving, use_s3
 
 DATA = random.Random(1).randbytes(4 * BLOCK_BYTES + 12_345)
 QUICK = Retries(attempts=4, delay_s=1e-4)

@@ -7,13 +7,13 @@ import sys
 from collections.abc import Iterator
 
 import pytest
-from remote_servers import FileServer, s3_store, serving, use_s3
 
 from linly.errors import DataError
 from linly.storage.patterns import Pattern
 from linly.storage.remote import list_remote_files
 from linly.storage.retries import Retries
 from linly.storage.urls import Url, redirect_problem, url_problem
+from tests.support.remote_servers import FileServer, s3_store, serving, use_s3
 
 QUICK = Retries(attempts=3, delay_s=1e-4)
 FILES = {

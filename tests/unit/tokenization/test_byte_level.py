@@ -10,13 +10,19 @@ import pytest
 import tokenizers
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vocabularies import CHINESE, ENGLISH, HARD_TEXTS, byte_level_folder, english_model
 
 from linly.errors import ConfigError, DataError
 from linly.tokenization.byte_level import BYTE_TO_LETTER, ByteLevelTokenizer, to_bytes, to_letters
 from linly.tokenization.hugging_face.export import export_tokenizer
 from linly.tokenization.load import load_tokenizer, tokenizer_from_bytes
 from linly.tokenization.tokenizer import Tokenizer
+from tests.support.vocabularies import (
+    CHINESE,
+    ENGLISH,
+    HARD_TEXTS,
+    byte_level_folder,
+    english_model,
+)
 
 
 @pytest.fixture(scope="module")

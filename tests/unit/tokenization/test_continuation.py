@@ -5,14 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from chat_templates import LLAMA3, write_byte_level
-from vocabularies import ENGLISH, HARD_TEXTS, english_model
 
 from linly.errors import ConfigError
 from linly.tokenization.continuation import continued_prefix, special_id
 from linly.tokenization.growth.train import VocabularySpec, train_vocabulary
 from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
+from tests.support.chat_templates import LLAMA3, write_byte_level
+from tests.support.vocabularies import ENGLISH, HARD_TEXTS, english_model
 
 
 def write(folder: Path, model: bytes) -> Tokenizer:

@@ -11,12 +11,12 @@ import pytest
 import sentencepiece
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vocabularies import ENGLISH, HARD_TEXTS, english_model, hand_made
 
 from linly.errors import ConfigError, DataError
 from linly.tokenization.load import load_tokenizer
 from linly.tokenization.model_file import SPACE, UNIGRAM
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.vocabularies import ENGLISH, HARD_TEXTS, english_model, hand_made
 
 ENGLISH_MODEL = english_model()
 ENGLISH_TOKENIZER = SentencePieceTokenizer(ENGLISH_MODEL)

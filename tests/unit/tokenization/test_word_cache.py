@@ -13,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from sentencepiece import sentencepiece_model_pb2
-from vocabularies import ENGLISH, HARD_TEXTS, english_model, hand_made
 
 from linly.tokenization import word_cache
 from linly.tokenization.model_file import NORMAL, SPACE, UNUSED, USER_DEFINED
 from linly.tokenization.word_cache import WordCache, cuttable, why_not_by_words
 from linly.tokenization.word_table import KEY_BYTES
+from tests.support.vocabularies import ENGLISH, HARD_TEXTS, english_model, hand_made
 
 LETTERS = " ab.1é山水"
 

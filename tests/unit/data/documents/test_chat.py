@@ -9,27 +9,6 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from chat_templates import (
-    CHATML,
-    DEEPSEEK_R1,
-    DEEPSEEK_TOOLS,
-    GEMMA,
-    GLM4,
-    GLM45,
-    HERMES,
-    LLAMA2,
-    LLAMA3,
-    LLAMA31,
-    METHARME,
-    MISTRAL,
-    MISTRAL_TOOLS,
-    NEMOTRON,
-    NEMOTRON_NANO,
-    PHI3,
-    QWEN3,
-    write_byte_level,
-)
-from tiny_corpora import source_of
 from transformers import AutoTokenizer
 
 from linly.config.chat import ChatFormat, read_chat_format
@@ -50,6 +29,27 @@ from linly.data.reading.shards import list_shards
 from linly.data.types import BadRecord, Document, RawRecord, Segment, Shard
 from linly.errors import ConfigError
 from linly.tokenization.load import load_tokenizer
+from tests.support.chat_templates import (
+    CHATML,
+    DEEPSEEK_R1,
+    DEEPSEEK_TOOLS,
+    GEMMA,
+    GLM4,
+    GLM45,
+    HERMES,
+    LLAMA2,
+    LLAMA3,
+    LLAMA31,
+    METHARME,
+    MISTRAL,
+    MISTRAL_TOOLS,
+    NEMOTRON,
+    NEMOTRON_NANO,
+    PHI3,
+    QWEN3,
+    write_byte_level,
+)
+from tests.support.tiny_corpora import source_of
 
 MakeCorpus = Callable[..., Corpus]
 TWO_TURNS: Texts = (

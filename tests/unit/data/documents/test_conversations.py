@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tiny_corpora import source_of
 
 from linly.config.corpus import Corpus
 from linly.data.documents.conversations import Conversation, Message
@@ -16,6 +15,7 @@ from linly.data.documents.texts import text_reader
 from linly.data.reading.records import UnusableRecord
 from linly.data.types import BadRecord, Document, RawRecord
 from linly.errors import ConfigError
+from tests.support.tiny_corpora import source_of
 
 MakeCorpus = Callable[..., Corpus]
 OPENAI = "{language: en, kind: conversation, paths: [a.jsonl], fields: {messages: messages, role: role, content: content%s}}"  # noqa: E501

@@ -18,7 +18,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from tiny_corpora import source_of
 
 from linly.config.corpus import load_corpora
 from linly.data.documents.templates import (
@@ -28,6 +27,7 @@ from linly.data.documents.templates import (
 )
 from linly.data.reading.shards import ShardReader, list_shards
 from linly.data.types import BadRecord, Document, Filtered
+from tests.support.tiny_corpora import source_of
 
 CORPORA = load_corpora([Path(__file__).parents[4] / "corpora"])
 Made = list[tuple[str, bool]] | str

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from tiny_corpora import source_of
 
 from linly.config.chat import CHAT_TEMPLATES
 from linly.config.corpus import Corpus
@@ -15,6 +14,7 @@ from linly.data.documents.templates import HELD_OUT, TEMPLATES, DocumentMaker
 from linly.data.documents.texts import parallel_order
 from linly.data.types import BadRecord, Document, Filtered, RawRecord, Segment
 from linly.errors import ConfigError
+from tests.support.tiny_corpora import source_of
 
 MakeCorpus = Callable[..., Corpus]
 

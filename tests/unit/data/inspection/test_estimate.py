@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_corpora import source_of
 
 from linly.config.corpus import Corpus
 from linly.data.inspection import estimate
@@ -14,6 +13,7 @@ from linly.data.inspection.estimate import TokenEstimate, estimate_tokens
 from linly.data.reading.shards import ShardReader, list_shards
 from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
+from tests.support.tiny_corpora import source_of
 
 MakeCorpus = Callable[..., Corpus]
 WIKI = 'language: zh\nkind: text\npaths: ["chinese/wiki_zh/AA/*.zst"]\n'

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import orjson
 import pytest
-from tiny_corpora import source_of
 
 from linly.config.corpus import Corpus
 from linly.data.documents.templates import DocumentMaker
@@ -16,6 +15,7 @@ from linly.data.inspection.held_out import held_out_documents
 from linly.data.reading.shards import ShardReader, list_shards
 from linly.data.types import Document
 from linly.errors import DataError
+from tests.support.tiny_corpora import source_of
 
 MakeCorpus = Callable[..., Corpus]
 SLIMPAJAMA = 'language: en\nkind: text\npaths: ["english/slimpajama/train/chunk*/*.jsonl.zst"]\n'

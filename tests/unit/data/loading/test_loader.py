@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_corpora import load_plan
 
 from linly.config.recipe import load_recipe
 from linly.config.settings import DataSettings
@@ -21,6 +20,7 @@ from linly.data.mixing.packing import Stretch, make_row
 from linly.data.mixing.spec import StreamPlan, make_mixer
 from linly.data.types import EncodedDocument
 from linly.errors import CheckpointError, ConfigError
+from tests.support.tiny_corpora import load_plan
 
 
 @pytest.fixture(scope="module")

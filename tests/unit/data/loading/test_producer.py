@@ -15,8 +15,6 @@ from itertools import islice
 from pathlib import Path
 
 import pytest
-from remote_servers import FileServer, serving
-from tiny_corpora import SOURCES, load_plan, write_corpora
 
 from linly.config.recipe import load_recipe
 from linly.curriculum.apportion import Phase
@@ -28,6 +26,8 @@ from linly.data.mixing.mixed_row import MixedRow
 from linly.data.mixing.spec import StreamPlan
 from linly.data.mixing.state import MixerState
 from linly.errors import DataError
+from tests.support.remote_servers import FileServer, serving
+from tests.support.tiny_corpora import SOURCES, load_plan, write_corpora
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +212,7 @@ def test_closing_leaves_no_process(plan: StreamPlan) -> None:
 PARENT = """
 import sys
 from pathlib import Path
-from tiny_corpora import load_plan
+from tests.support.tiny_corpora import load_plan
 from linly.data.loading.stream import data_stream
 plan = load_plan(Path(sys.argv[1]), Path(sys.argv[2]))
 stream = data_stream(plan, plan.new_state(), producers=2, prefetch_rows=4, timeout_s=60)
@@ -249,7 +249,7 @@ def test_no_process_outlives_a_killed_parent(
 STUCK_PARENT = """
 import sys, threading
 from pathlib import Path
-from tiny_corpora import load_plan
+from tests.support.tiny_corpora import load_plan
 from linly.data.loading.stream import data_stream
 plan = load_plan(Path(sys.argv[1]), Path(sys.argv[2]))
 print("listed", flush=True)

@@ -10,13 +10,13 @@ from pathlib import Path
 
 import orjson
 import pytest
-from vocabularies import hand_made
 
 from demo.write import write_sample
 from linly.config.recipe import load_recipe
 from linly.data.loading.stream import StreamPlan, stream_plan
 from linly.data.mixing.spec import make_mixer
 from linly.data.reading.shards import list_shards
+from tests.support.vocabularies import hand_made
 
 GOLDEN = Path(__file__).resolve().parents[3] / "golden"
 PIECES = ["▁t", "▁a", "he", "▁the", "in", "er", "an", "▁of", "中", "的", "是", "国", "▁###", "。"]

@@ -19,13 +19,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from remote_servers import FileServer, serving
-from tiny_corpora import load_plan
-from vocabularies import english_model
 
 from linly.config.corpus import load_corpora
 from linly.data.loading.producer import ProducedRows
 from linly.data.reading.shards import ShardReader, list_shards
+from tests.support.remote_servers import FileServer, serving
+from tests.support.tiny_corpora import load_plan
+from tests.support.vocabularies import english_model
 
 LIMIT_BYTES = 3 << 30
 """Of addresses: Arrow reserves 1 GiB that it does not use, orjson asks for 12 times a line."""

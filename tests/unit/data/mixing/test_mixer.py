@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from tiny_corpora import load_plan, plan_of, write_corpora
 
 from linly.config.recipe import load_recipe
 from linly.curriculum.apportion import Phase, drift
@@ -21,6 +20,7 @@ from linly.data.mixing.mixed_row import MixedRow
 from linly.data.mixing.spec import StreamPlan, make_mixer
 from linly.data.mixing.state import MixerState
 from linly.errors import CheckpointError, ConfigError, DataError
+from tests.support.tiny_corpora import load_plan, plan_of, write_corpora
 
 FROZEN_ORDER = "1a76a85199e5134c8eb330086bb3fd1dd24237f4805db16a3e234f73ef9bf79f"
 """Rolling hash over the tiny stream's sources and pieces: it changes with the order only."""

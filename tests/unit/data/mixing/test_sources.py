@@ -12,7 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_corpora import NUM_BAD_TEXTS, SOURCES, TEXT_SHARD_SIZES, load_plan, source_of
 
 from linly.config.corpus import Corpus, make_corpus, with_packing
 from linly.config.yaml.yaml import Origin, parse_yaml
@@ -27,6 +26,13 @@ from linly.data.types import BadRecord, Document, ShardList
 from linly.errors import DataError
 from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
+from tests.support.tiny_corpora import (
+    NUM_BAD_TEXTS,
+    SOURCES,
+    TEXT_SHARD_SIZES,
+    load_plan,
+    source_of,
+)
 
 Rows = list[tuple[bytes, tuple[object, ...], SourceCursor, tuple[BadRecord, ...], int]]
 

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from tiny_corpora import source_of
 
 from linly.config.corpus import Corpus
 from linly.data.mixing.blocks import Block, BlockLimits, BlockReader, BlockStart
@@ -25,6 +24,7 @@ from linly.data.types import BadRecord
 from linly.errors import DamagedShardError, DataError
 from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
+from tests.support.tiny_corpora import source_of
 
 MakeCorpus = Callable[..., Corpus]
 

@@ -20,8 +20,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import zstandard
-from remote_servers import FileServer, HubServer, s3_store, serving, use_s3
-from tiny_corpora import SOURCES, load_plan, source_of, write_corpora
 
 from linly.cli.main import main
 from linly.config.corpus import Corpus
@@ -36,6 +34,8 @@ from linly.data.types import RawRecord
 from linly.errors import ConfigError, DamagedShardError, DataError
 from linly.storage.files import BLOCK_BYTES
 from linly.tokenization.load import load_tokenizer
+from tests.support.remote_servers import FileServer, HubServer, s3_store, serving, use_s3
+from tests.support.tiny_corpora import SOURCES, load_plan, source_of, write_corpora
 
 MakeCorpus = Callable[..., Corpus]
 

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from tiny_corpora import source_of
 
 from linly.config.corpus import Corpus
 from linly.data.documents.templates import DocumentMaker
@@ -18,6 +17,7 @@ from linly.data.inspection.first_records import check_first_records
 from linly.data.reading.shards import ShardReader, list_held_out_shards, list_shards
 from linly.data.types import Document, Shard
 from linly.errors import ConfigError, DataError
+from tests.support.tiny_corpora import source_of
 
 MakeCorpus = Callable[..., Corpus]
 

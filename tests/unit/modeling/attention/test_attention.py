@@ -16,7 +16,7 @@ from linly.modeling.attention.attention import (
     set_attention,
     varlen_attention,
 )
-from tests.varlen_kernel import loop_kernel
+from tests.support.varlen_kernel import loop_kernel
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 DOCUMENTS = ((5, 3, 12), (20,), (1, 9, 10))

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 import torch
-from model_families import tiny_config
 from transformers import AutoConfig, GenerationConfig
 
 from linly.modeling.stored.exported_config import exported_config, exported_generation
+from tests.support.model_families import tiny_config
 
 FORMER = {
     "quantization_config": {"quant_method": "fp8"},

@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 import pytest
-from synthetic_run import SyntheticRun
 
 from linly.monitor.charts.charts import run_charts
 from linly.monitor.charts.colors import source_colors
@@ -18,6 +17,7 @@ from linly.monitor.charts.data_charts import fill_since_start
 from linly.monitor.charts.figures import edges, farthest, means, short_name
 from linly.monitor.history.history import read_history
 from linly.monitor.history.shares import realized_and_planned
+from tests.support.synthetic_run import SyntheticRun
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_run import SyntheticRun
 
 from linly.monitor.charts.overlay import changes_of, named_runs, overlay_charts
 from linly.monitor.history.history import read_history
 from linly.monitor.pages.overlay_page import trade_lines, write_comparison
+from tests.support.synthetic_run import SyntheticRun
 
 
 @pytest.fixture(scope="module")

@@ -11,11 +11,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from synthetic_run import SyntheticRun
 
 from linly.monitor.charts.colors import source_colors
 from linly.monitor.charts.picture import mixture_png, spread, write_picture
 from linly.monitor.history.history import read_history
+from tests.support.synthetic_run import SyntheticRun
 
 
 def share_of_color(pixels: np.ndarray, color: str, opacity: float) -> float:

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from synthetic_run import SyntheticRun
 
 from linly.errors import ConfigError
 from linly.monitor.history.follow import LogTail, RunFollower
 from linly.monitor.history.history import History, read_history
+from tests.support.synthetic_run import SyntheticRun
 
 
 def assert_same(one: History | None, other: History) -> None:

@@ -10,7 +10,6 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from synthetic_run import SyntheticRun
 
 from linly.errors import ConfigError, TrainingError
 from linly.monitor.history.evaluations import Evaluation, SourceEvaluation
@@ -18,6 +17,7 @@ from linly.monitor.history.history import read_history
 from linly.monitor.history.recount import recount, recount_text
 from linly.monitor.history.summary import headlines
 from linly.runs.runs import RunFolder
+from tests.support.synthetic_run import SyntheticRun
 
 
 @pytest.fixture

@@ -6,10 +6,10 @@ import math
 from pathlib import Path
 
 import pytest
-from synthetic_run import SyntheticRun
 
 from linly.monitor.history.history import read_history
 from linly.monitor.history.summary import count, drift_bound, duration, headlines, percent
+from tests.support.synthetic_run import SyntheticRun
 
 
 @pytest.mark.parametrize(

@@ -13,9 +13,6 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from mixed_run import write_mixed_run
-from tiny_corpora import source_of
-from vocabularies import english_model
 
 from linly.config.recipe import load_recipe
 from linly.data.documents.encoding import encode_documents
@@ -27,6 +24,9 @@ from linly.errors import DataError
 from linly.monitor.history.documents import rows_of_step
 from linly.monitor.history.trace import Tracer, by_loss, worst_rows
 from linly.tokenization.load import load_tokenizer
+from tests.support.mixed_run import write_mixed_run
+from tests.support.tiny_corpora import source_of
+from tests.support.vocabularies import english_model
 
 TABLES = """
     language: zh

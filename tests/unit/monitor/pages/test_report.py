@@ -11,11 +11,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from synthetic_run import SyntheticRun
 
 from linly.errors import ConfigError
 from linly.monitor.pages.report import write_report
 from linly.runs.runs import RunFolder
+from tests.support.synthetic_run import SyntheticRun
 
 HOSTILE = "</script><img src=x onerror=document.title='owned'>"
 MAX_BYTES = 8_000_000

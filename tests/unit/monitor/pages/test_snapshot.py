@@ -5,11 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import orjson
-from synthetic_run import SyntheticRun
 
 from linly.monitor.history.documents import rows_of_step
 from linly.monitor.history.follow import RunFollower
 from linly.monitor.pages.snapshot import MIN_STALL_S, Snapshots, pulse
+from tests.support.synthetic_run import SyntheticRun
 
 
 def test_the_pulse_tells_waiting_live_stalled_over_and_damaged(tmp_path: Path) -> None:

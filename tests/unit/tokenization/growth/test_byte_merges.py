@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
-from vocabularies import CHINESE, ENGLISH, HARD_TEXTS, byte_level
 
 from linly.errors import ConfigError
 from linly.tokenization.byte_level import ByteLevelTokenizer, to_letters
 from linly.tokenization.growth import byte_merges
 from linly.tokenization.growth.byte_merges import ByteLevelExtension, extend_byte_level
 from linly.tokenization.subtokens import added_subtokens, check_grows
+from tests.support.vocabularies import CHINESE, ENGLISH, HARD_TEXTS, byte_level
 
 CHARACTERS = "漢字、河海é😀"
 SOME = (*range(0x800), *range(0x2000, 0xA000, 7), *range(0x6C00, 0x6F80), *range(0x1F600, 0x1F700))

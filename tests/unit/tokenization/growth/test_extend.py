@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from vocabularies import ENGLISH, HARD_TEXTS, english_model
 
 from linly.errors import ConfigError
 from linly.tokenization.growth.extend import add_pad_piece, extend_vocabulary
 from linly.tokenization.model_file import NORMAL, parse_model
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from linly.tokenization.subtokens import added_subtokens, check_grows
+from tests.support.vocabularies import ENGLISH, HARD_TEXTS, english_model
 
 CHARACTERS = "山水日月，。"
 BASE = SentencePieceTokenizer(english_model())

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from vocabularies import ENGLISH, english_model, hand_made
-
 from linly.tokenization.growth.extend import extend_vocabulary
 from linly.tokenization.growth.fertility import (
     MAX_EXAMPLES,
@@ -13,6 +11,7 @@ from linly.tokenization.growth.fertility import (
 )
 from linly.tokenization.model_file import SPACE
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.vocabularies import ENGLISH, english_model, hand_made
 
 BASE = SentencePieceTokenizer(english_model())
 NEW = SentencePieceTokenizer(extend_vocabulary(BASE, list("山水日")))

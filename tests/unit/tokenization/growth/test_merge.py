@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from vocabularies import english_model, hand_made
 
 from linly.errors import ConfigError
 from linly.tokenization.growth.merge import Scores, merge_vocabularies
 from linly.tokenization.model_file import SPACE, UNIGRAM, parse_model
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.vocabularies import english_model, hand_made
 
 BASE = SentencePieceTokenizer(hand_made([("a", -5.0), ("b", -6.0), (SPACE, -7.0), ("ab", -1.0)]))
 OTHER = SentencePieceTokenizer(

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 import sentencepiece
-from vocabularies import ENGLISH, byte_level
 
 from linly.errors import ConfigError
 from linly.tokenization.growth.extend import extend_vocabulary
 from linly.tokenization.growth.merge import Scores, merge_vocabularies
 from linly.tokenization.growth.reachable import dead_characters
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.vocabularies import ENGLISH, byte_level
 
 WANTED = "山水，！Ａ\uf900①ﬁ々ゐ\u3099"
 SIZES = {"bpe": 330, "unigram": 330, "char": 310, "word": 290}

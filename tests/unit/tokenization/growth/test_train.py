@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from vocabularies import ENGLISH
 
 from linly.errors import ConfigError
 from linly.tokenization.growth.train import (
@@ -13,6 +12,7 @@ from linly.tokenization.growth.train import (
     train_vocabulary,
 )
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.vocabularies import ENGLISH
 
 
 def test_the_same_texts_give_the_same_model() -> None:

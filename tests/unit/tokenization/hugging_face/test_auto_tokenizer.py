@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 from transformers import AutoTokenizer
-from transformers4 import read_with_transformers4
-from vocabularies import ENGLISH, HARD_TEXTS, byte_level_folder
 
 from linly.tokenization.byte_level import CONFIG_JSON, TOKENIZER_JSON, ByteLevelTokenizer
 from linly.tokenization.hugging_face import auto_tokenizer
 from linly.tokenization.hugging_face.export import export_tokenizer
+from tests.support.transformers4 import read_with_transformers4
+from tests.support.vocabularies import ENGLISH, HARD_TEXTS, byte_level_folder
 
 LLAMA_3 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"

@@ -8,9 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chat_templates import CHATML, GEMMA, LLAMA2, MISTRAL, MISTRAL_TOOLS, PHI3, write_byte_level
 from transformers import AutoTokenizer
-from vocabularies import HARD_TEXTS, english_model
 
 from linly.config.chat import read_chat_format, read_chat_templates
 from linly.data.documents.chat import ANSWERS, ChatTemplate
@@ -27,6 +25,16 @@ from linly.tokenization.load import load_tokenizer
 from linly.tokenization.model_file import CONTROL, USER_DEFINED, parse_model
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from linly.tokenization.tokenizer import Tokenizer
+from tests.support.chat_templates import (
+    CHATML,
+    GEMMA,
+    LLAMA2,
+    MISTRAL,
+    MISTRAL_TOOLS,
+    PHI3,
+    write_byte_level,
+)
+from tests.support.vocabularies import HARD_TEXTS, english_model
 
 MODEL = english_model()
 FIRST = len(parse_model(MODEL, origin="base").pieces)

@@ -9,7 +9,6 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer
-from vocabularies import ENGLISH, HARD_TEXTS, english_model, hand_made
 
 from linly.errors import ConfigError
 from linly.tokenization.growth.extend import add_pad_piece, extend_vocabulary
@@ -22,6 +21,7 @@ from linly.tokenization.hugging_face.export import (
 )
 from linly.tokenization.model_file import SPACE, UNIGRAM
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.vocabularies import ENGLISH, HARD_TEXTS, english_model, hand_made
 
 VOCABULARY = SentencePieceTokenizer(
     add_pad_piece(

@@ -12,7 +12,6 @@ from typing import Any
 import orjson
 import pyarrow.parquet as pq
 import pytest
-from tiny_world import make_tiny_world
 
 from linly.cli.main import main
 from linly.config.curriculum import Curriculum
@@ -26,6 +25,7 @@ from linly.training.changes.amendment import without_source
 from linly.training.changes.pinned_inputs import read_later_lists, read_shards
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
+from tests.support.tiny_world import make_tiny_world
 
 FAST = ("data.producers=0", "evaluation.max_documents=1", "evaluation.prompts=[]")
 ROWS = 8

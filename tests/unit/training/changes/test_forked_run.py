@@ -13,7 +13,6 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from tiny_world import make_tiny_world
 
 from linly.cli.main import main
 from linly.config.recipe import load_recipe
@@ -21,6 +20,7 @@ from linly.curriculum.timeline import fold
 from linly.runs.runs import RunFolder
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
+from tests.support.tiny_world import make_tiny_world
 
 FAST = ("data.producers=0", "evaluation.max_documents=1", "evaluation.prompts=[]")
 ROWS, STEPS = 8, 12

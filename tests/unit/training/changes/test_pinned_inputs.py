@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from model_families import tiny_model
 from safetensors.torch import load_file, save_file
-from vocabularies import english_model
 
 from linly.config.settings import Trainable
 from linly.modeling.stored.weight_files import WEIGHTS
 from linly.training.changes.pinned_inputs import model_identity
+from tests.support.model_families import tiny_model
+from tests.support.vocabularies import english_model
 
 
 @pytest.mark.parametrize(("family", "is_known_by_weights"), [("afmoe", True), ("llama", False)])

@@ -6,8 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-from small_engine import small_engine, take_step
-from small_state import small_state
 
 from linly.config.settings import CheckpointSettings
 from linly.errors import CheckpointError
@@ -17,6 +15,8 @@ from linly.training.checkpoints.manifest import Manifest
 from linly.training.checkpoints.rank_snapshot import assign_writers
 from linly.training.engine.engine import Engine
 from linly.training.ranks.processes import Processes
+from tests.support.small_engine import small_engine, take_step
+from tests.support.small_state import small_state
 
 
 @pytest.fixture(scope="module")

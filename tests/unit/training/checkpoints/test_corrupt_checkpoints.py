@@ -18,7 +18,6 @@ import orjson
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_world import make_tiny_world
 
 from linly.config.recipe import load_recipe
 from linly.errors import CheckpointError, LinlyError
@@ -27,6 +26,7 @@ from linly.training.checkpoints.manifest import MANIFEST, FileEntry, Manifest, v
 from linly.training.checkpoints.state_form import state_problem
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
+from tests.support.tiny_world import make_tiny_world
 
 RANK, RANDOM = "rank-00000.safetensors", "random-00000.safetensors"
 VALUES: tuple[Any, ...] = (None, -1, 0, 2**63, 1.5, "x", "", [], {}, True, [[1]], {"a": None})

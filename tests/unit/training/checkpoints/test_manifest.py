@@ -8,7 +8,6 @@ import orjson
 import pytest
 import torch
 from safetensors.torch import save_file
-from small_state import small_state
 
 from linly.errors import CheckpointError
 from linly.training.checkpoints.manifest import (
@@ -22,6 +21,7 @@ from linly.training.checkpoints.manifest import (
 )
 from linly.training.engine.optimizer_state import STATE_KEYS
 from linly.training.engine.randomness import capture_random_states
+from tests.support.small_state import small_state
 
 FILES = ("rank-00000.safetensors", "rank-00001.safetensors", "random-00000.safetensors")
 

@@ -12,19 +12,6 @@ from typing import Any
 
 import pytest
 from fsspec.implementations.local import LocalFileSystem
-from mirrored_run import (
-    add_decision,
-    begin_run,
-    copy_now,
-    everything_in,
-    go_back,
-    mark_of,
-    marks_of,
-    take_steps,
-)
-from rank_processes import TIMES, lines_of, rows_of, without
-from remote_servers import s3_store, use_s3
-from tiny_world import make_tiny_world
 
 from linly.cli.main import main
 from linly.config.recipe import load_recipe
@@ -36,6 +23,19 @@ from linly.training.checkpoints.mirror_place import MirrorPlace
 from linly.training.checkpoints.restored_run import restore_run
 from linly.training.loop.trainer import Outcome, train
 from linly.training.ranks.processes import Processes
+from tests.support.mirrored_run import (
+    add_decision,
+    begin_run,
+    copy_now,
+    everything_in,
+    go_back,
+    mark_of,
+    marks_of,
+    take_steps,
+)
+from tests.support.rank_processes import TIMES, lines_of, rows_of, without
+from tests.support.remote_servers import s3_store, use_s3
+from tests.support.tiny_world import make_tiny_world
 
 NUM_STEPS = 10
 
@@ -351,11 +351,10 @@ def test_a_run_whose_lock_was_lost_is_not_copied(tmp_path: Path) -> None:
 
 
 def test_what_is_being_copied_is_not_removed(world: Path, alone: Processes, tmp_path: Path) -> None:
-    from small_engine import small_engine
-
     from linly.config.settings import CheckpointSettings
     from linly.training.checkpoints.checkpoints import Checkpoints
     from linly.training.loop.session import note_checkpoint
+    from tests.support.small_engine import small_engine
 
     run = begin_run(tmp_path / "run")
     mirror = Mirror(run.path, str(tmp_path / "shelf"))

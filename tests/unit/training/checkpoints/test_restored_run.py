@@ -7,8 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from mirrored_run import begin_run, copy_now, everything_in, marks_of, take_steps
-from remote_servers import s3_store, use_s3
 
 from linly.cli.main import main
 from linly.errors import CheckpointError, ConfigError, LinlyError
@@ -17,6 +15,8 @@ from linly.training.checkpoints.manifest import folder_name
 from linly.training.checkpoints.mirror import Mirror
 from linly.training.checkpoints.mirror_place import MirrorPlace
 from linly.training.checkpoints.restored_run import restore_run
+from tests.support.mirrored_run import begin_run, copy_now, everything_in, marks_of, take_steps
+from tests.support.remote_servers import s3_store, use_s3
 
 
 @pytest.fixture

@@ -12,10 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from disk_faults import full_from, killed_at, operations
 from safetensors.torch import save_file
-from small_engine import small_engine, state_of, take_step
-from small_state import small_state
 
 from linly.config.settings import CheckpointSettings
 from linly.errors import CheckpointError
@@ -25,6 +22,9 @@ from linly.training.checkpoints.checkpoints import Checkpoints
 from linly.training.checkpoints.manifest import Manifest
 from linly.training.engine.engine import Engine
 from linly.training.ranks.processes import Processes
+from tests.support.disk_faults import full_from, killed_at, operations
+from tests.support.small_engine import small_engine, state_of, take_step
+from tests.support.small_state import small_state
 
 ONE = CheckpointSettings(every=1, keep_last=1, keep_every=None)
 

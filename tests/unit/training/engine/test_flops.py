@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
-from model_families import FAMILIES, tiny_model
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from linly.training.engine.flops import flops_per_token, peak_flops
+from tests.support.model_families import FAMILIES, tiny_model
 
 
 def llama2_7b(*, pieces: int, tied: bool = False) -> LlamaForCausalLM:

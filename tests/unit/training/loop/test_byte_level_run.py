@@ -7,10 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_world import CHINESE, make_tiny_world
-from tiny_world import ENGLISH as WORDS
 from transformers import AutoModelForCausalLM, AutoTokenizer
-from vocabularies import byte_level_folder
 
 from linly.cli.main import main
 from linly.config.recipe import load_recipe
@@ -18,6 +15,9 @@ from linly.export.export import export_run
 from linly.tokenization.load import load_tokenizer
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
+from tests.support.tiny_world import CHINESE, make_tiny_world
+from tests.support.tiny_world import ENGLISH as WORDS
+from tests.support.vocabularies import byte_level_folder
 
 
 def linly(*arguments: str) -> None:

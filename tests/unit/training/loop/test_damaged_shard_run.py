@@ -8,13 +8,13 @@ from typing import Any
 import orjson
 import pyarrow.parquet as pq
 import pytest
-from tiny_world import make_tiny_world
 
 from linly.config.recipe import load_recipe
 from linly.curriculum.timeline import decisions_in_force, fold
 from linly.errors import DamagedShardError
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
+from tests.support.tiny_world import make_tiny_world
 
 NUM_STEPS = 12
 NUM_DAMAGED = 8

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import orjson
 import pytest
-from tiny_world import make_tiny_world
 
 from linly.config.recipe import load_recipe
 from linly.errors import ConfigError
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
+from tests.support.tiny_world import make_tiny_world
 
 SMALLEST = (
     "data.prefetch_rows=1",

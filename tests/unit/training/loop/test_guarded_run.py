@@ -10,8 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from guarded_world import NUM_STEPS, OVERRIDES, make_guarded_world
-from rank_processes import TIMES, lines_of, rows_of, without
 
 from linly.config.recipe import load_recipe
 from linly.curriculum.apportion import Apportioner
@@ -21,6 +19,8 @@ from linly.monitor.history.recount import recount
 from linly.training.loop.session import Session
 from linly.training.loop.trainer import Trainer, train
 from linly.training.ranks.processes import Processes
+from tests.support.guarded_world import NUM_STEPS, OVERRIDES, make_guarded_world
+from tests.support.rank_processes import TIMES, lines_of, rows_of, without
 
 ROWS = 8
 """Of a step."""

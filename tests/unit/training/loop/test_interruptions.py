@@ -12,8 +12,6 @@ from typing import Any
 
 import orjson
 import pytest
-from rank_processes import TIMES, environment, lines_of, rows_of, without
-from tiny_world import make_tiny_world
 
 from linly.cli.main import main
 from linly.config.recipe import load_recipe
@@ -23,6 +21,8 @@ from linly.training.checkpoints import checkpoints
 from linly.training.checkpoints.manifest import verified
 from linly.training.loop.trainer import Outcome, train
 from linly.training.ranks.processes import Processes
+from tests.support.rank_processes import TIMES, environment, lines_of, rows_of, without
+from tests.support.tiny_world import make_tiny_world
 
 NUM_STEPS = 22
 WORKER = str(Path(__file__).parent / "killed_save.py")

@@ -9,7 +9,6 @@ import orjson
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tiny_world import make_tiny_world
 from transformers import AutoModelForCausalLM
 
 from linly.config.recipe import load_recipe
@@ -24,6 +23,7 @@ from linly.training.checkpoints.checkpoint_files import read_master_weight
 from linly.training.checkpoints.manifest import Manifest
 from linly.training.loop.trainer import Outcome, train
 from linly.training.ranks.processes import Processes
+from tests.support.tiny_world import make_tiny_world
 
 LORA = "training.trainable={lora: {rank: 4, dropout: 10%, also: [embed_tokens, lm_head]}}"
 EMBEDDINGS = "training.trainable=embeddings"

@@ -14,7 +14,6 @@ import orjson
 import pyarrow.parquet as pq
 import pytest
 import torch
-from tiny_world import make_tiny_world
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from linly.config.recipe import load_recipe
@@ -31,6 +30,7 @@ from linly.training.engine.objective import Objective
 from linly.training.loop.start import prepare
 from linly.training.loop.trainer import Outcome, train
 from linly.training.ranks.processes import Processes
+from tests.support.tiny_world import make_tiny_world
 
 METRICS = {
     "step", "time", "tokens_seen", "loss", "loss_by_source", "lr", "grad_norm",

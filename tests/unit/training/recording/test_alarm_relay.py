@@ -9,12 +9,12 @@ from typing import Any
 
 import orjson
 import pytest
-from synthetic_run import SyntheticRun
 
 from linly.config.settings import AlarmSettings
 from linly.runs.runs import RunFolder
 from linly.training.loop.session import append_event
 from linly.training.recording.alarm_relay import AlarmRelay
+from tests.support.synthetic_run import SyntheticRun
 
 RECEIVER = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
 

@@ -8,9 +8,7 @@ import numpy as np
 import orjson
 import pytest
 import torch
-from tiny_world import CHINESE, make_tiny_world
 from transformers import AutoConfig
-from vocabularies import english_model
 
 from linly.config.recipe import load_recipe
 from linly.data.inspection.lookup import read_shard_list
@@ -27,6 +25,8 @@ from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
 from linly.training.recording.new_pieces import NewPieces
+from tests.support.tiny_world import CHINESE, make_tiny_world
+from tests.support.vocabularies import english_model
 
 BASE = SentencePieceTokenizer(english_model())
 NEW = SentencePieceTokenizer(extend_vocabulary(BASE, CHINESE))

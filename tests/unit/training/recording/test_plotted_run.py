@@ -8,14 +8,14 @@ from typing import Any
 import orjson
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny_world import make_tiny_world
-from wandb_file import read_history, read_run_id
 
 from linly.config.recipe import load_recipe
 from linly.monitor.history.history import read_history as read_run
 from linly.monitor.history.recount import recount, recount_text
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
+from tests.support.tiny_world import make_tiny_world
+from tests.support.wandb_file import read_history, read_run_id
 
 
 @pytest.fixture(scope="module")

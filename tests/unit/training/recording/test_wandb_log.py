@@ -9,13 +9,13 @@ from typing import Any
 
 import orjson
 import pytest
-from wandb_file import read_history, read_run_id, read_x_axes
 
 from linly.config.settings import WandbSettings
 from linly.errors import ConfigError, TrainingError
 from linly.runs.runs import RunFolder
 from linly.training.recording.scalars import step_scalars
 from linly.training.recording.wandb_log import WandbLog
+from tests.support.wandb_file import read_history, read_run_id, read_x_axes
 
 OFFLINE = WandbSettings(project="mixtures", mode="offline")
 HOSTILE = "</script><img src=x>/target"

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-VENV = Path(__file__).parents[1] / ".venv-transformers4"
+VENV = Path(__file__).parents[2] / ".venv-transformers4"
 WORKER = Path(__file__).with_name("transformers4_worker.py")
 
 

@@ -8,7 +8,6 @@ from pathlib import Path
 import orjson
 import torch
 from safetensors.torch import save_file
-from small_state import small_state
 
 from linly.data.types import Piece
 from linly.runs.row_record import RowRecord
@@ -17,6 +16,7 @@ from linly.training.checkpoints.manifest import MANIFEST, FileEntry, Manifest, f
 from linly.training.checkpoints.mirror import Copied, Mirror
 from linly.training.engine.optimizer_state import STATE_KEYS
 from linly.training.engine.randomness import capture_random_states
+from tests.support.small_state import small_state
 
 
 def begin_run(path: Path, *, time: float = 1.5e9) -> RunFolder:

@@ -13,7 +13,7 @@ from typing import Any
 import orjson
 import pyarrow.parquet as pq
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 TRAIN = str(REPOSITORY / "launch" / "train.py")
 BIN = Path(sys.executable).parent
 TIMES = ("time", "tokens_per_second", "data_wait_fraction")
@@ -24,7 +24,7 @@ def environment() -> dict[str, str]:
     """One thread, and no trace of a launcher that started the tests."""
     dropped = ("RANK", "LOCAL_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
     kept = {name: value for name, value in os.environ.items() if name not in dropped}
-    return {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": f"{REPOSITORY}:{REPOSITORY / 'tests'}"}
+    return {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
 
 
 def start(command: list[str], log: Path, **variables: str) -> subprocess.Popen[bytes]:

@@ -25,7 +25,7 @@ from linly.tokenization.growth.extend import extend_vocabulary
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from linly.tokenization.tokenizer import Tokenizer
 
-REPOSITORY = Path(__file__).resolve().parent.parent
+REPOSITORY = Path(__file__).resolve().parents[2]
 SEQUENCE_LENGTH = 2048
 NUM_NEW_PIECES = 8076
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import orjson
 import torch
-from tiny_world import make_tiny_world
 
 from linly.modeling.load import load_model, save_model
 from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
+from tests.support.tiny_world import make_tiny_world
 
 NUM_STEPS = 16
 

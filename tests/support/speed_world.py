@@ -16,7 +16,7 @@ from linly.data.loading.loader import Loader, MicroBatch
 from linly.data.mixing.spec import StreamPlan, stream_plan
 from linly.data.reading.shards import list_shards
 
-REPOSITORY = Path(__file__).resolve().parents[1]
+REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = """\
 curriculum: {repository}/curricula/demo.yaml
 corpora: ["{repository}/corpora/demo"]
