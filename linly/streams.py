@@ -254,7 +254,7 @@ class Utf8Stream:
     """
 
     def __init__(self, stream: Readable, encoding: str) -> None:
-        """Read `stream`, which is in `encoding`; see `linly.config.encodings`."""
+        """Read `stream`, which is in `encoding`; see `linly.storage.encodings`."""
         self._stream = stream
         self._decoder = codecs.getincrementaldecoder(encoding)(errors="linly.mark")
 

@@ -11,10 +11,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Str
 
 from linly.config.chat import CHAT_TEMPLATES, ChatFormat, read_chat_format
 from linly.config.conversation import CONVERSATION_FORMS, is_conversation
-from linly.config.encodings import text_encoding
 from linly.config.fields import is_form, parse_form, parse_path
 from linly.config.patterns import LANGUAGE, LANGUAGE_FORM, Pattern, parse_patterns
 from linly.config.settings import Packing
+from linly.config.shard_formats import FORMATS, FileFormat
 from linly.config.yaml.model import (
     Model,
     check_name,
@@ -36,9 +36,9 @@ from linly.config.yaml.quantities import (
 )
 from linly.config.yaml.yaml import Located, read_yaml, shown
 from linly.errors import ConfigError
+from linly.storage.encodings import text_encoding
 
 Kind = Literal["text", "parallel", "instruction", "conversation"]
-Format = Literal["jsonl", "json", "parquet", "tsv", "csv", "txt", "arrow", "tmx"]
 
 
 def _check_scalar(value: Any) -> Any:
@@ -178,7 +178,7 @@ class Corpus(Model):
     name: Text
     language: Text
     kind: Kind
-    format: Format | None = None
+    format: FileFormat | None = None
     encoding: Encoding = "utf-8"
     paths: Annotated[tuple[str, ...] | dict[str, str], PlainValidator(parse_patterns)]
     exclude: tuple[Pattern, ...] = ()
@@ -233,18 +233,18 @@ class Corpus(Model):
             raise problem(misfit(self.template, self.kind), "template")
         if len(set(self.columns)) != len(self.columns):
             raise problem("found the same name twice", "columns")
-        if self.columns and self.format not in (None, "tsv", "csv"):
-            raise problem(f"found columns, allowed: none for format {self.format}", "columns")
-        for key in ("delimiter", "escape"):
-            if getattr(self, key) != type(self).model_fields[key].default and self.format not in (
-                None,
-                "csv",
-            ):
-                raise problem(f"found {key}, allowed: none for format {self.format}", key)
-        if self.encoding != "utf-8" and self.format in ("parquet", "arrow"):
-            text = f"found {self.encoding}, allowed: none for format {self.format} (it has its own)"
-            raise problem(text, "encoding")
+        if self.format is not None:
+            self._check_format(self.format)
         return self
+
+    def _check_format(self, name: FileFormat) -> None:
+        for key in ("columns", "delimiter", "escape"):
+            is_given = getattr(self, key) != type(self).model_fields[key].default
+            if is_given and key not in FORMATS[name].keys:
+                raise problem(f"found {key}, allowed: none for format {name}", key)
+        if self.encoding != "utf-8" and FORMATS[name].has_own_encoding:
+            text = f"found {self.encoding}, allowed: none for format {name} (it has its own)"
+            raise problem(text, "encoding")
 
     def _check_paths(self) -> None:
         if not self.paths:

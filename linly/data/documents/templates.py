@@ -22,6 +22,7 @@ from typing import Any
 from linly.config.chat import CHAT_TEMPLATES
 from linly.config.corpus import TEMPLATES as TEMPLATE_NAMES
 from linly.config.corpus import Kind
+from linly.config.shard_formats import FORMATS
 from linly.config.source import Source
 from linly.data.documents.chat import ANSWERS, TEXT_ALONE, WHOLE, ChatTemplate
 from linly.data.documents.chat_layout import Part
@@ -264,6 +265,7 @@ class DocumentMaker:
         """Return a record's texts, or the reason why `where` excludes it."""
         if raw.value is None:
             raise UnusableRecord(raw.error or "the record could not be parsed")
-        is_table = (self._format or format_of(shard)) in ("csv", "tsv")
+        found = self._format or format_of(shard)
+        is_table = found is not None and FORMATS[found].is_table
         left_out = self._left_out[is_table](raw.value)
         return left_out if left_out is not None else self._read_texts(raw.value)

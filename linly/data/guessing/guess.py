@@ -17,6 +17,7 @@ from posixpath import basename
 from typing import Any
 
 from linly.config.fields import top_names, write_path
+from linly.config.shard_formats import FORMATS, FormatName
 from linly.data.guessing.guess_fields import NUM_RECORDS, guess_fields
 from linly.data.guessing.known_names import is_about as is_about_record
 from linly.data.guessing.known_names import is_wrapper
@@ -33,7 +34,6 @@ from linly.streams import UTF8, open_stream
 
 _HEAD_BYTES = 256 << 10
 _GB18030 = "gb18030"
-_COLUMNAR = ("parquet", "arrow")
 _BINARY = (b"PAR1", b"ARROW1", b"\xff\xff\xff\xff")
 _MARKS_OF_BYTES = (
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -118,7 +118,7 @@ def _guess_corpus(path: Location) -> Guess | None:
     text = head if encoding == UTF8 else head.decode(encoding, "ignore").encode()
     found = guess_format(path, text)
     table = None
-    if found in ("tsv", "csv"):
+    if FORMATS[found].is_table:
         table = look_at_table(text.decode(UTF8, "replace"), is_quoted=found == "csv")
     columns: tuple[str, ...] = ()
     if table is not None and not table.has_header:
@@ -129,7 +129,7 @@ def _guess_corpus(path: Location) -> Guess | None:
     raws = list(islice(read_records(found, files), NUM_RECORDS))
     if not raws:
         return None
-    if found in _COLUMNAR and not any(raw.value for raw in raws):
+    if FORMATS[found].layout == "columnar" and not any(raw.value for raw in raws):
         # A column of bytes other than text, such as an image, would spoil every row.
         wanted = _wanted(path, found, None, with_bytes=False)
         raws = list(islice(read_records(found, replace(files, columns=wanted)), NUM_RECORDS))
@@ -162,11 +162,11 @@ def _guess_corpus(path: Location) -> Guess | None:
 
 
 def _wanted(
-    path: Location, found: str, table: Table | None, *, with_bytes: bool = True
+    path: Location, found: FormatName, table: Table | None, *, with_bytes: bool = True
 ) -> tuple[str, ...]:
     """Return the columns to read: those with a unique name."""
     names: Sequence[str] = ()
-    if found in _COLUMNAR:
+    if FORMATS[found].layout == "columnar":
         schema = schema_of(path)
         names = [
             name
@@ -246,7 +246,7 @@ def _refuse_packed(path: Location, head: bytes) -> None:
         )
 
 
-def guess_format(path: Location, head: bytes) -> str:
+def guess_format(path: Location, head: bytes) -> FormatName:
     """Name the format of a shard: by its suffix, unless its first bytes contradict it.
 
     Args:

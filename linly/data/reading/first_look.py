@@ -14,6 +14,7 @@ from typing import Any
 
 import orjson
 
+from linly.config.shard_formats import FORMATS, FormatName
 from linly.data.reading.errors import encrypted
 from linly.data.reading.shard_files import ShardFiles
 from linly.errors import DamagedShardError, DataError
@@ -25,8 +26,6 @@ HEAD_BYTES = 64 << 10
 LOOK_BYTES = 4 << 10
 """Bytes to check for everything except line ends; a JSON error of a server is shorter."""
 
-_COLUMNAR = frozenset({"parquet", "arrow"})
-_OF_LINES = frozenset({"jsonl", "txt", "tsv", "csv", "moses"})
 
 _POINTERS = {
     "Git LFS": re.compile(r"\s*version https?://(git-lfs\.github|hawser\.github|git-media)\.\w+/"),
@@ -102,11 +101,11 @@ _MARKS = (
 )
 
 
-def check_first_bytes(kind: str, files: ShardFiles) -> None:
+def check_first_bytes(name: FormatName, files: ShardFiles) -> None:
     """Reject files that cannot be a shard of this format, before it is read.
 
     Args:
-        kind: Name of the format.
+        name: Name of the format.
         files: Files of the shard.
 
     Raises:
@@ -119,9 +118,10 @@ def check_first_bytes(kind: str, files: ShardFiles) -> None:
         stored, head = read_heads(path, HEAD_BYTES, files.retries)
         _check_is_data(path, (stored, head), files.columns)
         _check_compression(path, stored[:LOOK_BYTES])
-        if kind not in _COLUMNAR:
-            _check_text(path, kind, head[:LOOK_BYTES], files.encoding)
-            if kind in _OF_LINES:
+        layout = FORMATS[name].layout
+        if layout != "columnar":
+            _check_text(path, name, head[:LOOK_BYTES], files.encoding)
+            if layout == "lines":
                 _check_line_ends(path, head, files)
 
 
@@ -196,14 +196,14 @@ def _check_compression(path: Location, stored: bytes) -> None:
             f"{path}: is damaged or misnamed: it holds {found} data; rename it to "
             f"{_suffix(found)}, or download it again"
         )
-    if codec is not None and found is None and _is_plain_text(stored):
+    if codec is not None and found is None and stored and _is_plain_text(stored):
         raise DamagedShardError(
             f"{path}: is damaged or misnamed: it holds plain text, not {codec} data; remove "
             f"{_suffix(codec)} from its name, or download it again"
         )
 
 
-def _check_text(path: Location, kind: str, head: bytes, encoding: str) -> None:
+def _check_text(path: Location, name: FormatName, head: bytes, encoding: str) -> None:
     if found := _match(_COMPRESSED, head):
         again = "once more " if compression(path) else ""
         raise DamagedShardError(
@@ -211,9 +211,10 @@ def _check_text(path: Location, kind: str, head: bytes, encoding: str) -> None:
             f"(Content-Encoding); add {_suffix(found)} to its name, or decompress it"
         )
     if found := _match(_OTHERS, head):
-        raise DataError(f"{path}: found {found} data, expected {kind}; correct `format` or `paths`")
+        raise DataError(f"{path}: found {found} data, expected {name}; correct `format` or `paths`")
     wide = _wide_encoding(head)
-    if wide is not None and kind != "tmx" and not encoding.startswith(("utf-16", "utf-32")):
+    is_told = encoding.startswith(("utf-16", "utf-32")) or FORMATS[name].declares_encoding
+    if wide is not None and not is_told:
         raise DataError(
             f"{path}: is in {wide} by its first bytes, but `encoding` is {encoding}, for all "
             f"files of the corpus; set `encoding: {wide}`, or convert the file to UTF-8"

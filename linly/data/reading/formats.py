@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from linly.config.fields import top_names
+from linly.config.shard_formats import FORMATS, FormatName
 from linly.data.reading.errors import errors_of
 from linly.data.reading.first_look import check_first_bytes
 from linly.data.reading.json_array import array_elements
@@ -50,6 +51,7 @@ MAX_NESTED = 4 << 20
 UNREAD = "(not kept: neither `fields` nor `where` asks for it)"
 """Replaces, in a long record, the value of a field that is not requested."""
 
+_BY_SUFFIX = {suffix: name for name, found in FORMATS.items() for suffix in found.suffixes}
 _DELIMITER_LINE = re.compile(r'"?sep=([^"\n])"?\r?\n', re.IGNORECASE)
 """Prefix of the line in which spreadsheets declare the delimiter."""
 
@@ -177,54 +179,51 @@ def read_moses(shard: ShardFiles) -> Iterator[RawRecord]:
             yield _parse_sides(shard, sides)
 
 
-def read_records(kind: str, shard: ShardFiles) -> Iterator[RawRecord]:
+def read_records(name: FormatName, shard: ShardFiles) -> Iterator[RawRecord]:
     """Read a shard's records; the only entry point, so that only errors of linly are raised.
 
     Args:
-        kind: Name of the format, a key of READERS.
+        name: Name of the format.
         shard: Files of the shard and reading options.
 
     Raises:
         DamagedShardError: If the shard is damaged.
         DataError: If the shard cannot be read, or is not of its format.
     """
-    with errors_of(shard.paths, kind):
-        check_first_bytes(kind, shard)
-        yield from READERS[kind](shard)
+    with errors_of(shard.paths, name):
+        check_first_bytes(name, shard)
+        yield from reader_of(name)(shard)
 
 
-READERS: dict[str, Callable[[ShardFiles], Iterator[RawRecord]]] = {
-    "jsonl": read_jsonl,
-    "json": read_json,
-    "parquet": read_parquet,
-    "tsv": read_tsv,
-    "csv": read_csv,
-    "txt": read_txt,
-    "arrow": read_arrow,
-    "tmx": read_tmx,
-    "moses": read_moses,
-}
-
-_SUFFIXES = {
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".json": "json",
-    ".parquet": "parquet",
-    ".tsv": "tsv",
-    ".csv": "csv",
-    ".txt": "txt",
-    ".arrow": "arrow",
-    ".feather": "arrow",
-    ".tmx": "tmx",
-}
+def reader_of(name: FormatName) -> Callable[[ShardFiles], Iterator[RawRecord]]:
+    """Return the reader of a format."""
+    match name:
+        case "jsonl":
+            return read_jsonl
+        case "json":
+            return read_json
+        case "parquet":
+            return read_parquet
+        case "tsv":
+            return read_tsv
+        case "csv":
+            return read_csv
+        case "txt":
+            return read_txt
+        case "arrow":
+            return read_arrow
+        case "tmx":
+            return read_tmx
+        case "moses":
+            return read_moses
 
 
-def format_of(path: Location | str) -> str | None:
+def format_of(path: Location | str) -> FormatName | None:
     """Return the format that a file name implies (`a.jsonl.zst`: "jsonl"), None if none."""
     stem, suffix = splitext(str(path))
     if suffix.lower() in CODECS:
         suffix = splitext(stem)[1]
-    return _SUFFIXES.get(suffix.lower())
+    return _BY_SUFFIX.get(suffix.lower())
 
 
 def _lines(shard: ShardFiles, start: int, side: int = 0) -> Iterator[tuple[int, int, bytes | None]]:

@@ -11,10 +11,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import chain
 from pathlib import Path, PurePosixPath
+from typing import get_args
 
 from linly.config.conversation import BESIDE
 from linly.config.corpus import Corpus
-from linly.data.reading.formats import READERS, format_of, read_records
+from linly.config.shard_formats import FORMATS, FileFormat, FormatName
+from linly.data.reading.formats import format_of, read_records
 from linly.data.reading.records import FieldPath, parse_field, paths_of
 from linly.data.reading.shard_files import ShardFiles
 from linly.data.types import RawRecord, Shard
@@ -34,7 +36,6 @@ _MAX_SHOWN = 10
 _BETWEEN = "\t"
 """Separator between the paths of line-aligned files, and between their versions."""
 _UNFIT = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
-_WITH_OWN_ENCODING = frozenset({"parquet", "arrow"})
 _LITERAL_ROLES = frozenset({"user_mark", "assistant_mark"})
 """Roles of `fields` that contain text themselves, not a path to it (marks of a conversation)."""
 
@@ -184,16 +185,16 @@ def _retries(corpus: Corpus) -> Retries:
     return Retries(corpus.read_attempts, corpus.read_delay_s)
 
 
-def _format(corpus: Corpus, shard: Shard) -> str:
+def _format(corpus: Corpus, shard: Shard) -> FormatName:
     if isinstance(corpus.paths, Mapping):
         return "moses"
     found = corpus.format or format_of(shard.path)
     if found is None:
         raise DataError(
             f"corpus {corpus.name!r}: the name of {shard.path!r} does not tell its format; set "
-            f"`format` to one of {', '.join(name for name in READERS if name != 'moses')}"
+            f"`format` to one of {', '.join(get_args(FileFormat))}"
         )
-    if found in _WITH_OWN_ENCODING and corpus.encoding != UTF8:
+    if FORMATS[found].has_own_encoding and corpus.encoding != UTF8:
         raise ConfigError(
             f"corpus {corpus.name!r}: encoding: found {corpus.encoding}, allowed: none for "
             f"{shard.path!r} ({found} has its own)"

@@ -15,11 +15,11 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from xml.parsers import expat
 
-from linly.config.encodings import text_encoding
 from linly.data.reading.shard_files import ShardFiles
 from linly.data.types import RawRecord
 from linly.errors import DamagedShardError, DataError
 from linly.storage.decompression import Readable
+from linly.storage.encodings import text_encoding
 from linly.streams import CHUNK_BYTES, MAX_LINE_BYTES, UTF8, as_utf8, open_stream
 
 _CODE = frozenset({"bpt", "ept", "it", "ph", "ut"})

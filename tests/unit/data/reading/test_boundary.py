@@ -24,7 +24,8 @@ import zstandard
 
 from linly.config.corpus import Corpus
 from linly.data.guessing.guess import guess_corpus
-from linly.data.reading.formats import READERS, format_of, read_records
+from linly.data.reading import formats
+from linly.data.reading.formats import format_of, read_records
 from linly.data.reading.shard_files import ShardFiles
 from linly.data.reading.shards import ShardReader, list_shards
 from linly.data.types import RawRecord
@@ -67,7 +68,7 @@ def test_any_error_of_a_library_names_shard_and_cure_and_is_no_damage(
     def fails(files: ShardFiles) -> object:
         raise error
 
-    monkeypatch.setitem(READERS, "txt", fails)
+    monkeypatch.setattr(formats, "read_txt", fails)
     path = put(tmp_path, "a.txt", b"one\n")
     corpus = make_corpus(
         '{language: en, kind: text, paths: ["*"], damaged_shards: quarantine}', name="mine"
@@ -87,7 +88,7 @@ def test_memory_that_runs_out_is_no_damage(tmp_path: Path, monkeypatch: pytest.M
     def fails(files: ShardFiles) -> object:
         raise MemoryError
 
-    monkeypatch.setitem(READERS, "txt", fails)
+    monkeypatch.setattr(formats, "read_txt", fails)
     with pytest.raises(DataError, match="not enough memory to read it as txt") as caught:
         read(put(tmp_path, "a.txt", b"one\n"))
     assert not isinstance(caught.value, DamagedShardError)

@@ -15,8 +15,9 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
+from linly.config.shard_formats import FORMATS
 from linly.data.reading.first_look import check_is_data
-from linly.data.reading.formats import READERS, read_records
+from linly.data.reading.formats import read_records
 from linly.data.reading.shard_files import ShardFiles
 from linly.data.types import RawRecord
 from linly.errors import DamagedShardError, DataError
@@ -67,7 +68,7 @@ STAND_INS = {
     "plain 404": b"404: Not Found",
     "plain entry": b"Entry not found\n",
 }
-KINDS = [kind for kind in READERS if kind != "moses"]
+KINDS = [kind for kind in FORMATS if kind != "moses"]
 
 
 def read(path: Path, kind: str, **more: object) -> list[RawRecord]:

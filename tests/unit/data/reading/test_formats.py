@@ -1,26 +1,22 @@
-"""linly.data.reading.formats: every format, from any record on; what is damaged is found."""
+"""Readers of formats: bad records, dialects, encodings and line-aligned files."""
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
 import json
-import lzma
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from xml.sax.saxutils import escape
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-import zstandard
+from shard_samples import arrow, jsonl, put, tmx
 
 from linly.config.fields import write_path
 from linly.data.reading import formats, json_array
-from linly.data.reading.formats import READERS, format_of
+from linly.data.reading.formats import format_of, reader_of
 from linly.data.reading.records import parse_field, paths_of
 from linly.data.reading.shard_files import ShardFiles
 from linly.data.types import RawRecord
@@ -40,116 +36,7 @@ def shard(
 
 
 def read(path: Path, kind: str | None = None, **settings: object) -> list[RawRecord]:
-    return list(READERS[kind or format_of(path) or ""](shard(path, **settings)))  # type: ignore[arg-type]
-
-
-def put(folder: Path, name: str, data: bytes) -> Path:
-    if name.endswith(".zst"):
-        data = zstandard.ZstdCompressor().compress(data)
-    if name.endswith(".gz"):
-        data = gzip.compress(data)
-    if name.endswith(".bz2"):
-        data = bz2.compress(data)
-    if name.endswith(".xz"):
-        data = lzma.compress(data)
-    (folder / name).write_bytes(data)
-    return folder / name
-
-
-def jsonl(values: list[object]) -> bytes:
-    return b"".join(orjson.dumps(value) + b"\n" for value in values)
-
-
-def whole_shards(folder: Path) -> dict[str, tuple[Path, dict[str, object]]]:
-    """The same eight texts (newlines replaced where a format has none) in every format."""
-    objects: list[object] = [{"text": text} for text in TEXTS]
-    flat = [text.replace("\n", " ") for text in TEXTS]
-    lines = "".join(text + "\n" for text in flat).encode()
-    table = pa.table({"text": TEXTS, "unread": [b"\xff"] * len(TEXTS)})
-    pq.write_table(table, folder / "a.parquet", row_group_size=3)
-    write_arrow(folder / "file.arrow", table)
-    write_arrow(folder / "stream.arrow", table, as_stream=True)
-    columns = "".join(f"{text}\t{index}\n" for index, text in enumerate(flat)).encode()
-    return {
-        "jsonl": (put(folder, "a.jsonl", jsonl(objects)), {}),
-        "jsonl.zst": (put(folder, "a.jsonl.zst", jsonl(objects)), {}),
-        "jsonl.gz": (put(folder, "a.jsonl.gz", jsonl(objects)), {}),
-        "jsonl.bz2": (put(folder, "a.jsonl.bz2", jsonl(objects)), {}),
-        "jsonl.xz": (put(folder, "a.jsonl.xz", jsonl(objects)), {}),
-        "json": (put(folder, "a.json", json.dumps(objects, indent=1).encode()), {}),
-        "json.gz": (put(folder, "a.json.gz", orjson.dumps(objects)), {}),
-        "json.zst": (put(folder, "a.json.zst", orjson.dumps(objects)), {}),
-        "parquet": (folder / "a.parquet", {}),
-        "txt": (put(folder, "a.txt", lines), {}),
-        "tsv": (put(folder, "a.tsv", columns), {"names": ("text", "number")}),
-        "tsv header": (put(folder, "b.tsv", b"text\tnumber\n" + columns), {}),
-        "csv": (put(folder, "a.csv", b"text\n" + _csv(TEXTS)), {}),
-        "arrow file": (folder / "file.arrow", {}),
-        "arrow stream": (folder / "stream.arrow", {}),
-        "tmx": (put(folder, "a.tmx", tmx(TEXTS)), {"columns": ("text",)}),
-        "tmx.gz": (put(folder, "a.tmx.gz", tmx(TEXTS)), {"columns": ("text",)}),
-    }
-
-
-def write_arrow(path: Path, table: pa.Table, *, as_stream: bool = False) -> None:
-    new = pa.ipc.new_stream if as_stream else pa.ipc.new_file
-    with new(path, table.schema) as writer:
-        writer.write_table(table, max_chunksize=3)
-
-
-def tmx(texts: list[str], language: str = "text") -> bytes:
-    units = "".join(
-        f'<tu><tuv xml:lang="{language}"><seg>{escape(text)}</seg></tuv></tu>\n' for text in texts
-    )
-    return f'<?xml version="1.0"?>\n<tmx version="1.4"><header/><body>{units}</body></tmx>'.encode()
-
-
-def _csv(texts: list[str]) -> bytes:
-    return "".join('"' + text.replace('"', '""') + '"\n' for text in texts).encode()
-
-
-FLAT = {"txt", "tsv", "tsv header"}
-KINDS = [
-    "jsonl", "jsonl.zst", "jsonl.gz", "json", "json.gz", "json.zst", "parquet", "txt", "tsv",
-    "tsv header", "csv", "jsonl.bz2", "jsonl.xz", "arrow file", "arrow stream", "tmx", "tmx.gz",
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("start", [0, 1, 2, 3, 5, 7, 8, 9])
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_format_gives_its_records_from_any_record_on(
-    tmp_path: Path, kind: str, start: int
-) -> None:
-    path, settings = whole_shards(tmp_path)[kind]
-    expected = [text.replace("\n", " ") if kind in FLAT else text for text in TEXTS]
-    found = read(path, start=start, **settings)
-    assert [raw.record for raw in found] == list(range(start, len(TEXTS)))
-    assert [raw.value and raw.value["text"] for raw in found] == expected[start:]
-    assert all(raw.error is None and raw.size_bytes > 0 for raw in found)
-
-
-@pytest.mark.parametrize(
-    "kind",
-    [
-        "jsonl.zst", "jsonl.gz", "jsonl.bz2", "jsonl.xz", "json.zst", "json.gz", "parquet", "json",
-        "arrow file", "arrow stream", "tmx", "tmx.gz",
-    ],
-)  # fmt: skip
-@pytest.mark.parametrize("keep", [0.3, 0.9, "minus one byte"])
-def test_a_shard_cut_short_is_an_error(tmp_path: Path, kind: str, keep: float | str) -> None:
-    path, _ = whole_shards(tmp_path)[kind]
-    data = path.read_bytes()
-    path.write_bytes(data[: -1 if isinstance(keep, str) else int(len(data) * keep)])
-    with pytest.raises(DataError, match="cut short"):
-        read(path)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_an_empty_file_is_an_error(tmp_path: Path, kind: str) -> None:
-    path, settings = whole_shards(tmp_path)[kind]
-    path.write_bytes(b"")
-    with pytest.raises(DataError, match=r"is empty|0 bytes"):
-        read(path, **settings)
+    return list(reader_of(kind or format_of(path))(shard(path, **settings)))  # type: ignore[arg-type]
 
 
 BAD_LINES = {
@@ -324,11 +211,11 @@ def test_of_a_long_record_only_what_is_asked_for_is_kept(tmp_path: Path) -> None
     ):
         path = put(tmp_path, name, content)
         files = replace(shard(path), **asked)
-        found = list(READERS[name.rpartition(".")[2]](files))
+        found = list(reader_of(name.rpartition(".")[2])(files))
         assert [raw.value for raw in found] == [kept, short]
         assert [raw.size_bytes for raw in found] == [len(orjson.dumps(v)) for v in (long, short)]
         everything = list(
-            READERS[name.rpartition(".")[2]](replace(files, columns=(), optional_columns=()))
+            reader_of(name.rpartition(".")[2])(replace(files, columns=(), optional_columns=()))
         )
         assert [raw.value for raw in everything] == [long, short]
 
@@ -358,7 +245,7 @@ def with_names(folder: Path, kind: str, names: Sequence[str], values: Sequence[s
         path.write_text(f"[{{{pairs}}}]" if kind == "json" else f"{{{pairs}}}\n")
     else:
         table = pa.Table.from_arrays([pa.array([value]) for value in values], names=list(names))
-        pq.write_table(table, path) if kind == "parquet" else write_arrow(path, table)
+        pq.write_table(table, path) if kind == "parquet" else path.write_bytes(arrow(table))
     return path
 
 
@@ -368,10 +255,10 @@ def test_a_name_that_is_asked_for_and_stands_there_twice_is_refused(
 ) -> None:
     path = with_names(tmp_path, kind, ["text", "x", "x", "标题"], list("abcd"))
     for asked in ("text", "标题", "`text`"):
-        (found,) = READERS[kind](replace(shard(path), columns=(asked,)))
+        (found,) = reader_of(kind)(replace(shard(path), columns=(asked,)))
         assert (found.value or {})[asked.strip("`")] in "ad"
     with pytest.raises(DataError, match=r"more than one (column|field) is named 'x'"):
-        for found in READERS[kind](replace(shard(path), columns=("x",))):
+        for found in reader_of(kind)(replace(shard(path), columns=("x",))):
             raise DataError(found.error)
 
 
@@ -398,7 +285,7 @@ def test_a_field_of_any_name_is_read(tmp_path: Path, kind: str, name: str) -> No
     for field in (written, f"{{{written}}}"):
         parsed = parse_field(field)
         columns = tuple(path.path for path in paths_of(parsed))
-        (found,) = READERS[kind](replace(shard(path), columns=columns))
+        (found,) = reader_of(kind)(replace(shard(path), columns=columns))
         assert parsed.text(found.value or {}) == "a text"
 
 
@@ -418,9 +305,9 @@ def test_tables_of_other_dialects_are_read(
     tmp_path: Path, text: bytes, settings: dict[str, str]
 ) -> None:
     files = replace(shard(put(tmp_path, "a.csv", text)), **settings)  # type: ignore[arg-type]
-    (found,) = READERS["csv"](files)
+    (found,) = reader_of("csv")(files)
     assert (found.value or {})["text"].replace('"', "") == "a; b"
-    (named,) = list(READERS["csv"](replace(files, names=("title", "text"))))[1:]
+    (named,) = list(reader_of("csv")(replace(files, names=("title", "text"))))[1:]
     assert named.value == found.value
 
 
@@ -438,7 +325,7 @@ def test_an_array_is_read_an_element_at_a_time(tmp_path: Path) -> None:
     """The first element is there before a fault 40 MB later is reached."""
     element = b'{"text": "' + b"a" * 1000 + b'"},'
     path = put(tmp_path, "a.json", b"[" + element * 40_000 + b"broken")
-    records = READERS["json"](shard(path))
+    records = reader_of("json")(shard(path))
     assert next(records).record == 0
     with pytest.raises(DataError, match="element 40000"):
         list(records)
@@ -446,7 +333,7 @@ def test_an_array_is_read_an_element_at_a_time(tmp_path: Path) -> None:
 
 def moses(folder: Path, english: bytes, chinese: bytes, start: int = 0) -> list[RawRecord]:
     paths = put(folder, "a.en", english), put(folder, "a.zh", chinese)
-    return list(READERS["moses"](shard(*paths, names=("en", "zh"), start=start)))
+    return list(reader_of("moses")(shard(*paths, names=("en", "zh"), start=start)))
 
 
 def test_line_aligned_files_give_pairs(tmp_path: Path) -> None:
@@ -468,7 +355,7 @@ def test_an_unmatched_side_of_a_pair_is_a_bad_record(tmp_path: Path) -> None:
 
 def test_unequal_line_counts_are_an_error_before_the_first_pair(tmp_path: Path) -> None:
     paths = put(tmp_path, "a.en", b"one\ntwo\n"), put(tmp_path, "a.zh", b"x\ny\nz\n")
-    records = READERS["moses"](shard(*paths, names=("en", "zh")))
+    records = reader_of("moses")(shard(*paths, names=("en", "zh")))
     with pytest.raises(DataError, match=r"a\.en has 2, .*a\.zh has 3 lines"):
         next(records)
 
@@ -503,7 +390,7 @@ def test_lines_and_columns_and_pairs_may_be_in_gb18030(tmp_path: Path) -> None:
     assert read(header, encoding="gb18030")[0].value == {"文": "一", "字": "二"}
     paths = put(tmp_path, "a.en", b"one\n"), put(tmp_path, "a.zh", "一\n".encode("gb18030"))
     files = shard(*paths, names=("en", "zh"), encoding="gb18030")
-    assert [raw.value for raw in READERS["moses"](files)] == [{"en": "one", "zh": "一"}]
+    assert [raw.value for raw in reader_of("moses")(files)] == [{"en": "one", "zh": "一"}]
 
 
 @pytest.mark.parametrize("encoding", ["big5", "utf-16", "utf-16-be", "shift_jis"])
@@ -518,7 +405,7 @@ def test_lines_are_those_of_the_text_not_of_the_bytes(tmp_path: Path, encoding: 
     ]
     for start in (0, 1):
         files = shard(*paths, names=("en", "zh"), encoding=encoding, start=start)
-        assert [raw.value for raw in READERS["moses"](files)] == pairs[start:]
+        assert [raw.value for raw in reader_of("moses")(files)] == pairs[start:]
     found = read(put(tmp_path, "a.txt", chinese.encode(encoding)), encoding=encoding)
     assert [raw.value for raw in found] == [{"text": line} for line in chinese.split("\n")]
 
@@ -539,11 +426,3 @@ def test_lines_are_those_of_the_text_not_of_the_bytes(tmp_path: Path, encoding: 
 )
 def test_the_name_of_a_file_tells_its_format(name: str, expected: str | None) -> None:
     assert format_of(Path(name)) == expected
-
-
-def test_the_readers_are_the_formats_that_a_corpus_file_may_name() -> None:
-    from typing import get_args
-
-    from linly.config.corpus import Format
-
-    assert set(formats.READERS) == {*get_args(Format), "moses"}

@@ -218,11 +218,11 @@ LARGE = "x" * 2_000_000
 READ = """
 import resource, sys
 from pathlib import Path
-from linly.data.reading.formats import READERS
+from linly.data.reading.formats import reader_of
 from linly.data.reading.shard_files import ShardFiles
 path = Path(sys.argv[1])
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-raws = READERS[path.suffix[1:]](ShardFiles((path,), (), ("text",), (), 0))
+raws = reader_of(path.suffix[1:])(ShardFiles((path,), (), ("text",), (), 0))
 print([raw.error for raw in raws if raw.error])
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """

@@ -1,10 +1,10 @@
-"""linly.config.encodings: what a file of text can be in, by one name each."""
+"""linly.storage.encodings: what a file of text can be in, by one name each."""
 
 from __future__ import annotations
 
 import pytest
 
-from linly.config.encodings import text_encoding
+from linly.storage.encodings import text_encoding
 
 
 @pytest.mark.parametrize(
