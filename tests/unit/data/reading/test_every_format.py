@@ -9,13 +9,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from shard_samples import SAMPLES, Sample
 
 from linly.config.shard_formats import FORMATS
 from linly.data.reading.formats import format_of
 from linly.data.reading.shards import ShardReader, list_shards
 from linly.data.types import RawRecord
 from linly.errors import DataError
+from tests.support.shard_samples import SAMPLES, Sample
+from tests.support.type_checks import type_errors
 
 TEXTS = ["one", "zwei \u2028 drei", "三\n四", 'quo"te\\', " spaced ", "x" * 3000, "七", "8"]
 NUM_TEXTS = 40_000
@@ -25,7 +26,7 @@ every_sample = pytest.mark.parametrize("name", SAMPLES)
 READ = """
 import resource, sys
 from pathlib import Path
-from shard_samples import SAMPLES
+from tests.support.shard_samples import SAMPLES
 from linly.data.reading.shards import ShardReader, list_shards
 corpus = SAMPLES[sys.argv[1]].make_corpus()
 for folder in sys.argv[2:]:
@@ -122,3 +123,9 @@ def test_an_empty_file_is_an_error(tmp_path: Path, name: str) -> None:
     with pytest.raises(DataError, match=r"is empty|0 bytes") as caught:
         list(read(SAMPLES[name], tmp_path))
     assert path.name in str(caught.value)
+
+
+def test_a_name_without_a_reader_does_not_type_check(tmp_path: Path) -> None:
+    reader = '        case "tmx":\n            return read_tmx\n'
+    errors = type_errors(tmp_path, "data/reading/formats.py", {"no_reader": (reader, "")})
+    assert errors == {"no_reader": ["Missing return statement  [return]"]}

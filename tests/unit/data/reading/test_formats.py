@@ -12,7 +12,6 @@ import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from shard_samples import arrow, jsonl, put, tmx
 
 from linly.config.fields import write_path
 from linly.data.reading import formats, json_array
@@ -21,6 +20,7 @@ from linly.data.reading.records import parse_field, paths_of
 from linly.data.reading.shard_files import ShardFiles
 from linly.data.types import RawRecord
 from linly.errors import DataError
+from tests.support.shard_samples import arrow, jsonl, put, tmx
 
 TEXTS = ["one", "zwei \u2028 drei", "三\n四", 'quo"te\\', " spaced ", "x" * 3000, "七", "8"]
 
