@@ -71,7 +71,7 @@ def test_memory_does_not_grow_with_the_shard(tmp_path: Path, name: str) -> None:
         capture_output=True,
         text=True,
         check=True,
-        cwd=Path(__file__).parents[3],
+        cwd=Path(__file__).parents[4],
     )
     few, before, many, after = map(int, done.stdout.split())
     assert (few, many) == (NUM_TEXTS // 10, NUM_TEXTS)
