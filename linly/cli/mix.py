@@ -89,7 +89,7 @@ def mix(
             drift.add(mixed)
             fill.add(mixed)
             num_rows += 1
-            num_bad += len(mixed.bad)
+            num_bad += len(mixed.row.bad)
             if mixed.index % batch.global_batch in printed:
                 file.write(orjson.dumps(describe(mixed, batch.global_batch)) + b"\n")
     elapsed_s = time.perf_counter() - began

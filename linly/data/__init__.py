@@ -8,9 +8,10 @@ Each stage is a module that maps the type above it to the one below it (`types`)
       |
     Document ---- templates         segments of text, supervised or not; or bad, or filtered
       |
-    EncodedDocument  documents,     BOS, the segments' tokens, EOS; encoded in batches
-      |              encoding
-    Row --------- packing, sources  `sequence_length` positions of one source
+    EncodedDocument  document_      BOS, the segments' tokens, EOS; encoded in batches
+      |              stream
+    Row --------- packing, source_  `sequence_length` positions of one source, and the cursor after
+      |           stream            them (`cursor`)
       |
     MixedRow ---- mixer             the rows of all sources, in the order of the curriculum
       |
@@ -20,9 +21,9 @@ Each stage is a module that maps the type above it to the one below it (`types`)
 One source without a model or a curriculum::
 
     spec, tokenizer = SourceSpec(source, ...), load_tokenizer(path)
-    for sourced in SourceStream(spec, tokenizer):
-        sourced.row       # ids, labels, the origin of each piece
-        sourced.cursor    # SourceStream(spec, tokenizer, sourced.cursor) resumes after this row
+    for row in SourceStream(spec, tokenizer):
+        row.ids       # and labels, the origin of each span, bad records found on the way
+        row.cursor    # SourceStream(spec, tokenizer, row.cursor) resumes after this row
 
 The whole stream of a recipe::
 

@@ -19,7 +19,8 @@ from pathlib import Path
 import pytest
 
 from linly.config.corpus import load_corpora
-from linly.data.mixing.sources import SourceSpec, SourceStream
+from linly.data.mixing.source_spec import SourceSpec
+from linly.data.mixing.source_stream import SourceStream
 from linly.data.reading.shards import list_shards
 from linly.tokenization.load import load_tokenizer
 from tests.support.tiny_corpora import source_of

@@ -17,7 +17,7 @@ from linly.config.curriculum import load_curriculum
 from linly.config.settings import AlarmSettings
 from linly.curriculum.apportion import Apportioner, Phase
 from linly.curriculum.mixture import Mixture
-from linly.data.mixing.documents import SourceCursor
+from linly.data.cursor import SourceCursor
 from linly.data.mixing.mixed_row import MixedRow
 from linly.data.types import Piece, Row
 from linly.monitor.history.follow import RunFollower
@@ -81,8 +81,8 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
 def make_row(index: int, source: str, ids: NDArray[np.int32]) -> MixedRow:
     pieces = (Piece(f"{source}/0.jsonl", index, 0, 100), Piece(f"{source}/1.jsonl", 7, 0, 156))
     starts = np.array([0, 100], np.int32)
-    row = Row(source, 0, ids, ids, starts, pieces, 0)
-    return MixedRow(index, 0, row, CURSOR, (), b"")
+    row = Row(source, 0, ids, ids, starts, pieces, 0, CURSOR, ())
+    return MixedRow(index, 0, row, b"")
 
 
 def seconds_of_a_small_step() -> float:

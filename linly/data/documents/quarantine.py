@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from linly.data.types import BadRecord
 from linly.errors import DataError
 
@@ -37,12 +39,16 @@ class BadRecordRule:
         """
         if num_records < GRACE_RECORDS or num_bad <= self._max_bad_fraction * num_records:
             return
-        reasons = "".join(
-            f"\n  {bad.shard}, record {bad.record}: {bad.reason}" for bad in self._first
-        )
         raise DataError(
             f"source {self._source!r}: {num_bad} of {num_records} records are bad, more than "
             f"max_bad_fraction {self._max_bad_fraction:.2%}; raise max_bad_fraction in the corpus "
             f"file to continue without them, or correct the data and start a new run. The first "
-            f"ones:{reasons}"
+            f"ones:{reasons_of(self._first)}"
         )
+
+
+def reasons_of(records: Sequence[BadRecord]) -> str:
+    """Places and reasons of the first records, each on a line of its own."""
+    return "".join(
+        f"\n  {bad.shard}, record {bad.record}: {bad.reason}" for bad in records[:NUM_REASONS]
+    )

@@ -21,7 +21,7 @@ from linly.data.loading.producer import RowStream
 from linly.data.loading.ranks import rank_slice
 from linly.data.loading.stream import StreamPlan, data_stream
 from linly.data.mixing.mixed_row import MixedRow
-from linly.data.mixing.sources import Exhausted
+from linly.data.mixing.source_stream import Exhausted
 from linly.data.mixing.state import MixerState
 from linly.data.types import Row
 from linly.errors import CheckpointError

@@ -29,7 +29,7 @@ from linly.data.loading.processes import (
 )
 from linly.data.mixing.mixed_row import MixedRow
 from linly.data.mixing.mixer import resumed_apportioner
-from linly.data.mixing.sources import Exhausted
+from linly.data.mixing.source_stream import Exhausted
 from linly.data.mixing.spec import StreamPlan, make_mixer
 from linly.data.mixing.state import MixerState
 from linly.errors import DataError, LinlyError
@@ -276,7 +276,7 @@ def _send(channel: Channel, buffer: _Buffer) -> None:
 
 def _size_bytes(mixed: MixedRow) -> int:
     row = mixed.row
-    return row.ids.nbytes + row.labels.nbytes + 200 * (1 + len(row.pieces) + len(mixed.bad))
+    return row.ids.nbytes + row.labels.nbytes + 200 * (1 + len(row.pieces) + len(row.bad))
 
 
 class _Buffer:

@@ -11,8 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, NamedTuple
 
+from linly.data.cursor import BlockStart
 from linly.data.mixing.order import permutation
 from linly.data.types import RawRecord, Shard, ShardList
 from linly.errors import ConfigError, DataError
@@ -28,45 +28,6 @@ class BlockLimits:
     num_records: int = 1024
     size_bytes: int = 64 << 20
     interleave: int = 8
-
-
-class BlockStart(NamedTuple):
-    """Start of a block; sufficient to read it again.
-
-    Attributes:
-        epoch: Epoch, from 0.
-        open_shards: (position of the shard in the epoch's permutation, next record) of each slot.
-        next_shard: Position in the permutation of the next shard to open.
-        records: Records read before the block, over all epochs.
-        epoch_records: Records read before the block in its epoch.
-    """
-
-    epoch: int = 0
-    open_shards: tuple[tuple[int, int], ...] = ()
-    next_shard: int = 0
-    records: int = 0
-    epoch_records: int = 0
-
-    def to_json(self) -> dict[str, Any]:
-        """Plain values for a state file."""
-        return {
-            "epoch": self.epoch,
-            "open_shards": [list(pair) for pair in self.open_shards],
-            "next_shard": self.next_shard,
-            "records": self.records,
-            "epoch_records": self.epoch_records,
-        }
-
-    @classmethod
-    def from_json(cls, value: dict[str, Any]) -> BlockStart:
-        """Restore from `to_json`."""
-        return cls(
-            epoch=int(value["epoch"]),
-            open_shards=tuple((int(place), int(next_)) for place, next_ in value["open_shards"]),
-            next_shard=int(value["next_shard"]),
-            records=int(value["records"]),
-            epoch_records=int(value["epoch_records"]),
-        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,12 +1,11 @@
-"""A row at its position in the global stream, with everything needed when it is consumed."""
+"""A row at its position in the global stream."""
 
 from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass
 
-from linly.data.mixing.documents import SourceCursor
-from linly.data.types import BadRecord, Row
+from linly.data.types import Row
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,22 +15,17 @@ class MixedRow:
     Attributes:
         index: Index over the whole run, from 0.
         phase_from: First row of its curriculum phase.
-        cursor: Position from which its source resumes after it.
-        bad: Records to add to the quarantine ledger when this row is consumed.
         digest: `row_digest` of the row.
     """
 
     index: int
     phase_from: int
     row: Row
-    cursor: SourceCursor
-    bad: tuple[BadRecord, ...]
     digest: bytes
 
     def __reduce__(self) -> tuple[type[MixedRow], tuple[object, ...]]:
         """Pickle the fields only: a frozen dataclass is slow to pickle by default."""
-        form = (self.index, self.phase_from, self.row, self.cursor, self.bad, self.digest)
-        return MixedRow, form
+        return MixedRow, (self.index, self.phase_from, self.row, self.digest)
 
 
 def row_digest(row: Row) -> bytes:

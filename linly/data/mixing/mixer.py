@@ -6,7 +6,8 @@ from collections.abc import Callable, Iterator, Sequence
 
 from linly.curriculum.apportion import Apportioner, Phase
 from linly.data.mixing.mixed_row import MixedRow, row_digest
-from linly.data.mixing.sources import Exhausted, SourceSpec, SourceStream
+from linly.data.mixing.source_spec import SourceSpec
+from linly.data.mixing.source_stream import Exhausted, SourceStream
 from linly.data.mixing.state import MixerState
 from linly.errors import ExhaustedError, LinlyError
 from linly.tokenization.tokenizer import Tokenizer
@@ -39,7 +40,7 @@ class Mixer:
             only: Sources whose rows to build; the rows of others are skipped. None builds all.
             working_on: Callback before each piece of work, with the source and the shard or "".
         """
-        self._specs = {spec.source.name: spec for spec in sources}
+        self._specs = {spec.name: spec for spec in sources}
         self._tokenizer = tokenizer
         self._cursors = dict(state.cursors)
         self._streams: dict[str, SourceStream] = {}
@@ -68,19 +69,17 @@ class Mixer:
             index = self._apportioner.next_row
         self._working_on(name, "")
         try:
-            sourced = next(self._stream(name), None)
+            row = next(self._stream(name), None)
         except LinlyError as error:
             raise _naming(name, error) from error
-        if sourced is None:
+        if row is None:
             self._end(name, index)
             raise StopIteration
         return MixedRow(
             index=index,
             phase_from=_phase_of(self._starts, index),
-            row=sourced.row,
-            cursor=sourced.cursor,
-            bad=sourced.bad,
-            digest=row_digest(sourced.row),
+            row=row,
+            digest=row_digest(row),
         )
 
     def close(self) -> None:

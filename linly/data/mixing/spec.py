@@ -2,21 +2,17 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-import orjson
-
-from linly.config.corpus import Corpus
 from linly.config.recipe import Recipe
 from linly.config.source import sources_of
 from linly.curriculum.apportion import Phase
 from linly.curriculum.timeline import Timeline, fold, start_decision
 from linly.data.mixing.mixer import Mixer
 from linly.data.mixing.order import ORDER_VERSION
-from linly.data.mixing.sources import SourceSpec
+from linly.data.mixing.source_spec import SourceSpec, source_fingerprint
 from linly.data.mixing.state import Identity, MixerState
 from linly.data.types import Shard, ShardList
 from linly.errors import ConfigError, DataError
@@ -98,48 +94,9 @@ def stream_plan(
             seed=recipe.data.seed,
             sequence_length=recipe.data.sequence_length,
             tokenizer=tokenizer.fingerprint,
-            sources={spec.source.name: source_fingerprint(spec) for spec in sources},
+            sources={spec.name: source_fingerprint(spec) for spec in sources},
         ),
     )
-
-
-NOT_IN_ROWS = (
-    "paths",
-    "exclude",
-    "language",
-    "max_bad_fraction",
-    "damaged_shards",
-    "read_attempts",
-    "read_delay_s",
-)
-"""Keys of a corpus file that no row depends on: patterns (the shard list is frozen), and limits for
-stopping (the rows before a damaged shard are the same whether the stream then stops or not)."""
-
-
-def source_fingerprint(spec: SourceSpec) -> str:
-    """Sha256 of a source's first shard list and of its corpus file's settings for records.
-
-    Later lists are identified by the hashes in the decision log.
-    """
-    limits = spec.limits
-    value = {
-        "shards": [
-            [s.path, s.size_bytes] if s.version is None else [s.path, s.size_bytes, s.version]
-            for s in spec.shards
-        ],
-        "corpus": _record_form(spec.source.corpus),
-        "template": spec.source.template,
-        "limits": [limits.num_records, limits.size_bytes, limits.interleave],
-    }
-    return hashlib.sha256(orjson.dumps(value, option=orjson.OPT_SORT_KEYS)).hexdigest()
-
-
-def _record_form(corpus: Corpus) -> dict[str, object]:
-    """Corpus file without the keys that do not affect rows (patterns: the shard list is frozen)."""
-    form = corpus.file_form()
-    for key in NOT_IN_ROWS:
-        form.pop(key, None)
-    return form
 
 
 def make_mixer(

@@ -8,7 +8,7 @@ from typing import Any
 
 import orjson
 
-from linly.data.mixing.documents import SourceCursor
+from linly.data.cursor import SourceCursor
 from linly.data.mixing.mixed_row import MixedRow
 from linly.errors import CheckpointError
 
@@ -142,7 +142,7 @@ class MixerState:
         self.rows[name] = self.rows.get(name, 0) + 1
         supervised = self.supervised_tokens.get(name, 0) + mixed.row.num_supervised
         self.supervised_tokens[name] = supervised
-        self.cursors[name] = mixed.cursor
+        self.cursors[name] = mixed.row.cursor
         rolled = hashlib.sha256(bytes.fromhex(self.order_hash) + mixed.digest)
         self.order_hash = rolled.hexdigest()
 

@@ -170,7 +170,10 @@ class Trainer:
             session.event("exhausted", self._exhausted)
             self._quarantine(
                 session.step + 1,
-                [*(bad for row in loader.left_over for bad in row.bad), *loader.exhausted.bad],
+                [
+                    *(bad for mixed in loader.left_over for bad in mixed.row.bad),
+                    *loader.exhausted.bad,
+                ],
                 row=loader.state.row,
             )
             if saved_step < session.step:
@@ -319,8 +322,8 @@ class Trainer:
             return
         session.run.append("metrics", metrics)
         for mixed in batch.rows:
-            self._quarantine(facts.step, mixed.bad, row=mixed.index)
-        num_bad = sum(len(mixed.bad) for mixed in batch.rows)
+            self._quarantine(facts.step, mixed.row.bad, row=mixed.index)
+        num_bad = sum(len(mixed.row.bad) for mixed in batch.rows)
         self._display.step(metrics, bad_records=num_bad)
 
     def _quarantine(self, step: int, bad_records: Sequence[BadRecord], *, row: int) -> None:

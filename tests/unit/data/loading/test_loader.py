@@ -15,8 +15,9 @@ from linly.config.recipe import load_recipe
 from linly.config.settings import DataSettings
 from linly.curriculum.apportion import Phase
 from linly.curriculum.mixture import Mixture
+from linly.data.cursor import DocumentPosition, SourceCursor
 from linly.data.loading.loader import Loader, StepBatch, position_ids
-from linly.data.mixing.packing import Stretch, make_row
+from linly.data.mixing.packing import EncodedSpan, PackedRow, make_row
 from linly.data.mixing.spec import StreamPlan, make_mixer
 from linly.data.types import EncodedDocument
 from linly.errors import CheckpointError, ConfigError
@@ -159,10 +160,11 @@ def test_tensors_are_int64_of_micro_batch_by_sequence_length(
 
 def test_positions_restart_at_each_document_and_where_the_padding_begins() -> None:
     document = EncodedDocument("s", 0, np.arange(9, dtype=np.int32), np.ones(9, np.bool_))
-    stretches = [Stretch(document, 6, 9), Stretch(document, 0, 4)]
-    padded = make_row("wiki", 0, stretches, sequence_length=10, padding_id=0)
+    spans = [EncodedSpan(document, 6, 9), EncodedSpan(document, 0, 4)]
+    packed, cursor = PackedRow(0, spans, DocumentPosition(), ()), SourceCursor()
+    padded = make_row(packed, cursor, source="wiki", sequence_length=10, padding_id=0)
     assert position_ids(padded).tolist() == [0, 1, 2, 0, 1, 2, 3, 0, 1, 2]
-    full = make_row("wiki", 0, stretches, sequence_length=7, padding_id=0)
+    full = make_row(packed, cursor, source="wiki", sequence_length=7, padding_id=0)
     assert position_ids(full).tolist() == [0, 1, 2, 0, 1, 2, 3]
 
 

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linly.data.mixing.blocks import Block, BlockLimits, BlockReader, BlockStart
+from linly.data.cursor import BlockStart
+from linly.data.mixing.blocks import Block, BlockLimits, BlockReader
 from linly.data.mixing.order import hash_seed, permutation
 from linly.data.types import RawRecord, Shard
 from linly.errors import ConfigError, DataError

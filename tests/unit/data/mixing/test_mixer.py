@@ -33,7 +33,7 @@ def plan(tiny_recipe: Path, tiny_tokenizer_path: Path) -> StreamPlan:
 
 def value(mixed: MixedRow) -> tuple[object, ...]:
     row = mixed.row
-    return (mixed.index, mixed.digest, row.source, row.epoch, row.pieces, mixed.bad, mixed.cursor)
+    return mixed.index, mixed.digest, row.source, row.epoch, row.pieces, row.bad, row.cursor
 
 
 def plain(state: MixerState) -> dict[str, Any]:

@@ -8,7 +8,8 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linly.data.mixing.packing import Stretch, make_row, pack_best_fit
+from linly.data.cursor import DocumentPosition, SourceCursor
+from linly.data.mixing.packing import EncodedSpan, PackedRow, make_row, pack_best_fit
 from linly.data.types import IGNORE_LABEL, EncodedDocument, Piece
 
 
@@ -27,7 +28,7 @@ def test_best_fit_loses_no_token_and_cuts_only_documents_longer_than_a_row(
     documents = [document(record, length) for record, length in enumerate(lengths)]
     rows = pack_best_fit(documents, sequence_length)
     assert all(0 < sum(map(len, row)) <= sequence_length for row in rows)
-    packed = [stretch for row in rows for stretch in row]
+    packed = [span for row in rows for span in row]
     for record, length in enumerate(lengths):
         spans = sorted((s.start, s.end) for s in packed if s.document.record == record)
         edges = [*range(0, length, sequence_length), length]
@@ -45,12 +46,13 @@ def test_best_fit_of_nothing_is_no_row() -> None:
 
 
 def test_labels_are_absent_at_document_starts_masked_prompts_and_padding() -> None:
-    stretches = [
-        Stretch(document(1, 4), 2, 4),
-        Stretch(document(2, 3), 0, 3),
-        Stretch(document(3, 5, prompt=3), 0, 5),
+    spans = [
+        EncodedSpan(document(1, 4), 2, 4),
+        EncodedSpan(document(2, 3), 0, 3),
+        EncodedSpan(document(3, 5, prompt=3), 0, 5),
     ]
-    row = make_row("wiki", 2, stretches, sequence_length=12, padding_id=9)
+    packed = PackedRow(2, spans, DocumentPosition(), ())
+    row = make_row(packed, SourceCursor(), source="wiki", sequence_length=12, padding_id=9)
     none = IGNORE_LABEL
     assert row.ids.tolist() == [1002, 1003, 2000, 2001, 2002, *range(3000, 3005), 9, 9]
     assert row.labels.tolist() == [

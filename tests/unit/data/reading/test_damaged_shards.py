@@ -15,12 +15,13 @@ import pytest
 import zstandard
 
 from linly.config.corpus import Corpus
-from linly.data.mixing.blocks import Block, BlockLimits, BlockReader, BlockStart
-from linly.data.mixing.documents import SourceCursor
+from linly.data.cursor import BlockStart, SourceCursor
+from linly.data.mixing.blocks import Block, BlockLimits, BlockReader
 from linly.data.mixing.mixed_row import row_digest
-from linly.data.mixing.sources import SourcedRow, SourceSpec, SourceStream
+from linly.data.mixing.source_spec import SourceSpec
+from linly.data.mixing.source_stream import SourceStream
 from linly.data.reading.shards import ShardReader, list_shards
-from linly.data.types import BadRecord
+from linly.data.types import BadRecord, Row
 from linly.errors import DamagedShardError, DataError
 from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
@@ -106,7 +107,7 @@ def tokenizer(tiny_tokenizer_path: Path) -> Tokenizer:
 
 def rows_of(
     spec: SourceSpec, tokenizer: Tokenizer, cursor: SourceCursor | None = None
-) -> tuple[list[SourcedRow], tuple[BadRecord, ...]]:
+) -> tuple[list[Row], tuple[BadRecord, ...]]:
     """All rows, and the bad records of the stream in order."""
     stream = SourceStream(spec, tokenizer, cursor)
     rows = list(stream)
@@ -114,8 +115,8 @@ def rows_of(
     return rows, (*(bad for row in rows for bad in row.bad), *stream.exhausted.bad)
 
 
-def value(sourced: SourcedRow) -> tuple[object, ...]:
-    return row_digest(sourced.row), sourced.row.pieces, sourced.cursor, sourced.bad
+def value(row: Row) -> tuple[object, ...]:
+    return row_digest(row), row.pieces, row.cursor, row.bad
 
 
 @pytest.mark.parametrize("kind", DAMAGE)
@@ -176,7 +177,7 @@ def test_a_resume_behind_any_row_finds_the_same_damage_and_names_it_once_an_epoc
     rows, bad = rows_of(spec, tokenizer)
     assert [(b.shard, b.ends_shard) for b in bad] == [(name, True)] * 2
     assert bad[0] == bad[1]
-    assert rows[-1].row.epoch == 1
+    assert rows[-1].epoch == 1
     step = max(1, len(rows) // 12)
     for index in range(0, len(rows), step):
         cursor = SourceCursor.from_json(json.loads(json.dumps(rows[index].cursor.to_json())))

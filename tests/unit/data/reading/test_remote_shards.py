@@ -26,7 +26,8 @@ from linly.config.corpus import Corpus
 from linly.data.inspection.held_out import held_out_documents
 from linly.data.loading.stream import data_stream
 from linly.data.mixing.mixed_row import MixedRow
-from linly.data.mixing.sources import SourceSpec, SourceStream
+from linly.data.mixing.source_spec import SourceSpec
+from linly.data.mixing.source_stream import SourceStream
 from linly.data.mixing.spec import StreamPlan
 from linly.data.mixing.state import MixerState
 from linly.data.reading.shards import ShardReader, list_held_out_shards, list_shards
@@ -77,9 +78,10 @@ def remote_recipe(recipe: Path, folder: Path, base: str) -> Path:
 
 def value(mixed: MixedRow, base: str = "") -> tuple[object, ...]:
     """A row without the place of its shards."""
-    pieces = tuple(p._replace(shard=p.shard.removeprefix(base)) for p in mixed.row.pieces)
-    bad = tuple(replace(b, shard=b.shard.removeprefix(base)) for b in mixed.bad)
-    return mixed.index, mixed.digest, mixed.row.source, mixed.row.epoch, pieces, bad, mixed.cursor
+    row = mixed.row
+    pieces = tuple(p._replace(shard=p.shard.removeprefix(base)) for p in row.pieces)
+    bad = tuple(replace(b, shard=b.shard.removeprefix(base)) for b in row.bad)
+    return mixed.index, mixed.digest, row.source, row.epoch, pieces, bad, row.cursor
 
 
 def rows_of(
@@ -271,8 +273,8 @@ def test_storage_that_stays_away_stops_the_source_and_quarantines_nothing(
     bad = [*next(rows).bad]
     server.faults.always = 503
     with pytest.raises(DataError) as caught:
-        for sourced in rows:
-            bad += sourced.bad
+        for row in rows:
+            bad += row.bad
     assert not isinstance(caught.value, DamagedShardError)
     assert bad == []
     for part in ("corpus 'far'", "a.jsonl'", "after record", "reading byte", "4 attempts"):

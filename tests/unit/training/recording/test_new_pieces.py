@@ -11,8 +11,8 @@ import torch
 from transformers import AutoConfig
 
 from linly.config.recipe import load_recipe
+from linly.data.cursor import SourceCursor
 from linly.data.inspection.lookup import read_shard_list
-from linly.data.mixing.documents import SourceCursor
 from linly.data.mixing.mixed_row import MixedRow
 from linly.data.mixing.spec import make_mixer, stream_plan
 from linly.data.types import Row
@@ -44,8 +44,8 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 def row(ids: list[int], *, num_padding: int = 0) -> MixedRow:
     array = np.array(ids, np.int32)
-    made = Row("x", 0, array, array, np.zeros(1, np.int32), (), num_padding)
-    return MixedRow(0, 0, made, SourceCursor(), (), b"")
+    made = Row("x", 0, array, array, np.zeros(1, np.int32), (), num_padding, SourceCursor(), ())
+    return MixedRow(0, 0, made, b"")
 
 
 def config(folder: Path) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""linly.data.mixing.sources: rows of one source, each a place to go on from."""
+"""linly.data.mixing.source_stream: rows of one source, each a place to go on from."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ import pytest
 
 from linly.config.corpus import Corpus, make_corpus, with_packing
 from linly.config.yaml.yaml import Origin, parse_yaml
+from linly.data.cursor import SourceCursor
 from linly.data.documents.templates import DocumentMaker
 from linly.data.inspection.estimate import estimate_tokens
 from linly.data.mixing.blocks import BlockLimits
-from linly.data.mixing.documents import SourceCursor
 from linly.data.mixing.mixed_row import row_digest
-from linly.data.mixing.sources import SourcedRow, SourceSpec, SourceStream
+from linly.data.mixing.source_spec import SourceSpec
+from linly.data.mixing.source_stream import SourceStream
 from linly.data.reading.shards import ShardReader, list_shards
-from linly.data.types import BadRecord, Document, ShardList
+from linly.data.types import BadRecord, Document, Row, ShardList
 from linly.errors import DataError
 from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
@@ -44,7 +45,7 @@ def tokenizer(tiny_tokenizer_path: Path) -> Tokenizer:
 
 @pytest.fixture(scope="module")
 def specs(tiny_recipe: Path, tiny_tokenizer_path: Path) -> dict[str, SourceSpec]:
-    return {spec.source.name: spec for spec in load_plan(tiny_recipe, tiny_tokenizer_path).sources}
+    return {spec.name: spec for spec in load_plan(tiny_recipe, tiny_tokenizer_path).sources}
 
 
 def stream(
@@ -53,8 +54,8 @@ def stream(
     return SourceStream(spec, tokenizer, cursor)
 
 
-def values(rows: Iterator[SourcedRow]) -> Rows:
-    return [(row_digest(s.row), s.row.pieces, s.cursor, s.bad, s.row.epoch) for s in rows]
+def values(rows: Iterator[Row]) -> Rows:
+    return [(row_digest(row), row.pieces, row.cursor, row.bad, row.epoch) for row in rows]
 
 
 def saved(cursor: SourceCursor) -> SourceCursor:
@@ -128,7 +129,7 @@ def test_every_token_of_every_document_is_in_a_row_once_an_epoch(
 ) -> None:
     spec = replace(specs[name], max_epochs=2)
     ended = stream(spec, tokenizer)
-    rows = [sourced.row for sourced in ended]
+    rows = list(ended)
     assert ended.exhausted is not None
     tokens: Counter[tuple[str, int, int]] = Counter()
     for row in rows:
@@ -200,8 +201,7 @@ def test_the_ids_of_a_piece_are_those_of_its_document(
 ) -> None:
     spec = specs[name]
     by_epoch = [documents_of(spec, epoch) for epoch in (0, 1)]
-    for sourced in islice(stream(spec, tokenizer), 20):
-        row = sourced.row
+    for row in islice(stream(spec, tokenizer), 20):
         for piece, start in zip(row.pieces, row.starts.tolist(), strict=True):
             candidates = []
             for documents in by_epoch:
@@ -221,10 +221,10 @@ def test_one_document_rows_hold_one_document_each_and_lose_no_token(
     source = replace(source, corpus=with_packing(source.corpus, "one-document"))
     spec = replace(specs[name], source=source, max_epochs=2)
     ended = stream(spec, tokenizer)
-    sourced = list(ended)
+    rows = list(ended)
     assert ended.exhausted is not None and ended.exhausted.tokens_left == 0
     spans: dict[tuple[str, int], list[tuple[int, int]]] = {}
-    for row in (each.row for each in sourced):
+    for row in rows:
         (piece,) = row.pieces
         assert row.starts.tolist() == [0]
         assert row.num_padding == spec.sequence_length - (piece.end - piece.start)
@@ -239,16 +239,16 @@ def test_one_document_rows_hold_one_document_each_and_lose_no_token(
         for (start, end), (after, _) in pairwise(found):
             assert after in (end, 0), "cut without a gap"
             assert after == 0 or end - start == spec.sequence_length
-    rows = values(iter(sourced))
-    for index in range(len(rows)):
-        assert values(stream(spec, tokenizer, saved(rows[index][2]))) == rows[index + 1 :]
+    for index, row in enumerate(rows):
+        tail = values(stream(spec, tokenizer, saved(row.cursor)))
+        assert tail == values(iter(rows[index + 1 :]))
 
 
 def test_chunked_rows_have_no_padding_and_best_fit_rows_only_at_their_end(
     specs: dict[str, SourceSpec], tokenizer: Tokenizer
 ) -> None:
-    assert all(s.row.num_padding == 0 for s in islice(stream(specs["texts"], tokenizer), 40))
-    padded = [s.row for s in islice(stream(specs["tasks"], tokenizer), 40) if s.row.num_padding]
+    assert all(row.num_padding == 0 for row in islice(stream(specs["texts"], tokenizer), 40))
+    padded = [row for row in islice(stream(specs["tasks"], tokenizer), 40) if row.num_padding]
     assert padded
     for row in padded:
         assert (row.ids[-row.num_padding :] == specs["tasks"].padding_id).all()
@@ -258,8 +258,7 @@ def test_chunked_rows_have_no_padding_and_best_fit_rows_only_at_their_end(
 def test_a_document_without_prompt_has_loss_on_all_but_the_first_token_in_a_row(
     specs: dict[str, SourceSpec], tokenizer: Tokenizer
 ) -> None:
-    for sourced in islice(stream(specs["texts"], tokenizer), 30):
-        row = sourced.row
+    for row in islice(stream(specs["texts"], tokenizer), 30):
         without = np.flatnonzero(row.labels == -100)
         assert without.tolist() == row.starts.tolist()
         assert np.array_equal(np.delete(row.labels, without), np.delete(row.ids, without))
@@ -275,13 +274,13 @@ def test_bad_records_are_reported_exactly_once_an_epoch_however_often_it_resumes
     cursor = None
     while True:
         opened = stream(spec, tokenizer, cursor)
-        sourced = next(opened, None)  # a resume at every row
-        if sourced is None:
+        row = next(opened, None)  # a resume at every row
+        if row is None:
             assert opened.exhausted is not None
             reported += opened.exhausted.bad
             break
-        reported += sourced.bad
-        cursor = saved(sourced.cursor)
+        reported += row.bad
+        cursor = saved(row.cursor)
     assert len(reported) == 2 * expected
     assert set(Counter((bad.shard, bad.record) for bad in reported).values()) == {2}
     assert all(bad.source == name for bad in reported)
@@ -291,16 +290,18 @@ def test_the_cursor_counts_records_bad_and_filtered_ones(
     specs: dict[str, SourceSpec], tokenizer: Tokenizer
 ) -> None:
     rows = list(stream(replace(specs["texts"], max_epochs=4), tokenizer))
-    cursors = [sourced.cursor for sourced in rows]
+    positions = [row.cursor.position for row in rows]
     assert all(
-        a.records <= b.records and a.bad <= b.bad and a.filtered <= b.filtered
-        for a, b in pairwise(cursors)
+        a.num_records <= b.num_records
+        and a.num_bad <= b.num_bad
+        and a.num_filtered <= b.num_filtered
+        for a, b in pairwise(positions)
     )
     size = sum(TEXT_SHARD_SIZES)
-    last = cursors[-1]
-    assert 3.5 * size < last.records <= 4 * size
-    assert sum(len(sourced.bad) for sourced in rows) == last.bad
-    assert abs(last.filtered - last.records / 10) <= 4
+    last = positions[-1]
+    assert 3.5 * size < last.num_records <= 4 * size
+    assert sum(len(row.bad) for row in rows) == last.num_bad
+    assert abs(last.num_filtered - last.num_records / 10) <= 4
 
 
 def write_source(folder: Path, corpus: Corpus, lines: list[str]) -> SourceSpec:
@@ -333,10 +334,10 @@ def test_too_many_bad_records_stop_the_source_also_behind_a_resume(
     assert "many.jsonl, record" in str(caught.value)
     with pytest.raises(DataError, match=r"source 'many': \d+ of 1\d\d\d records are bad"):
         list(stream(spec, tokenizer))
-    assert sum(len(sourced.row.pieces) for sourced in rows) > 100
-    for sourced in (rows[0], rows[len(rows) // 2], rows[-1]):
+    assert sum(len(row.pieces) for row in rows) > 100
+    for row in (rows[0], rows[len(rows) // 2], rows[-1]):
         with pytest.raises(DataError, match=r"source 'many': \d+ of 1\d\d\d records are bad"):
-            list(stream(spec, tokenizer, sourced.cursor))
+            list(stream(spec, tokenizer, row.cursor))
 
 
 def test_fewer_bad_records_than_allowed_do_not_stop_it(
@@ -346,7 +347,7 @@ def test_fewer_bad_records_than_allowed_do_not_stop_it(
     lines = [bad if index % 50 == 0 else good for index in range(1500)]
     spec = write_source(tmp_path, many(make_corpus, "max_bad_fraction: 5%"), lines)
     opened = stream(spec, tokenizer)
-    num_bad = sum(len(sourced.bad) for sourced in opened)
+    num_bad = sum(len(row.bad) for row in opened)
     assert opened.exhausted is not None
     assert num_bad + len(opened.exhausted.bad) == 60
 
