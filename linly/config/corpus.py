@@ -7,18 +7,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator, Strict, model_validator
+from pydantic import AfterValidator, PlainValidator, model_validator
 
 from linly.config.chat import CHAT_TEMPLATES, ChatFormat, read_chat_format
-from linly.config.conversation import CONVERSATION_FORMS, is_conversation
-from linly.config.fields import is_form, parse_form, parse_path
+from linly.config.fields import (
+    CONVERSATION_FORMS,
+    is_conversation,
+    is_form,
+    parse_form,
+    parse_path,
+)
 from linly.config.patterns import LANGUAGE, LANGUAGE_FORM, Pattern, parse_patterns
 from linly.config.settings import Packing
 from linly.config.shard_formats import FORMATS, FileFormat
+from linly.config.where import Where
 from linly.config.yaml.model import (
     Model,
     check_name,
-    describe,
     found,
     problem,
     suggestion,
@@ -40,20 +45,6 @@ from linly.storage.encodings import text_encoding
 
 Kind = Literal["text", "parallel", "instruction", "conversation"]
 
-
-def _check_scalar(value: Any) -> Any:
-    if type(value) is int and not -(2**63) <= value < 2**64:
-        raise problem(found(value, "a whole number of 64 bits, as a run's records hold"))
-    return value
-
-
-Scalar = Annotated[
-    Annotated[bool, Strict()]
-    | Annotated[int, Strict()]
-    | Annotated[float, Strict()]
-    | Annotated[str, Strict()],
-    BeforeValidator(_check_scalar),
-]
 
 TEMPLATES: dict[Kind, tuple[str, ...]] = {
     "text": ("text", "inscp"),
@@ -94,47 +85,6 @@ def _parse_held_out(value: Any) -> float | tuple[str, ...] | dict[str, str]:
         allowed = f"a percentage of the records, or held-out files as a list, such as [{value}]"
         raise problem(found(value, allowed))
     return parse_fraction(value)
-
-
-class Where(Model):
-    """A condition that a record must meet; other records are left out, not quarantined.
-
-    If the field is a list, or its path goes through one, every element must meet the condition. A
-    record without the field is bad, unless the path ends with `?`: then the value is null. Null
-    meets `not_in` and no other condition. In CSV and TSV, text that is a number compares as one.
-    """
-
-    field: Text
-    equal: Scalar | None = None
-    in_: tuple[Scalar, ...] | None = Field(default=None, alias="in")
-    not_in: tuple[Scalar, ...] | None = None
-    at_least: Annotated[float, Strict()] | None = None
-    at_most: Annotated[float, Strict()] | None = None
-    matches: Text | None = None
-
-    @classmethod
-    def conditions(cls) -> tuple[str, ...]:
-        """Return the keys of conditions, as written in a file."""
-        return tuple(key for key in cls.file_keys() if key != "field")
-
-    @model_validator(mode="after")
-    def _check_condition(self) -> Where:
-        given = [key for key, value in self.file_form().items() if key != "field"]
-        if len(given) != 1:
-            text = " and ".join(given) or "no condition"
-            raise problem(f"found {text}, allowed: exactly one of {', '.join(self.conditions())}")
-        if self.matches is not None:
-            try:
-                re.compile(self.matches)
-            except re.error as error:
-                text = f"found {describe(self.matches)}, not a regular expression: {error}"
-                raise problem(text, "matches") from None
-        return self
-
-    def file_form(self) -> dict[str, Any]:
-        """Return the form that a corpus file has."""
-        form = self.model_dump(by_alias=True, exclude_none=True)
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in form.items()}
 
 
 class Corpus(Model):

@@ -6,18 +6,40 @@ Dots separate the names of a path. A `?` at the end makes the path optional. A n
 is literal: it may contain any character or be empty; two backquotes within it are one. A field
 with braces outside backquotes is a form: paths in braces, text around them, `{{` and `}}` for
 literal braces.
+
+A conversation's fields have one of several forms, by the roles that they name.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 
 _QUOTED = r"`(?:[^`]|``)*`"
 _PART = re.compile(rf"(?P<quoted>{_QUOTED})|[^.`][^.]*")
 _PATH = re.compile(rf"(?:{_QUOTED}|[^.`][^.]*)(?:\.(?:{_QUOTED}|[^.`][^.]*))*")
 _PLAIN_NAME = re.compile(r"[^`.{}?!:\s](?:[^`.{}?!:]*[^`.{}?!:\s])?")
 _IN_FORM = re.compile(rf"\{{\{{|\}}\}}|\{{(?P<path>(?:{_QUOTED}|[^`{{}}!:])*)\}}|(?P<stray>[{{}}])")
+
+_TURNS = {
+    ("messages", "role", "content"): frozenset({"system", "tools", "weight"}),
+    ("messages", "user", "assistant"): frozenset({"system", "tools", "weight"}),
+    ("messages",): frozenset({"system", "tools"}),
+    ("text", "user_mark", "assistant_mark"): frozenset({"system"}),
+}
+"""Required fields of each form -> optional fields."""
+
+BESIDE = {
+    "system": ("system", "system_prompt", "system_message"),
+    "tools": ("tools", "functions"),
+}
+"""Role -> fields of a record that belong to its conversation; each must be named in `fields`."""
+
+CONVERSATION_FORMS = (
+    " or ".join("{" + ", ".join(form) + "}" for form in _TURNS)
+    + "; with messages also system, tools and weight, with text also system"
+)
+"""All forms, for errors."""
 
 
 def is_form(written: str) -> bool:
@@ -86,3 +108,10 @@ def _is_quoted_path(written: str) -> bool:
     outside = re.sub(_QUOTED, "", written)
     is_path = _PATH.fullmatch(written.removesuffix("?")) is not None
     return is_path and "{" not in outside and "}" not in outside
+
+
+def is_conversation(roles: Set[str]) -> bool:
+    """Return whether these fields match one of the conversation forms."""
+    return any(
+        roles >= set(form) and roles - set(form) <= beside for form, beside in _TURNS.items()
+    )

@@ -24,7 +24,8 @@ from linly.data.documents.encoding import encode_documents
 from linly.data.types import IGNORE_LABEL, Document, EncodedDocument
 from linly.errors import ConfigError
 from linly.modeling.attention.separation import Way, forward_rows
-from linly.modeling.completion import complete, num_positions, prompt_ids
+from linly.modeling.completion import complete, prompt_ids
+from linly.modeling.positions import num_positions
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.engine.losses import target_nll
 from linly.training.ranks.processes import Processes

@@ -12,8 +12,9 @@ from transformers import PreTrainedModel
 from linly.data.documents.templates import alpaca, alpaca_no_input, linly
 from linly.errors import ConfigError
 from linly.export.export import assemble, open_checkpoints, parse_run
-from linly.modeling.completion import complete, num_positions, prompt_ids
+from linly.modeling.completion import complete, prompt_ids
 from linly.modeling.load import load_model
+from linly.modeling.positions import num_positions
 from linly.modeling.stored.dtypes import cast_buffers, kept_dtypes, usual_dtype
 from linly.modeling.stored.weight_files import stored_tensors
 from linly.runs.runs import RunFolder

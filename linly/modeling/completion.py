@@ -6,19 +6,10 @@ from typing import Any
 
 import torch
 import transformers
-from transformers import GenerationConfig, PretrainedConfig, PreTrainedModel
+from transformers import GenerationConfig, PreTrainedModel
 
 from linly.errors import ConfigError
 from linly.tokenization.tokenizer import Tokenizer
-
-_LIMITS = ("max_position_embeddings", "max_seq_len")
-"""Configuration keys of the longest text. State spaces and ALiBi models may have neither."""
-
-
-def num_positions(config: PretrainedConfig) -> int | None:
-    """Positions of the longest text that a model completes; None for no limit."""
-    limits = [getattr(config, name, None) for name in _LIMITS]
-    return min((limit for limit in limits if isinstance(limit, int)), default=None)
 
 
 def prompt_ids(tokenizer: Tokenizer, text: str) -> list[int]:

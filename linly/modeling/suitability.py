@@ -9,21 +9,18 @@ import copy
 from dataclasses import dataclass
 from pathlib import Path
 
-from transformers import PretrainedConfig, PreTrainedModel
+from transformers import PreTrainedModel
 
 from linly.config.settings import TrainingSettings
 from linly.errors import ConfigError
 from linly.modeling.parameters import ParameterCount
+from linly.modeling.positions import FIXED_KEY, position_limits
 from linly.modeling.stored.configuration import check_vocabulary
 from linly.modeling.stored.empty_model import model_of_folder
 from linly.modeling.stored.stored_model import StoredModel, open_stored_model
 from linly.modeling.trainable import count_trained, make_trainable
 from linly.modeling.tried_families import TRIED
 from linly.tokenization.tokenizer import Tokenizer
-
-_POSITION_KEYS = ("max_position_embeddings", "max_seq_len", "context_length")
-_FIXED_KEY = "max_seq_len"
-"""MPT's key: it sizes the attention bias and has no table of positions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +82,7 @@ def _beyond_positions(stored: StoredModel, sequence_length: int) -> list[str]:
     Raises:
         ConfigError: If the model cannot represent later positions.
     """
-    positions = _positions(stored.config)
+    positions = position_limits(stored.config)
     if not positions or sequence_length <= min(positions.values()):
         return []
     key, limit = min(positions.items(), key=lambda item: item[1])
@@ -93,14 +90,9 @@ def _beyond_positions(stored: StoredModel, sequence_length: int) -> list[str]:
         f"data.sequence_length: found {sequence_length:,}, but the model was made for {limit:,} "
         f"positions ({key} of config.json)"
     )
-    if key == _FIXED_KEY or _has_table(stored, positions):
+    if key == FIXED_KEY or _has_table(stored, positions):
         raise ConfigError(f"{found} and has no others; use at most {limit:,}")
     return [f"{found}; later positions are new to it: use at most {limit:,}, or scale its RoPE"]
-
-
-def _positions(config: PretrainedConfig) -> dict[str, int]:
-    found = {key: getattr(config, key, None) for key in _POSITION_KEYS}
-    return {key: value for key, value in found.items() if isinstance(value, int) and value > 0}
 
 
 def _has_table(stored: StoredModel, positions: dict[str, int]) -> bool:

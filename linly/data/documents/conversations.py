@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any, NamedTuple
 
-from linly.config.conversation import BESIDE
+from linly.config.fields import BESIDE
 from linly.data.documents.tool_calls import calls_in_text, read_calls, with_ids
 from linly.data.documents.turn_lists import turns_of
 from linly.data.reading.records import FieldPath, Texts, UnusableRecord, clean_text

@@ -12,8 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Any, NamedTuple
 
-from linly.config.conversation import BESIDE
-from linly.config.fields import write_path
+from linly.config.fields import BESIDE, write_path
 from linly.config.patterns import LANGUAGE
 from linly.data.documents.turn_lists import turns_of
 from linly.data.guessing import known_names

@@ -12,8 +12,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from linly.config.corpus import Where
 from linly.config.fields import is_form, parse_form, parse_path
+from linly.config.where import Where
 from linly.errors import ConfigError
 
 Texts = tuple[tuple[str, str], ...]

@@ -13,8 +13,8 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import get_args
 
-from linly.config.conversation import BESIDE
 from linly.config.corpus import Corpus
+from linly.config.fields import BESIDE
 from linly.config.shard_formats import FORMATS, FileFormat, FormatName
 from linly.data.reading.formats import format_of, read_records
 from linly.data.reading.records import FieldPath, parse_field, paths_of

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from linly.config.corpus import Corpus, Where, corpus_files, load_corpora, make_corpus
+from linly.config.corpus import Corpus, corpus_files, load_corpora, make_corpus
+from linly.config.where import Where
 from linly.config.yaml.yaml import Origin, parse_yaml, write_yaml
 from linly.errors import ConfigError
 

@@ -15,7 +15,7 @@ import typer.main
 from pydantic import ValidationError
 
 from linly.cli.main import build_app
-from linly.config.corpus import Corpus, Where
+from linly.config.corpus import Corpus
 from linly.config.curriculum import Curriculum, SourceShare
 from linly.config.curve import Curve, RatioGuard
 from linly.config.recipe import Recipe, load_recipe, plain_recipe
@@ -29,6 +29,7 @@ from linly.config.settings import (
     TrainingSettings,
 )
 from linly.config.shapes import CURVES
+from linly.config.where import Where
 from linly.config.yaml.model import Model
 from linly.config.yaml.yaml import write_yaml
 from linly.curriculum.mixture import Mixture

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from linly.config.corpus import Where
+from linly.config.where import Where
 from linly.data.reading.records import (
     Form,
     UnusableRecord,
