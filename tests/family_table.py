@@ -31,7 +31,7 @@ from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from linly.training.checkpoints.checkpoint_files import read_master_weight
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
-from tests.support.model_families import FAMILIES, VARIANTS, tiny_model
+from tests.support.models import FAMILIES, VARIANTS, tiny_model
 from tests.support.vocabularies import ENGLISH, english_model
 
 ROOT = Path(__file__).resolve().parents[1]

@@ -10,7 +10,7 @@ import pytest
 from linly.config.settings import CheckpointSettings
 from linly.training.checkpoints.checkpoints import Checkpoints
 from linly.training.ranks.processes import start_processes
-from tests.support.small_engine import small_engine, take_step
+from tests.support.engines import take_step, tiny_engine
 
 pytestmark = pytest.mark.benchmark
 NUM_SAVES = 4
@@ -20,7 +20,13 @@ LARGEST_RATIO = 0.1
 def test_a_save_beside_training_stalls_it_a_tenth_as_long(tmp_path: Path) -> None:
     """The first save of each kind is left out: it gets the host's memory from the system."""
     processes = start_processes()
-    engine = small_engine(2048, layers=4)
+    engine = tiny_engine(
+        hidden_size=2048,
+        intermediate_size=24,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        head_dim=1024,
+    )
     take_step(engine)
     size_bytes = 12 * sum(parameter.numel() for parameter in engine.parameters().values())
     stalls: dict[bool, list[float]] = {True: [], False: []}

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from linly.config.settings import CheckpointSettings, TrainingSettings
 from linly.data.loading.loader import MicroBatch
@@ -18,27 +18,21 @@ from linly.training.checkpoints import checkpoints as checkpoint_module
 from linly.training.checkpoints.checkpoint_files import read_state
 from linly.training.checkpoints.checkpoints import Checkpoints
 from linly.training.engine.engine import Engine
-from linly.training.engine.optimizer_state import STATE_KEYS
 from linly.training.ranks.processes import Processes, start_processes, stop_processes
+from tests.support.engines import state_of
+from tests.support.models import tiny_model
 from tests.support.small_state import small_state
 
 ROWS, LENGTH, VOCABULARY = 16, 24, 96
 
 
-def make_engine(micro_batch: int, world_size: int) -> Engine:
-    torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=LENGTH,
+def make_engine(micro_batch: int, world_size: int, **settings: Any) -> Engine:
+    training = {"micro_batch": micro_batch, "lr": 1e-2, "weight_decay": 0.1, **settings}
+    return Engine(
+        tiny_model("llama", seed=3, vocab_size=VOCABULARY),
+        TrainingSettings.model_validate(training),
+        accumulation=ROWS // (micro_batch * world_size),
     )
-    settings = TrainingSettings(micro_batch=micro_batch, lr=1e-2, weight_decay=0.1)
-    accumulation = ROWS // (micro_batch * world_size)
-    return Engine(LlamaForCausalLM(config), settings, accumulation=accumulation)
 
 
 def global_batch(step: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -65,14 +59,6 @@ def accumulate(engine: Engine, processes: Processes, step: int, micro_batch: int
         for at in range(first, first + share, micro_batch)
     ]
     return torch.cat(losses)
-
-
-def state_of(engine: Engine) -> dict[str, torch.Tensor]:
-    return {
-        f"{key}.{name}": engine.full_state(parameter)[key].clone()
-        for name, parameter in engine.parameters().items()
-        for key in STATE_KEYS
-    }
 
 
 def checkpoints(folder: Path, processes: Processes) -> Checkpoints:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import PreTrainedModel
 
 from linly.config.settings import TrainingSettings
 from linly.data.loading.loader import MicroBatch
@@ -17,23 +17,10 @@ from linly.training.engine.engine import Engine
 from linly.training.engine.objective import Objective
 from linly.training.ranks.processes import start_processes, stop_processes
 from tests.distributed.engine_worker import LENGTH, ROWS, VOCABULARY, global_batch
+from tests.support.models import tiny_model
 
 
-def small_llama() -> LlamaForCausalLM:
-    torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=LENGTH,
-    )
-    return LlamaForCausalLM(config)
-
-
-def by_hand(model: LlamaForCausalLM, weight: float) -> dict[str, torch.Tensor]:
+def by_hand(model: PreTrainedModel, weight: float) -> dict[str, torch.Tensor]:
     """fp64 sums over all rows of the BF16 gradients of each, and the rows' losses."""
     for parameter in model.parameters():  # and not the buffers, angles of positions among them
         parameter.data = parameter.data.to(torch.bfloat16)
@@ -57,7 +44,7 @@ def by_hand(model: LlamaForCausalLM, weight: float) -> dict[str, torch.Tensor]:
 def main() -> None:
     """Rank 0 writes both sides: `found` and `wanted`."""
     processes = start_processes()
-    model = small_llama()
+    model = tiny_model("llama", seed=3, vocab_size=VOCABULARY)
     ids, labels = global_batch(0)
     targets = int((labels != IGNORE_LABEL).sum())
     weight = processes.world_size / targets

@@ -8,33 +8,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
-from linly.config.settings import TrainingSettings
-from linly.training.engine.engine import Engine
 from linly.training.ranks.processes import Processes, start_processes, stop_processes
-from tests.distributed.engine_worker import LENGTH, ROWS, VOCABULARY, accumulate, state_of
+from tests.distributed.engine_worker import accumulate, make_engine
+from tests.support.engines import state_of
 
 MICRO_BATCH = 2
 
 
 def trained(own: dict[str, Any] | None, processes: Processes) -> dict[str, torch.Tensor]:
     """Master weights and moments after three steps."""
-    torch.manual_seed(3)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        max_position_embeddings=LENGTH,
-    )
-    form = {"micro_batch": MICRO_BATCH, "deepspeed": own}
-    engine = Engine(
-        LlamaForCausalLM(config),
-        TrainingSettings.model_validate(form),
-        accumulation=ROWS // (MICRO_BATCH * processes.world_size),
-    )
+    engine = make_engine(MICRO_BATCH, processes.world_size, deepspeed=own)
     for step in range(3):
         accumulate(engine, processes, step, MICRO_BATCH)
         engine.step(lr=1e-2)

@@ -7,12 +7,13 @@ import math
 import numpy as np
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import PreTrainedModel
 
 from linly.data.types import IGNORE_LABEL, EncodedDocument
 from linly.evaluation.evaluation import Evaluator, HeldOut, windows
 from linly.training.engine.losses import target_nll
 from linly.training.ranks.processes import Processes
+from tests.support.models import tiny_model
 
 LENGTH = 12
 ALONE = Processes(0, 1, torch.device("cpu"))
@@ -27,18 +28,8 @@ def document(length: int, *, prompt: int = 0, seed: int = 0) -> EncodedDocument:
 
 
 @pytest.fixture(scope="module")
-def model() -> LlamaForCausalLM:
-    torch.manual_seed(1)
-    config = LlamaConfig(
-        vocab_size=50,
-        hidden_size=16,
-        intermediate_size=16,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        initializer_range=0.5,
-    )
-    return LlamaForCausalLM(config).train(False)
+def model() -> PreTrainedModel:
+    return tiny_model("llama", vocab_size=50, initializer_range=0.5)
 
 
 def held_out(documents: list[EncodedDocument], name: str = "zh", num_bytes: int = 100) -> HeldOut:
@@ -60,7 +51,7 @@ def test_prompts_and_windows_without_targets_are_left_out() -> None:
     assert list(windows(document(2), LENGTH)) == []
 
 
-def test_packed_documents_have_the_loss_of_documents_alone(model: LlamaForCausalLM) -> None:
+def test_packed_documents_have_the_loss_of_documents_alone(model: PreTrainedModel) -> None:
     documents = [document(n, prompt=n % 3, seed=n) for n in (3, 5, 4, 9, 30, 12, 13, 7)]
     evaluator = Evaluator([held_out(documents)], ALONE, sequence_length=LENGTH, batch_rows=3)
     with torch.no_grad():
@@ -79,7 +70,7 @@ def test_packed_documents_have_the_loss_of_documents_alone(model: LlamaForCausal
     assert result["documents"] == len(documents)
 
 
-def test_sources_are_kept_apart_and_empty_ones_left_out(model: LlamaForCausalLM) -> None:
+def test_sources_are_kept_apart_and_empty_ones_left_out(model: PreTrainedModel) -> None:
     one, two = [document(9, seed=1)], [document(30, seed=2), document(4, seed=3)]
     both = Evaluator(
         [held_out(one, "a"), held_out([], "none"), held_out(two, "b")],
@@ -97,5 +88,5 @@ def test_sources_are_kept_apart_and_empty_ones_left_out(model: LlamaForCausalLM)
     assert set(together) == {"a", "b"}
 
 
-def test_without_documents_there_is_nothing_to_say(model: LlamaForCausalLM) -> None:
+def test_without_documents_there_is_nothing_to_say(model: PreTrainedModel) -> None:
     assert Evaluator([], ALONE, sequence_length=LENGTH, batch_rows=2).evaluate(model) == {}

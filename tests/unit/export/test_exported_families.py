@@ -26,7 +26,7 @@ from linly.training.checkpoints.checkpoint_files import named_buffers
 from linly.training.checkpoints.manifest import STATE, FileEntry, Manifest, folder_name
 from linly.training.engine.optimizer_state import STATE_KEYS
 from linly.training.engine.randomness import capture_random_states
-from tests.support.model_families import FAMILIES, VARIANTS, VOCAB_SIZE, tiny_config, tiny_model
+from tests.support.models import FAMILIES, VARIANTS, VOCAB_SIZE, tiny_config, tiny_model
 from tests.support.transformers4 import read_with_transformers4
 from tests.support.vocabularies import english_model
 

@@ -23,7 +23,7 @@ from linly.modeling.vocabulary import Role, vocabulary_tensors
 from linly.tokenization.growth.extend import extend_vocabulary
 from linly.tokenization.hugging_face.export import TokenizerExport
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
-from tests.support.model_families import FAMILIES, VARIANTS, tiny_model
+from tests.support.models import FAMILIES, VARIANTS, tiny_model
 from tests.support.vocabularies import english_model
 
 BASE = SentencePieceTokenizer(english_model())

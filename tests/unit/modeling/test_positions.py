@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from linly.modeling.positions import num_positions, position_limits
-from tests.support.model_families import FAMILIES, POSITIONS, tiny_config
+from tests.support.models import FAMILIES, POSITIONS, tiny_config
 
 UNLIMITED = ("bloom", "falcon_mamba", "mamba", "mamba2", "recurrent_gemma", "xlstm")
 

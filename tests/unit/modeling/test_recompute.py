@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import PreTrainedModel
 
 from linly.config.settings import TrainingSettings
 from linly.modeling.recompute import checkpoint_activations, compile_layers
+from tests.support.models import tiny_model
 
 LAYERS = 3
 
@@ -31,20 +32,11 @@ class Operators(TorchDispatchMode):
         return operator(*args, **(kwargs or {}))
 
 
-def llama() -> LlamaForCausalLM:
-    torch.manual_seed(2)
-    config = LlamaConfig(
-        vocab_size=50,
-        hidden_size=32,
-        intermediate_size=80,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-    )
-    return LlamaForCausalLM(config).to(torch.bfloat16)
+def llama() -> PreTrainedModel:
+    return tiny_model("llama", dtype=torch.bfloat16, num_hidden_layers=LAYERS)
 
 
-def gradients(model: LlamaForCausalLM, seen: Operators | None = None) -> dict[str, torch.Tensor]:
+def gradients(model: PreTrainedModel, seen: Operators | None = None) -> dict[str, torch.Tensor]:
     """Of one step; what runs in its backward is counted in `seen`."""
     model.train()
     ids = torch.arange(48).view(2, 24) % 50
@@ -54,7 +46,7 @@ def gradients(model: LlamaForCausalLM, seen: Operators | None = None) -> dict[st
     return {name: parameter.grad.clone() for name, parameter in model.named_parameters()}
 
 
-def counted(model: LlamaForCausalLM) -> tuple[dict[str, torch.Tensor], Counter[str]]:
+def counted(model: PreTrainedModel) -> tuple[dict[str, torch.Tensor], Counter[str]]:
     seen = Operators()
     return gradients(model, seen), seen.counts
 

@@ -22,7 +22,7 @@ from linly.modeling.stored.weight_files import WEIGHTS, WEIGHTS_INDEX
 from linly.modeling.suitability import SuitableModel, examine_model
 from linly.modeling.trainable import count_trained, make_trainable
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
-from tests.support.model_families import FAMILIES, POSITIONS, VARIANTS, tiny_model
+from tests.support.models import FAMILIES, POSITIONS, VARIANTS, tiny_model
 from tests.support.vocabularies import english_model
 
 TOKENIZER = SentencePieceTokenizer(english_model())

@@ -17,7 +17,7 @@ from linly.modeling.parameters import ParameterCount
 from linly.modeling.stored.empty_model import empty_model
 from linly.modeling.trainable import count_model, count_trained, make_trainable, trained_names
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
-from tests.support.model_families import FAMILIES, VARIANTS, tiny_model
+from tests.support.models import FAMILIES, VARIANTS, tiny_model
 from tests.support.vocabularies import english_model
 
 BOTH = ["embed_tokens", "lm_head"]
@@ -27,19 +27,6 @@ FEED_FORWARD = ["gate_proj", "up_proj", "down_proj"]
 
 def setting(trainable: object) -> Trainable:
     return TrainingSettings.model_validate({"trainable": trainable}).trainable
-
-
-def small(*, tied: bool = False) -> LlamaForCausalLM:
-    config = LlamaConfig(
-        vocab_size=64,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=2,
-        num_attention_heads=2,
-        tie_word_embeddings=tied,
-    )
-    torch.manual_seed(0)
-    return LlamaForCausalLM(config)
 
 
 @pytest.mark.parametrize(
@@ -77,14 +64,14 @@ def test_the_stages_of_chinese_llama_train_the_published_numbers(
 def test_a_count_from_a_models_files_is_that_of_the_model(
     trainable: object, tied: bool, tmp_path: Path
 ) -> None:
-    model = small(tied=tied)
+    model = tiny_model("llama", tie_word_embeddings=tied)
     save_weights(model, tmp_path)
     make_trainable(model, setting(trainable), seed=0)
     assert count_model(tmp_path, setting(trainable)) == count_trained(model)
 
 
 def test_the_head_stays_fixed_unless_it_is_tied() -> None:
-    untied, tied = small(), small(tied=True)
+    untied, tied = tiny_model("llama"), tiny_model("llama", tie_word_embeddings=True)
     for model in (untied, tied):
         make_trainable(model, setting("embeddings"), seed=0)
         assert model.model.embed_tokens.weight.requires_grad
@@ -96,7 +83,7 @@ def test_the_head_stays_fixed_unless_it_is_tied() -> None:
 
 def test_lora_changes_nothing_at_first_and_is_the_same_on_every_rank() -> None:
     ids = torch.arange(32).view(2, 16)
-    models = [small(), small(), small()]
+    models = [tiny_model("llama"), tiny_model("llama"), tiny_model("llama")]
     before = models[0](ids).logits
     for model, seed in zip(models, (1, 1, 2), strict=True):
         torch.rand(seed)  # wherever the global generator stands
@@ -121,7 +108,7 @@ def test_each_family_trains_what_an_export_expects(name: str, tmp_path: Path) ->
 def test_the_names_are_known_without_peft(monkeypatch: pytest.MonkeyPatch) -> None:
     """An export knows them where peft is not installed; training says what to install."""
     chosen = setting({"lora": {"also": ["lm_head"]}})
-    model = small()
+    model = tiny_model("llama")
     names = trained_names(model, chosen)
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "peft", None)

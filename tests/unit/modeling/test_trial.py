@@ -12,7 +12,7 @@ from linly.errors import ConfigError
 from linly.modeling.attention.separation import RowLayout
 from linly.modeling.trainable import make_trainable
 from linly.modeling.trial import try_model
-from tests.support.model_families import FAMILIES, VARIANTS, tiny_model
+from tests.support.models import FAMILIES, VARIANTS, tiny_model
 
 CPU = torch.device("cpu")
 IDS = torch.randint(3, 400, (2, 48), generator=torch.Generator().manual_seed(0))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import PreTrainedModel
 
 from linly.errors import ConfigError
 from linly.modeling.attention import attention
@@ -16,6 +16,7 @@ from linly.modeling.attention.attention import (
     set_attention,
     varlen_attention,
 )
+from tests.support.models import tiny_model
 from tests.support.varlen_kernel import loop_kernel
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -23,18 +24,8 @@ DOCUMENTS = ((5, 3, 12), (20,), (1, 9, 10))
 """Lengths of the documents of each row."""
 
 
-def llama() -> LlamaForCausalLM:
-    torch.manual_seed(2)
-    config = LlamaConfig(
-        vocab_size=50,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        initializer_range=0.3,
-    )
-    return LlamaForCausalLM(config)
+def llama() -> PreTrainedModel:
+    return tiny_model("llama", vocab_size=50, initializer_range=0.1)
 
 
 def packed() -> tuple[torch.Tensor, torch.Tensor]:

@@ -25,7 +25,7 @@ from linly.modeling.attention.separation import (
 from linly.training.engine.losses import target_nll
 from linly.training.engine.objective import Objective, choose_loss
 from linly.training.ranks.processes import Processes
-from tests.support.model_families import FAMILIES, VARIANTS, VOCAB_SIZE, tiny_model
+from tests.support.models import FAMILIES, VARIANTS, VOCAB_SIZE, tiny_model
 from tests.support.varlen_kernel import loop_kernel
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM
 from linly.modeling.load import load_model
 from linly.modeling.stored.dtypes import kept_dtypes
 from linly.modeling.stored.weight_files import WEIGHTS
-from tests.support.model_families import tiny_model
+from tests.support.models import tiny_model
 
 KEEPS_FP32 = ("deepseek_v4", "ernie4_5_moe", "flint", "hunyuan_v1_moe", "hy_v4", "olmo_hybrid")
 

@@ -11,7 +11,7 @@ import torch
 from transformers import AutoConfig, GenerationConfig
 
 from linly.modeling.stored.exported_config import exported_config, exported_generation
-from tests.support.model_families import tiny_config
+from tests.support.models import tiny_config
 
 FORMER = {
     "quantization_config": {"quant_method": "fp8"},

@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from linly.config.settings import Trainable
 from linly.modeling.stored.weight_files import WEIGHTS
 from linly.training.changes.pinned_inputs import model_identity
-from tests.support.model_families import tiny_model
+from tests.support.models import tiny_model
 from tests.support.vocabularies import english_model
 
 

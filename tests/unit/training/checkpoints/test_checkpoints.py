@@ -15,13 +15,13 @@ from linly.training.checkpoints.manifest import Manifest
 from linly.training.checkpoints.rank_snapshot import assign_writers
 from linly.training.engine.engine import Engine
 from linly.training.ranks.processes import Processes
-from tests.support.small_engine import small_engine, take_step
+from tests.support.engines import take_step, tiny_engine
 from tests.support.small_state import small_state
 
 
 @pytest.fixture(scope="module")
 def engine(alone: Processes) -> Engine:
-    engine = small_engine()
+    engine = tiny_engine()
     take_step(engine)
     return engine
 
@@ -113,8 +113,8 @@ def test_a_checkpoint_of_another_model_is_refused(
     engine: Engine, alone: Processes, tmp_path: Path
 ) -> None:
     folder = checkpoints(tmp_path, alone).save(engine, 1, small_state(1))
-    with pytest.raises(CheckpointError, match=r"has shape \(32, 16\), in the model \(32, 24\)"):
-        checkpoints(tmp_path, alone).load(folder, small_engine(24), optimizer_steps=1)
+    with pytest.raises(CheckpointError, match=r"has shape \(32, 64\), in the model \(32, 24\)"):
+        checkpoints(tmp_path, alone).load(folder, tiny_engine(hidden_size=24), optimizer_steps=1)
 
 
 def test_parameters_are_dealt_evenly_and_to_their_holders() -> None:

@@ -354,13 +354,13 @@ def test_what_is_being_copied_is_not_removed(world: Path, alone: Processes, tmp_
     from linly.config.settings import CheckpointSettings
     from linly.training.checkpoints.checkpoints import Checkpoints
     from linly.training.loop.session import note_checkpoint
-    from tests.support.small_engine import small_engine
+    from tests.support.engines import tiny_engine
 
     run = begin_run(tmp_path / "run")
     mirror = Mirror(run.path, str(tmp_path / "shelf"))
     keep = CheckpointSettings(every=1, keep_last=1, keep_every=None)
     keeper = Checkpoints(run.checkpoints, alone, keep, mirror)
-    engine = small_engine()
+    engine = tiny_engine()
     reached, free = threading.Event(), threading.Event()
     real = MirrorPlace.put
 

@@ -15,7 +15,7 @@ from linly.training.checkpoints.checkpoint_files import read_buffers
 from linly.training.checkpoints.checkpoints import Checkpoints
 from linly.training.engine.engine import Engine
 from linly.training.ranks.processes import Processes
-from tests.support.model_families import tiny_model
+from tests.support.models import tiny_model
 
 IDS = torch.arange(3, 27).view(2, -1)
 POSITIONS = torch.arange(12).expand(2, -1)

@@ -6,26 +6,13 @@ from collections.abc import Iterator
 
 import pytest
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from linly.config.settings import TrainingSettings
 from linly.data.loading.loader import MicroBatch
 from linly.modeling.trainable import make_trainable
 from linly.training.engine.engine import Engine
 from linly.training.ranks.processes import Processes
-
-
-def small_model(dtype: torch.dtype = torch.float32) -> LlamaForCausalLM:
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=32,
-        hidden_size=16,
-        intermediate_size=24,
-        num_hidden_layers=1,
-        num_attention_heads=2,
-        max_position_embeddings=16,
-    )
-    return LlamaForCausalLM(config).to(dtype)
+from tests.support.models import tiny_model
 
 
 @pytest.fixture(params=["full", {"lora": {"rank": 2, "dropout": 0.0, "also": ["lm_head"]}}])
@@ -38,7 +25,7 @@ def settings(request: pytest.FixtureRequest) -> Iterator[TrainingSettings]:
 def test_master_weights_are_the_stored_ones_to_the_last_bit(
     alone: Processes, settings: TrainingSettings, dtype: torch.dtype
 ) -> None:
-    model = small_model(dtype)
+    model = tiny_model("llama", dtype=dtype)
     make_trainable(model, settings.trainable, seed=0)
     stored = {name: parameter.detach().clone() for name, parameter in model.named_parameters()}
     engine = Engine(model, settings, accumulation=1)
@@ -53,7 +40,7 @@ def test_master_weights_are_the_stored_ones_to_the_last_bit(
 def test_a_step_and_a_discarded_one_leave_frozen_weights_alone(
     alone: Processes, settings: TrainingSettings
 ) -> None:
-    model = small_model()
+    model = tiny_model("llama")
     make_trainable(model, settings.trainable, seed=0)
     engine = Engine(model, settings, accumulation=1)
     trained = engine.parameters().keys()

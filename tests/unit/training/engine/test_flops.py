@@ -5,23 +5,16 @@ from __future__ import annotations
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import LlamaConfig, LlamaForCausalLM
+from transformers import LlamaConfig, PreTrainedModel
 
+from linly.modeling.stored.empty_model import empty_model
 from linly.training.engine.flops import flops_per_token, peak_flops
-from tests.support.model_families import FAMILIES, tiny_model
+from tests.support.models import FAMILIES, tiny_model
 
 
-def llama2_7b(*, pieces: int, tied: bool = False) -> LlamaForCausalLM:
-    config = LlamaConfig(
-        vocab_size=pieces,
-        hidden_size=4096,
-        intermediate_size=11008,
-        num_hidden_layers=32,
-        num_attention_heads=32,
-        tie_word_embeddings=tied,
-    )
-    with torch.device("meta"):
-        return LlamaForCausalLM(config)
+def llama2_7b(*, pieces: int, tied: bool = False) -> PreTrainedModel:
+    """The defaults of the configuration are its sizes."""
+    return empty_model(LlamaConfig(vocab_size=pieces, tie_word_embeddings=tied))
 
 
 def test_llama2_7b_takes_six_operations_a_weight_and_those_of_causal_attention() -> None:

@@ -2,36 +2,25 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedModel
+from transformers import PreTrainedModel
 
 from linly.data.types import IGNORE_LABEL
 from linly.errors import ConfigError
 from linly.training.engine import losses
 from linly.training.engine.losses import chunked, fused_losses
 from linly.training.engine.objective import Objective, choose_loss
+from tests.support.models import tiny_model
 
 CPU = torch.device("cpu")
 ROWS, LENGTH, PIECES = 3, 21, 67
 
 
-def llama(*, dtype: torch.dtype = torch.float32, **changes: Any) -> LlamaForCausalLM:
-    torch.manual_seed(4)
-    config = LlamaConfig(
-        vocab_size=PIECES,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        max_position_embeddings=64,
-        initializer_range=0.3,
-        **changes,
-    )
-    return LlamaForCausalLM(config).to(dtype)
+LLAMA = partial(tiny_model, "llama", vocab_size=PIECES, initializer_range=0.3)
 
 
 def batch() -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -70,7 +59,7 @@ def chunk(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.usefixtures("chunk")
 @pytest.mark.parametrize("is_tied", [False, True])
 def test_the_chunked_loss_and_its_gradients_are_those_of_full_logits(is_tied: bool) -> None:
-    model = llama(tie_word_embeddings=is_tied)
+    model = LLAMA(tie_word_embeddings=is_tied)
     plain, plain_rows, plain_gradients = step(model, "plain", factor=0.25)
     weighted, rows, gradients = step(model, "chunked", factor=0.25)
     torch.testing.assert_close(weighted, plain)
@@ -103,7 +92,7 @@ def test_the_heads_gradient_of_many_chunks_is_summed_in_fp32(
 
 @pytest.mark.parametrize("frozen", ["head", "decoder"])
 def test_a_frozen_part_has_no_gradient_and_the_other_the_same(frozen: str) -> None:
-    model = llama()
+    model = LLAMA()
     whole = step(model, "plain")[2]
     for name, parameter in model.named_parameters():
         is_head = name == "lm_head.weight"
@@ -125,7 +114,7 @@ def test_full_logits_are_never_made(monkeypatch: pytest.MonkeyPatch) -> None:
         return real(logits, *arguments, **names)
 
     monkeypatch.setattr(torch.Tensor, "logsumexp", measure)
-    model = llama()
+    model = LLAMA()
     monkeypatch.setattr(model.lm_head, "forward", None)
     step(model, "chunked")
     assert {shape[0] for shape in seen} == {8, ROWS * LENGTH % 8}
@@ -142,7 +131,7 @@ def test_no_gradient_is_made_where_none_is_asked_for() -> None:
 
 
 def test_a_llama_takes_the_chunked_loss_and_says_nothing() -> None:
-    for model in (llama(), llama(tie_word_embeddings=True), llama(dtype=torch.bfloat16)):
+    for model in (LLAMA(), LLAMA(tie_word_embeddings=True), LLAMA(dtype=torch.bfloat16)):
         objective = Objective(model)
         assert choose_loss("auto", objective, CPU) == ("chunked", None)
         assert choose_loss("plain", objective, CPU) == ("plain", None)
@@ -159,23 +148,7 @@ def test_a_llama_takes_the_chunked_loss_and_says_nothing() -> None:
 def test_a_model_that_changes_its_logits_keeps_the_plain_loss_and_says_why(
     kind: str, settings: dict[str, Any], why: str
 ) -> None:
-    from transformers import AutoConfig
-
-    config = AutoConfig.for_model(
-        kind,
-        vocab_size=PIECES,
-        hidden_size=32,
-        intermediate_size=48,
-        num_hidden_layers=1,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=8,
-        pad_token_id=0,
-        bos_token_id=1,
-        eos_token_id=2,
-        **settings,
-    )
-    objective = Objective(AutoModelForCausalLM.from_config(config))
+    objective = Objective(tiny_model(kind, **settings))
     form, reason = choose_loss("auto", objective, CPU)
     assert form == "plain"
     assert reason is not None
@@ -185,4 +158,4 @@ def test_a_model_that_changes_its_logits_keeps_the_plain_loss_and_says_why(
 
 def test_liger_is_refused_where_it_cannot_run() -> None:
     with pytest.raises(ConfigError, match=r"found liger, which needs CUDA .*auto, plain, chunked"):
-        choose_loss("liger", Objective(llama()), CPU)
+        choose_loss("liger", Objective(LLAMA()), CPU)

@@ -15,7 +15,7 @@ from linly.modeling.load import save_model
 from linly.tokenization.load import load_tokenizer
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
-from tests.support.model_families import tiny_model
+from tests.support.models import tiny_model
 from tests.support.tiny_world import make_tiny_world
 
 PROMPTED = ("evaluation.prompts=['the cat', 'a dog sees the house']", "evaluation.max_documents=4")

@@ -9,7 +9,7 @@ import pytest
 from linly.modeling.tried_families import TRIED
 from linly.training.ranks.processes import Processes
 from tests.family_table import NAMES, rows_of_page, try_family
-from tests.support.model_families import FAMILIES
+from tests.support.models import FAMILIES
 
 HANDFUL = ("bloom", "falcon-40b", "gemma3n_text", "mamba", "mixtral", "phi")
 

@@ -1,18 +1,16 @@
-"""The end line of a run, and the arithmetic of throughput."""
+"""The end line of a run."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import pytest
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from linly.evaluation.summary import (
     bits_per_byte_by_language,
     changes_by_language,
     summary_line,
 )
-from linly.training.engine.flops import flops_per_token
 
 
 def source(language: str, bits: float, num_bytes: int = 100, kind: str = "text") -> dict[str, Any]:
@@ -49,20 +47,3 @@ def test_forgetting_is_the_change_since_the_first_evaluation() -> None:
 
 def test_without_held_out_documents_the_drift_remains() -> None:
     assert summary_line({}, {}, largest_drift=0.5) == "largest drift 0.50 row"
-
-
-@pytest.mark.parametrize("tied", [False, True])
-def test_operations_a_token_are_six_a_weight_and_attention(tied: bool) -> None:
-    config = LlamaConfig(
-        vocab_size=64,
-        hidden_size=16,
-        intermediate_size=32,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        tie_word_embeddings=tied,
-    )
-    model = LlamaForCausalLM(config)
-    layer = 4 * 16 * 16 + 3 * 16 * 32 + 2 * 16
-    weights = 3 * layer + 16 + 64 * 16  # the output layer counts, the look-up does not
-    assert flops_per_token(model, sequence_length=128) == 6 * weights + 6 * 3 * 16 * 128

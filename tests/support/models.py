@@ -188,9 +188,11 @@ def tiny_config(name: str, **changes: Any) -> PretrainedConfig:
     return kind(**{**small, **OVERRIDES.get(family, {}), **variant, **changes})
 
 
-def tiny_model(name: str, *, seed: int = 0, **changes: Any) -> PreTrainedModel:
-    """A tiny fp32 model with random weights, in evaluation mode; see `tiny_config`."""
+def tiny_model(
+    name: str, *, seed: int = 0, dtype: torch.dtype | None = None, **changes: Any
+) -> PreTrainedModel:
+    """A tiny model with random weights, in evaluation mode; see `tiny_config`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model: PreTrainedModel = AutoModelForCausalLM.from_config(tiny_config(name, **changes))
-    return model.train(False)
+    return (model if dtype is None else model.to(dtype)).train(False)

@@ -1,29 +1,22 @@
-"""A real engine around a model of a few hundred parameters."""
+"""A real engine around a tiny model."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM
 
 from linly.config.settings import TrainingSettings
 from linly.data.loading.loader import MicroBatch
 from linly.training.engine.engine import Engine
+from tests.support.models import tiny_model
 
 
-def small_engine(hidden: int = 16, *, layers: int = 1) -> Engine:
-    """An engine for one process, before its first step."""
-    torch.manual_seed(0)
-    config = LlamaConfig(
-        vocab_size=32,
-        hidden_size=hidden,
-        intermediate_size=24,
-        num_hidden_layers=layers,
-        num_attention_heads=2,
-        num_key_value_heads=2,
-        max_position_embeddings=16,
-    )
+def tiny_engine(**sizes: Any) -> Engine:
+    """An engine for one process, before its first step; `sizes` are those of its Llama."""
+    sizes = {"vocab_size": 32, "num_hidden_layers": 1} | sizes
     settings = TrainingSettings(micro_batch=1, activation_checkpointing=False)
-    return Engine(LlamaForCausalLM(config), settings, accumulation=1)
+    return Engine(tiny_model("llama", **sizes), settings, accumulation=1)
 
 
 def take_step(engine: Engine) -> None:
