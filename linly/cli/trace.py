@@ -13,8 +13,8 @@ from linly.cli.numbers import MAX_COUNT, finite
 from linly.errors import ConfigError
 
 if TYPE_CHECKING:
-    from linly.monitor.history.documents import DocumentSpan
     from linly.monitor.history.trace import TracedRow, Tracer
+    from linly.records.span import Span
     from linly.runs.runs import RunFolder
     from linly.training.recording.spikes import Spike
 
@@ -114,7 +114,7 @@ def _spikes(folder: RunFolder, factor: float | None) -> list[Spike]:
     settings = load_recipe(folder.path / "recipe.yaml").guards
     if factor is not None:
         settings = settings.model_copy(update={"spike": factor})
-    return find_spikes(folder.read("metrics"), folder.read("events"), settings)
+    return find_spikes(folder.read_steps(), folder.read("events"), settings)
 
 
 def _print_passed_over(folder: RunFolder) -> None:
@@ -140,7 +140,7 @@ def _print_json(step: int, rows: Sequence[TracedRow], spike: Spike | None) -> No
         asdict(traced.row)
         | {
             "documents": [
-                asdict(span) | asdict(text)
+                span._asdict() | asdict(text)
                 for span, text in zip(traced.row.documents, traced.texts, strict=True)
             ]
         }
@@ -166,7 +166,7 @@ def _print_text(step: int, rows: Sequence[TracedRow], *, full: bool) -> None:
                 typer.echo(f"    {line}")
 
 
-def _place(span: DocumentSpan, num_tokens: int) -> str:
+def _place(span: Span, num_tokens: int) -> str:
     whole = span.start == 0 and span.end == num_tokens
     tokens = f"all {num_tokens}" if whole else f"{span.start} to {span.end} of {num_tokens}"
     return f"{_printable(span.shard)}  record {span.record}  tokens {tokens}"

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linly.data.cursor import SourceCursor
+from linly.records.span import Span
 
 SegmentForm = Literal["text", "continued", "special", "next"]
 
@@ -135,15 +136,6 @@ class EncodedDocument(NamedTuple):
         return (*self.starts[1:], len(self.ids))
 
 
-class Piece(NamedTuple):
-    """Origin of a part of a row: tokens [start, end) of one record's document."""
-
-    shard: str
-    record: int
-    start: int
-    end: int
-
-
 class Row(NamedTuple):
     """`sequence_length` positions of one source (invariant 1).
 
@@ -166,7 +158,7 @@ class Row(NamedTuple):
     ids: NDArray[np.int32]
     labels: NDArray[np.int32]
     starts: NDArray[np.int32]
-    pieces: tuple[Piece, ...]
+    pieces: tuple[Span, ...]
     num_padding: int
     cursor: SourceCursor
     bad: tuple[BadRecord, ...]

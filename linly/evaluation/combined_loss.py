@@ -11,16 +11,24 @@ others are normalized to 1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import NamedTuple
 
 from linly.curriculum.mixture import Mixture
 from linly.curriculum.timeline import Timeline
+from linly.records.evaluation_record import SourceEvaluation
+
+
+class CombinedLosses(NamedTuple):
+    """Loss of all sources in nats per token, averaged twice; None without held-out sources."""
+
+    at_fixed_shares: float | None
+    at_current_shares: float | None
 
 
 def combined_losses(
-    sources: Mapping[str, Mapping[str, Any]], timeline: Timeline, *, next_row: int
-) -> dict[str, float | None]:
-    """Combined losses of an evaluation record, in nats per token; None without held-out sources.
+    sources: Mapping[str, SourceEvaluation], timeline: Timeline, *, next_row: int
+) -> CombinedLosses:
+    """Compute the combined losses of an evaluation.
 
     Args:
         sources: `sources` of the evaluation record.
@@ -31,10 +39,11 @@ def combined_losses(
     num_rows = first.tokens // timeline.sequence_length
     start = Mixture.from_curriculum(first, num_rows=num_rows)
     row = min(next_row, timeline.num_rows - 1)
-    return {
-        "loss_at_fixed_shares": _joined(sources, shares_at(start, num_rows)),
-        "loss_at_current_shares": _joined(sources, shares_at(timeline.phase_at(row).mixture, row)),
-    }
+    current = timeline.phase_at(row).mixture
+    return CombinedLosses(
+        at_fixed_shares=_joint_loss(sources, shares_at(start, num_rows)),
+        at_current_shares=_joint_loss(sources, shares_at(current, row)),
+    )
 
 
 def shares_at(mixture: Mixture, row: int) -> dict[str, float]:
@@ -42,9 +51,13 @@ def shares_at(mixture: Mixture, row: int) -> dict[str, float]:
     return dict(zip(mixture.sources, mixture.shares([row])[0].tolist(), strict=True))
 
 
-def _joined(sources: Mapping[str, Mapping[str, Any]], shares: Mapping[str, float]) -> float | None:
-    held_out = {name: share for name, share in shares.items() if name in sources}
+def _joint_loss(
+    sources: Mapping[str, SourceEvaluation], shares: Mapping[str, float]
+) -> float | None:
+    """Mean loss of the held-out sources at these shares, which are normalized to 1."""
+    losses = {name: found.loss for name, found in sources.items() if found.loss is not None}
+    held_out = {name: share for name, share in shares.items() if name in losses}
     total = sum(held_out.values())
     if not total:
         return None
-    return float(sum(share * sources[name]["loss"] for name, share in held_out.items()) / total)
+    return float(sum(share * losses[name] for name, share in held_out.items()) / total)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,9 +10,11 @@ from linly.config.curriculum import Curriculum
 from linly.config.curve import RatioGuard
 from linly.curriculum.timeline import Timeline
 from linly.curriculum.wording import percent
+from linly.records.evaluation_record import SourceEvaluation
+from linly.records.measures import joint_bits_per_byte
 
-Results = Mapping[str, Mapping[str, Any]]
-"""The `sources` of an evaluation, by name."""
+Results = Mapping[str, SourceEvaluation]
+"""Results of an evaluation by source."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +104,8 @@ def _decide(
         for source in curriculum.guarded_sources(guard)
         if source in baseline and source in latest
     ]
-    before, now = bits_per_byte(baseline, watched), bits_per_byte(latest, watched)
+    before = joint_bits_per_byte([baseline[source] for source in watched])
+    now = joint_bits_per_byte([latest[source] for source in watched])
     if before is None or now is None:
         return GuardDecision(group, guard, level, level, None, None)
     change = 1 if now > before * (1 + guard.max_rise) else -1
@@ -120,13 +122,3 @@ def raised_groups(timeline: Timeline, *, row: int) -> list[str]:
         for group, level in timeline.levels_at(row).items()
         if level
     ]
-
-
-def bits_per_byte(results: Results, sources: Sequence[str]) -> float | None:
-    """Bits per byte of several sources, weighted by bytes; None if a number is missing."""
-    found = [results[source] for source in sources]
-    if not found or any(result["bits_per_byte"] is None for result in found):  # NaN, from a file
-        return None
-    size_bytes = sum(result["bytes"] for result in found)
-    bits = math.fsum(result["bits_per_byte"] * result["bytes"] for result in found)
-    return bits / size_bytes if math.isfinite(bits) else None

@@ -11,7 +11,6 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,6 +25,8 @@ from linly.errors import ConfigError
 from linly.modeling.attention.separation import Way, forward_rows
 from linly.modeling.completion import complete, prompt_ids
 from linly.modeling.positions import num_positions
+from linly.records.evaluation_record import SourceEvaluation
+from linly.records.measures import bits_per_byte
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.engine.losses import target_nll
 from linly.training.ranks.processes import Processes
@@ -89,14 +90,14 @@ class Evaluator:
             places = self._pack(source, sequence_length) if way else self._lay_alone(source)
             self._places.append(places)
 
-    def evaluate(self, model: PreTrainedModel) -> dict[str, dict[str, Any]]:
+    def evaluate(self, model: PreTrainedModel) -> dict[str, SourceEvaluation]:
         """Loss and bits per byte of every source that has held-out documents.
 
         Args:
             model: Model in evaluation mode, without gradients; the same on all ranks.
 
         Returns:
-            The `sources` of an evaluations.jsonl record, the same on all ranks.
+            The `sources` of an evaluation record, the same on all ranks.
         """
         nll = np.zeros((len(self._rows), self._row_length()))
         mine = range(self._processes.rank, self._num_batches(), self._processes.world_size)
@@ -272,14 +273,14 @@ def _empty_row(length: int) -> tuple[NDArray[np.int64], ...]:
     )
 
 
-def _result(source: HeldOut, nll: float) -> dict[str, Any]:
+def _result(source: HeldOut, nll: float) -> SourceEvaluation:
     targets = sum(int((labels != IGNORE_LABEL).sum()) for _, labels in source.windows)
-    return {
-        "language": source.language,
-        "kind": source.kind,
-        "documents": source.num_documents,
-        "loss": nll / targets,
-        "bits_per_byte": nll / math.log(2) / source.size_bytes,
-        "tokens": targets,
-        "bytes": source.size_bytes,
-    }
+    return SourceEvaluation(
+        language=source.language,
+        kind=source.kind,
+        documents=source.num_documents,
+        loss=nll / targets,
+        bits_per_byte=bits_per_byte(nll, source.size_bytes),
+        tokens=targets,
+        size_bytes=source.size_bytes,
+    )

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+
+from linly.records.evaluation_record import SourceEvaluation, bits_per_byte_by_language
 
 REFERENCE_LANGUAGE = "en"
 """Language that the base model knows; its change measures forgetting and is shown in percent."""
 
 
 def summary_line(
-    before: Mapping[str, Mapping[str, Any]],
-    after: Mapping[str, Mapping[str, Any]],
+    before: Mapping[str, SourceEvaluation],
+    after: Mapping[str, SourceEvaluation],
     *,
     largest_drift: float,
 ) -> str:
@@ -35,37 +36,3 @@ def summary_line(
             parts.append(f"{language} {first[language]:.2f} -> {last[language]:.2f} bits/byte")
     parts.append(f"largest drift {largest_drift:.2f} row")
     return ", ".join(parts)
-
-
-def changes_by_language(
-    before: Mapping[str, Mapping[str, Any]], after: Mapping[str, Mapping[str, Any]]
-) -> dict[str, dict[str, float | None]]:
-    """Bits per byte of each language, and the change since the start.
-
-    A positive change in the language that the base model knows is forgetting.
-    """
-    first = bits_per_byte_by_language(before)
-    return {
-        language: {
-            "bits_per_byte": bits,
-            "change": bits / first[language] - 1 if first.get(language) else None,
-        }
-        for language, bits in bits_per_byte_by_language(after).items()
-    }
-
-
-def bits_per_byte_by_language(sources: Mapping[str, Mapping[str, Any]]) -> dict[str, float]:
-    """Bits per byte over all held-out text of each language.
-
-    Only plain text is counted, or instructions for a language without plain text.
-    """
-    languages = sorted({source["language"] for source in sources.values()})
-    result = {}
-    for language in languages:
-        own = [source for source in sources.values() if source["language"] == language]
-        counted = [source for source in own if source["kind"] == "text"] or own
-        num_bytes = sum(source["bytes"] for source in counted)
-        bits = sum(source["bits_per_byte"] * source["bytes"] for source in counted)
-        if num_bytes:
-            result[language] = bits / num_bytes
-    return result

@@ -11,18 +11,18 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from linly.errors import LinlyError, TrainingError
 from linly.files import open_regular
+from linly.records.evaluation_record import EVALUATION_FORM
+from linly.records.step_record import STEP_FORM
 
 MAX_LINE_BYTES = 16 << 20
 """Maximum size of a line; the largest, decisions with a curriculum and corpora, are far smaller."""
 
 _SHOWN_BYTES = 80
 _PART_BYTES = 1 << 20
-_By = dict[str, float | None] | None
-_Counts = dict[str, int]
 
 
 class _Form(BaseModel):
@@ -32,54 +32,6 @@ class _Form(BaseModel):
 
     step: int = Field(ge=0, lt=1 << 62)
     time: float | None = None
-
-
-class _Metrics(_Form):
-    tokens_seen: int = Field(default=0, ge=0, lt=1 << 62)
-    loss: float | None = None
-    lr: float | None = None
-    grad_norm: float | None = None
-    tokens_per_second: float | None = None
-    data_wait_fraction: float | None = None
-    mfu: float | None = None
-    skipped: bool | None = None
-    loss_by_source: _By = None
-    target_share_by_source: _By = None
-    planned_rows_by_source: _By = None
-    rows_by_source: _Counts = {}
-    supervised_tokens_by_source: _Counts = {}
-    padding_by_source: _Counts = {}
-    drift_rows_by_source: dict[str, float] = {}
-    epoch_by_source: _By = None
-
-
-class _Source(BaseModel):
-    model_config = _Form.model_config
-
-    language: str = ""
-    kind: str = "text"
-    documents: int = 0
-    loss: float | None = None
-    bits_per_byte: float | None = None
-    bytes: int = Field(default=0, ge=0)
-
-
-class _NewPieces(BaseModel):
-    model_config = _Form.model_config
-
-    num_pieces: int
-    num_seen: int
-    share_of_tokens: float | None
-    norm: float | None
-    norm_of_others: float | None
-
-
-class _Evaluation(_Form):
-    tokens_seen: int = Field(default=0, ge=0, lt=1 << 62)
-    sources: dict[str, _Source] = {}
-    loss_at_fixed_shares: float | None = None
-    loss_at_current_shares: float | None = None
-    new_pieces: _NewPieces | None = None
 
 
 class _Event(_Form):
@@ -127,14 +79,15 @@ class _Decision(_Form):
     relisted: dict[str, dict[str, Any]] = {}
 
 
-_FORMS: dict[str, type[_Form]] = {
-    "metrics": _Metrics,
-    "evaluations": _Evaluation,
-    "events": _Event,
-    "samples": _Sample,
-    "quarantine": _Bad,
-    "decisions": _Decision,
+_FORMS: dict[str, TypeAdapter[Any]] = {
+    "metrics": STEP_FORM,
+    "evaluations": EVALUATION_FORM,
+    "events": TypeAdapter(_Event),
+    "samples": TypeAdapter(_Sample),
+    "quarantine": TypeAdapter(_Bad),
+    "decisions": TypeAdapter(_Decision),
 }
+_OTHER: TypeAdapter[Any] = TypeAdapter(_Form)
 _ASCENDING = frozenset({"metrics", "evaluations"})
 """Logs with one line per step, in the order of the steps."""
 
@@ -145,36 +98,44 @@ class LineParser:
     def __init__(self, path: Path) -> None:
         """Start before the first line of a log named NAME.jsonl."""
         self._path = path
-        self._form = _FORMS.get(path.stem, _Form)
+        self._form = _FORMS.get(path.stem, _OTHER)
         self._last_step = -1 if path.stem in _ASCENDING else None
         self.num_lines = 0
 
     def parse(self, line: bytes) -> dict[str, Any]:
-        """The record of the next complete line.
+        """The next complete line as a JSON object.
 
         Raises:
             TrainingError: If it is not a valid record of this log, or out of order (file:line).
         """
+        return self._checked(line)[0]
+
+    def parse_record(self, line: bytes) -> Any:
+        """The next complete line as a StepRecord or EvaluationRecord; raises as `parse` does."""
+        return self._checked(line)[1]
+
+    def _checked(self, line: bytes) -> tuple[dict[str, Any], Any]:
+        """The line as a JSON object and as a record."""
         self.num_lines += 1
         if not line.endswith(b"\n"):
             raise self._error(f"longer than {MAX_LINE_BYTES:,} bytes")
         try:
-            record = orjson.loads(line)
+            form = orjson.loads(line)
         except orjson.JSONDecodeError as error:
             raise self._error(f"not JSON ({error})") from error
-        if not isinstance(record, dict) or type(record.get("step")) is not int:
+        if not isinstance(form, dict) or type(form.get("step")) is not int:
             raise self._error(f"not a record with a step: {line[:_SHOWN_BYTES]!r}")
         try:
-            self._form.model_validate(record)
+            record = self._form.validate_json(line)
         except ValidationError as error:
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, first["loc"]))
             raise self._error(f"{place}: {first['msg']}, found {first['input']!r:.80}") from error
         if self._last_step is not None:
-            if record["step"] <= self._last_step:
-                raise self._error(f"step {record['step']} comes after step {self._last_step}")
-            self._last_step = record["step"]
-        return record
+            if form["step"] <= self._last_step:
+                raise self._error(f"step {form['step']} comes after step {self._last_step}")
+            self._last_step = form["step"]
+        return form, record
 
     def _error(self, text: str) -> TrainingError:
         return TrainingError(

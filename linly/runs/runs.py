@@ -29,12 +29,17 @@ import pyarrow.parquet as pq
 
 from linly.errors import ConfigError, TrainingError
 from linly.files import fsync_directory, naming, publish, publishing
+from linly.records.evaluation_record import EvaluationRecord
+from linly.records.row_record import ROW_SCHEMA, RowRecord, as_utf8, read_part, row_table
+from linly.records.step_record import StepRecord
 from linly.runs.locks import HeldLock, hold, is_held_by
 from linly.runs.log_lines import LineParser, open_log, whole_lines
-from linly.runs.row_record import ROW_SCHEMA, RowRecord, as_utf8, read_part, row_table
 
 LOGS = ("metrics", "evaluations", "events", "samples", "quarantine", "decisions")
 """Logs of a run; each is `NAME.jsonl`."""
+
+RECORD_LOGS = frozenset({"metrics", "evaluations"})
+"""Logs whose lines are records with a class of their own."""
 
 KEPT_WHOLE = frozenset({"decisions"})
 """Logs that `truncate` does not shorten."""
@@ -145,6 +150,14 @@ class RunFolder:
 
     # -- logs ---------------------------------------------------------------------------------
 
+    def append_step(self, record: StepRecord) -> None:
+        """Append a line to metrics.jsonl; raises as `append` does."""
+        self.append("metrics", record.to_json())
+
+    def append_evaluation(self, record: EvaluationRecord) -> None:
+        """Append a line to evaluations.jsonl; raises as `append` does."""
+        self.append("evaluations", record.to_json())
+
     def append(self, name: str, record: Mapping[str, Any]) -> None:
         """Append a line to a log in a single write, of which a reader sees all or the beginning.
 
@@ -174,17 +187,32 @@ class RunFolder:
             )
 
     def read(self, name: str) -> Iterator[dict[str, Any]]:
-        """The records of a log in order; an incomplete last line is skipped.
+        """The lines of a log in order, as JSON objects; an incomplete last line is skipped.
 
         Raises:
             TrainingError: If a complete line is not a valid record of this log (file:line).
         """
+        for parser, line in self._lines(name):
+            yield parser.parse(line)
+
+    def read_steps(self) -> Iterator[StepRecord]:
+        """The steps of metrics.jsonl; raises as `read` does."""
+        for parser, line in self._lines("metrics"):
+            yield parser.parse_record(line)
+
+    def read_evaluations(self) -> Iterator[EvaluationRecord]:
+        """The evaluations of evaluations.jsonl; raises as `read` does."""
+        for parser, line in self._lines("evaluations"):
+            yield parser.parse_record(line)
+
+    def _lines(self, name: str) -> Iterator[tuple[LineParser, bytes]]:
         path = self._log(name)
         if not path.exists():
             return
         parser = LineParser(path)
         with open_log(path) as log:
-            yield from map(parser.parse, whole_lines(log))
+            for line in whole_lines(log):
+                yield parser, line
 
     def _log(self, name: str) -> Path:
         assert name in LOGS, name

@@ -19,14 +19,15 @@ from linly.curriculum.apportion import Apportioner, Phase
 from linly.curriculum.mixture import Mixture
 from linly.data.cursor import SourceCursor
 from linly.data.mixing.mixed_row import MixedRow
-from linly.data.types import Piece, Row
+from linly.data.types import Row
 from linly.monitor.history.follow import RunFollower
 from linly.monitor.pages.live import serve
+from linly.records.row_loss import RowLoss
+from linly.records.span import Span
 from linly.runs.runs import RunFolder
 from linly.training.recording.alarms import AlarmWatch
 from linly.training.recording.bookkeeping import Bookkeeper, Machine, StepFacts
-from linly.training.recording.guards import RowLoss
-from linly.training.recording.scalars import step_scalars
+from linly.training.recording.scalars import scalars_of
 from linly.training.recording.tensorboard import TensorBoardLog
 
 pytestmark = pytest.mark.benchmark
@@ -66,10 +67,10 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
         losses = [RowLoss(r.index, r.row.source, 700.0, LENGTH - 1) for r in rows]
         began = time.perf_counter()
         facts = StepFacts(step=step, lr=1e-4, grad_norm=1.0, skipped=False, seconds=1.0, wait_s=0.0)
-        metrics = books.count(rows, losses, facts, phase)
-        run.append("metrics", metrics)
-        board.add(step_scalars(metrics), step=step)
-        watch.step(metrics)
+        record = books.count(rows, losses, facts, phase)
+        run.append_step(record)
+        board.add(scalars_of(record), step=step)
+        watch.step(record)
         if step % 200 == 0:
             run.write_rows(books.take_row_records())
         spent += time.perf_counter() - began
@@ -79,7 +80,7 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
 
 
 def make_row(index: int, source: str, ids: NDArray[np.int32]) -> MixedRow:
-    pieces = (Piece(f"{source}/0.jsonl", index, 0, 100), Piece(f"{source}/1.jsonl", 7, 0, 156))
+    pieces = (Span(f"{source}/0.jsonl", index, 0, 100), Span(f"{source}/1.jsonl", 7, 0, 156))
     starts = np.array([0, 100], np.int32)
     row = Row(source, 0, ids, ids, starts, pieces, 0, CURSOR, ())
     return MixedRow(index, 0, row, b"")

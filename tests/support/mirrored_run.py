@@ -9,8 +9,8 @@ import orjson
 import torch
 from safetensors.torch import save_file
 
-from linly.data.types import Piece
-from linly.runs.row_record import RowRecord
+from linly.records.row_record import RowRecord
+from linly.records.span import Span
 from linly.runs.runs import RunFolder
 from linly.training.checkpoints.manifest import MANIFEST, FileEntry, Manifest, folder_name
 from linly.training.checkpoints.mirror import Copied, Mirror
@@ -30,7 +30,7 @@ def take_steps(run: RunFolder, first: int, last: int, mark: str) -> None:
     """Records of steps and a checkpoint of the last, all with a mark."""
     for step in range(first, last + 1):
         run.append("metrics", {"step": step, "mark": mark})
-    piece = Piece(f"{mark}.jsonl", 0, 0, 8)
+    piece = Span(f"{mark}.jsonl", 0, 0, 8)
     steps = range(first, last + 1)
     run.write_rows([RowRecord(n, n, 0, 1, mark, 0, 8, 0, 1.5, (piece,)) for n in steps])
     make_checkpoint(run, last, mark)

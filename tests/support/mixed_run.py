@@ -12,7 +12,7 @@ from linly.curriculum.timeline import start_decision
 from linly.data.mixing.mixed_row import MixedRow
 from linly.data.mixing.spec import make_mixer, stream_plan
 from linly.data.reading.shards import list_shards
-from linly.runs.row_record import RowRecord
+from linly.records.row_record import RowRecord
 from linly.runs.runs import RunFolder
 
 WORLD_SIZE = 2
@@ -65,5 +65,5 @@ def _record(mixed: MixedRow, per_step: int, loss: float | None) -> RowRecord:
         supervised_tokens=mixed.row.num_supervised,
         padding=mixed.row.num_padding,
         loss=loss,
-        pieces=mixed.row.pieces,
+        documents=mixed.row.pieces,
     )

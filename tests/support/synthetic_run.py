@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from linly.config.curriculum import load_curriculum
-from linly.data.types import Piece
-from linly.runs.row_record import RowRecord
+from linly.records.row_record import RowRecord
+from linly.records.span import Span
 from linly.runs.runs import RunFolder
 
 CURRICULUM = """\
@@ -146,7 +146,7 @@ class SyntheticRun:
                     supervised_tokens=supervised,
                     padding=padding,
                     loss=self.loss(source, step),
-                    pieces=(Piece(f"{source}/0.jsonl", row, 0, self.sequence_length),),
+                    documents=(Span(f"{source}/0.jsonl", row, 0, self.sequence_length),),
                 )
             )
         planned = self.integral(step / self.num_steps)

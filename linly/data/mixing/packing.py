@@ -21,8 +21,9 @@ from linly.data.cursor import DocumentPosition, SourceCursor
 from linly.data.mixing.document_stream import BlockEnd, DocumentItem, Place
 from linly.data.mixing.order import permutation
 from linly.data.mixing.source_spec import SourceSpec
-from linly.data.types import IGNORE_LABEL, BadRecord, EncodedDocument, Piece, Row
+from linly.data.types import IGNORE_LABEL, BadRecord, EncodedDocument, Row
 from linly.errors import DataError
+from linly.records.span import Span
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,7 +222,7 @@ def make_row(
         ids=ids,
         labels=labels,
         starts=starts,
-        pieces=tuple(Piece(s.document.shard, s.document.record, s.start, s.end) for s in spans),
+        pieces=tuple(Span(s.document.shard, s.document.record, s.start, s.end) for s in spans),
         num_padding=sequence_length - ends[-1],
         cursor=cursor,
         bad=packed.bad,

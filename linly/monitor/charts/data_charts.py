@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 
 from linly.monitor.charts.colors import source_colors
@@ -112,7 +110,7 @@ def _quarantine(history: History) -> Chart | None:
 
 def _use_of_new_pieces(history: History) -> Chart | None:
     found = [(e.tokens_seen, e.new_pieces) for e in history.evaluations if e.new_pieces]
-    used = [(x, pieces) for x, pieces in found if math.isfinite(pieces.share_of_tokens)]
+    used = [(x, pieces) for x, pieces in found if pieces.share_of_tokens is not None]
     if not used:
         return None
     tokens = [x for x, _ in used]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-
 from linly.monitor.charts.colors import source_colors
 from linly.monitor.charts.figures import (
     MUTED,
@@ -21,6 +19,7 @@ from linly.monitor.charts.figures import (
 )
 from linly.monitor.history.history import History
 from linly.monitor.history.summary import language_name
+from linly.records.measures import relative_change
 
 _MAX_NARROW_LINES = 7
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
@@ -71,7 +70,7 @@ def _changes(history: History) -> Chart:
         figure.add_trace(
             evaluated_line(
                 [evaluation.tokens_seen for evaluation in evaluations],
-                [e.sources[name].bits_per_byte / start - 1 if start else None for e in evaluations],
+                [relative_change(start, e.sources[name].bits_per_byte) for e in evaluations],
                 name=name,
                 line={"color": colors.get(name)},
                 hover="%{y:+.1%}",
@@ -87,7 +86,7 @@ def _together(history: History) -> Chart | None:
     tokens = [evaluation.tokens_seen for evaluation in history.evaluations]
     fixed = [evaluation.loss_at_fixed_shares for evaluation in history.evaluations]
     current = [evaluation.loss_at_current_shares for evaluation in history.evaluations]
-    if not any(math.isfinite(loss) for loss in fixed):
+    if all(loss is None for loss in fixed):
         return None
     figure = new_figure("loss, nats per token", x_end=_end(history), legend=True)
     for name, values, meta, dash in (

@@ -15,20 +15,26 @@ from typing import Any
 from linly.errors import TrainingError
 from linly.monitor.history.history import History, Logs, longer_history, make_history
 from linly.runs.log_lines import LineParser, open_log, whole_lines
-from linly.runs.runs import RunFolder
+from linly.runs.runs import RECORD_LOGS, RunFolder
 
 
 class LogTail:
     """Position up to which a log has been read."""
 
-    def __init__(self, path: Path) -> None:
-        """Start before the first line; the file need not exist yet."""
+    def __init__(self, path: Path, *, as_records: bool = False) -> None:
+        """Start before the first line; the file need not exist yet.
+
+        Args:
+            path: Path of the log.
+            as_records: Whether to return objects of the log's record class, not JSON objects.
+        """
         self._path = path
-        self._parser = LineParser(path)
+        parser = LineParser(path)
+        self._parse = parser.parse_record if as_records else parser.parse
         self._offset = 0
         self._last_line = b""
 
-    def added(self) -> list[dict[str, Any]] | None:
+    def added(self) -> list[Any] | None:
         """Whole lines written since the last call; None if lines already read were removed.
 
         Raises:
@@ -43,7 +49,7 @@ class LogTail:
                     return None
                 records = []
                 for line in whole_lines(log):
-                    records.append(self._parser.parse(line))
+                    records.append(self._parse(line))
                     self._offset += len(line)
                     self._last_line = line
         except FileNotFoundError:
@@ -99,12 +105,15 @@ class RunFollower:
     def _begin(self) -> None:
         """Reset the positions in the logs; the last complete history is still shown."""
         self._tails = {
-            field.name: LogTail(self.path / f"{field.name}.jsonl") for field in fields(Logs)
+            field.name: LogTail(
+                self.path / f"{field.name}.jsonl", as_records=field.name in RECORD_LOGS
+            )
+            for field in fields(Logs)
         }
         self._is_fresh = True
 
     def _added(self) -> Logs | None:
-        added: Mapping[str, list[dict[str, Any]] | None] = {
+        added: Mapping[str, list[Any] | None] = {
             name: tail.added() for name, tail in self._tails.items()
         }
         found = {name: lines for name, lines in added.items() if lines is not None}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,8 @@ from linly.config.curriculum import Curriculum
 from linly.curriculum.timeline import Timeline, fold
 from linly.errors import CheckpointError, TrainingError
 from linly.monitor.history.decisions import Event, decision_events
-from linly.monitor.history.evaluations import Evaluation, number, parse_evaluation
+from linly.records.evaluation_record import EvaluationRecord
+from linly.records.step_record import StepRecord
 from linly.runs.runs import RunFolder
 
 Floats = NDArray[np.float64]
@@ -90,7 +91,7 @@ class History:
     padding: Integers
     drift: Floats
     epoch: Floats
-    evaluations: tuple[Evaluation, ...]
+    evaluations: tuple[EvaluationRecord, ...]
     events: tuple[Event, ...]
     decisions: tuple[Event, ...]
     samples: tuple[Sample, ...]
@@ -140,10 +141,10 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Logs:
-    """Lines of a run's logs, each log in the order written."""
+    """Records and lines of a run's logs, each log in the order written."""
 
-    metrics: Sequence[Mapping[str, Any]]
-    evaluations: Sequence[Mapping[str, Any]]
+    metrics: Sequence[StepRecord]
+    evaluations: Sequence[EvaluationRecord]
     events: Sequence[Mapping[str, Any]]
     samples: Sequence[Mapping[str, Any]]
     quarantine: Sequence[Mapping[str, Any]]
@@ -158,8 +159,15 @@ def read_history(path: Path) -> History:
         TrainingError: If a log is damaged, or has no step yet.
     """
     folder = RunFolder.open(path)
-    names = (field.name for field in fields(Logs))
-    return make_history(path, Logs(*(list(folder.read(name)) for name in names)))
+    logs = Logs(
+        metrics=list(folder.read_steps()),
+        evaluations=list(folder.read_evaluations()),
+        events=list(folder.read("events")),
+        samples=list(folder.read("samples")),
+        quarantine=list(folder.read("quarantine")),
+        decisions=list(folder.read("decisions")),
+    )
+    return make_history(path, logs)
 
 
 def make_history(path: Path, logs: Logs) -> History:
@@ -179,7 +187,7 @@ def make_history(path: Path, logs: Logs) -> History:
         groups=groups,
         sources=sources,
         **_columns(logs.metrics, sources),
-        evaluations=tuple(map(parse_evaluation, logs.evaluations)),
+        evaluations=tuple(logs.evaluations),
         events=tuple(map(_event, logs.events)),
         decisions=decision_events(logs.decisions),
         samples=tuple(map(_sample, logs.samples)),
@@ -199,7 +207,7 @@ def longer_history(history: History, logs: Logs) -> History | None:
     """
     known = set(history.sources)
     if logs.decisions or any(
-        not known.issuperset(record.get("rows_by_source", {})) for record in logs.metrics
+        not known.issuperset(record.rows_by_source) for record in logs.metrics
     ):
         return None
     quarantined = Counter(history.quarantined)
@@ -213,7 +221,7 @@ def longer_history(history: History, logs: Logs) -> History | None:
     return replace(
         history,
         **longer,
-        evaluations=(*history.evaluations, *map(parse_evaluation, logs.evaluations)),
+        evaluations=(*history.evaluations, *logs.evaluations),
         events=(*history.events, *map(_event, logs.events)),
         samples=(*history.samples, *map(_sample, logs.samples)),
         quarantined=dict(sorted(quarantined.items())),
@@ -235,11 +243,9 @@ def _timeline(path: Path, decisions: Sequence[Mapping[str, Any]]) -> Timeline | 
         raise TrainingError(f"run {path}: {error}") from error
 
 
-def _groups(
-    timeline: Timeline | None, metrics: Sequence[Mapping[str, Any]]
-) -> dict[str, tuple[str, ...]]:
+def _groups(timeline: Timeline | None, steps: Sequence[StepRecord]) -> dict[str, tuple[str, ...]]:
     """Groups of the curricula; sources that are only in the log come last, as "other"."""
-    logged = {name for record in metrics for name in record.get("rows_by_source", {})}
+    logged = {name for step in steps for name in step.rows_by_source}
     groups = timeline.groups if timeline else {}
     others = sorted(logged.difference(*groups.values()))
     if others:
@@ -247,23 +253,27 @@ def _groups(
     return groups
 
 
-def _floats(records: Sequence[Mapping[str, Any]], key: str) -> Floats:
-    return np.array([number(record.get(key)) for record in records], np.float64)
+def number(value: float | None) -> float:
+    """A value of a log as a float; NaN if it has none."""
+    return math.nan if value is None else float(value)
 
 
-def _integers(records: Sequence[Mapping[str, Any]], key: str) -> Integers:
-    return np.array([record.get(key, 0) for record in records], np.int64)
+def _floats(values: Iterable[float | None]) -> Floats:
+    return np.array([number(value) for value in values], np.float64)
 
 
 def _by_source(
-    records: Sequence[Mapping[str, Any]], key: str, sources: Sequence[str], *, missing: float
+    values: Iterable[Mapping[str, float | None]], sources: Sequence[str], *, missing: float
 ) -> Floats:
     """Array of a mapping per source, float64 [n, k]; `missing` for a source not in it."""
-    values = [
-        [number(by_source.get(name, missing)) for name in sources]
-        for by_source in (record.get(key) or {} for record in records)
-    ]
-    return np.array(values, np.float64).reshape(len(records), len(sources))
+    rows = [[number(found.get(name, missing)) for name in sources] for found in values]
+    return np.array(rows, np.float64).reshape(len(rows), len(sources))
+
+
+def _counts(values: Iterable[Mapping[str, int]], sources: Sequence[str]) -> Integers:
+    """Array of a count per source, int64 [n, k]; 0 for a source not in it."""
+    rows = [[found.get(name, 0) for name in sources] for found in values]
+    return np.array(rows, np.int64).reshape(len(rows), len(sources))
 
 
 def _event(record: Mapping[str, Any]) -> Event:
@@ -292,32 +302,31 @@ def _last(events: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
     return {}
 
 
-def _columns(
-    records: Sequence[Mapping[str, Any]], sources: Sequence[str]
-) -> dict[str, NDArray[Any]]:
-    """Arrays of `History` from lines of metrics.jsonl, by attribute name."""
-    rows = _by_source(records, "rows_by_source", sources, missing=0)
-    supervised = _by_source(records, "supervised_tokens_by_source", sources, missing=0)
-    padding = _by_source(records, "padding_by_source", sources, missing=0)
+def _columns(steps: Sequence[StepRecord], sources: Sequence[str]) -> dict[str, NDArray[Any]]:
+    """Arrays of `History` from the steps, by attribute name."""
+
+    def by_source(values: Iterable[Mapping[str, Any]], *, missing: float = 0.0) -> Floats:
+        return _by_source(values, sources, missing=missing)
+
     return {
-        "step": _integers(records, "step"),
-        "time": _floats(records, "time"),
-        "tokens_seen": _integers(records, "tokens_seen"),
-        "loss": _floats(records, "loss"),
-        "lr": _floats(records, "lr"),
-        "grad_norm": _floats(records, "grad_norm"),
-        "tokens_per_second": _floats(records, "tokens_per_second"),
-        "data_wait": _floats(records, "data_wait_fraction"),
-        "mfu": _floats(records, "mfu"),
-        "skipped": np.array([bool(record.get("skipped")) for record in records]),
-        "loss_by_source": _by_source(records, "loss_by_source", sources, missing=math.nan),
-        "target_share": _by_source(records, "target_share_by_source", sources, missing=0),
-        "planned_rows": _by_source(records, "planned_rows_by_source", sources, missing=0),
-        "rows": rows.astype(np.int64),
-        "supervised_tokens": supervised.astype(np.int64),
-        "padding": padding.astype(np.int64),
-        "drift": _by_source(records, "drift_rows_by_source", sources, missing=0),
-        "epoch": _by_source(records, "epoch_by_source", sources, missing=math.nan),
+        "step": np.array([step.step for step in steps], np.int64),
+        "time": _floats(step.time for step in steps),
+        "tokens_seen": np.array([step.tokens_seen for step in steps], np.int64),
+        "loss": _floats(step.loss for step in steps),
+        "lr": _floats(step.lr for step in steps),
+        "grad_norm": _floats(step.grad_norm for step in steps),
+        "tokens_per_second": _floats(step.tokens_per_second for step in steps),
+        "data_wait": _floats(step.data_wait_fraction for step in steps),
+        "mfu": _floats(step.mfu for step in steps),
+        "skipped": np.array([step.skipped for step in steps]),
+        "loss_by_source": by_source((step.loss_by_source for step in steps), missing=math.nan),
+        "target_share": by_source(step.target_share_by_source for step in steps),
+        "planned_rows": by_source(step.planned_rows_by_source for step in steps),
+        "rows": _counts((step.rows_by_source for step in steps), sources),
+        "supervised_tokens": _counts((s.supervised_tokens_by_source for s in steps), sources),
+        "padding": _counts((step.padding_by_source for step in steps), sources),
+        "drift": by_source(step.drift_rows_by_source for step in steps),
+        "epoch": by_source((step.epoch_by_source for step in steps), missing=math.nan),
     }
 
 

@@ -9,6 +9,7 @@ from typing import Literal
 import numpy as np
 
 from linly.monitor.history.history import History
+from linly.records.measures import relative_change
 
 _LANGUAGES = {"en": "English", "zh": "Chinese"}
 _MAX_LANGUAGES = 4
@@ -34,7 +35,8 @@ class Change:
     @property
     def relative(self) -> float:
         """Change relative to the start: negative is learned, positive is forgotten."""
-        return self.after / self.before - 1 if self.before else math.nan
+        change = relative_change(self.before, self.after)
+        return math.nan if change is None else change
 
 
 def language_name(language: str) -> str:
@@ -55,10 +57,12 @@ def source_changes(history: History) -> dict[str, Change]:
     if len(history.evaluations) < 2:
         return {}
     first, last = history.evaluations[0].sources, history.evaluations[-1].sources
+    both = [name for name in first if name in last]
+    pairs = {name: (first[name].bits_per_byte, last[name].bits_per_byte) for name in both}
     return {
-        name: Change(first[name].bits_per_byte, last[name].bits_per_byte)
-        for name in first
-        if name in last
+        name: Change(before, after)
+        for name, (before, after) in pairs.items()
+        if before is not None and after is not None
     }
 
 

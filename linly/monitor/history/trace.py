@@ -17,7 +17,8 @@ from linly.data.inspection.lookup import (
     read_shard_list,
 )
 from linly.errors import DataError
-from linly.monitor.history.documents import StepRow, rows_of_step
+from linly.monitor.history.documents import rows_of_step
+from linly.records.row_record import RowRecord
 from linly.runs.runs import RunFolder
 from linly.tokenization.load import load_tokenizer
 
@@ -26,7 +27,7 @@ from linly.tokenization.load import load_tokenizer
 class TracedRow:
     """A row and the texts of its spans, in order."""
 
-    row: StepRow
+    row: RowRecord
     texts: tuple[FoundText, ...]
 
 
@@ -50,7 +51,7 @@ class Tracer:
         self._data_root = data_root or load_recipe(path / "recipe.yaml").data_root
         self._sources: dict[str, TracedSource] = {}
 
-    def texts(self, rows: Sequence[StepRow]) -> tuple[TracedRow, ...]:
+    def texts(self, rows: Sequence[RowRecord]) -> tuple[TracedRow, ...]:
         """Rows with their texts, in the order given.
 
         Raises:
@@ -90,7 +91,7 @@ class Tracer:
         return self._sources[name]
 
 
-def worst_rows(path: Path, step: int, *, rank: int | None, top: int) -> tuple[StepRow, ...]:
+def worst_rows(path: Path, step: int, *, rank: int | None, top: int) -> tuple[RowRecord, ...]:
     """Rows of a step with the highest loss first; rows without loss come last.
 
     Args:
@@ -122,10 +123,10 @@ def worst_rows(path: Path, step: int, *, rank: int | None, top: int) -> tuple[St
     return tuple(by_loss(mine)[:top])
 
 
-def by_loss(rows: Iterable[StepRow]) -> list[StepRow]:
+def by_loss(rows: Iterable[RowRecord]) -> list[RowRecord]:
     """Sort by loss, highest first: NaN comes before all, rows without loss last."""
 
-    def badness(row: StepRow) -> tuple[bool, bool, float]:
+    def badness(row: RowRecord) -> tuple[bool, bool, float]:
         if row.loss is None:
             return True, False, 0.0
         return False, row.loss == row.loss, -row.loss
@@ -133,7 +134,7 @@ def by_loss(rows: Iterable[StepRow]) -> list[StepRow]:
     return sorted(rows, key=badness)
 
 
-def _wanted(row: StepRow) -> list[Wanted]:
+def _wanted(row: RowRecord) -> list[Wanted]:
     """Spans of a row to read; one that does not reach the row's end ends its document."""
     last = len(row.documents) - 1
     return [
@@ -142,7 +143,7 @@ def _wanted(row: StepRow) -> list[Wanted]:
     ]
 
 
-def _traced(row: StepRow, texts: Sequence[FoundText]) -> TracedRow:
+def _traced(row: RowRecord, texts: Sequence[FoundText]) -> TracedRow:
     num_supervised = sum(text.num_supervised for text in texts)
     if num_supervised != row.supervised_tokens:
         shards = sorted({span.shard for span in row.documents})

@@ -23,10 +23,11 @@ from plotly.offline import get_plotlyjs
 from werkzeug.serving import BaseWSGIServer, make_server
 
 from linly.errors import ConfigError
-from linly.monitor.history.documents import StepRow, StepRows, rows_of_step
+from linly.monitor.history.documents import StepRows, rows_of_step
 from linly.monitor.history.follow import Look, RunFollower
 from linly.monitor.pages.page import text
 from linly.monitor.pages.snapshot import Snapshots, pulse
+from linly.records.row_record import RowRecord
 
 ADDRESS = "127.0.0.1"
 HOST_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -258,7 +259,7 @@ def _documents(found: StepRows, path: Path) -> list[Any]:
     ]
 
 
-def _row(row: StepRow) -> html.Tr:
+def _row(row: RowRecord) -> html.Tr:
     documents = [
         html.Div(f"{piece.shard}, {piece.record:,}, {piece.start:,} to {piece.end:,}")
         for piece in row.documents

@@ -13,6 +13,7 @@ from linly.curriculum.timeline import Timeline
 from linly.errors import LinlyError
 from linly.evaluation.evaluation import Evaluator
 from linly.files import sha256_file
+from linly.records.evaluation_record import SourceEvaluation, parse_sources, sources_form
 from linly.runs.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.checkpoints.checkpoints import Checkpoints
@@ -55,8 +56,8 @@ class Session:
     guards: Guards
     books: Bookkeeper
     step: int = 0
-    baseline: dict[str, Any] = field(default_factory=dict)
-    latest: dict[str, Any] = field(default_factory=dict)
+    baseline: dict[str, SourceEvaluation] = field(default_factory=dict)
+    latest: dict[str, SourceEvaluation] = field(default_factory=dict)
     evaluated_step: int | None = None
     data_state: dict[str, Any] | None = None
     notices: list[str] = field(default_factory=list)
@@ -99,8 +100,8 @@ class Session:
             "data": data_state,
             "guards": self.guards.state_dict(),
             "books": self.books.state_dict(),
-            "baseline": self.baseline,
-            "latest": self.latest,
+            "baseline": sources_form(self.baseline),
+            "latest": sources_form(self.latest),
             "evaluated_step": self.evaluated_step,
         }
         self.checkpoints.begin(self.engine, self.step, state)
@@ -180,7 +181,8 @@ class Session:
         self.guards.load_state_dict(state["guards"])
         self.books.load_state_dict(state["books"])
         self.step = state["step"]
-        self.baseline, self.latest = state["baseline"], state["latest"]
+        self.baseline = parse_sources(state["baseline"])
+        self.latest = parse_sources(state["latest"])
         self.evaluated_step = state["evaluated_step"]
         self.data_state = state["data"]
 

@@ -27,8 +27,10 @@ from linly.errors import ExhaustedError, TrainingError
 from linly.evaluation.combined_loss import combined_losses
 from linly.evaluation.curve_guard import guard_decisions
 from linly.evaluation.evaluation import generate_samples
-from linly.evaluation.summary import changes_by_language, summary_line
+from linly.evaluation.summary import summary_line
 from linly.modeling.trainable import count_trained
+from linly.records.evaluation_record import EvaluationRecord, results_by_language
+from linly.records.row_loss import RowLoss
 from linly.training.changes.pinned_inputs import read_later_lists, read_shards
 from linly.training.engine.schedule import learning_rate
 from linly.training.loop.session import Session
@@ -37,7 +39,7 @@ from linly.training.ranks.preemption import StopRequest
 from linly.training.ranks.processes import Processes
 from linly.training.recording.bookkeeping import StepFacts
 from linly.training.recording.display import Display
-from linly.training.recording.guards import Alarm, RowLoss
+from linly.training.recording.guards import Alarm
 
 _GRACE_S = 30.0
 """Seconds to wait for the mirror after a preemption; the checkpoint is complete by then."""
@@ -315,16 +317,16 @@ class Trainer:
     def _record(self, batch: StepBatch, losses: Sequence[RowLoss], facts: StepFacts) -> None:
         session = self._session
         phase = session.timeline.phase_at(batch.rows[0].index)
-        metrics = session.books.count(batch.rows, losses, facts, phase)
+        record = session.books.count(batch.rows, losses, facts, phase)
         if session.books.should_flush:
             session.flush_rows()
         if self._display is None:
             return
-        session.run.append("metrics", metrics)
+        session.run.append_step(record)
         for mixed in batch.rows:
             self._quarantine(facts.step, mixed.row.bad, row=mixed.index)
         num_bad = sum(len(mixed.row.bad) for mixed in batch.rows)
-        self._display.step(metrics, bad_records=num_bad)
+        self._display.step(record, bad_records=num_bad)
 
     def _quarantine(self, step: int, bad_records: Sequence[BadRecord], *, row: int) -> None:
         """Add bad records to quarantine.jsonl, with the first row after them."""
@@ -356,18 +358,21 @@ class Trainer:
         if session.step == 0:
             session.baseline = sources
         if self._display is not None:
-            stamp = {"step": session.step, "time": time.time()}
-            next_row = session.step * self._recipe.data.global_batch
-            record = stamp | {
-                "tokens_seen": session.books.tokens_seen,
-                "sources": sources,
-                "languages": changes_by_language(session.baseline, sources),
-                **combined_losses(sources, session.timeline, next_row=next_row),
-                "new_pieces": pieces,
-            }
-            session.run.append("evaluations", record)
+            now, next_row = time.time(), session.step * self._recipe.data.global_batch
+            combined = combined_losses(sources, session.timeline, next_row=next_row)
+            record = EvaluationRecord(
+                step=session.step,
+                time=now,
+                tokens_seen=session.books.tokens_seen,
+                sources=sources,
+                languages=results_by_language(session.baseline, sources),
+                loss_at_fixed_shares=combined.at_fixed_shares,
+                loss_at_current_shares=combined.at_current_shares,
+                new_pieces=pieces,
+            )
+            session.run.append_evaluation(record)
             for sample in samples:
-                session.run.append("samples", stamp | sample)
+                session.run.append("samples", {"step": session.step, "time": now} | sample)
             self._display.evaluation(record)
         self._step_began = time.monotonic()
 

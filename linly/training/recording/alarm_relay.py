@@ -5,12 +5,13 @@ from __future__ import annotations
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import orjson
 
 from linly.config.settings import AlarmSettings
+from linly.records.evaluation_record import EvaluationRecord
+from linly.records.step_record import StepRecord
 from linly.runs.runs import RunFolder
 from linly.training.recording.alarms import Alarm, AlarmWatch
 
@@ -36,18 +37,18 @@ class AlarmRelay:
         self._command = settings.command
         self._running: list[subprocess.Popen[bytes]] = []
         self._watch = AlarmWatch(settings)
-        bad = Counter(record["step"] for record in run.read("quarantine"))
-        for record in run.read("evaluations"):
-            self._watch.evaluation(record)
-        for record in run.read("metrics"):
-            self._watch.step(record, bad_records=bad[record["step"]])
+        bad = Counter(line["step"] for line in run.read("quarantine"))
+        for evaluation in run.read_evaluations():
+            self._watch.evaluation(evaluation)
+        for step in run.read_steps():
+            self._watch.step(step, bad_records=bad[step.step])
 
-    def step(self, metrics: Mapping[str, Any], *, bad_records: int) -> list[str]:
+    def step(self, record: StepRecord, *, bad_records: int) -> list[str]:
         """Pass on the alarms of a step, and return the lines to show."""
         told = self._reap()
-        return told + self._raise(self._watch.step(metrics, bad_records=bad_records))
+        return told + self._raise(self._watch.step(record, bad_records=bad_records))
 
-    def evaluation(self, record: Mapping[str, Any]) -> list[str]:
+    def evaluation(self, record: EvaluationRecord) -> list[str]:
         """Pass on the alarms of an evaluation, and return the lines to show."""
         return self._raise(self._watch.evaluation(record))
 

@@ -10,11 +10,11 @@ from collections import defaultdict, deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Literal
 
 from linly.config.settings import AlarmSettings
-
-Rule = Literal["drift", "loss_rise", "forgetting", "data_wait", "quarantine"]
+from linly.records.evaluation_record import EvaluationRecord
+from linly.records.metrics import AlarmRule
+from linly.records.step_record import StepRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Alarm:
     """
 
     step: int
-    rule: Rule
+    rule: AlarmRule
     source: str
     text: str
 
@@ -59,37 +59,34 @@ class AlarmWatch:
         self._rows: deque[tuple[int, int]] = deque(maxlen=window)
         self._rows_before = 0
         self._before: dict[str, float] = {}
-        self._holding: set[tuple[Rule, str]] = set()
+        self._holding: set[tuple[AlarmRule, str]] = set()
 
-    def step(self, metrics: Mapping[str, Any], *, bad_records: int = 0) -> list[Alarm]:
+    def step(self, record: StepRecord, *, bad_records: int = 0) -> list[Alarm]:
         """Alarms that a step raises.
 
         Args:
-            metrics: Metrics record of the step.
+            record: Record of the step.
             bad_records: Number of records quarantined while its rows were built.
         """
-        step = int(metrics["step"])
         found = [
-            *self._drift(metrics.get("drift_rows_by_source") or {}),
-            *self._loss_rise(
-                metrics.get("loss_by_source") or {}, skipped=bool(metrics.get("skipped"))
-            ),
-            *self._data_wait(metrics.get("data_wait_fraction")),
-            *self._quarantine(metrics.get("rows_by_source") or {}, bad_records),
+            *self._drift(record.drift_rows_by_source),
+            *self._loss_rise(record.loss_by_source, skipped=record.skipped),
+            *self._data_wait(record.data_wait_fraction),
+            *self._quarantine(record.rows_by_source, bad_records),
         ]
-        return [self._alarm(step, *one) for one in found if self._begins(*one[:3])]
+        return [self._alarm(record.step, *one) for one in found if self._begins(*one[:3])]
 
-    def evaluation(self, record: Mapping[str, Any]) -> list[Alarm]:
+    def evaluation(self, record: EvaluationRecord) -> list[Alarm]:
         """Alarms that an evaluation raises: sources that are worse than at step 0."""
         bits = {
-            name: float(figures["bits_per_byte"])
-            for name, figures in (record.get("sources") or {}).items()
-            if figures.get("bits_per_byte") is not None
+            name: result.bits_per_byte
+            for name, result in record.sources.items()
+            if result.bits_per_byte is not None
         }
-        if record["step"] == 0:
+        if record.step == 0:
             self._before = bits
         limit = self._settings.forgetting
-        found: list[tuple[Rule, str, bool, str]] = []
+        found: list[tuple[AlarmRule, str, bool, str]] = []
         for name, now in bits.items():
             before = self._before.get(name)
             if before:
@@ -99,19 +96,19 @@ class AlarmWatch:
                     f"({before:.3f} to {now:.3f}), allowed: {limit:+.1%}"
                 )
                 found.append(("forgetting", name, worse > limit, text))
-        return [self._alarm(record["step"], *one) for one in found if self._begins(*one[:3])]
+        return [self._alarm(record.step, *one) for one in found if self._begins(*one[:3])]
 
-    def _begins(self, rule: Rule, source: str, holds: bool) -> bool:
+    def _begins(self, rule: AlarmRule, source: str, holds: bool) -> bool:
         """Store whether a condition holds, and return whether it has just become true."""
         key = (rule, source)
         was_holding = key in self._holding
         (self._holding.add if holds else self._holding.discard)(key)
         return holds and not was_holding
 
-    def _alarm(self, step: int, rule: Rule, source: str, _: bool, text: str) -> Alarm:
+    def _alarm(self, step: int, rule: AlarmRule, source: str, _: bool, text: str) -> Alarm:
         return Alarm(step, rule, source, text)
 
-    def _drift(self, drift: Mapping[str, float]) -> Iterator[tuple[Rule, str, bool, str]]:
+    def _drift(self, drift: Mapping[str, float]) -> Iterator[tuple[AlarmRule, str, bool, str]]:
         limit = self._settings.drift
         for source, rows in drift.items():
             text = f"source {source}: {rows:+.2f} rows off its plan, allowed: {limit:g}"
@@ -119,7 +116,7 @@ class AlarmWatch:
 
     def _loss_rise(
         self, losses: Mapping[str, float | None], *, skipped: bool
-    ) -> Iterator[tuple[Rule, str, bool, str]]:
+    ) -> Iterator[tuple[AlarmRule, str, bool, str]]:
         window, limit = self._settings.window, self._settings.loss_rise
         for source, loss in losses.items():
             if loss is None or skipped:  # a skipped step did not train, and its loss may be extreme
@@ -133,7 +130,7 @@ class AlarmWatch:
                 )
                 yield "loss_rise", source, rise > limit, text
 
-    def _data_wait(self, wait: float | None) -> Iterator[tuple[Rule, str, bool, str]]:
+    def _data_wait(self, wait: float | None) -> Iterator[tuple[AlarmRule, str, bool, str]]:
         if wait is None:  # a step skipped by a fork is not timed
             return
         self._waits.append(wait)
@@ -147,7 +144,7 @@ class AlarmWatch:
 
     def _quarantine(
         self, rows: Mapping[str, int], bad_records: int
-    ) -> Iterator[tuple[Rule, str, bool, str]]:
+    ) -> Iterator[tuple[AlarmRule, str, bool, str]]:
         total = sum(rows.values())
         self._rows.append((total - self._rows_before, bad_records))
         self._rows_before = total

@@ -5,7 +5,6 @@ Only rank 0 writes. Every rank counts, so that each rank has the counts for a ch
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,12 +16,12 @@ from numpy.typing import NDArray
 from linly.curriculum.apportion import Phase
 from linly.curriculum.mixture import Mixture
 from linly.data.mixing.mixed_row import MixedRow
-from linly.runs.row_record import RowRecord
-from linly.training.recording.guards import RowLoss, loss_by_source
+from linly.records.row_loss import RowLoss, loss_by_source, mean_loss
+from linly.records.row_record import RowRecord
+from linly.records.step_record import StepRecord
 from linly.training.recording.new_pieces import NewPieces
 
 MAX_BUFFERED_ROWS = 100_000
-_MEASURED = ("loss", "grad_norm", "tokens_per_second", "data_wait_fraction", "mfu")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +56,12 @@ class Machine:
     world_size: int
     flops_per_token: float
     peak_flops: float | None
+
+    def mfu(self, tokens_per_second: float | None) -> float | None:
+        """Model FLOPs utilization at a throughput; None if it or the peak is unknown."""
+        if tokens_per_second is None or not self.peak_flops:
+            return None
+        return tokens_per_second * self.flops_per_token / self.peak_flops
 
 
 class Bookkeeper:
@@ -94,8 +99,8 @@ class Bookkeeper:
 
     def count(
         self, rows: Sequence[MixedRow], losses: Sequence[RowLoss], facts: StepFacts, phase: Phase
-    ) -> dict[str, Any]:
-        """Count a step's rows and build its metrics record.
+    ) -> StepRecord:
+        """Count a step's rows and build its record.
 
         Args:
             rows: Rows of the global batch, in order.
@@ -120,7 +125,7 @@ class Bookkeeper:
         self._add_row_records(rows, losses, facts)
         farthest = np.abs(drift).argmax(axis=0)
         drift = drift[farthest, np.arange(drift.shape[1])]
-        return self._metrics(rows, losses, facts, phase.mixture, planned[-1], drift)
+        return self._record(rows, losses, facts, phase.mixture, planned[-1], drift)
 
     def take_row_records(self) -> list[RowRecord]:
         """Return and clear the buffered row records."""
@@ -202,11 +207,11 @@ class Bookkeeper:
                     supervised_tokens=loss.targets,
                     padding=mixed.row.num_padding,
                     loss=loss.nll / loss.targets if has_loss and loss.targets else None,
-                    pieces=mixed.row.pieces,
+                    documents=mixed.row.pieces,
                 )
             )
 
-    def _metrics(
+    def _record(
         self,
         rows: Sequence[MixedRow],
         losses: Sequence[RowLoss],
@@ -214,48 +219,38 @@ class Bookkeeper:
         mixture: Mixture,
         planned: NDArray[np.float64],
         drift: NDArray[np.float64],
-    ) -> dict[str, Any]:
-        """Metrics of a step; `drift` is that of each source at its row farthest from the plan."""
+    ) -> StepRecord:
+        """Record of a step; `drift` is that of each source at its row farthest from the plan."""
         sources = mixture.sources
         shares = mixture.shares([mixed.index for mixed in rows]).mean(axis=0)
         realized = dict.fromkeys(sources, 0.0)
         for mixed in rows:
             realized[mixed.row.source] += 1 / len(rows)
-        return {
-            "step": facts.step,
-            "time": time.time(),
-            "tokens_seen": self.tokens_seen,
-            "lr": facts.lr,
-            **self._measured(losses, facts, num_tokens=len(rows) * self._sequence_length),
-            "target_share_by_source": _by_source(sources, shares),
-            "realized_share_by_source": realized,
-            "rows_by_source": dict(self._rows),
-            "planned_rows_by_source": _by_source(sources, planned),
-            "drift_rows_by_source": _by_source(sources, drift),
-            "supervised_tokens_by_source": dict(self._supervised),
-            "padding_by_source": dict(self._padding),
-            "epoch_by_source": dict(self._epochs),
-            "skipped": facts.skipped,
-        }
-
-    def _measured(
-        self, losses: Sequence[RowLoss], facts: StepFacts, *, num_tokens: int
-    ) -> dict[str, Any]:
-        """Measured values of a step; None if a fork skipped the step."""
         by_source = loss_by_source(losses)
-        if facts.is_passed_over:
-            return dict.fromkeys(_MEASURED) | {"loss_by_source": dict.fromkeys(by_source)}
-        targets = sum(loss.targets for loss in losses)
-        tokens_per_second = num_tokens / facts.seconds
-        peak = self._machine.peak_flops
-        return {
-            "loss": math.fsum(loss.nll for loss in losses) / targets if targets else None,
-            "loss_by_source": by_source,
-            "grad_norm": facts.grad_norm,
-            "tokens_per_second": tokens_per_second,
-            "data_wait_fraction": facts.wait_s / facts.seconds,
-            "mfu": tokens_per_second * self._machine.flops_per_token / peak if peak else None,
-        }
+        is_measured = not facts.is_passed_over
+        num_tokens = len(rows) * self._sequence_length
+        tokens_per_second = num_tokens / facts.seconds if is_measured else None
+        return StepRecord(
+            step=facts.step,
+            time=time.time(),
+            tokens_seen=self.tokens_seen,
+            lr=facts.lr,
+            loss=mean_loss(losses) if is_measured else None,
+            loss_by_source=by_source if is_measured else dict.fromkeys(by_source),
+            grad_norm=facts.grad_norm if is_measured else None,
+            tokens_per_second=tokens_per_second,
+            data_wait_fraction=facts.wait_s / facts.seconds if is_measured else None,
+            mfu=self._machine.mfu(tokens_per_second),
+            target_share_by_source=_by_source(sources, shares),
+            realized_share_by_source=realized,
+            rows_by_source=dict(self._rows),
+            planned_rows_by_source=_by_source(sources, planned),
+            drift_rows_by_source=_by_source(sources, drift),
+            supervised_tokens_by_source=dict(self._supervised),
+            padding_by_source=dict(self._padding),
+            epoch_by_source=dict(self._epochs),
+            skipped=facts.skipped,
+        )
 
 
 def _by_source(sources: Sequence[str], values: NDArray[np.float64]) -> dict[str, float]:

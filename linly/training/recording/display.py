@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
 
 from linly.config.recipe import Recipe, plain_recipe
 from linly.modeling.parameters import ParameterCount
+from linly.records.evaluation_record import EvaluationRecord
+from linly.records.step_record import StepRecord
 from linly.runs.runs import RunFolder
 from linly.training.recording.alarm_relay import AlarmRelay
 from linly.training.recording.progress import ProgressView
-from linly.training.recording.scalars import ScalarLog, evaluation_scalars, step_scalars
+from linly.training.recording.scalars import ScalarLog, scalars_of
 from linly.training.recording.tensorboard import TensorBoardLog
 from linly.training.recording.wandb_log import WandbLog
 
@@ -56,20 +57,20 @@ class Display:
         self._event("model", text, trained=count.trained, parameters=count.total)
         self.message(text)
 
-    def step(self, metrics: dict[str, Any], *, bad_records: int) -> None:
+    def step(self, record: StepRecord, *, bad_records: int) -> None:
         """Show a step and its alarms."""
-        scalars = step_scalars(metrics)
+        scalars = scalars_of(record)
         for log in self._logs:
-            log.add(scalars, step=metrics["step"])
-        self._view.step(metrics)
-        for text in self._alarms.step(metrics, bad_records=bad_records):
+            log.add(scalars, step=record.step)
+        self._view.step(record)
+        for text in self._alarms.step(record, bad_records=bad_records):
             self.warning(text)
 
-    def evaluation(self, record: dict[str, Any]) -> None:
+    def evaluation(self, record: EvaluationRecord) -> None:
         """Show an evaluation and its alarms."""
-        scalars = evaluation_scalars(record)
+        scalars = scalars_of(record)
         for log in self._logs:
-            log.add(scalars, step=record["step"])
+            log.add(scalars, step=record.step)
         self._view.evaluation(record)
         for text in self._alarms.evaluation(record):
             self.warning(text)

@@ -15,19 +15,10 @@ from typing import Any
 
 from linly.config.settings import GuardSettings
 from linly.errors import TrainingError
+from linly.records.row_loss import RowLoss, loss_by_source
 
 MIN_WINDOW = 10
 """Losses of a source before spikes are detected, as losses fall fast in the first steps."""
-
-
-@dataclass(frozen=True, slots=True)
-class RowLoss:
-    """Loss of a row: its index in the global stream, and summed nats over its targets."""
-
-    row: int
-    source: str
-    nll: float
-    targets: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,18 +115,6 @@ class Guards:
         }
         self._consecutive = state["consecutive"]
         self._total = state["total"]
-
-
-def loss_by_source(rows: Sequence[RowLoss]) -> dict[str, float | None]:
-    """Mean loss per supervised target of each source in the step; None without targets."""
-    nll: dict[str, float] = {}
-    targets: dict[str, int] = {}
-    for row in rows:
-        nll[row.source] = nll.get(row.source, 0.0) + row.nll
-        targets[row.source] = targets.get(row.source, 0) + row.targets
-    return {
-        source: nll[source] / targets[source] if targets[source] else None for source in sorted(nll)
-    }
 
 
 def _alarm(reason: str, rows: Sequence[RowLoss]) -> Alarm:

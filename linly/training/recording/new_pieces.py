@@ -18,6 +18,7 @@ from linly.data.mixing.mixed_row import MixedRow
 from linly.errors import ConfigError
 from linly.modeling.embeddings import BASE_VOCABULARY_KEY
 from linly.modeling.stored.weight_files import read_json_object
+from linly.records.evaluation_record import NewPieceStatistics
 from linly.tokenization.tokenizer import Tokenizer
 
 _ROWS_AT_A_TIME = 4096
@@ -60,25 +61,20 @@ class NewPieces:
             self._num_new += len(new)
             self._num_tokens += len(ids)
 
-    def record(self, model: PreTrainedModel) -> dict[str, Any]:
+    def record(self, model: PreTrainedModel) -> NewPieceStatistics:
         """Statistics for an evaluation record.
 
         Args:
             model: Model whose input embedding is measured.
-
-        Returns:
-            `num_pieces`; `num_seen`, the number seen in the data so far; `share_of_tokens`, their
-            share of these tokens (None before the first); mean embedding norms, `norm` of new
-            pieces and `norm_of_others`.
         """
         weight = model.get_input_embeddings().weight
-        return {
-            "num_pieces": len(self._seen),
-            "num_seen": int(self._seen.sum()),
-            "share_of_tokens": self._num_new / self._num_tokens if self._num_tokens else None,
-            "norm": _mean_norm(weight, self._first, self._first + len(self._seen)),
-            "norm_of_others": _mean_norm(weight, 0, self._first),
-        }
+        return NewPieceStatistics(
+            num_pieces=len(self._seen),
+            num_seen=int(self._seen.sum()),
+            share_of_tokens=self._num_new / self._num_tokens if self._num_tokens else None,
+            norm=_mean_norm(weight, self._first, self._first + len(self._seen)),
+            norm_of_others=_mean_norm(weight, 0, self._first),
+        )
 
     def state_dict(self) -> dict[str, Any]:
         """Counts in JSON form; the seen pieces are a bit mask in hexadecimal."""

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping
-from typing import Any
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from linly.evaluation.summary import bits_per_byte_by_language
+from linly.records.evaluation_record import EvaluationRecord, bits_per_byte_by_language
+from linly.records.step_record import StepRecord
 
 PLAIN_INTERVAL_S = 10.0
 
@@ -38,33 +37,33 @@ class ProgressView:
             self._task = self._bar.add_task("step", total=num_steps, completed=step, numbers="")
             self._bar.start()
 
-    def step(self, metrics: Mapping[str, Any]) -> None:
-        """Show a step from its metrics."""
+    def step(self, record: StepRecord) -> None:
+        """Show a step."""
         if self._is_quiet:
             return
         if self._bar is not None:
-            numbers = f"{_numbers(metrics)}{self._evaluated}"
-            self._bar.update(self._task, completed=metrics["step"], numbers=numbers)
+            numbers = f"{_numbers(record)}{self._evaluated}"
+            self._bar.update(self._task, completed=record.step, numbers=numbers)
             return
-        is_last = metrics["step"] == self._num_steps
+        is_last = record.step == self._num_steps
         if is_last or time.monotonic() - self._last_line_at > PLAIN_INTERVAL_S:
             self._last_line_at = time.monotonic()
             self._console.print(
-                f"step {metrics['step']}/{self._num_steps}  {_numbers(metrics)}{self._evaluated}"
-                f"{self._time_left(metrics)}",
+                f"step {record.step}/{self._num_steps}  {_numbers(record)}{self._evaluated}"
+                f"{self._time_left(record)}",
                 markup=False,
             )
 
-    def evaluation(self, record: Mapping[str, Any]) -> None:
+    def evaluation(self, record: EvaluationRecord) -> None:
         """Show an evaluation in full, and a short form with each step until the next one."""
         bits = "  ".join(
-            f"{source} {result['bits_per_byte']:.3f}"
-            for source, result in record["sources"].items()
+            f"{source} {_formatted(result.bits_per_byte, '.3f')}"
+            for source, result in record.sources.items()
         )
-        self.message(f"step {record['step']} bits/byte: {bits or 'no held-out documents'}")
-        by_language = bits_per_byte_by_language(record["sources"])
+        self.message(f"step {record.step} bits/byte: {bits or 'no held-out documents'}")
+        by_language = bits_per_byte_by_language(record.sources)
         short = " ".join(f"{language} {value:.3f}" for language, value in by_language.items())
-        self._evaluated = f"  bits/byte at {record['step']}: {short}" if short else ""
+        self._evaluated = f"  bits/byte at {record.step}: {short}" if short else ""
 
     def message(self, text: str) -> None:
         """Show a separate line, unless quiet."""
@@ -80,25 +79,28 @@ class ProgressView:
         if self._bar is not None:
             self._bar.stop()
 
-    def _time_left(self, metrics: Mapping[str, Any]) -> str:
-        if metrics["tokens_per_second"] is None:
+    def _time_left(self, record: StepRecord) -> str:
+        if record.tokens_per_second is None:
             return ""
-        tokens_per_step = metrics["tokens_seen"] / metrics["step"]
-        seconds_per_step = tokens_per_step / metrics["tokens_per_second"]
-        return f"  {_duration((self._num_steps - metrics['step']) * seconds_per_step)} left"
+        tokens_per_step = record.tokens_seen / record.step
+        seconds_per_step = tokens_per_step / record.tokens_per_second
+        return f"  {_duration((self._num_steps - record.step) * seconds_per_step)} left"
 
 
-def _numbers(metrics: Mapping[str, Any]) -> str:
-    loss, speed = metrics["loss"], metrics["tokens_per_second"]
+def _numbers(record: StepRecord) -> str:
     shares = " ".join(
         f"{source} {share:.0%}"
-        for source, share in metrics["realized_share_by_source"].items()
+        for source, share in record.realized_share_by_source.items()
         if share > 0
     )
-    loss_text = "-" if loss is None else f"{loss:.4f}"
-    speed_text = "-" if speed is None else f"{speed:,.0f}"
-    skipped = "  skipped" if metrics["skipped"] else ""
-    return f"loss {loss_text}  lr {metrics['lr']:.2e}  {speed_text} tokens/s  {shares}{skipped}"
+    loss, lr = _formatted(record.loss, ".4f"), _formatted(record.lr, ".2e")
+    speed = _formatted(record.tokens_per_second, ",.0f")
+    skipped = "  skipped" if record.skipped else ""
+    return f"loss {loss}  lr {lr}  {speed} tokens/s  {shares}{skipped}"
+
+
+def _formatted(value: float | None, form: str) -> str:
+    return "-" if value is None else format(value, form)
 
 
 def _duration(seconds: float) -> str:

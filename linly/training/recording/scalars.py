@@ -1,23 +1,17 @@
 """Scalars of steps and evaluations, with the same keys for every plotting program.
 
-loss  loss/SOURCE  share/SOURCE/target  share/SOURCE/realized  fill/SOURCE  drift_rows/SOURCE
-bits_per_byte/SOURCE  held_out_loss/SOURCE  held_out_loss_at_fixed_shares
-language/CODE/bits_per_byte  language/CODE/change  new_pieces/...
+The keys are the tags of the metrics' table (`linly.records.metrics`).
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterator, Mapping
+from dataclasses import fields
 from typing import Any, Protocol
 
-_PLAIN = ("loss", "lr", "grad_norm", "tokens_per_second", "data_wait_fraction", "mfu")
-_BY_SOURCE = (
-    ("loss/{}", "loss_by_source"),
-    ("share/{}/target", "target_share_by_source"),
-    ("share/{}/realized", "realized_share_by_source"),
-    ("drift_rows/{}", "drift_rows_by_source"),
-)
+from linly.records.metrics import MeasuredRecord, metrics_of
+
 _NOT_IN_A_NAME = re.compile(r"[^\w-]")
 
 
@@ -31,45 +25,32 @@ class ScalarLog(Protocol):
         """Write buffered scalars and close the log."""
 
 
-def step_scalars(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Scalars of a metrics.jsonl record; None values are omitted."""
-    found = {name: metrics.get(name) for name in _PLAIN}
-    found["tokens_seen"] = metrics["tokens_seen"]
-    for key, column in _BY_SOURCE:
-        for source, value in metrics[column].items():
-            found[key.format(key_of(source))] = value
-    for source, fill in fill_by_source(metrics).items():
-        found[f"fill/{key_of(source)}"] = fill
-    drifts = metrics["drift_rows_by_source"].values()
-    found["drift_rows_largest"] = max((abs(drift) for drift in drifts), default=None)
-    return _known(found.items())
+def scalars_of(record: MeasuredRecord) -> dict[str, float]:
+    """Scalars of a step or an evaluation by key; None values are omitted."""
+    return {key: float(value) for key, value in _tagged(record, "") if value is not None}
 
 
-def fill_by_source(metrics: Mapping[str, Any]) -> dict[str, float]:
-    """Fraction of each source's positions so far that are not padding; sources with rows only."""
-    rows, padding = metrics["rows_by_source"], metrics["padding_by_source"]
-    num_rows = sum(rows.values())
-    row_length = metrics["tokens_seen"] / num_rows if num_rows else 0
-    return {
-        source: 1 - padding[source] / (count * row_length)
-        for source, count in rows.items()
-        if count
-    }
+def _tagged(record: MeasuredRecord, name: str) -> Iterator[tuple[str, float | None]]:
+    """(key, value) of a record and of the records in it; `name` is that of a nested record."""
+    for attribute, entry in metrics_of(type(record)).items():
+        if entry.tag is None:
+            continue
+        value = getattr(record, attribute)
+        values = value if isinstance(value, Mapping) else {name: value}
+        for source, one in values.items():
+            yield entry.tag.format(key_of(source)), one
+    for nested_name, nested in _nested(record):
+        yield from _tagged(nested, nested_name)
 
 
-def evaluation_scalars(record: Mapping[str, Any]) -> dict[str, float]:
-    """Scalars of an evaluations.jsonl record; None values are omitted."""
-    found: dict[str, Any] = {"tokens_seen": record["tokens_seen"]}
-    for source, figures in record["sources"].items():
-        found[f"bits_per_byte/{key_of(source)}"] = figures["bits_per_byte"]
-        found[f"held_out_loss/{key_of(source)}"] = figures["loss"]
-    for language, figures in (record.get("languages") or {}).items():
-        for name, value in figures.items():
-            found[f"language/{key_of(language)}/{name}"] = value
-    found["held_out_loss_at_fixed_shares"] = record.get("loss_at_fixed_shares")
-    for name, value in (record.get("new_pieces") or {}).items():
-        found[f"new_pieces/{name}"] = value
-    return _known(found.items())
+def _nested(record: Any) -> Iterator[tuple[str, MeasuredRecord]]:
+    """(name, record) of the records in a record; the name is that of a source or language."""
+    for field in fields(record):
+        value = getattr(record, field.name)
+        values = value if isinstance(value, Mapping) else {field.name: value}
+        for name, one in values.items():
+            if isinstance(one, MeasuredRecord):
+                yield name, one
 
 
 def key_of(name: str) -> str:
@@ -79,7 +60,3 @@ def key_of(name: str) -> str:
         return "".join(f"%{byte:02X}" for byte in match[0].encode("utf-8", "surrogatepass"))
 
     return _NOT_IN_A_NAME.sub(quoted, name)
-
-
-def _known(pairs: Iterable[tuple[str, Any]]) -> dict[str, float]:
-    return {key: float(value) for key, value in pairs if value is not None}

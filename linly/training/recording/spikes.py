@@ -7,7 +7,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from linly.config.settings import GuardSettings
-from linly.training.recording.guards import Guards, RowLoss
+from linly.records.row_loss import RowLoss
+from linly.records.step_record import StepRecord
+from linly.training.recording.guards import Guards
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ def find_passed_over(events: Iterable[Mapping[str, Any]]) -> list[PassedOver]:
 
 
 def find_spikes(
-    metrics: Iterable[Mapping[str, Any]],
+    steps: Iterable[StepRecord],
     events: Iterable[Mapping[str, Any]],
     settings: GuardSettings,
 ) -> list[Spike]:
@@ -66,7 +68,7 @@ def find_spikes(
     caught.
 
     Args:
-        metrics: Lines of metrics.jsonl.
+        steps: Steps of the run.
         events: Lines of events.jsonl.
         settings: Guard settings; `spike` and `spike_window` are used.
     """
@@ -75,19 +77,18 @@ def find_spikes(
     }
     guards = Guards(settings)
     found = []
-    for record in metrics:
-        step = int(record["step"])
+    for record in steps:
         losses = [
-            RowLoss(0, source, float(loss), 1)
-            for source, loss in (record.get("loss_by_source") or {}).items()
+            RowLoss(0, source, loss, 1)
+            for source, loss in record.loss_by_source.items()
             if loss is not None
         ]
         alarm = guards.check_losses(losses)
-        if record.get("skipped"):
-            if step in skips:  # steps skipped by a fork have no guard event
-                found.append(Spike(step, skips[step], True))
+        if record.skipped:
+            if record.step in skips:  # steps skipped by a fork have no guard event
+                found.append(Spike(record.step, skips[record.step], True))
             continue
         guards.accept(losses)
         if alarm is not None:
-            found.append(Spike(step, alarm.reason, False))
+            found.append(Spike(record.step, alarm.reason, False))
     return found

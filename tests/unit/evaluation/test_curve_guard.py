@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 from linly.config.curriculum import Curriculum
 from linly.config.yaml.model import validate
 from linly.config.yaml.yaml import Origin, parse_yaml
-from linly.evaluation.curve_guard import bits_per_byte, guard_decisions
+from linly.evaluation.curve_guard import guard_decisions
+from linly.records.evaluation_record import SourceEvaluation
+from linly.records.measures import joint_bits_per_byte
 
 CURRICULUM = """\
 tokens: 1M
@@ -34,18 +36,18 @@ def curriculum() -> Curriculum:
     return validate(Curriculum, tree, name="c")
 
 
-def results(web: float, books: float, wiki: float = 2.0) -> dict[str, dict[str, Any]]:
+def results(web: float, books: float, wiki: float = 2.0) -> dict[str, SourceEvaluation]:
     return {
-        "web": {"bits_per_byte": web, "bytes": 3000},
-        "books": {"bits_per_byte": books, "bytes": 1000},
-        "wiki": {"bits_per_byte": wiki, "bytes": 500},
+        "web": SourceEvaluation(bits_per_byte=web, size_bytes=3000),
+        "books": SourceEvaluation(bits_per_byte=books, size_bytes=1000),
+        "wiki": SourceEvaluation(bits_per_byte=wiki, size_bytes=500),
     }
 
 
 START = results(1.0, 1.0)
 
 
-def english(curriculum: Curriculum, level: int, latest: dict[str, dict[str, Any]]) -> int:
+def english(curriculum: Curriculum, level: int, latest: dict[str, SourceEvaluation]) -> int:
     decisions = guard_decisions(curriculum, {"english": level}, START, latest)
     assert [decision.group for decision in decisions] == ["english", "parallel"]
     assert decisions[0].before == level
@@ -73,7 +75,8 @@ def test_a_group_moves_by_a_step(
 
 def test_sources_of_a_group_weigh_by_their_bytes(curriculum: Curriculum) -> None:
     """web has three bytes for each of books."""
-    assert bits_per_byte(results(1.2, 1.0), ["books", "web"]) == pytest.approx(1.15)
+    found = results(1.2, 1.0)
+    assert joint_bits_per_byte([found["books"], found["web"]]) == pytest.approx(1.15)
     assert english(curriculum, 0, results(1.05, 1.0)) == 1  # +3.75%
     assert english(curriculum, 0, results(1.0, 1.05)) == 0  # +1.25%
 
@@ -99,8 +102,8 @@ def test_without_a_number_nothing_moves_and_it_is_said(
     curriculum: Curriculum, bits: float | None
 ) -> None:
     """NaN comes back from a file as null."""
-    sick: Any = results(1.0, 1.0)
-    sick["web"]["bits_per_byte"] = bits
+    sick = results(1.0, 1.0)
+    sick["web"] = replace(sick["web"], bits_per_byte=bits)
     for baseline, latest in ((START, sick), (sick, results(9.0, 9.0)), ({}, START)):
         decision = guard_decisions(curriculum, {"english": 2}, baseline, latest)[0]
         assert (decision.before, decision.after, decision.bits_per_byte) == (2, 2, None)

@@ -64,10 +64,10 @@ def test_packed_documents_have_the_loss_of_documents_alone(model: PreTrainedMode
                 logits = model(row[0], position_ids=positions, use_cache=False).logits
                 nll += float(target_nll(logits, row[1]).sum())
                 targets += int((labels != IGNORE_LABEL).sum())
-    assert result["tokens"] == targets
-    assert result["loss"] == pytest.approx(nll / targets, rel=1e-5)
-    assert result["bits_per_byte"] == pytest.approx(nll / math.log(2) / 100, rel=1e-5)
-    assert result["documents"] == len(documents)
+    assert result.tokens == targets
+    assert result.loss == pytest.approx(nll / targets, rel=1e-5)
+    assert result.bits_per_byte == pytest.approx(nll / math.log(2) / 100, rel=1e-5)
+    assert result.documents == len(documents)
 
 
 def test_sources_are_kept_apart_and_empty_ones_left_out(model: PreTrainedModel) -> None:
@@ -84,7 +84,7 @@ def test_sources_are_kept_apart_and_empty_ones_left_out(model: PreTrainedModel) 
             single = Evaluator(
                 [held_out(documents, name)], ALONE, sequence_length=LENGTH, batch_rows=2
             )
-            assert single.evaluate(model)[name]["loss"] == pytest.approx(together[name]["loss"])
+            assert single.evaluate(model)[name].loss == pytest.approx(together[name].loss)
     assert set(together) == {"a", "b"}
 
 

@@ -46,13 +46,13 @@ def read_all(run: Path) -> None:
     history = read_history(run)
     recount(history)
     rows_of_step(run, 5)
-    find_spikes(folder.read("metrics"), folder.read("events"), GuardSettings())
+    find_spikes(folder.read_steps(), folder.read("events"), GuardSettings())
     find_passed_over(folder.read("events"))
     watch = AlarmWatch(AlarmSettings())
-    for record in folder.read("evaluations"):
-        watch.evaluation(record)
-    for record in folder.read("metrics"):
-        watch.step(record)
+    for evaluation in folder.read_evaluations():
+        watch.evaluation(evaluation)
+    for step in folder.read_steps():
+        watch.step(step)
 
 
 def assert_refused(run: Path, place: str) -> None:
@@ -173,7 +173,7 @@ def test_no_value_of_a_record_ends_in_a_traceback(run: Path, name: str) -> None:
             try:
                 read_history(run)
                 find_spikes(
-                    RunFolder.open(run).read("metrics"),
+                    RunFolder.open(run).read_steps(),
                     RunFolder.open(run).read("events"),
                     GuardSettings(),
                 )

@@ -13,10 +13,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from linly.data.types import Piece
 from linly.errors import TrainingError
+from linly.records.row_record import RowRecord
+from linly.records.span import Span
 from linly.runs.locks import hold
-from linly.runs.row_record import RowRecord
 from linly.runs.runs import RunFolder
 
 
@@ -161,7 +161,7 @@ def test_of_starts_at_the_same_instant_one_holds_the_run(tmp_path: Path) -> None
 
 
 def row_of(step: int) -> RowRecord:
-    return RowRecord(step, step, 0, 1, "wiki", 0, 8, 0, 1.5, (Piece("a.jsonl", step, 0, 8),))
+    return RowRecord(step, step, 0, 1, "wiki", 0, 8, 0, 1.5, (Span("a.jsonl", step, 0, 8),))
 
 
 def everything_in(folder: Path) -> dict[str, bytes]:

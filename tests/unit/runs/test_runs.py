@@ -13,15 +13,15 @@ import numpy as np
 import orjson
 import pytest
 
-from linly.data.types import Piece
 from linly.errors import ConfigError, TrainingError
+from linly.records.row_record import RowRecord
+from linly.records.span import Span
 from linly.runs import locks
-from linly.runs.row_record import RowRecord
 from linly.runs.runs import LOGS, RunFolder
 
 
 def row_record(row: int, step: int, *, source: str = "wiki", loss: float | None = 1.5) -> RowRecord:
-    pieces = (Piece("a.jsonl", row, 0, 60), Piece("b.jsonl", row, 5, 9))
+    pieces = (Span("a.jsonl", row, 0, 60), Span("b.jsonl", row, 5, 9))
     return RowRecord(row, step, row % 2, 2, source, 0, 62, 2, loss, pieces)
 
 
@@ -313,7 +313,7 @@ def test_a_torn_leftover_in_the_row_folder_is_ignored(folder: RunFolder) -> None
 WRITER = """
 import sys
 from pathlib import Path
-from linly.runs.row_record import RowRecord
+from linly.records.row_record import RowRecord
 from linly.runs.runs import RunFolder
 folder = RunFolder.create_or_open(Path(sys.argv[1]))
 step = 0

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from linly.data.cursor import DocumentPosition, SourceCursor
 from linly.data.mixing.packing import EncodedSpan, PackedRow, make_row, pack_best_fit
-from linly.data.types import IGNORE_LABEL, EncodedDocument, Piece
+from linly.data.types import IGNORE_LABEL, EncodedDocument
+from linly.records.span import Span
 
 
 def document(record: int, length: int, *, prompt: int = 1) -> EncodedDocument:
@@ -63,5 +64,5 @@ def test_labels_are_absent_at_document_starts_masked_prompts_and_padding() -> No
     ]
     assert row.starts.tolist() == [0, 2, 5]
     assert row.starts.dtype == row.ids.dtype == row.labels.dtype == np.int32
-    assert row.pieces[0] == Piece("shard", 1, 2, 4)
+    assert row.pieces[0] == Span("shard", 1, 2, 4)
     assert (row.num_padding, row.num_supervised, row.epoch) == (2, 5, 2)

@@ -184,7 +184,7 @@ def test_evaluation_has_the_loss_of_documents_alone(name: str) -> None:
         for tokens, labels in sorted(windows, key=lambda window: len(window[0])):
             logits = alone(model, torch.from_numpy(tokens).long()).unsqueeze(0)
             nll += float(target_nll(logits, torch.from_numpy(labels).long().unsqueeze(0)).sum())
-    assert found["loss"] == pytest.approx(nll / found["tokens"], rel=1e-5)
+    assert found.loss == pytest.approx(nll / found.tokens, rel=1e-5)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -193,7 +193,7 @@ def test_new_pieces_and_losses_at_fixed_shares_are_those_of_the_evaluations(run:
 def test_evaluations_that_know_nothing_of_new_pieces_have_no_chart_of_them(run: Path) -> None:
     history = read_history(run)
     old = tuple(
-        replace(evaluation, new_pieces=None, loss_at_fixed_shares=np.nan)
+        replace(evaluation, new_pieces=None, loss_at_fixed_shares=None)
         for evaluation in history.evaluations
     )
     keys = {chart.key for chart in run_charts(replace(history, evaluations=old))}

@@ -12,10 +12,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from linly.errors import ConfigError, TrainingError
-from linly.monitor.history.evaluations import Evaluation, SourceEvaluation
 from linly.monitor.history.history import read_history
 from linly.monitor.history.recount import recount, recount_text
 from linly.monitor.history.summary import headlines
+from linly.records.evaluation_record import EvaluationRecord, SourceEvaluation
 from linly.runs.runs import RunFolder
 from tests.support.synthetic_run import SyntheticRun
 
@@ -154,12 +154,13 @@ def test_speed_is_that_of_the_steps_that_were_computed(tmp_path: Path) -> None:
 
 def test_a_language_is_weighed_by_bytes_and_by_plain_text_first() -> None:
     def source(language: str, kind: str, bits: float, size: int) -> SourceEvaluation:
-        return SourceEvaluation(language, kind, 1, 1.0, bits, size)
+        return SourceEvaluation(
+            language=language, kind=kind, documents=1, loss=1.0, bits_per_byte=bits, size_bytes=size
+        )
 
-    evaluation = Evaluation(
-        0,
-        0,
-        {
+    evaluation = EvaluationRecord(
+        step=0,
+        sources={
             "a": source("zh", "text", 1.0, 100),
             "b": source("zh", "text", 2.0, 300),
             "c": source("zh", "instruction", 9.0, 1000),

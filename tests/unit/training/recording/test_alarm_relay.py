@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import orjson
 import pytest
 
 from linly.config.settings import AlarmSettings
+from linly.records.step_record import StepRecord
 from linly.runs.runs import RunFolder
 from linly.training.loop.session import append_event
 from linly.training.recording.alarm_relay import AlarmRelay
@@ -34,9 +36,9 @@ def run(tmp_path: Path) -> SyntheticRun:
     return made
 
 
-def drifting(run: SyntheticRun) -> dict[str, Any]:
-    last = list(run.folder.read("metrics"))[-1]
-    return last | {"step": 21, "drift_rows_by_source": {"$(touch owned)": 1.5}}
+def drifting(run: SyntheticRun) -> StepRecord:
+    last = list(run.folder.read_steps())[-1]
+    return replace(last, step=21, drift_rows_by_source={"$(touch owned)": 1.5})
 
 
 def alarms(path: Path) -> list[dict[str, Any]]:
@@ -59,9 +61,9 @@ def test_the_command_gets_json_and_no_shell(run: SyntheticRun, tmp_path: Path) -
 
 
 def test_what_the_log_holds_is_not_raised_again(run: SyntheticRun) -> None:
-    run.folder.append("metrics", drifting(run))
+    run.folder.append_step(drifting(run))
     relay = relay_of(run, AlarmSettings())
-    assert relay.step(drifting(run) | {"step": 22}, bad_records=0) == []
+    assert relay.step(replace(drifting(run), step=22), bad_records=0) == []
     assert alarms(run.path) == []
 
 

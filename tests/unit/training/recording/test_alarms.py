@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,24 +10,25 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linly.config.settings import AlarmSettings
+from linly.records.evaluation_record import EvaluationRecord, SourceEvaluation
+from linly.records.step_record import StepRecord
 from linly.training.recording.alarms import AlarmWatch, loss_rise
 
 
-def step(number: int, **changes: Any) -> dict[str, Any]:
-    line: dict[str, Any] = {
-        "step": number,
-        "drift_rows_by_source": {"en": 0.4, "zh": -0.4},
-        "loss_by_source": {"en": 2.0, "zh": 3.0},
-        "data_wait_fraction": 0.0,
-        "rows_by_source": {"en": 8 * number, "zh": 8 * number},
-        "skipped": False,
-    }
-    return line | changes
+def step(number: int, **changes: Any) -> StepRecord:
+    calm = StepRecord(
+        step=number,
+        drift_rows_by_source={"en": 0.4, "zh": -0.4},
+        loss_by_source={"en": 2.0, "zh": 3.0},
+        data_wait_fraction=0.0,
+        rows_by_source={"en": 8 * number, "zh": 8 * number},
+    )
+    return replace(calm, **changes)
 
 
-def evaluation(number: int, en: float) -> dict[str, Any]:
-    sources = {"en": {"bits_per_byte": en}, "empty": {"bits_per_byte": None}}
-    return {"step": number, "sources": sources}
+def evaluation(number: int, en: float) -> EvaluationRecord:
+    sources = {"en": SourceEvaluation(bits_per_byte=en), "empty": SourceEvaluation()}
+    return EvaluationRecord(step=number, sources=sources)
 
 
 def test_a_calm_run_raises_nothing() -> None:

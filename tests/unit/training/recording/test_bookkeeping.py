@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
-from linly.evaluation.summary import (
+from linly.evaluation.summary import summary_line
+from linly.records.evaluation_record import (
+    LanguageEvaluation,
+    SourceEvaluation,
     bits_per_byte_by_language,
-    changes_by_language,
-    summary_line,
+    results_by_language,
 )
 
 
-def source(language: str, bits: float, num_bytes: int = 100, kind: str = "text") -> dict[str, Any]:
-    return {"language": language, "bits_per_byte": bits, "bytes": num_bytes, "kind": kind}
+def source(
+    language: str, bits: float, size_bytes: int = 100, kind: str = "text"
+) -> SourceEvaluation:
+    return SourceEvaluation(language=language, bits_per_byte=bits, size_bytes=size_bytes, kind=kind)
 
 
 def test_the_end_line_gives_each_language() -> None:
@@ -38,11 +40,11 @@ def test_languages_are_weighted_by_bytes_and_plain_text_decides() -> None:
 def test_forgetting_is_the_change_since_the_first_evaluation() -> None:
     before = {"pajama": source("en", 1.0)}
     after = {"pajama": source("en", 1.1), "wiki": source("zh", 2.0)}
-    assert changes_by_language(before, after) == {
-        "en": {"bits_per_byte": 1.1, "change": pytest.approx(0.1)},
-        "zh": {"bits_per_byte": 2.0, "change": None},
-    }
-    assert changes_by_language(before, before)["en"]["change"] == 0
+    found = results_by_language(before, after)
+    assert found["en"].bits_per_byte == 1.1
+    assert found["en"].change == pytest.approx(0.1)
+    assert found["zh"] == LanguageEvaluation(bits_per_byte=2.0, change=None)
+    assert results_by_language(before, before)["en"].change == 0
 
 
 def test_without_held_out_documents_the_drift_remains() -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from linly.config.settings import GuardSettings
 from linly.errors import TrainingError
-from linly.training.recording.guards import MIN_WINDOW, Guards, RowLoss, loss_by_source
+from linly.records.row_loss import RowLoss, loss_by_source
+from linly.training.recording.guards import MIN_WINDOW, Guards
 
 SETTINGS = GuardSettings(spike=4.0, spike_window=20, max_consecutive_skips=3)
 

@@ -95,14 +95,14 @@ def test_norms_are_those_of_the_embeddings_rows(folders: tuple[Path, Path]) -> N
     assert pieces is not None
     record = pieces.record(model)
     norms = model.get_input_embeddings().weight.detach().norm(dim=1)
-    assert record["norm"] == pytest.approx(float(norms[400 : NEW.vocab_size].mean()), rel=1e-5)
-    assert record["norm_of_others"] == pytest.approx(float(norms[:400].mean()), rel=1e-5)
-    assert (record["num_pieces"], record["num_seen"]) == (len(CHINESE), 0)
-    assert record["share_of_tokens"] is None
+    assert record.norm == pytest.approx(float(norms[400 : NEW.vocab_size].mean()), rel=1e-5)
+    assert record.norm_of_others == pytest.approx(float(norms[:400].mean()), rel=1e-5)
+    assert (record.num_pieces, record.num_seen) == (len(CHINESE), 0)
+    assert record.share_of_tokens is None
     with torch.no_grad():
         model.get_input_embeddings().weight[400 : NEW.vocab_size] *= 2
-    assert pieces.record(model)["norm"] == pytest.approx(2 * record["norm"], rel=1e-5)
-    assert pieces.record(model)["norm_of_others"] == record["norm_of_others"]
+    assert pieces.record(model).norm == pytest.approx(2 * record.norm, rel=1e-5)
+    assert pieces.record(model).norm_of_others == record.norm_of_others
 
 
 def test_a_runs_evaluations_tell_the_use_that_its_rows_have(

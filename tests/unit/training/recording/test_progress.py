@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import pytest
 
+from linly.records.evaluation_record import EvaluationRecord, SourceEvaluation
+from linly.records.step_record import StepRecord
 from linly.training.recording.progress import ProgressView
 
-STEP: dict[str, Any] = {
-    "step": 10,
-    "loss": 2.5,
-    "lr": 1e-4,
-    "tokens_seen": 1000,
-    "tokens_per_second": 500.0,
-    "realized_share_by_source": {"wiki[bold]": 0.25, "web": 0.75, "none": 0.0},
-    "skipped": False,
-}
+STEP = StepRecord(
+    step=10,
+    loss=2.5,
+    lr=1e-4,
+    tokens_seen=1000,
+    tokens_per_second=500.0,
+    realized_share_by_source={"wiki[bold]": 0.25, "web": 0.75, "none": 0.0},
+)
 
 
 def test_plain_lines_hold_shares_and_the_time_left(capsys: pytest.CaptureFixture[str]) -> None:
@@ -32,7 +33,7 @@ def test_plain_lines_hold_shares_and_the_time_left(capsys: pytest.CaptureFixture
 
 def test_a_step_that_was_not_computed_has_no_speed(capsys: pytest.CaptureFixture[str]) -> None:
     view = ProgressView(step=0, num_steps=20, is_quiet=False)
-    view.step(STEP | {"loss": None, "tokens_per_second": None, "skipped": True})
+    view.step(replace(STEP, loss=None, tokens_per_second=None, skipped=True))
     view.close()
     said = capsys.readouterr().out
     assert said.startswith("step 10/20  loss -  lr 1.00e-04  - tokens/s  ")
@@ -51,8 +52,8 @@ def test_quiet_prints_warnings_alone(capsys: pytest.CaptureFixture[str]) -> None
 def test_the_last_evaluation_stands_beside_each_step(capsys: pytest.CaptureFixture[str]) -> None:
     view = ProgressView(step=0, num_steps=10, is_quiet=False)
     for step, bits in ((0, 2.5), (8, 1.25)):
-        held_out = {"language": "zh", "kind": "text", "bits_per_byte": bits, "bytes": 10}
-        view.evaluation({"step": step, "sources": {"wiki": held_out}})
+        held_out = SourceEvaluation(language="zh", bits_per_byte=bits, size_bytes=10)
+        view.evaluation(EvaluationRecord(step=step, sources={"wiki": held_out}))
     view.step(STEP)
     view.close()
     evaluated, _, stepped = capsys.readouterr().out.splitlines()

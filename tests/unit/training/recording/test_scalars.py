@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linly.training.recording.scalars import evaluation_scalars, key_of
+from linly.records.evaluation_record import (
+    EvaluationRecord,
+    LanguageEvaluation,
+    NewPieceStatistics,
+)
+from linly.training.recording.scalars import key_of, scalars_of
 
 
 @given(st.lists(st.text(), unique=True, min_size=2, max_size=2))
@@ -26,20 +33,23 @@ def test_usual_names_stay_as_they_are() -> None:
 
 
 def test_what_an_evaluation_does_not_have_is_left_out() -> None:
-    record = {"tokens_seen": 5, "sources": {}, "new_pieces": None, "loss_at_fixed_shares": None}
-    assert evaluation_scalars(record) == {"tokens_seen": 5.0}
-    record["new_pieces"] = {"share_of_tokens": 0.25, "num_seen": 3}
-    assert evaluation_scalars(record) == {
+    record = EvaluationRecord(step=0, tokens_seen=5)
+    assert scalars_of(record) == {"tokens_seen": 5.0}
+    pieces = NewPieceStatistics(num_pieces=4, num_seen=3, share_of_tokens=0.25)
+    assert scalars_of(replace(record, new_pieces=pieces)) == {
         "tokens_seen": 5.0,
         "new_pieces/share_of_tokens": 0.25,
         "new_pieces/num_seen": 3.0,
+        "new_pieces/num_pieces": 4.0,
     }
 
 
 def test_forgetting_is_plotted_by_language() -> None:
-    languages = {"en": {"bits_per_byte": 1.1, "change": 0.1}, "zh": {"bits_per_byte": 2.0}}
-    record = {"tokens_seen": 5, "sources": {}, "languages": languages}
-    assert evaluation_scalars(record) == {
+    languages = {
+        "en": LanguageEvaluation(bits_per_byte=1.1, change=0.1),
+        "zh": LanguageEvaluation(bits_per_byte=2.0),
+    }
+    assert scalars_of(EvaluationRecord(step=0, tokens_seen=5, languages=languages)) == {
         "tokens_seen": 5.0,
         "language/en/bits_per_byte": 1.1,
         "language/en/change": 0.1,

@@ -8,13 +8,15 @@ import pytest
 
 from linly.config.settings import GuardSettings
 from linly.errors import TrainingError
-from linly.training.recording.guards import Guards, RowLoss
+from linly.records.row_loss import RowLoss
+from linly.records.step_record import StepRecord
+from linly.training.recording.guards import Guards
 from linly.training.recording.spikes import PassedOver, Spike, find_passed_over, find_spikes
 
 SETTINGS = GuardSettings(spike=3.0, spike_window=20, max_consecutive_skips=99)
 
 
-def trained(losses: list[dict[str, float]]) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+def trained(losses: list[dict[str, float]]) -> tuple[list[StepRecord], list[dict[str, Any]]]:
     """Metrics and events as a run with these losses leaves them."""
     guards, metrics, events = Guards(SETTINGS), [], []
     for step, by_source in enumerate(losses, start=1):
@@ -25,7 +27,9 @@ def trained(losses: list[dict[str, float]]) -> tuple[list[dict[str, Any]], list[
         else:
             guards.skip(alarm)
             events.append({"step": step, "kind": "skip", "text": alarm.reason})
-        metrics.append({"step": step, "loss_by_source": by_source, "skipped": alarm is not None})
+        metrics.append(
+            StepRecord(step=step, loss_by_source=dict(by_source), skipped=alarm is not None)
+        )
     return metrics, events
 
 
@@ -50,8 +54,8 @@ def test_a_smaller_factor_finds_what_was_let_through() -> None:
 
 def test_steps_that_a_fork_passed_over_are_no_spikes() -> None:
     metrics, events = trained([{"wiki": 2.0} for _ in range(20)])
-    metrics += [{"step": 21, "loss_by_source": {"wiki": None}, "skipped": True}]
-    metrics += [{"step": 22, "loss_by_source": {"wiki": 9.0}, "skipped": False}]
+    metrics += [StepRecord(step=21, loss_by_source={"wiki": None}, skipped=True)]
+    metrics += [StepRecord(step=22, loss_by_source={"wiki": 9.0})]
     found = find_spikes(metrics, events, SETTINGS)
     assert [(spike.step, spike.skipped) for spike in found] == [(22, False)]
     assert isinstance(found[0], Spike)

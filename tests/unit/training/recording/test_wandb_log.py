@@ -5,15 +5,15 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
 
 from linly.config.settings import WandbSettings
 from linly.errors import ConfigError, TrainingError
+from linly.records.step_record import StepRecord
 from linly.runs.runs import RunFolder
-from linly.training.recording.scalars import step_scalars
+from linly.training.recording.scalars import scalars_of
 from linly.training.recording.wandb_log import WandbLog
 from tests.support.wandb_file import read_history, read_run_id, read_x_axes
 
@@ -21,23 +21,22 @@ OFFLINE = WandbSettings(project="mixtures", mode="offline")
 HOSTILE = "</script><img src=x>/target"
 
 
-def metrics(step: int) -> dict[str, Any]:
-    return {
-        "step": step,
-        "tokens_seen": step * 100,
-        "loss": 2.0,
-        "loss_by_source": {"wiki": 2.0, HOSTILE: 3.0},
-        "lr": 1e-4,
-        "grad_norm": 1.5,
-        "tokens_per_second": 1000.0,
-        "data_wait_fraction": 0.01,
-        "target_share_by_source": {"wiki": 0.75, HOSTILE: 0.25},
-        "realized_share_by_source": {"wiki": 0.5, HOSTILE: 0.5},
-        "rows_by_source": {"wiki": 3, HOSTILE: 1},
-        "padding_by_source": {"wiki": 0, HOSTILE: 0},
-        "drift_rows_by_source": {"wiki": -0.75, HOSTILE: 0.75},
-        "mfu": None,
-    }
+def record(step: int) -> StepRecord:
+    return StepRecord(
+        step=step,
+        tokens_seen=step * 100,
+        loss=2.0,
+        loss_by_source={"wiki": 2.0, HOSTILE: 3.0},
+        lr=1e-4,
+        grad_norm=1.5,
+        tokens_per_second=1000.0,
+        data_wait_fraction=0.01,
+        target_share_by_source={"wiki": 0.75, HOSTILE: 0.25},
+        realized_share_by_source={"wiki": 0.5, HOSTILE: 0.5},
+        rows_by_source={"wiki": 3, HOSTILE: 1},
+        padding_by_source={"wiki": 0, HOSTILE: 0},
+        drift_rows_by_source={"wiki": -0.75, HOSTILE: 0.75},
+    )
 
 
 @pytest.fixture
@@ -54,7 +53,7 @@ def logged(run: RunFolder, steps: range, *, resumed_step: int = 0) -> None:
     recipe = {"name": "small", "alarms": {"command": ["mail", "secret"]}}
     log = WandbLog(run, OFFLINE, resumed_step=resumed_step, recipe=recipe)
     for step in steps:
-        log.add(step_scalars(metrics(step)), step=step)
+        log.add(scalars_of(record(step)), step=step)
     log.close()
 
 
@@ -70,7 +69,7 @@ def test_keys_and_axis_are_those_of_the_run(run: RunFolder) -> None:
     assert [line["_step"] for line in lines] == [1, 2, 3]
     assert [line["tokens_seen"] for line in lines] == [100, 200, 300]
     ours = {key for key in lines[0] if not key.startswith("_")}
-    assert ours == set(step_scalars(metrics(1)))
+    assert ours == set(scalars_of(record(1)))
     assert {"share/wiki/target", "share/wiki/realized", "loss/wiki"} <= ours
     assert all(key.count("/") <= 2 and "<" not in key for key in ours)
     assert read_x_axes(file) == {"*": "tokens_seen"}

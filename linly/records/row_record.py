@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linly.errors import LinlyError, TrainingError
 from linly.files import open_regular
+from linly.records.span import Span
 
 ROW_SCHEMA = pa.schema(
     [
@@ -41,26 +42,6 @@ ROW_SCHEMA = pa.schema(
 )
 
 
-class PieceLike(Protocol):
-    """Origin of a span of a row (as linly.data.types.Piece): tokens [start, end)."""
-
-    @property
-    def shard(self) -> str:
-        """Path of the shard, relative to the data root."""
-
-    @property
-    def record(self) -> int:
-        """Position of the record in its shard."""
-
-    @property
-    def start(self) -> int:
-        """First token of the record's document in this row."""
-
-    @property
-    def end(self) -> int:
-        """One past the last token."""
-
-
 @dataclass(frozen=True, slots=True)
 class RowRecord:
     """The record of one row.
@@ -74,7 +55,7 @@ class RowRecord:
         padding: Number of its padding positions.
         loss: Mean negative log-likelihood of its supervised targets in nats; None if it has none,
             or if a fork skipped its step.
-        pieces: Spans of its documents, in order.
+        documents: Spans of its documents, in order.
     """
 
     row: int
@@ -86,16 +67,13 @@ class RowRecord:
     supervised_tokens: int
     padding: int
     loss: float | None
-    pieces: Sequence[PieceLike]
+    documents: tuple[Span, ...]
 
 
 def row_table(rows: Sequence[RowRecord]) -> pa.Table:
     """Rows as a table with ROW_SCHEMA, in order."""
     documents = [
-        [
-            {"shard": as_utf8(p.shard), "record": p.record, "start": p.start, "end": p.end}
-            for p in row.pieces
-        ]
+        [span._replace(shard=as_utf8(span.shard))._asdict() for span in row.documents]
         for row in rows
     ]
     columns = {
@@ -104,6 +82,14 @@ def row_table(rows: Sequence[RowRecord]) -> pa.Table:
         if name != "documents"
     }
     return pa.table({**columns, "documents": documents}, schema=ROW_SCHEMA)
+
+
+def rows_of_table(table: pa.Table) -> list[RowRecord]:
+    """Rows of a table with ROW_SCHEMA, in order."""
+    return [
+        RowRecord(**line | {"documents": tuple(Span(**span) for span in line["documents"] or ())})
+        for line in table.to_pylist()
+    ]
 
 
 def as_utf8(text: str) -> str:

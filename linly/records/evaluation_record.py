@@ -1,0 +1,195 @@
+"""The record of an evaluation: a line of evaluations.jsonl, with the entries of its metrics."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+import orjson
+from pydantic import ConfigDict, Field, TypeAdapter
+
+from linly.records.measures import joint_bits_per_byte, relative_change
+from linly.records.metrics import Hidden, MeasuredRecord, Metric, Within
+from linly.records.step_record import Count, Measure
+
+_STRICT = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceEvaluation(MeasuredRecord):
+    """Held-out documents of one source at one step.
+
+    Attributes:
+        language: Language of the corpus, such as "zh".
+        kind: text | parallel | instruction | conversation.
+        documents: Number of documents.
+        loss: Mean negative log-likelihood per supervised target, in nats.
+        bits_per_byte: Their total in bits, per UTF-8 byte of the supervised text.
+        tokens: Number of supervised targets.
+        size_bytes: UTF-8 bytes of the supervised text (`bytes` in the file).
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+
+    language: str = ""
+    kind: str = "text"
+    documents: Count = 0
+    loss: Annotated[
+        Measure,
+        Metric(
+            "nats per token",
+            tag="held_out_loss/{}",
+            shown=Hidden("bits per byte compares sources and vocabularies"),
+        ),
+    ] = None
+    bits_per_byte: Annotated[
+        Measure,
+        Metric(
+            "bits per byte",
+            tag="bits_per_byte/{}",
+            shown=Within("before-after"),
+            alarm="forgetting",
+        ),
+    ] = None
+    tokens: Count = 0
+    size_bytes: Annotated[Count, Field(alias="bytes")] = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LanguageEvaluation(MeasuredRecord):
+    """Held-out text of one language, over all its bytes.
+
+    Attributes:
+        change: Change since step 0, such as 0.1 for a rise by 10%; None without a value at step 0.
+            A rise in the language that the base model knows is forgetting.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+
+    bits_per_byte: Annotated[
+        Measure, Metric("bits per byte", tag="language/{}/bits_per_byte", shown=Within("languages"))
+    ] = None
+    change: Annotated[
+        Measure, Metric("change since step 0", tag="language/{}/change", shown=Within("tiles"))
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewPieceStatistics(MeasuredRecord):
+    """Use and embedding norms of the vocabulary's new pieces.
+
+    Attributes:
+        num_pieces: Number of new pieces.
+        num_seen: Number of new pieces in the tokens so far.
+        share_of_tokens: Their share of these tokens; None before the first.
+        norm: Mean norm of their rows of the input embedding.
+        norm_of_others: Mean norm of all other rows.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+
+    num_pieces: Annotated[
+        Count, Metric("pieces", tag="new_pieces/num_pieces", shown=Within("new-pieces"))
+    ] = 0
+    num_seen: Annotated[
+        Count, Metric("pieces", tag="new_pieces/num_seen", shown=Within("new-pieces"))
+    ] = 0
+    share_of_tokens: Annotated[
+        Measure, Metric("part", tag="new_pieces/share_of_tokens", shown=Within("new-pieces"))
+    ] = None
+    norm: Annotated[
+        Measure, Metric("mean norm of a row", tag="new_pieces/norm", shown=Within("norms"))
+    ] = None
+    norm_of_others: Annotated[
+        Measure,
+        Metric("mean norm of a row", tag="new_pieces/norm_of_others", shown=Within("norms")),
+    ] = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EvaluationRecord(MeasuredRecord):
+    """Evaluation of all sources' held-out documents at one step; step 0 is the original model.
+
+    Attributes:
+        step: Number of steps before the evaluation.
+        time: Seconds since 1970 at its end.
+        tokens_seen: Tokens of all sources so far.
+        sources: Results by source, of sources with held-out documents.
+        languages: Results by language.
+        loss_at_fixed_shares: Loss of all sources at the final shares of the first curriculum; None
+            without held-out documents.
+        loss_at_current_shares: Loss of all sources at the planned shares of this step.
+        new_pieces: Statistics of the vocabulary's new pieces; None if it has none.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+
+    step: Count
+    time: Measure = None
+    tokens_seen: Annotated[Count, Metric("tokens", tag="tokens_seen", shown=Within("tiles"))] = 0
+    sources: dict[str, SourceEvaluation] = field(default_factory=dict)
+    languages: dict[str, LanguageEvaluation] = field(default_factory=dict)
+    loss_at_fixed_shares: Annotated[
+        Measure,
+        Metric("nats per token", tag="held_out_loss_at_fixed_shares", shown=Within("together")),
+    ] = None
+    loss_at_current_shares: Annotated[
+        Measure, Metric("nats per token", tag=None, shown=Within("together"))
+    ] = None
+    new_pieces: NewPieceStatistics | None = None
+
+    @property
+    def by_language(self) -> dict[str, float]:
+        """Bits per byte of each language; see `bits_per_byte_by_language`."""
+        return bits_per_byte_by_language(self.sources)
+
+    def to_json(self) -> dict[str, Any]:
+        """Line of evaluations.jsonl."""
+        form: dict[str, Any] = EVALUATION_FORM.dump_python(self, by_alias=True)
+        return form
+
+
+EVALUATION_FORM = TypeAdapter(EvaluationRecord)
+"""File form of an evaluation."""
+
+_SOURCES = TypeAdapter(dict[str, SourceEvaluation])
+
+
+def sources_form(sources: Mapping[str, SourceEvaluation]) -> dict[str, Any]:
+    """Results by source as a JSON object, for a checkpoint's state."""
+    form: dict[str, Any] = _SOURCES.dump_python(dict(sources), by_alias=True)
+    return form
+
+
+def parse_sources(form: Mapping[str, Any]) -> dict[str, SourceEvaluation]:
+    """Results by source from a checkpoint's state, which was checked before."""
+    return _SOURCES.validate_json(orjson.dumps(form))
+
+
+def bits_per_byte_by_language(sources: Mapping[str, SourceEvaluation]) -> dict[str, float]:
+    """Bits per byte of each language over all its held-out text.
+
+    Only plain text counts, because it measures a language best. If a language has none, all its
+    sources count. A language without numbers is left out.
+    """
+    found: dict[str, float] = {}
+    for language in sorted({source.language for source in sources.values()}):
+        own = [source for source in sources.values() if source.language == language]
+        bits = joint_bits_per_byte([source for source in own if source.kind == "text"] or own)
+        if bits is not None:
+            found[language] = bits
+    return found
+
+
+def results_by_language(
+    before: Mapping[str, SourceEvaluation], after: Mapping[str, SourceEvaluation]
+) -> dict[str, LanguageEvaluation]:
+    """Result of each language, with its change since the evaluation before the first step."""
+    first = bits_per_byte_by_language(before)
+    return {
+        language: LanguageEvaluation(
+            bits_per_byte=bits, change=relative_change(first.get(language), bits)
+        )
+        for language, bits in bits_per_byte_by_language(after).items()
+    }
