@@ -15,8 +15,8 @@ Each stage is a module that maps the type above it to the one below it (`types`)
       |
     MixedRow ---- mixer             the rows of all sources, in the order of the curriculum
       |
-    StepBatch --- producer,         built ahead of the training by one or more processes that
-                  dealing, loader     share the sources; this rank's slice, as tensors
+    StepBatch --- producer, loader  built ahead of the training by one or more processes that
+                                    share the sources; this rank's slice, as tensors
 
 One source without a model or a curriculum::
 

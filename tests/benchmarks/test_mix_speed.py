@@ -16,7 +16,7 @@ import sentencepiece
 import tokenizers
 
 from linly.config.corpus import Corpus, load_corpora
-from linly.data.mixing.spec import StreamPlan
+from linly.data.mixing.stream_plan import StreamPlan
 from linly.data.reading.shards import list_shards
 from linly.tokenization.hugging_face.export import hugging_face_json
 from linly.tokenization.sentence_piece import SentencePieceTokenizer

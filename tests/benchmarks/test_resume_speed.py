@@ -13,8 +13,8 @@ import orjson
 import pytest
 
 from linly.data.loading.stream import data_stream
-from linly.data.mixing.spec import StreamPlan
 from linly.data.mixing.state import MixerState
+from linly.data.mixing.stream_plan import StreamPlan
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from tests.support.real_mixture import (
     MIXTURE,

@@ -13,7 +13,7 @@ import pytest
 
 from linly.config.recipe import load_recipe
 from linly.curriculum.timeline import fold
-from linly.data.mixing.spec import make_mixer, stream_plan
+from linly.data.mixing.stream_plan import make_mixer, stream_plan
 from linly.runs.runs import RunFolder
 from linly.training.changes.pinned_inputs import read_later_lists, read_shards
 from tests.support.rank_processes import (

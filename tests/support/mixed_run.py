@@ -10,7 +10,7 @@ import orjson
 from linly.config.recipe import load_recipe
 from linly.curriculum.timeline import start_decision
 from linly.data.mixing.mixed_row import MixedRow
-from linly.data.mixing.spec import make_mixer, stream_plan
+from linly.data.mixing.stream_plan import make_mixer, stream_plan
 from linly.data.reading.shards import list_shards
 from linly.records.row_record import RowRecord
 from linly.runs.runs import RunFolder

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from linly.config.recipe import load_recipe
 from linly.data.mixing.mixer import Mixer
-from linly.data.mixing.spec import StreamPlan, stream_plan
 from linly.data.mixing.state import MixerState
+from linly.data.mixing.stream_plan import StreamPlan, stream_plan
 from linly.data.reading.shards import list_shards
 from linly.tokenization.growth.characters import (
     DEFAULT_STANDARDS,
@@ -99,7 +99,7 @@ def make_rows(
     """Make rows in this process and consume them, as training does; gives the state behind."""
     state = state.copy() if state is not None else plan.new_state()
     end = state.row + num_rows
-    mixer = Mixer(segments=plan.segments, sources=plan.sources, tokenizer=tokenizer, state=state)
+    mixer = Mixer(phases=plan.phases, sources=plan.sources, tokenizer=tokenizer, state=state)
     for mixed in islice(mixer, num_rows):
         state.advance(mixed)
     assert state.row == end

@@ -13,7 +13,7 @@ import numpy as np
 from demo.write import write_sample
 from linly.config.recipe import Recipe
 from linly.data.loading.loader import Loader, MicroBatch
-from linly.data.mixing.spec import StreamPlan, stream_plan
+from linly.data.mixing.stream_plan import StreamPlan, stream_plan
 from linly.data.reading.shards import list_shards
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -15,7 +15,7 @@ from linly.config.corpus import Corpus
 from linly.config.recipe import Recipe, load_recipe
 from linly.config.source import Source
 from linly.data.mixing.blocks import BlockLimits
-from linly.data.mixing.spec import StreamPlan, stream_plan
+from linly.data.mixing.stream_plan import StreamPlan, stream_plan
 from linly.data.reading.shards import list_shards
 
 SOURCES = ("handful", "pairs", "tasks", "texts")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from linly.data.mixing.spec import StreamPlan
+from linly.data.mixing.stream_plan import StreamPlan
 from linly.tokenization.load import load_tokenizer
 from tests.support.real_mixture import (
     MIXTURE,

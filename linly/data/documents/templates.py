@@ -24,8 +24,8 @@ from linly.config.corpus import TEMPLATES as TEMPLATE_NAMES
 from linly.config.corpus import Kind
 from linly.config.shard_formats import FORMATS
 from linly.config.source import Source
-from linly.data.documents.chat import ANSWERS, TEXT_ALONE, WHOLE, ChatTemplate
 from linly.data.documents.chat_layout import Part
+from linly.data.documents.chat_template import ANSWERS, TEXT_ALONE, WHOLE, ChatTemplate
 from linly.data.documents.conversations import Conversation
 from linly.data.documents.texts import text_reader
 from linly.data.reading.formats import format_of

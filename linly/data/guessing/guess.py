@@ -22,10 +22,10 @@ from linly.data.guessing.guess_fields import NUM_RECORDS, guess_fields
 from linly.data.guessing.known_names import is_about as is_about_record
 from linly.data.guessing.known_names import is_wrapper
 from linly.data.guessing.table_look import Table, look_at_table
-from linly.data.reading.errors import errors_of
 from linly.data.reading.expansion import can_be_measured, plain_type
 from linly.data.reading.first_look import check_is_data
 from linly.data.reading.formats import format_of, read_records
+from linly.data.reading.library_errors import errors_of
 from linly.data.reading.shard_files import ShardFiles
 from linly.data.reading.tables import schema_of
 from linly.errors import DataError

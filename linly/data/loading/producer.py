@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from linly import errors
-from linly.data.loading.dealing import deal_sources
-from linly.data.loading.processes import (
+from linly.data.loading.assignment import assign_sources
+from linly.data.loading.child_process import (
     STARTUP_S,
     Channel,
     ChannelClosed,
@@ -30,8 +30,8 @@ from linly.data.loading.processes import (
 from linly.data.mixing.mixed_row import MixedRow
 from linly.data.mixing.mixer import resumed_apportioner
 from linly.data.mixing.source_stream import Exhausted
-from linly.data.mixing.spec import StreamPlan, make_mixer
 from linly.data.mixing.state import MixerState
+from linly.data.mixing.stream_plan import StreamPlan, make_mixer
 from linly.errors import DataError, LinlyError
 
 PREFETCH_BYTES = 256 << 20
@@ -80,7 +80,7 @@ class ProducedRows:
         Args:
             plan: Plan of the stream.
             state: State to resume from.
-            num_producers: Upper limit on the producers; see `deal_sources`.
+            num_producers: Upper limit on the producers; see `assign_sources`.
             prefetch_rows: Upper limit on the prefetched rows (at least one per producer).
             timeout_s: Longest wait for a row, in seconds.
             prefetch_bytes: Upper limit on their bytes (at least one row per producer).
@@ -89,14 +89,14 @@ class ProducedRows:
         self._producers: list[_Producer] = []
         self._producer_of: dict[str, _Producer] = {}
         self.exhausted: Exhausted | None = None
-        dealt = deal_sources(plan.phases, state.row, num_producers)
-        for names in dealt:
+        assigned = assign_sources(plan.phases, state.row, num_producers)
+        for names in assigned:
             producer = _Producer(
                 plan,
                 state,
                 names,
-                prefetch_rows=max(prefetch_rows // len(dealt), 1),
-                prefetch_bytes=prefetch_bytes // len(dealt),
+                prefetch_rows=max(prefetch_rows // len(assigned), 1),
+                prefetch_bytes=prefetch_bytes // len(assigned),
                 timeout_s=timeout_s,
             )
             self._producers.append(producer)

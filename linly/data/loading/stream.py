@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from linly.data.loading.producer import ProducedRows, RowStream
-from linly.data.mixing.spec import StreamPlan, make_mixer, stream_plan
 from linly.data.mixing.state import MixerState
+from linly.data.mixing.stream_plan import StreamPlan, make_mixer, stream_plan
 
 __all__ = ["MixerState", "RowStream", "StreamPlan", "data_stream", "stream_plan"]
 

@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from linly.config.shard_formats import FORMATS, FormatName
-from linly.data.reading.errors import encrypted
+from linly.data.reading.library_errors import encrypted
 from linly.data.reading.shard_files import ShardFiles
 from linly.errors import DamagedShardError, DataError
 from linly.storage.decompression import CODECS, Readable, compression

@@ -19,9 +19,9 @@ import orjson
 
 from linly.config.fields import top_names
 from linly.config.shard_formats import FORMATS, FormatName
-from linly.data.reading.errors import errors_of
 from linly.data.reading.first_look import check_first_bytes
 from linly.data.reading.json_array import array_elements
+from linly.data.reading.library_errors import errors_of
 from linly.data.reading.names_twice import name_twice
 from linly.data.reading.parquet import read_parquet
 from linly.data.reading.shard_files import ShardFiles

@@ -13,7 +13,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from linly.config.fields import top_names
-from linly.data.reading.errors import columnar_error
 from linly.data.reading.expansion import (
     can_be_measured,
     parts_of,
@@ -21,6 +20,7 @@ from linly.data.reading.expansion import (
     row_bytes,
     text_sizes,
 )
+from linly.data.reading.library_errors import columnar_error
 from linly.data.reading.shard_files import ShardFiles
 from linly.data.types import RawRecord
 from linly.errors import DamagedShardError, DataError

@@ -18,7 +18,7 @@ from linly.curriculum.mixture import Mixture
 from linly.data.cursor import DocumentPosition, SourceCursor
 from linly.data.loading.loader import Loader, StepBatch, position_ids
 from linly.data.mixing.packing import EncodedSpan, PackedRow, make_row
-from linly.data.mixing.spec import StreamPlan, make_mixer
+from linly.data.mixing.stream_plan import StreamPlan, make_mixer
 from linly.data.types import EncodedDocument
 from linly.errors import CheckpointError, ConfigError
 from tests.support.tiny_corpora import load_plan

@@ -19,12 +19,12 @@ import pytest
 from linly.config.recipe import load_recipe
 from linly.curriculum.apportion import Phase
 from linly.curriculum.mixture import Mixture
-from linly.data.loading.dealing import deal_sources
+from linly.data.loading.assignment import assign_sources
 from linly.data.loading.producer import ProducedRows, RowStream, _Buffer
 from linly.data.loading.stream import data_stream
 from linly.data.mixing.mixed_row import MixedRow
-from linly.data.mixing.spec import StreamPlan
 from linly.data.mixing.state import MixerState
+from linly.data.mixing.stream_plan import StreamPlan
 from linly.errors import DataError
 from tests.support.remote_servers import FileServer, serving
 from tests.support.tiny_corpora import SOURCES, load_plan, write_corpora
@@ -141,7 +141,7 @@ def test_a_killed_producer_is_found_at_once_and_its_source_named(
         assert isinstance(stream, ProducedRows)
         list(islice(stream, 10))
         os.kill(stream.process_ids[which], signal.SIGKILL)
-        names = "|".join(deal_sources(long_plan.phases, 0, producers)[which])
+        names = "|".join(assign_sources(long_plan.phases, 0, producers)[which])
         with pytest.raises(DataError, match=rf"killed by SIGKILL\).*source '({names})'"):
             list(stream)
 
@@ -155,7 +155,7 @@ def test_a_stopped_producer_is_found_within_the_timeout_and_its_source_named(
         list(islice(stream, 10))
         process_ids = stream.process_ids
         os.kill(process_ids[which], signal.SIGSTOP)
-        names = "|".join(deal_sources(long_plan.phases, 0, 2)[which])
+        names = "|".join(assign_sources(long_plan.phases, 0, 2)[which])
         began = time.monotonic()
         with pytest.raises(DataError, match=rf"no row came for 4 s .* source '({names})'"):
             list(stream)

@@ -14,7 +14,7 @@ import pytest
 from demo.write import write_sample
 from linly.config.recipe import load_recipe
 from linly.data.loading.stream import StreamPlan, stream_plan
-from linly.data.mixing.spec import make_mixer
+from linly.data.mixing.stream_plan import make_mixer
 from linly.data.reading.shards import list_shards
 from tests.support.vocabularies import hand_made
 

@@ -17,8 +17,8 @@ from linly.config.recipe import load_recipe
 from linly.curriculum.apportion import Phase, drift
 from linly.curriculum.mixture import Mixture
 from linly.data.mixing.mixed_row import MixedRow
-from linly.data.mixing.spec import StreamPlan, make_mixer
 from linly.data.mixing.state import MixerState
+from linly.data.mixing.stream_plan import StreamPlan, make_mixer
 from linly.errors import CheckpointError, ConfigError, DataError
 from tests.support.tiny_corpora import load_plan, plan_of, write_corpora
 

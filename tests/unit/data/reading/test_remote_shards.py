@@ -28,8 +28,8 @@ from linly.data.loading.stream import data_stream
 from linly.data.mixing.mixed_row import MixedRow
 from linly.data.mixing.source_spec import SourceSpec
 from linly.data.mixing.source_stream import SourceStream
-from linly.data.mixing.spec import StreamPlan
 from linly.data.mixing.state import MixerState
+from linly.data.mixing.stream_plan import StreamPlan
 from linly.data.reading.shards import ShardReader, list_held_out_shards, list_shards
 from linly.data.types import RawRecord
 from linly.errors import ConfigError, DamagedShardError, DataError
@@ -459,7 +459,7 @@ def test_the_commands_that_look_at_data_look_at_a_bucket(
 def test_a_frozen_list_carries_the_version_and_the_fingerprint_follows_it(
     store: str, make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from linly.data.mixing.spec import source_fingerprint
+    from linly.data.mixing.stream_plan import source_fingerprint
 
     use_s3(monkeypatch, store)
     spec = spec_of(corpus_of(make_corpus, "s3://texts/data/pairs/*.jsonl"))

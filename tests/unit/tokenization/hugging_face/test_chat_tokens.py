@@ -11,7 +11,7 @@ import pytest
 from transformers import AutoTokenizer
 
 from linly.config.chat import read_chat_format, read_chat_templates
-from linly.data.documents.chat import ANSWERS, ChatTemplate
+from linly.data.documents.chat_template import ANSWERS, ChatTemplate
 from linly.data.documents.encoding import encode_documents
 from linly.data.types import Document
 from linly.errors import ConfigError

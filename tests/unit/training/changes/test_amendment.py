@@ -18,7 +18,7 @@ from linly.config.curriculum import Curriculum
 from linly.config.recipe import load_recipe
 from linly.curriculum.apportion import drift
 from linly.curriculum.timeline import Timeline, fold
-from linly.data.mixing.spec import make_mixer, stream_plan
+from linly.data.mixing.stream_plan import make_mixer, stream_plan
 from linly.errors import CheckpointError, ConfigError
 from linly.runs.runs import RunFolder
 from linly.training.changes.amendment import without_source

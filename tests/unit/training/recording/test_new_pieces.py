@@ -14,7 +14,7 @@ from linly.config.recipe import load_recipe
 from linly.data.cursor import SourceCursor
 from linly.data.inspection.lookup import read_shard_list
 from linly.data.mixing.mixed_row import MixedRow
-from linly.data.mixing.spec import make_mixer, stream_plan
+from linly.data.mixing.stream_plan import make_mixer, stream_plan
 from linly.data.types import Row
 from linly.errors import ConfigError
 from linly.export.export import export_run

@@ -1,4 +1,4 @@
-"""linly.data.loading.dealing: which producer makes which source's rows."""
+"""linly.data.loading.assignment: which producer makes which source's rows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from linly.config.curriculum import load_curriculum
 from linly.curriculum.apportion import Apportioner, Phase
 from linly.curriculum.mixture import Mixture
-from linly.data.loading.dealing import deal_sources
+from linly.data.loading.assignment import assign_sources
 
 NUM_ROWS = 10_000
 
@@ -27,10 +27,10 @@ def constant(shares: dict[str, float]) -> Mixture:
     return Mixture({"all": None}, {"all": shares}, num_rows=NUM_ROWS)
 
 
-def shares_over_time(mixture: Mixture, dealt: list[frozenset[str]]) -> NDArray[np.float64]:
+def shares_over_time(mixture: Mixture, assigned: list[frozenset[str]]) -> NDArray[np.float64]:
     """What each producer has to make of the rows there: float64 [points, producers]."""
     shares = mixture.shares(np.linspace(0, NUM_ROWS, 101))
-    columns = [[mixture.sources.index(name) for name in names] for names in dealt]
+    columns = [[mixture.sources.index(name) for name in names] for names in assigned]
     return np.stack([shares[:, column].sum(axis=1) for column in columns], axis=1)
 
 
@@ -50,12 +50,12 @@ def moving(tmp_path: Path) -> Mixture:
 
 
 def test_each_producer_has_half_of_both_languages_while_the_mixture_moves(moving: Mixture) -> None:
-    dealt = deal_sources([Phase(0, moving)], 0, 2)
-    assert [names & {"slim", "refined"} for names in dealt] != [{"slim", "refined"}, set()]
-    assert np.allclose(shares_over_time(moving, dealt), 0.5)
+    assigned = assign_sources([Phase(0, moving)], 0, 2)
+    assert [names & {"slim", "refined"} for names in assigned] != [{"slim", "refined"}, set()]
+    assert np.allclose(shares_over_time(moving, assigned), 0.5)
 
 
-def test_the_rest_of_the_run_is_what_is_dealt(tmp_path: Path) -> None:
+def test_the_rest_of_the_run_is_what_is_assigned(tmp_path: Path) -> None:
     text = """
         tokens: 20480000
         mixture:
@@ -67,13 +67,13 @@ def test_the_rest_of_the_run_is_what_is_dealt(tmp_path: Path) -> None:
             sources: {c: {share: 50%}, d: {share: 50%}}
         """
     run = mixture(tmp_path / "run.yaml", text)
-    (one, other) = deal_sources([Phase(0, run)], 6000, 4)
+    (one, other) = assign_sources([Phase(0, run)], 6000, 4)
     assert {one & {"c", "d"}, other & {"c", "d"}} == {frozenset("c"), frozenset("d")}
     assert one | other == {"a", "b", "c", "d"}
-    assert deal_sources([Phase(0, run)], NUM_ROWS, 2) == []
+    assert assign_sources([Phase(0, run)], NUM_ROWS, 2) == []
 
 
-def test_a_source_that_is_owed_a_row_when_its_share_is_gone_is_dealt_too(tmp_path: Path) -> None:
+def test_a_source_that_is_owed_a_row_when_its_share_is_gone_is_assigned_too(tmp_path: Path) -> None:
     owed = []
     for percent in range(3, 60, 7):
         text = f"""
@@ -87,7 +87,7 @@ def test_a_source_that_is_owed_a_row_when_its_share_is_gone_is_dealt_too(tmp_pat
         run = mixture(tmp_path / "run.yaml", text)
         order = list(Apportioner([Phase(0, run)]))
         assert run.share("a", 104) == 0
-        (at,) = deal_sources([Phase(0, run)], 104, 1)
+        (at,) = assign_sources([Phase(0, run)], 104, 1)
         assert at >= set(order[104:])
         owed += [name for name in order[104:] if name in "ab"]
     assert owed
@@ -96,9 +96,9 @@ def test_a_source_that_is_owed_a_row_when_its_share_is_gone_is_dealt_too(tmp_pat
 def test_a_later_phase_counts_from_its_first_row() -> None:
     before, after = constant({"a": 0.5, "b": 0.5}), constant({"b": 0.4, "c": 0.3, "d": 0.3})
     phases = [Phase(0, before), Phase(1000, after)]
-    assert frozenset().union(*deal_sources(phases, 0, 2)) == {"a", "b", "c", "d"}
-    assert frozenset().union(*deal_sources(phases, 1000, 2)) == {"b", "c", "d"}
-    assert deal_sources(phases, 1000, 2) == [{"b"}, {"c", "d"}]
+    assert frozenset().union(*assign_sources(phases, 0, 2)) == {"a", "b", "c", "d"}
+    assert frozenset().union(*assign_sources(phases, 1000, 2)) == {"b", "c", "d"}
+    assert assign_sources(phases, 1000, 2) == [{"b"}, {"c", "d"}]
 
 
 @given(
@@ -111,9 +111,9 @@ def test_every_source_is_dealt_once_and_no_load_exceeds_the_average_by_a_source(
 ) -> None:
     shares = {f"s{index:02}": weight / sum(weights) for index, weight in enumerate(weights)}
     phases = [Phase(0, constant(shares))]
-    dealt = deal_sources(phases, from_row, num_producers)
-    assert len(dealt) == min(num_producers, len(shares))
-    assert all(dealt)
-    assert sorted(name for names in dealt for name in names) == sorted(shares)
-    loads = [sum(shares[name] for name in names) for names in dealt]
-    assert max(loads) <= 1 / len(dealt) + max(shares.values()) + 1e-9
+    assigned = assign_sources(phases, from_row, num_producers)
+    assert len(assigned) == min(num_producers, len(shares))
+    assert all(assigned)
+    assert sorted(name for names in assigned for name in names) == sorted(shares)
+    loads = [sum(shares[name] for name in names) for names in assigned]
+    assert max(loads) <= 1 / len(assigned) + max(shares.values()) + 1e-9

@@ -9,11 +9,11 @@ import numpy as np
 from linly.config.shapes import Floats
 from linly.curriculum.apportion import Phase
 
-NUM_STRETCHES = 64
+NUM_INTERVALS = 64
 """Parts of the remaining run over which the load of the producers is balanced."""
 
 
-def deal_sources(
+def assign_sources(
     phases: Sequence[Phase], from_row: int, num_producers: int
 ) -> list[frozenset[str]]:
     """Distribute sources so that the load of the producers is balanced throughout the run.
@@ -33,20 +33,20 @@ def deal_sources(
     planned = _planned_rows(phases, from_row)
     heaviest = sorted(planned, key=lambda name: (-planned[name].max(), name))
     num_busy = sum(bool(rows.max() > 0) for rows in planned.values())
-    dealt: list[list[str]] = [[] for _ in range(min(num_producers, num_busy))]
-    loads = np.zeros((len(dealt), NUM_STRETCHES))
+    assigned: list[list[str]] = [[] for _ in range(min(num_producers, num_busy))]
+    loads = np.zeros((len(assigned), NUM_INTERVALS))
     for name in heaviest:
         chosen = int(np.argmin((loads + planned[name]).max(axis=1)))
         loads[chosen] += planned[name]
-        dealt[chosen].append(name)
-    return [frozenset(names) for names in dealt]
+        assigned[chosen].append(name)
+    return [frozenset(names) for names in assigned]
 
 
 def _planned_rows(phases: Sequence[Phase], from_row: int) -> dict[str, Floats]:
-    """Rows of each source in each stretch from `from_row` to the end: float64 [NUM_STRETCHES]."""
+    """Rows of each source in each interval from `from_row` to the end: float64 [NUM_INTERVALS]."""
     num_rows = phases[-1].mixture.num_rows
     ends = [*(phase.from_row for phase in phases[1:]), num_rows]
-    bounds = np.linspace(from_row, num_rows, NUM_STRETCHES + 1)
+    bounds = np.linspace(from_row, num_rows, NUM_INTERVALS + 1)
     planned: dict[str, Floats] = {}
     for phase, end in zip(phases, ends, strict=True):
         if end <= from_row:

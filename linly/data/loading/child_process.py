@@ -30,7 +30,7 @@ _HEADER = struct.Struct("<Q")
 _PR_SET_PDEATHSIG = 1
 _BOOT = (
     "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from linly.data.loading.processes import child_main; child_main(*sys.argv[2:])"
+    "from linly.data.loading.child_process import child_main; child_main(*sys.argv[2:])"
 )
 
 

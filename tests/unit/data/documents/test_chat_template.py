@@ -14,16 +14,16 @@ from transformers import AutoTokenizer
 from linly.config.chat import ChatFormat, read_chat_format
 from linly.config.corpus import Corpus
 from linly.config.recipe import load_recipe
-from linly.data.documents.chat import ANSWERS, TEXT_ALONE, WHOLE, ChatTemplate
 from linly.data.documents.chat_layout import Part
+from linly.data.documents.chat_template import ANSWERS, TEXT_ALONE, WHOLE, ChatTemplate
 from linly.data.documents.conversations import Conversation, Message
 from linly.data.documents.encoding import encode_documents
 from linly.data.documents.templates import DocumentMaker
 from linly.data.inspection.estimate import estimate_tokens
 from linly.data.inspection.lookup import TracedSource, Wanted, find_texts
 from linly.data.loading.producer import ProducedRows
-from linly.data.mixing.spec import StreamPlan, make_mixer, stream_plan
 from linly.data.mixing.state import MixerState
+from linly.data.mixing.stream_plan import StreamPlan, make_mixer, stream_plan
 from linly.data.reading.records import Texts, UnusableRecord
 from linly.data.reading.shards import list_shards
 from linly.data.types import BadRecord, Document, RawRecord, Segment, Shard
