@@ -112,7 +112,7 @@ def _findings(recipe: Recipe, world_size: int | None, gpu_gib: float | None) -> 
     yield from (Finding("note", "model", note) for note in suitable.notes)
     yield _tried("documents", partial(_documents, recipe, suitable))
     yield _tried("export", partial(_export, suitable))
-    yield _memory(suitable.parameters, world_size, gpu_bytes)
+    yield _memory(recipe, suitable.parameters, world_size, gpu_bytes)
     yield _tried("disk", partial(_disk, recipe, suitable.parameters))
 
 
@@ -273,11 +273,19 @@ def _export(suitable: SuitableModel) -> str | Note:
     return Note("; ".join(notes)) if notes else "a trained model can be exported"
 
 
-def _memory(parameters: ParameterCount, world_size: int, gpu_bytes: int | None) -> Finding:
+def _memory(
+    recipe: Recipe, parameters: ParameterCount, world_size: int, gpu_bytes: int | None
+) -> Finding:
     """Compare ZeRO-2's memory per rank with a GPU's."""
     from linly.modeling.memory import training_memory
+    from linly.training.engine.optimizers import optimizer_kind
 
-    need = training_memory(parameters.total, num_trained=parameters.trained, world_size=world_size)
+    need = training_memory(
+        parameters.total,
+        num_trained=parameters.trained,
+        state_bytes=optimizer_kind(recipe.training.optimizer).bytes_per_parameter,
+        world_size=world_size,
+    )
     text = (
         f"{need.total_bytes / GIB:,.1f} GiB per rank before activations, of which "
         f"{need.weights_bytes / GIB:,.1f} GiB are BF16 weights that ZeRO-2 does not shard over "
@@ -296,10 +304,12 @@ def _memory(parameters: ParameterCount, world_size: int, gpu_bytes: int | None) 
 
 def _disk(recipe: Recipe, parameters: ParameterCount) -> str:
     from linly.monitor.history.summary import size
-    from linly.monitor.plans.plan_facts import BYTES_PER_PARAMETER, kept_checkpoints
+    from linly.monitor.plans.plan_facts import kept_checkpoints
+    from linly.training.engine.optimizers import optimizer_kind
 
     kept = kept_checkpoints(recipe.checkpoint, recipe.num_steps)
-    need = kept * BYTES_PER_PARAMETER * parameters.trained
+    state_bytes = optimizer_kind(recipe.training.optimizer).bytes_per_parameter
+    need = kept * state_bytes * parameters.trained
     place = next(path for path in (recipe.run, *recipe.run.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     text = f"{size(need)} for {kept} checkpoints at most, {size(free)} free under {place}"

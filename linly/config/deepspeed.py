@@ -90,7 +90,8 @@ _DECIDED_BY = {
     "train_micro_batch_size_per_gpu": "training.micro_batch",
     "gradient_accumulation_steps": "data.global_batch, training.micro_batch and the world size",
     "gradient_clipping": "training.clip",
-    "optimizer": "training.lr, betas, eps and weight_decay; it is AdamW",
+    "optimizer": "training.optimizer, lr, betas, eps and weight_decay",
+    "zero_allow_untested_optimizer": "training.optimizer",
     "scheduler": "training.schedule, warmup and final_lr",
     f"{_ZERO}.reduce_bucket_size": "training.reduce_bucket_size",
     f"{_ZERO}.allgather_bucket_size": "training.allgather_bucket_size",
@@ -128,6 +129,7 @@ def deepspeed_config(
             "allgather_bucket_size": training.allgather_bucket_size,
         },
         "steps_per_print": None,
+        "zero_allow_untested_optimizer": True,
     }
     train_batch_size = training.micro_batch * accumulation * world_size
     decided = dict(_flat(made)) | _ABSENT | {"train_batch_size": train_batch_size}

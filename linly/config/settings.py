@@ -24,6 +24,7 @@ from linly.config.yaml.quantities import (
 from linly.storage.urls import is_url, url_problem
 
 SECTIONS = ("data", "training", "checkpoint", "evaluation", "guards", "alarms", "wandb")
+OptimizerName = Literal["adamw"]
 _FRACTIONS = ("warmup", "final_lr", "loss_rise", "forgetting", "data_wait", "quarantine", "dropout")
 
 
@@ -169,6 +170,7 @@ class TrainingSettings(Model):
     """Settings of the optimizer and of a training step.
 
     Attributes:
+        optimizer: Optimizer, sharded over the ranks.
         lr: Peak learning rate.
         warmup: Fraction of the steps with linear warmup.
         final_lr: Fraction of `lr` at the end of the cosine.
@@ -188,6 +190,7 @@ class TrainingSettings(Model):
         deepspeed: Content of the JSON file with DeepSpeed settings, merged over the recipe's.
     """
 
+    optimizer: OptimizerName = "adamw"
     lr: Annotated[
         Number,
         at_least(1e-12, "fp32 weights do not move by less"),

@@ -6,9 +6,7 @@ import math
 from dataclasses import dataclass
 
 BF16_BYTES = 2
-SHARED_BYTES = 4 + 12
-"""Bytes per trained weight that ZeRO-2 partitions over the ranks: the fp32 gradient, the fp32
-master weight and its two moments."""
+GRADIENT_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +27,16 @@ class TrainingMemory:
         return self.weights_bytes + self.dealt_bytes
 
 
-def training_memory(num_parameters: int, *, num_trained: int, world_size: int) -> TrainingMemory:
-    """Memory of a rank for `num_parameters` parameters, of which `num_trained` are trained."""
-    dealt = math.ceil(num_trained * SHARED_BYTES / world_size)
+def training_memory(
+    num_parameters: int, *, num_trained: int, state_bytes: int, world_size: int
+) -> TrainingMemory:
+    """Memory of a rank for a model.
+
+    Args:
+        num_parameters: All parameters.
+        num_trained: Trained parameters; ZeRO-2 partitions their gradients and state over the ranks.
+        state_bytes: Bytes of a trained parameter's master weight and moments.
+        world_size: Number of ranks.
+    """
+    dealt = math.ceil(num_trained * (GRADIENT_BYTES + state_bytes) / world_size)
     return TrainingMemory(num_parameters * BF16_BYTES, dealt)

@@ -19,10 +19,15 @@ def tiny_engine(**sizes: Any) -> Engine:
     return Engine(tiny_model("llama", **sizes), settings, accumulation=1)
 
 
-def take_step(engine: Engine) -> None:
-    """One step on one row."""
+def accumulate(engine: Engine) -> None:
+    """Gradients of one row."""
     ids = torch.arange(8).unsqueeze(0)
     engine.accumulate(MicroBatch(ids, ids, ids), step_targets=7)
+
+
+def take_step(engine: Engine) -> None:
+    """One step on one row."""
+    accumulate(engine)
     engine.step(lr=1e-3)
 
 

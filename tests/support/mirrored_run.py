@@ -14,9 +14,11 @@ from linly.records.span import Span
 from linly.runs.runs import RunFolder
 from linly.training.checkpoints.manifest import MANIFEST, FileEntry, Manifest, folder_name
 from linly.training.checkpoints.mirror import Copied, Mirror
-from linly.training.engine.optimizer_state import STATE_KEYS
+from linly.training.engine.optimizers import optimizer_kind
 from linly.training.engine.randomness import capture_random_states
 from tests.support.small_state import small_state
+
+STATE_KEYS = optimizer_kind("adamw").state_keys
 
 
 def begin_run(path: Path, *, time: float = 1.5e9) -> RunFolder:
@@ -42,7 +44,10 @@ def make_checkpoint(run: RunFolder, step: int, mark: str) -> Path:
     folder.mkdir()
     files = ("rank-00000.safetensors", "random-00000.safetensors", "state.json")
     weight = torch.frombuffer(bytearray(f"{mark} {step}".ljust(64).encode()), dtype=torch.float32)
-    save_file({f"{key}.a": weight.clone() for key in STATE_KEYS}, folder / files[0])
+    save_file(
+        {f"{key}.a": weight.clone() for key in STATE_KEYS},
+        folder / files[0],
+    )
     save_file(capture_random_states(), folder / files[1])
     state = small_state(step, mark=mark, evaluated_step=step)
     (folder / files[2]).write_bytes(orjson.dumps(state))

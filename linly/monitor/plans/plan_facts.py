@@ -18,8 +18,6 @@ from linly.modeling.parameters import ParameterCount
 
 _NUM_POINTS = 1001
 _MAX_REPEATS = 50
-BYTES_PER_PARAMETER = 12
-"""Bytes per trained parameter in a checkpoint: the float32 weight and its two moments."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,7 @@ import orjson
 
 from linly.config.curriculum import Curriculum
 from linly.config.recipe import Recipe
+from linly.config.settings import SECTIONS, settings_form
 from linly.curriculum.timeline import Timeline, curriculum_form
 from linly.errors import CheckpointError, ConfigError
 
@@ -64,6 +65,8 @@ RECORDED = (
     "corpora.*.damaged_shards",
 )
 """Settings whose changes are recorded; a `*` matches one name."""
+
+_NONE = object()
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +173,13 @@ def recorded_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     Raises:
         ConfigError: If any other setting changed; the error lists each one.
     """
-    changes = differences(before, now)
+    saved, defaults = _flat(before), _default_settings()
+    changes = [
+        change
+        for change in differences(before, now)
+        # A setting that the checkpoint's version did not have had the effect of its default.
+        if change.key in saved or change.now != defaults.get(change.key, _NONE)
+    ]
     refused = [change for change in changes if not _under(change.key, FREE + RECORDED)]
     if refused:
         lines = "\n".join(f"  {change}" for change in refused)
@@ -181,6 +190,13 @@ def recorded_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
             "resume, or start another run with run=PATH (its model= may be an export of this one)"
         )
     return [change for change in changes if _under(change.key, RECORDED)]
+
+
+def _default_settings() -> dict[str, Any]:
+    """Defaults of all settings in a recipe's sections, by key, as `plain_recipe` has them."""
+    sections = {name: Recipe.model_fields[name].default for name in SECTIONS}
+    form = {name: settings_form(section) for name, section in sections.items() if section}
+    return _flat(orjson.loads(orjson.dumps(form)))
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,7 @@ import orjson
 import torch
 from safetensors import safe_open
 
-from linly.training.engine.optimizer_state import STATE_KEYS
+from linly.errors import CheckpointError
 
 STATE = "state.json"
 
@@ -26,10 +26,19 @@ def read_state(folder: Path) -> dict[str, Any]:
     return state
 
 
-def read_parameter(path: Path, name: str) -> dict[str, torch.Tensor]:
-    """Master weight and moments of one parameter in a rank's file, fp32 on the CPU."""
+def read_parameter(path: Path, name: str, state_keys: Sequence[str]) -> dict[str, torch.Tensor]:
+    """Master weight and moments of one parameter in a rank's file, fp32 on the CPU.
+
+    Raises:
+        CheckpointError: If they are those of another optimizer.
+    """
     with safe_open(path, framework="pt") as file:
-        return {key: file.get_tensor(f"{key}.{name}") for key in STATE_KEYS}
+        if missing := {f"{key}.{name}" for key in state_keys} - set(file.keys()):
+            raise CheckpointError(
+                f"{path}: has no {sorted(missing)[0]}: the checkpoint is of a run with another "
+                f"training.optimizer; start another run from an export of it"
+            )
+        return {key: file.get_tensor(f"{key}.{name}") for key in state_keys}
 
 
 def read_master_weight(path: Path, name: str) -> torch.Tensor:

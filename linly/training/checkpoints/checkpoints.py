@@ -41,7 +41,6 @@ from linly.training.checkpoints.manifest import (
 from linly.training.checkpoints.mirror import Mirror
 from linly.training.checkpoints.rank_snapshot import RankSnapshot, RankSnapshots
 from linly.training.engine.engine import Engine
-from linly.training.engine.optimizer_state import BYTES_PER_PARAMETER
 from linly.training.engine.randomness import restore_random_states
 from linly.training.ranks.processes import Processes
 
@@ -92,7 +91,8 @@ class Checkpoints:
         with self._processes.together("looking for room for a checkpoint"):
             if self._processes.is_first:
                 self._remove_leftovers()
-                check_space(self._folder, BYTES_PER_PARAMETER * sum(sizes))
+                state_bytes = engine.optimizer_kind.bytes_per_parameter
+                check_space(self._folder, state_bytes * sum(sizes))
 
     def begin(self, engine: Engine, step: int, state: dict[str, Any]) -> None:
         """Copy weights, moments, random states and `state` (JSON), and save them in a thread.
@@ -317,7 +317,8 @@ class Checkpoints:
             _check_parameters(folder, manifest, engine)
             for name, parameter in engine.parameters().items():
                 if engine.owns(parameter):
-                    state = read_parameter(folder / manifest.parameters[name], name)
+                    path = folder / manifest.parameters[name]
+                    state = read_parameter(path, name, engine.optimizer_kind.state_keys)
                     if state["master"].shape != parameter.shape:
                         raise CheckpointError(
                             f"{folder}: {name} has shape {tuple(state['master'].shape)}, "

@@ -6,7 +6,7 @@ program. Such a file counts as corrupt before a run loads anything from it.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from linly.errors import LinlyError
 from linly.files import open_regular, read_limited
 from linly.training.checkpoints.checkpoint_files import BUFFER, STATE
 from linly.training.checkpoints.state_form import state_problem
-from linly.training.engine.optimizer_state import STATE_KEYS
+from linly.training.engine.optimizers import optimizer_kinds
 from linly.training.engine.randomness import check_random_states
 
 STATE_LIMIT_BYTES = 256 << 20
@@ -47,16 +47,20 @@ def content_problem(path: Path, parameters: Collection[str], *, step: int) -> st
 
 
 def _tensors_problem(path: Path, parameters: Collection[str]) -> str | None:
-    """Check the header only: each parameter must have three fp32 tensors of one shape."""
+    """Check the header only: each parameter must have an optimizer's fp32 tensors of one shape."""
     with safe_open(path, framework="pt") as file:
         keys = [key for key in file.keys() if not key.startswith(BUFFER)]  # noqa: SIM118
         found = {key: file.get_slice(key) for key in keys}
-        wanted = {f"{key}.{name}" for key in STATE_KEYS for name in parameters}
+        state_keys = min(
+            (kind.state_keys for kind in optimizer_kinds()),
+            key=lambda keys: len(found.keys() ^ _tensor_names(keys, parameters)),
+        )
+        wanted = _tensor_names(state_keys, parameters)
         if found.keys() != wanted:
             other = sorted(found.keys() ^ wanted)
             return f"its tensors are not those of the manifest: {', '.join(other[:3])}"
         for name in parameters:
-            forms = [found[f"{key}.{name}"] for key in STATE_KEYS]
+            forms = [found[f"{key}.{name}"] for key in state_keys]
             dtypes = {form.get_dtype() for form in forms}
             if dtypes != {"F32"}:
                 return f"{name}: found {', '.join(sorted(dtypes))}, expected F32"
@@ -64,6 +68,10 @@ def _tensors_problem(path: Path, parameters: Collection[str]) -> str | None:
             if len(shapes) > 1:
                 return f"{name}: weight and moments have different shapes: {sorted(shapes)}"
     return None
+
+
+def _tensor_names(state_keys: Sequence[str], parameters: Collection[str]) -> set[str]:
+    return {f"{key}.{name}" for key in state_keys for name in parameters}
 
 
 def _random_problem(path: Path) -> str | None:

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import torch
 
 from linly.training.engine.engine import Engine
-from linly.training.engine.optimizer_state import STATE_KEYS
 from linly.training.engine.randomness import capture_random_states
 from linly.training.ranks.processes import Processes
 
@@ -67,9 +66,8 @@ class RankSnapshots:
             elif is_mine:
                 state = engine.held_state(parameter) or {}
             if is_mine:
-                copies.update(
-                    {f"{k}.{name}": self._copy(f"{k}.{name}", state[k]) for k in STATE_KEYS}
-                )
+                for key, tensor in state.items():
+                    copies[f"{key}.{name}"] = self._copy(f"{key}.{name}", tensor)
         buffers: dict[str, torch.Tensor] = {}
         if self._processes.is_first:
             buffers = {name: buffer.cpu().clone() for name, buffer in engine.buffers().items()}

@@ -42,7 +42,7 @@ from linly.modeling.recompute import checkpoint_activations, compile_layers
 from linly.modeling.stored.dtypes import cast_buffers, kept_dtypes, persistent_buffers
 from linly.modeling.trial import try_model
 from linly.training.engine.objective import Objective, choose_loss
-from linly.training.engine.optimizer_state import MOMENTS
+from linly.training.engine.optimizers import optimizer_kind
 from linly.training.ranks.processes import be_patient
 
 
@@ -65,6 +65,7 @@ class Engine:
     A step is `accumulation` calls of `accumulate`, then either `step` or `discard`.
 
     Attributes:
+        optimizer_kind: Kind of the optimizer.
         evaluation_way: Method that separates the documents of a row in evaluation; None if there
             is none, so that each document needs its own row.
     """
@@ -99,18 +100,14 @@ class Engine:
         model.train()
         self._stored_buffers = {n: b.detach() for n, b in persistent_buffers(model).items()}
         stored = _move_weights(model, kept_dtypes(model.config, torch.bfloat16))
-        optimizer = torch.optim.AdamW(
-            _parameter_groups(model, training.weight_decay),
-            lr=training.lr,
-            betas=training.betas,
-            eps=training.eps,
-            fused=True,
-        )
+        self.optimizer_kind = optimizer_kind(training.optimizer)
+        groups = _parameter_groups(model, training.weight_decay)
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=Objective(model),
-            optimizer=optimizer,
+            optimizer=self.optimizer_kind.make(groups, training),
             config=config,
         )
+        self._optimizer_steps = 0
         self._accumulation = accumulation
         self._micro_batches = 0
         self._usual_backend = usual_backend(model)
@@ -185,6 +182,7 @@ class Engine:
         self._engine.step()
         self._micro_batches = 0
         applied = bool(self._engine.was_step_applied())
+        self._optimizer_steps += applied
         norm = self._engine.get_global_grad_norm()
         return StepResult(applied, float(norm) if applied else math.inf)
 
@@ -242,7 +240,7 @@ class Engine:
     def full_state(self, parameter: torch.nn.Parameter) -> dict[str, torch.Tensor]:
         """Master weight and moments, whole, fp32 on the device; a collective on all ranks."""
         state = {"master": safe_get_full_fp32_param(parameter)}
-        for key in MOMENTS:
+        for key in self.optimizer_kind.moments:
             state[key] = safe_get_full_optimizer_state(parameter, key)
         return state
 
@@ -256,7 +254,7 @@ class Engine:
         mapping = getattr(parameter, "_hp_mapping", None)
         if mapping is None or mapping.lp_fragment_address.numel < parameter.numel():
             return None
-        keys = {"master": None} | {key: key for key in MOMENTS}
+        keys = {"master": None} | {key: key for key in self.optimizer_kind.moments}
         return {
             name: mapping.get_hp_fragment(optim_state_key=key).detach().view(parameter.shape)
             for name, key in keys.items()
@@ -268,22 +266,24 @@ class Engine:
         Call `finish_loading` after all parameters are set.
         """
         safe_set_full_fp32_param(parameter, state["master"])
-        for key in MOMENTS:
+        for key in self.optimizer_kind.moments:
             safe_set_full_optimizer_state(parameter, state[key], key)
 
     def finish_loading(self, *, optimizer_steps: int) -> None:
         """Update the BF16 weights from the master weights; a collective on all ranks.
 
         Args:
-            optimizer_steps: Number of applied steps, for AdamW's bias correction.
+            optimizer_steps: Number of applied steps, for example for AdamW's bias correction.
         """
-        for partition in self._partitions():
-            self._optimizer.optimizer.state[partition]["step"].fill_(optimizer_steps)
+        self._optimizer_steps = optimizer_steps
+        if self.optimizer_kind.counts_steps:
+            for partition in self._partitions():
+                self._optimizer.optimizer.state[partition]["step"].fill_(optimizer_steps)
         self._optimizer.update_lp_params()
 
     def optimizer_steps(self) -> int:
         """Number of applied steps; skipped steps are not counted."""
-        return int(self._optimizer.optimizer.state[self._partitions()[0]]["step"].item())
+        return self._optimizer_steps
 
     def _choose_attention(
         self, training: TrainingSettings, layout: RowLayout
@@ -310,16 +310,17 @@ class Engine:
         return partitions
 
     def _create_moments(self) -> None:
-        """Create AdamW's state before the first step, so that a checkpoint can be loaded into it.
+        """Create the optimizer's state before the first step, to load a checkpoint into it.
 
         DeepSpeed 0.19 links parameters to the state after the step of the first group and omits
         the other groups. Linking once here, after all states exist, covers every group.
         """
+        kind = self.optimizer_kind
         for partition in self._partitions():
-            self._optimizer.optimizer.state[partition] = {
-                "step": torch.zeros((), dtype=torch.float32, device=partition.device),
-                **{key: torch.zeros_like(partition, requires_grad=False) for key in MOMENTS},
-            }
+            state = {key: torch.zeros_like(partition, requires_grad=False) for key in kind.moments}
+            if kind.counts_steps:
+                state["step"] = torch.zeros((), dtype=torch.float32, device=partition.device)
+            self._optimizer.optimizer.state[partition] = state
         self._optimizer._hp_optimizer_states_linked = False
         self._optimizer._lazy_init_hp_params_optimizer_state()
 

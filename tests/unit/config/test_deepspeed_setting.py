@@ -132,8 +132,8 @@ def test_what_says_the_same_as_the_recipe_is_no_conflict() -> None:
         ),
         (
             {"optimizer": {"type": "Adam"}},
-            "optimizer.type: found 'Adam', the recipe decides (training.lr, betas, eps and "
-            "weight_decay; it is AdamW)",
+            "optimizer.type: found 'Adam', the recipe decides (training.optimizer, lr, "
+            "betas, eps and weight_decay)",
         ),
         (
             {"scheduler": {"params": {"warmup_num_steps": 9}}},

@@ -24,11 +24,13 @@ from linly.runs.runs import RunFolder
 from linly.training.changes.pinned_inputs import model_identity
 from linly.training.checkpoints.checkpoint_files import named_buffers
 from linly.training.checkpoints.manifest import STATE, FileEntry, Manifest, folder_name
-from linly.training.engine.optimizer_state import STATE_KEYS
+from linly.training.engine.optimizers import optimizer_kind
 from linly.training.engine.randomness import capture_random_states
 from tests.support.models import FAMILIES, VARIANTS, VOCAB_SIZE, tiny_config, tiny_model
 from tests.support.transformers4 import read_with_transformers4
 from tests.support.vocabularies import english_model
+
+STATE_KEYS = optimizer_kind("adamw").state_keys
 
 TOKENIZER = english_model()
 ALL = (*FAMILIES, *VARIANTS)

@@ -90,3 +90,11 @@ def test_the_past_is_immutable(now: dict[str, Any], shown: str) -> None:
 def test_order_is_no_difference() -> None:
     mixture = {"zh": {"ratio": "rest"}, "en": {"ratio": "70%"}}
     assert differences(BEFORE, changed(curriculum={"mixture": mixture})) == []
+
+
+def test_a_setting_that_an_older_checkpoint_lacks_is_at_its_default() -> None:
+    assert recorded_changes(BEFORE, changed(training={"optimizer": "adamw"})) == []
+    with pytest.raises(ConfigError, match=r"training\.optimizer: \(missing\) -> other"):
+        recorded_changes(BEFORE, changed(training={"optimizer": "other"}))
+    (change,) = recorded_changes(BEFORE, changed(training={"clip": 2.0}))
+    assert str(change) == "training.clip: (missing) -> 2.0"

@@ -19,9 +19,11 @@ from linly.training.checkpoints.manifest import (
     parse_step,
     verified,
 )
-from linly.training.engine.optimizer_state import STATE_KEYS
+from linly.training.engine.optimizers import optimizer_kind
 from linly.training.engine.randomness import capture_random_states
 from tests.support.small_state import small_state
+
+STATE_KEYS = optimizer_kind("adamw").state_keys
 
 FILES = ("rank-00000.safetensors", "rank-00001.safetensors", "random-00000.safetensors")
 
