@@ -14,6 +14,7 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,7 @@ def all_texts(folder: Path) -> Iterator[str]:
             yield from texts_of(path)
 
 
+@cache
 def some_texts(folder: Path, every: int) -> list[str]:
     """By chance: records are several strings each, and each 40th would be the same field."""
     draw = random.Random(every)
@@ -226,7 +228,8 @@ def test_chinese_needs_a_token_a_character(
 
 EXTEND_2_GB = r"""
     import re, sys
-    from pathlib import Path
+    from functools import cache
+from pathlib import Path
     from linly.modeling.embeddings import extend_model
     from linly.tokenization.sentence_piece import SentencePieceTokenizer
 

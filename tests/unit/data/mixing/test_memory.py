@@ -116,7 +116,7 @@ QUIETLY: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("producers", [0, 1])
+@pytest.mark.parametrize("producers", [pytest.param(0, marks=pytest.mark.exhaustive), 1])
 def test_records_of_50_megabytes_and_rows_of_1_kilobyte_stay_below_a_limit(
     producers: int, large: Path
 ) -> None:
