@@ -5,23 +5,15 @@ Sweeps take a text in 40; all texts, 100,000 fuzzed strings and a model of 2 GB 
 
 from __future__ import annotations
 
-import gzip
-import io
 import json
-import random
-import re
 import subprocess
 import sys
 import textwrap
 from collections.abc import Iterable, Iterator
-from functools import cache
 from pathlib import Path
-from typing import Any
 
-import pyarrow.parquet as pq
 import pytest
 import sentencepiece
-import zstandard
 from transformers import AutoTokenizer
 
 from linly.tokenization.growth.characters import (
@@ -35,6 +27,7 @@ from linly.tokenization.growth.merge import Merge, Scores, merge_vocabularies
 from linly.tokenization.hugging_face.export import export_tokenizer, why_not_exact
 from linly.tokenization.hugging_face.torture import random_texts
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.real_texts import all_texts, some_texts
 
 pytestmark = pytest.mark.real
 
@@ -74,50 +67,6 @@ def vocabularies(
         "ranked": SentencePieceTokenizer(merged[Scores.ranked].model_bytes),
         "zero": SentencePieceTokenizer(merged[Scores.zero].model_bytes),
     }
-
-
-def strings(value: Any) -> Iterator[str]:
-    if isinstance(value, str):
-        yield value
-    elif isinstance(value, dict):
-        for part in value.values():
-            yield from strings(part)
-    elif isinstance(value, list):
-        for part in value:
-            yield from strings(part)
-
-
-def texts_of(path: Path) -> Iterator[str]:
-    """All strings of a data file, read without the data path that is tested elsewhere."""
-    name, data = path.name, path.read_bytes()
-    if name.endswith(".zst"):
-        data = zstandard.ZstdDecompressor().stream_reader(io.BytesIO(data)).read()
-    elif name.endswith(".gz"):
-        data = gzip.decompress(data)
-    name = re.sub(r"\.(zst|gz)$", "", name)
-    if name.endswith(".parquet"):
-        yield from pq.read_table(path).column("content").to_pylist()
-    elif name.endswith(".jsonl"):
-        for line in data.decode().split("\n"):
-            if line.strip():
-                yield from strings(json.loads(line))
-    elif name.endswith(".json"):
-        yield from strings(json.loads(data))
-    else:
-        yield from data.decode().split("\n")
-
-
-def all_texts(folder: Path) -> Iterator[str]:
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.suffix not in (".md", ".model"):
-            yield from texts_of(path)
-
-
-@cache
-def some_texts(folder: Path, every: int) -> list[str]:
-    """By chance: records are several strings each, and each 40th would be the same field."""
-    draw = random.Random(every)
-    return [text for text in all_texts(folder) if draw.random() * every <= 1]
 
 
 def located(texts: Iterable[str]) -> Iterator[LocatedText]:

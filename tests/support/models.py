@@ -56,6 +56,7 @@ OVERRIDES: dict[str, dict[str, Any]] = {
     "deepseek_v32": _ALL_HEADS,
     "dots1": {"n_routed_experts": 4, "num_experts_per_tok": 2, "n_shared_experts": 1},
     "dots3_note_text": _ALL_HEADS,
+    "falcon": {"ffn_hidden_size": 4 * HIDDEN, "num_kv_heads": 1},
     "falcon_h1": {"mamba_n_heads": 8, "mamba_d_ssm": 128},
     "gemma3n_text": {"num_kv_shared_layers": 0},
     "glm4_moe_lite": _ALL_HEADS,
