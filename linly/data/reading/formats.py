@@ -296,7 +296,7 @@ def _parse_object(record: int, line: bytes, kept: frozenset[str]) -> RawRecord:
         return RawRecord(record, None, _TOO_DEEP, len(line))
     if type(value) is not dict:
         return _no_object(record, value, len(line))
-    if twice := name_twice(line, kept & value.keys() if kept else value.keys()):
+    if twice := name_twice(line, value, kept & value.keys() if kept else value.keys()):
         return RawRecord(record, None, f"more than one field is named {twice!r}", len(line))
     return RawRecord(record, _without_unread(value, len(line), kept), None, len(line))
 

@@ -274,6 +274,27 @@ def test_a_field_of_json_that_is_named_twice_is_found_however_it_is_spelled(tmp_
     assert [raw.error for raw in others] == [None, None]
 
 
+@pytest.mark.parametrize(
+    ("line", "twice"),
+    [
+        ('{"chat": [{"role": "user", "text": "a", "text": "b"}]}', "text"),
+        ('{"chat": {"a": {"b": 1, "b": 1}}}', "b"),
+        ('{"chat": {"a" : 1, "a"\t: 2}}', "a"),
+        ('{"chat": {"a": "\\\\", "\\u0061": 2}}', "a"),
+        ('{"chat": {"a\\\\": 1, "a\\\\": 2, "b": ": "}}', "a\\"),
+        ('{"other": {"a": 1, "a": 2}, "chat": {"a": 1}}', None),
+        ('{"chat": [{"a": ": b", "b": "\\"a\\": c"}, {"a": "\\\\\\":"}]}', None),
+        ('{"chat": "{\\"a\\": 1, \\"a\\": 2}"}', None),
+    ],
+)
+def test_a_name_twice_inside_a_field_that_is_read_is_refused(
+    tmp_path: Path, line: str, twice: str | None
+) -> None:
+    for name, text in (("a.jsonl", line), ("a.json", f"[{line}]")):
+        (found,) = read(put(tmp_path, name, text.encode()), columns=("chat",))
+        assert found.error == (twice and f"more than one field is named {twice!r}")
+
+
 ODD_NAMES = ["Question?", "text{en}", "...", "a.b", " ", "", "a`b", "Unnamed: 0", "{}", "中 文?"]
 
 
