@@ -85,9 +85,9 @@ def visit_address(browser: Any) -> Iterator[Callable[..., Visit]]:
 
 @pytest.fixture
 def visit(visit_address: Callable[..., Visit]) -> Callable[..., Visit]:
-    """Give a function that opens a file: `visit(path, width=1400, scheme="light")`."""
+    """Give a function that opens a file: `visit(path, width=1400)`."""
 
-    def open_file(path: Path, *, width: int = 1400, scheme: str = "light") -> Visit:
-        return visit_address(path.absolute().as_uri(), width=width, scheme=scheme)
+    def open_file(path: Path, *, width: int = 1400) -> Visit:
+        return visit_address(path.absolute().as_uri(), width=width)
 
     return open_file
