@@ -18,6 +18,7 @@ import typer
 from linly.cli.numbers import MAX_COUNT
 from linly.config.recipe import Recipe, load_recipe
 from linly.curriculum.apportion import Phase
+from linly.curriculum.drift import count_rows
 from linly.curriculum.plan import Batch
 from linly.data.inspection.first_records import check_first_records
 from linly.data.loading.ranks import rank_slice
@@ -27,6 +28,7 @@ from linly.data.mixing.state import MixerState
 from linly.data.reading.shards import list_shards
 from linly.errors import CheckpointError, ConfigError
 from linly.files import publish, publishing, read_limited
+from linly.records.measures import fill
 
 _STATE_LIMIT_BYTES = 64 << 20
 _DRIFT_CHUNK = 4096
@@ -83,11 +85,11 @@ def mix(
     _check_folder("--save-state", save_state)
     with _rows(loaded, plan, at, producers) as stream, _opened(output) as file:
         num_rows, num_bad = 0, 0
-        fill = Fill(loaded.data.sequence_length)
+        filled = Fill(loaded.data.sequence_length)
         for mixed in islice(stream, rows):
             at.advance(mixed)
             drift.add(mixed)
-            fill.add(mixed)
+            filled.add(mixed)
             num_rows += 1
             num_bad += len(mixed.row.bad)
             if mixed.index % batch.global_batch in printed:
@@ -102,7 +104,7 @@ def mix(
     print(
         f"{num_rows:,} rows, {tokens:,} tokens in {elapsed_s:.1f} s: "
         f"{tokens / elapsed_s:,.0f} tokens/s; largest drift {drift.largest():.3f} row; "
-        f"{num_bad} bad records{fill.text()}",
+        f"{num_bad} bad records{filled.text()}",
         file=sys.stderr,
     )
 
@@ -142,9 +144,9 @@ class Fill:
     def text(self) -> str:
         """Return `; rows filled: alpaca 93.1%, belle 95.0%`; an empty text if all are full."""
         parts = [
-            f"{source} {1 - self._padding[source] / (rows * self._sequence_length):.1%}"
+            f"{source} {float(fill(rows, padding, row_length=self._sequence_length)):.1%}"
             for source, rows in sorted(self._rows.items())
-            if self._padding[source]
+            if (padding := self._padding[source])
         ]
         return f"; rows filled: {', '.join(parts)}" if parts else ""
 
@@ -155,7 +157,7 @@ class Drift:
     def __init__(self, phases: tuple[Phase, ...], state: MixerState) -> None:
         """Continue counting from a state."""
         self._phases = {phase.from_row: phase for phase in phases}
-        self._counts = dict(state.counts)
+        self._counts = Counter(state.counts)
         self._phase_from = state.phase_from
         self._first = state.row
         self._sources: list[str] = []
@@ -165,7 +167,7 @@ class Drift:
         """Count a row."""
         if mixed.phase_from != self._phase_from:
             self._flush()
-            self._phase_from, self._counts = mixed.phase_from, {}
+            self._phase_from, self._counts = mixed.phase_from, Counter()
         self._sources.append(mixed.row.source)
         if len(self._sources) == _DRIFT_CHUNK:
             self._flush()
@@ -178,15 +180,16 @@ class Drift:
     def _flush(self) -> None:
         if not self._sources:
             return
-        phase = self._phases[self._phase_from]
-        names = phase.mixture.sources
-        made = np.array([[source == name for name in names] for source in self._sources])
-        counts = np.cumsum(made, axis=0) + [self._counts.get(name, 0) for name in names]
-        ends = np.arange(self._first + 1, self._first + len(made) + 1)
-        planned = phase.mixture.integral(ends) - phase.mixture.integral([phase.from_row])
-        self._largest = max(self._largest, float(np.abs(counts - planned).max()))
-        self._counts = dict(zip(names, counts[-1].tolist(), strict=True))
-        self._first += len(made)
+        counted = count_rows(
+            self._phases[self._phase_from],
+            self._sources,
+            first_row=self._first,
+            made=self._counts,
+            made_before_phase={},
+        )
+        self._largest = max(self._largest, float(np.abs(counted.drift).max()))
+        self._counts.update(self._sources)
+        self._first += len(self._sources)
         self._sources = []
 
 

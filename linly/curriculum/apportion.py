@@ -191,7 +191,7 @@ class _SegmentSchedule:
                 f"sources {', '.join(self.sources)}"
             )
         planned = (self._mixture.integral([row]) - self._base)[0]
-        limit = bound(len(self._active)) + 2.0 / UNITS
+        limit = drift_bound(len(self._active)) + 2.0 / UNITS
         for name, count, target in zip(self.sources, counts, planned.tolist(), strict=True):
             if abs(count - target) > limit:
                 raise ConfigError(
@@ -299,23 +299,8 @@ def row_counts(phases: Sequence[Phase], num_rows: int | None = None) -> dict[str
     return {name: made.get(name, 0) for name in names}
 
 
-def drift(phase: Phase, counts: Mapping[str, int], row: int) -> dict[str, float]:
-    """Actual minus planned rows of each source since the phase's start.
-
-    Args:
-        phase: Phase that the rows belong to.
-        counts: Rows of each source since the phase's start, before `row`.
-        row: Row counted from the start of the run.
-    """
-    before, now = phase.mixture.integral([phase.from_row, row])
-    return {
-        name: counts.get(name, 0) - float(now[index] - before[index])
-        for index, name in enumerate(phase.mixture.sources)
-    }
-
-
-def bound(num_sources: int) -> float:
-    """Largest possible drift in rows with `num_sources` sources whose share is above 0."""
+def drift_bound(num_sources: int) -> float:
+    """Largest possible drift in rows: 1 - 1/(2k-2) for k sources whose share is above 0."""
     return 0.0 if num_sources <= 1 else 1.0 - 1.0 / (2 * num_sources - 2)
 
 

@@ -29,7 +29,7 @@ class Line:
     Attributes:
         title: Title of the chart.
         tickformat: Number format of the vertical axis, in d3's form.
-        is_compared: Whether pages that compare runs show it too.
+        is_compared: Whether pages that compare runs show it too; of one number per step only.
     """
 
     title: str

@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from linly.config.curriculum import load_curriculum
-from linly.curriculum.apportion import Apportioner, Phase, bound
+from linly.curriculum.apportion import Apportioner, Phase, drift_bound
 from linly.curriculum.mixture import Mixture
 from tests.support.speed import cpu_seconds
 
@@ -39,7 +39,7 @@ def test_exact_apportionment_beside_drawing_sources_at_random() -> None:
     print(
         f"\n| {num_rows / 1e6:.2f} M rows over {num_sources} sources, exactly | {ours:.1f} s, "
         f"worst deviation {worst_deviation(made, mixture):.3f} rows at any row of any source | "
-        f"under {LIMIT_S} s, at most {bound(num_sources):.3f} rows | random.choices: "
+        f"under {LIMIT_S} s, at most {drift_bound(num_sources):.3f} rows | random.choices: "
         f"{theirs:.1f} s{verdict} |"
     )
 

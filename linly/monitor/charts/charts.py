@@ -14,7 +14,6 @@ from linly.monitor.charts.figures import (
     Chart,
     display_name,
     edges,
-    farthest,
     height_of_lines,
     means,
     new_figure,
@@ -22,12 +21,16 @@ from linly.monitor.charts.figures import (
     scatter,
     source_meta,
 )
+from linly.monitor.charts.line_charts import (
+    MAX_RAW_POINTS,
+    MAX_SMOOTH_POINTS,
+    averaged,
+    line_charts,
+    smooth_lines,
+)
 from linly.monitor.charts.mixture_charts import mixture_charts
 from linly.monitor.history.decisions import told
 from linly.monitor.history.history import Floats, History, Integers
-
-_MAX_RAW_POINTS = 400
-_MAX_SMOOTH_POINTS = 100
 
 
 def run_charts(history: History) -> tuple[Chart, ...]:
@@ -38,27 +41,8 @@ def run_charts(history: History) -> tuple[Chart, ...]:
         *evaluation_charts(history),
         *data_charts(history),
         _epochs(history),
-        _series(
-            history, "throughput", "Throughput", history.tokens_per_second, "tokens per second"
-        ),
-        _series(
-            history,
-            "data-wait",
-            "Waiting for data",
-            history.data_wait,
-            "fraction of a step",
-            tickformat=".1%",
-        ),
         _learning_rate(history),
-        _series(history, "grad-norm", "Gradient norm", history.grad_norm, "before clipping"),
-        _series(
-            history,
-            "mfu",
-            "Model FLOPs utilization",
-            history.mfu,
-            "fraction of the machine's peak",
-            tickformat=".0%",
-        ),
+        *line_charts(history),
     )
     shown = tuple(chart for chart in charts if chart is not None)
     leaves_a_gap = sum(not chart.is_wide for chart in shown) % 2 == 1
@@ -67,26 +51,12 @@ def run_charts(history: History) -> tuple[Chart, ...]:
 
 def _loss(history: History) -> Chart:
     """Training loss of each source and of all sources."""
-    colors = source_colors(history.groups)
-    at = edges(history.num_steps, _MAX_SMOOTH_POINTS)
-    x = history.tokens_seen[at[1:] - 1]
     figure = new_figure("loss, nats per token", x_end=int(history.tokens_seen[-1]))
-    for index, source in enumerate(history.sources):
-        figure.add_trace(
-            scatter(
-                x=x,
-                y=means(history.loss_by_source[:, index], at),
-                name=display_name(source),
-                mode="lines",
-                connectgaps=True,
-                line={"width": 1.6, "color": colors[source]},
-                hovertemplate="%{y:.3f}",
-                meta=source_meta(history, source),
-            )
-        )
+    smooth_lines(figure, history, history.loss_by_source, hover="%{y:.3f}")
+    at = edges(history.num_steps, MAX_SMOOTH_POINTS)
     figure.add_trace(
         scatter(
-            x=x,
+            x=history.tokens_seen[at[1:] - 1],
             y=means(history.loss, at),
             name="all sources",
             mode="lines",
@@ -95,14 +65,14 @@ def _loss(history: History) -> Chart:
             meta=STRONG,
         )
     )
-    note = f"Over supervised tokens{_averaged(history)}. Bold: all sources."
+    note = f"Over supervised tokens{averaged(history)}. Bold: all sources."
     return Chart("loss", "Training loss by source", note, plain(figure))
 
 
 def _epochs(history: History) -> Chart:
     """Epoch of each source."""
     colors = source_colors(history.groups)
-    points = edges(history.num_steps, _MAX_RAW_POINTS)[1:] - 1
+    points = edges(history.num_steps, MAX_RAW_POINTS)[1:] - 1
     figure = new_figure("epochs", x_end=int(history.tokens_seen[-1]))
     for index, source in enumerate(history.sources):
         figure.add_trace(
@@ -141,52 +111,8 @@ def _repeats(epoch: Floats) -> Integers:
     return np.flatnonzero(np.diff(whole, prepend=0.0) > 0).astype(np.int64)
 
 
-def _series(
-    history: History,
-    key: str,
-    title: str,
-    values: Floats,
-    unit: str,
-    *,
-    tickformat: str = "",
-) -> Chart | None:
-    """Chart of one number per step: faint values, bold means; None if no step has it."""
-    if not np.isfinite(values).any():
-        return None
-    hover = f"%{{y:{tickformat or '.4~g'}}}<extra></extra>"
-    figure = new_figure(unit, tickformat=tickformat, x_end=int(history.tokens_seen[-1]))
-    note = f"{unit.capitalize()}{_averaged(history)}."
-    if history.num_steps > _MAX_SMOOTH_POINTS:
-        raw = farthest(values - np.nanmean(values), edges(history.num_steps, _MAX_RAW_POINTS))
-        note += " Faint: outliers." if history.num_steps > _MAX_RAW_POINTS else " Faint: each step."
-        figure.add_trace(
-            scatter(
-                x=history.tokens_seen[raw],
-                y=values[raw],
-                mode="lines",
-                line={"width": 1},
-                opacity=0.28,
-                hoverinfo="skip",
-                meta=STRONG,
-            )
-        )
-    at = edges(history.num_steps, _MAX_SMOOTH_POINTS)
-    figure.add_trace(
-        scatter(
-            x=history.tokens_seen[at[1:] - 1],
-            y=means(values, at),
-            mode="lines",
-            line={"width": 2},
-            hovertemplate=hover,
-            meta=STRONG,
-        )
-    )
-    figure.update_yaxes(rangemode="tozero")
-    return Chart(key, title, note, plain(figure))
-
-
 def _learning_rate(history: History) -> Chart:
-    points = edges(history.num_steps, _MAX_RAW_POINTS)[1:] - 1
+    points = edges(history.num_steps, MAX_RAW_POINTS)[1:] - 1
     figure = new_figure("learning rate", x_end=int(history.tokens_seen[-1]))
     figure.add_trace(
         scatter(
@@ -248,8 +174,3 @@ def _timeline(history: History, *, is_wide: bool) -> tuple[Chart, ...]:
     note = "Events by kind; the list is below."
     height = height_of_lines(len(kinds)) if is_wide else None
     return (Chart("timeline", "Events", note, plain(figure), is_wide, height),)
-
-
-def _averaged(history: History) -> str:
-    window = round(history.num_steps / _MAX_SMOOTH_POINTS)
-    return f", means of {window} steps" if window > 1 else ""

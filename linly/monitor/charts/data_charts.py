@@ -18,6 +18,7 @@ from linly.monitor.charts.figures import (
     source_meta,
 )
 from linly.monitor.history.history import Floats, History
+from linly.records.measures import fill
 
 _FILL_WINDOWS = 60
 
@@ -29,19 +30,7 @@ def data_charts(history: History) -> tuple[Chart | None, ...]:
 
 def fill_since_start(history: History) -> Floats:
     """Fraction of each source's positions that hold a document, float64 [k]; NaN without rows."""
-    rows = history.rows[-1].astype(np.float64)
-    return _filled(rows, history.padding[-1], _row_length(history))
-
-
-def _row_length(history: History) -> float:
-    return float(history.tokens_seen[-1]) / max(1, int(history.rows[-1].sum()))
-
-
-def _filled(rows: Floats, padding: Floats, row_length: float) -> Floats:
-    full = np.full(rows.shape, np.nan)
-    np.divide(padding, rows * row_length, out=full, where=rows > 0)
-    result: Floats = 1 - full
-    return result
+    return fill(history.rows[-1], history.padding[-1], row_length=history.row_length)
 
 
 def _fill(history: History) -> Chart | None:
@@ -54,7 +43,7 @@ def _fill(history: History) -> Chart | None:
     zeros = np.zeros((1, len(history.sources)))
     rows = np.diff(np.vstack([zeros, history.rows])[at], axis=0)
     padding = np.diff(np.vstack([zeros, history.padding])[at], axis=0)
-    filled = _filled(rows, padding, _row_length(history))
+    filled = fill(rows, padding, row_length=history.row_length)
     figure = new_figure("fraction of a row", tickformat=".0%", x_end=int(history.tokens_seen[-1]))
     for index in padded.tolist():
         source = history.sources[index]

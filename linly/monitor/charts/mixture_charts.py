@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from linly.curriculum.apportion import drift_bound
 from linly.monitor.charts.colors import source_colors
 from linly.monitor.charts.figures import (
     STRONG,
@@ -20,7 +21,6 @@ from linly.monitor.charts.figures import (
 )
 from linly.monitor.history.history import History
 from linly.monitor.history.shares import Shares, last_of_groups, realized_and_planned
-from linly.monitor.history.summary import drift_bound
 
 _DRIFT_POINTS = 100
 _SINCE_START_POINTS = 60
@@ -208,7 +208,6 @@ def _tokens(history: History) -> Chart:
     colors = source_colors(history.groups)
     points = edges(history.num_steps, _TOKEN_POINTS)[1:] - 1
     x = history.tokens_seen[points]
-    tokens_per_row = history.tokens_seen[-1] / max(1, int(history.rows[-1].sum()))
     figure = new_figure("tokens", x_end=int(history.tokens_seen[-1]))
     for index, source in enumerate(history.sources):
         color, meta = colors[source], source_meta(history, source)
@@ -216,7 +215,7 @@ def _tokens(history: History) -> Chart:
         figure.add_trace(
             scatter(
                 x=x,
-                y=history.rows[points, index] * tokens_per_row,
+                y=history.rows[points, index] * history.row_length,
                 name=display_name(source),
                 mode="lines",
                 line={"width": 2, "color": color},
@@ -271,7 +270,7 @@ def _drift(history: History) -> Chart:
                 meta=STRONG,
             )
         )
-    reach = 1.2 * max(1.0, float(np.max(np.abs(history.drift))))
+    reach = 1.2 * max(1.0, history.largest_drift)
     figure.update_yaxes(range=[-reach, reach])
     note = (
         "Rows that a source is ahead (+) or behind (−), at the extreme of each range of steps. "

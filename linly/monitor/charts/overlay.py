@@ -21,6 +21,8 @@ from linly.monitor.charts.figures import (
 from linly.monitor.history.history import Floats, History
 from linly.monitor.history.shares import realized_and_planned
 from linly.monitor.history.summary import language_name
+from linly.records.metrics import Line, Metric, metrics_of
+from linly.records.step_record import StepRecord
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 _MAX_POINTS = 100
@@ -61,10 +63,7 @@ def overlay_charts(runs: Sequence[NamedRun]) -> tuple[Chart, ...]:
         _languages(runs),
         _groups(runs),
         _series(runs, "all-loss", "Training loss", "loss, nats per token", lambda h: h.loss),
-        _series(
-            runs, "all-speed", "Throughput", "tokens per second", lambda h: h.tokens_per_second
-        ),
-        _series(runs, "all-norm", "Gradient norm", "before clipping", lambda h: h.grad_norm),
+        *(_compared(runs, key, entry) for key, entry in metrics_of(StepRecord).items()),
         _series(
             runs, "all-lr", "Learning rate", "learning rate", lambda h: h.lr, exponentformat="e"
         ),
@@ -172,6 +171,15 @@ def _groups(runs: Sequence[NamedRun]) -> Chart:
             )
     figure.update_yaxes(rangemode="tozero")
     return Chart("all-groups", "Realized share of groups", dash_words(groups), plain(figure))
+
+
+def _compared(runs: Sequence[NamedRun], key: str, entry: Metric) -> Chart | None:
+    """Chart of a metric whose `Line` is compared; None for any other."""
+    line = entry.shown
+    if not isinstance(line, Line) or not line.is_compared:
+        return None
+    chart_key = f"all-{key.replace('_', '-')}"
+    return _series(runs, chart_key, line.title, entry.unit, lambda history: history.lines[key])
 
 
 def _series(

@@ -21,6 +21,8 @@ from linly.curriculum.timeline import Timeline, fold
 from linly.errors import CheckpointError, TrainingError
 from linly.monitor.history.decisions import Event, decision_events
 from linly.records.evaluation_record import EvaluationRecord
+from linly.records.measures import row_length
+from linly.records.metrics import Line, metrics_of
 from linly.records.step_record import StepRecord
 from linly.runs.runs import RunFolder
 
@@ -51,8 +53,6 @@ class History:
         tokens_seen: Tokens of all sources so far, int64 [n].
         loss: Loss in nats per supervised token.
         tokens_per_second: Throughput; like all measurements NaN for a step that a fork skipped.
-        data_wait: Fraction of a step spent waiting for rows, 0 to 1.
-        mfu: Model FLOPs utilization, 0 to 1; NaN if the machine's peak is unknown.
         skipped: Steps whose update the guards refused, or that a fork skipped.
         loss_by_source: float64 [n, k].
         target_share: Planned share of rows, float64 [n, k].
@@ -62,6 +62,8 @@ class History:
         padding: Positions without a document so far, int64 [n, k].
         drift: Rows minus planned rows where a step was farthest from the plan, float64 [n, k].
         epoch: Epochs so far, float64 [n, k].
+        lines: Values of each metric with a `Line` in the table, by key: float64 [n], or [n, k] if
+            it has a value per source.
         decisions: Decisions about later rows that still hold.
         quarantined: Number of bad records by (source, reason).
         quarantined_at: Number of bad records by (step, source).
@@ -78,10 +80,7 @@ class History:
     tokens_seen: Integers
     loss: Floats
     lr: Floats
-    grad_norm: Floats
     tokens_per_second: Floats
-    data_wait: Floats
-    mfu: Floats
     skipped: NDArray[np.bool_]
     loss_by_source: Floats
     target_share: Floats
@@ -91,6 +90,7 @@ class History:
     padding: Integers
     drift: Floats
     epoch: Floats
+    lines: Mapping[str, Floats]
     evaluations: tuple[EvaluationRecord, ...]
     events: tuple[Event, ...]
     decisions: tuple[Event, ...]
@@ -114,6 +114,16 @@ class History:
         """Tokens seen after a step; 0 before the first."""
         index = int(np.searchsorted(self.step, step, side="right"))
         return int(self.tokens_seen[index - 1]) if index else 0
+
+    @property
+    def row_length(self) -> float:
+        """Positions of a row; 0 without rows."""
+        return row_length(int(self.tokens_seen[-1]), int(self.rows[-1].sum()))
+
+    @property
+    def largest_drift(self) -> float:
+        """Largest drift of any source so far, in rows."""
+        return float(np.max(np.abs(self.drift)))
 
     @property
     def training_s(self) -> float:
@@ -187,6 +197,7 @@ def make_history(path: Path, logs: Logs) -> History:
         groups=groups,
         sources=sources,
         **_columns(logs.metrics, sources),
+        lines=_lines(logs.metrics, sources),
         evaluations=tuple(logs.evaluations),
         events=tuple(map(_event, logs.events)),
         decisions=decision_events(logs.decisions),
@@ -214,10 +225,14 @@ def longer_history(history: History, logs: Logs) -> History | None:
     quarantined.update(_quarantined(logs.quarantine))
     quarantined_at = Counter(history.quarantined_at)
     quarantined_at.update(_quarantined_at(logs.quarantine))
-    new = _columns(logs.metrics, history.sources) if logs.metrics else {}
-    longer: dict[str, Any] = {
-        name: np.concatenate([getattr(history, name), values]) for name, values in new.items()
-    }
+    longer: dict[str, Any] = {}
+    if logs.metrics:
+        new = _columns(logs.metrics, history.sources)
+        longer = {n: np.concatenate([getattr(history, n), values]) for n, values in new.items()}
+        lines = _lines(logs.metrics, history.sources)
+        longer["lines"] = {
+            key: np.concatenate([values, lines[key]]) for key, values in history.lines.items()
+        }
     return replace(
         history,
         **longer,
@@ -314,10 +329,7 @@ def _columns(steps: Sequence[StepRecord], sources: Sequence[str]) -> dict[str, N
         "tokens_seen": np.array([step.tokens_seen for step in steps], np.int64),
         "loss": _floats(step.loss for step in steps),
         "lr": _floats(step.lr for step in steps),
-        "grad_norm": _floats(step.grad_norm for step in steps),
         "tokens_per_second": _floats(step.tokens_per_second for step in steps),
-        "data_wait": _floats(step.data_wait_fraction for step in steps),
-        "mfu": _floats(step.mfu for step in steps),
         "skipped": np.array([step.skipped for step in steps]),
         "loss_by_source": by_source((step.loss_by_source for step in steps), missing=math.nan),
         "target_share": by_source(step.target_share_by_source for step in steps),
@@ -328,6 +340,21 @@ def _columns(steps: Sequence[StepRecord], sources: Sequence[str]) -> dict[str, N
         "drift": by_source(step.drift_rows_by_source for step in steps),
         "epoch": by_source((step.epoch_by_source for step in steps), missing=math.nan),
     }
+
+
+def _lines(steps: Sequence[StepRecord], sources: Sequence[str]) -> dict[str, Floats]:
+    """Array of each metric with a `Line` in the table, by key."""
+    return {
+        key: _line([getattr(step, key) for step in steps], sources)
+        for key, entry in metrics_of(StepRecord).items()
+        if isinstance(entry.shown, Line)
+    }
+
+
+def _line(values: Sequence[Any], sources: Sequence[str]) -> Floats:
+    if isinstance(values[0], Mapping):
+        return _by_source(values, sources, missing=math.nan)
+    return _floats(values)
 
 
 def _sample(record: Mapping[str, Any]) -> Sample:

@@ -6,8 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-import numpy as np
-
+from linly.curriculum.apportion import drift_bound
 from linly.monitor.history.history import History
 from linly.records.measures import relative_change
 
@@ -66,11 +65,6 @@ def source_changes(history: History) -> dict[str, Change]:
     }
 
 
-def drift_bound(num_sources: int) -> float:
-    """Largest allowed drift of a source in rows: 1 - 1/(2k-2) for k sources."""
-    return 1 - 1 / (2 * num_sources - 2) if num_sources > 1 else 0.0
-
-
 def headlines(history: History) -> tuple[Headline, ...]:
     """Figures at the top of a report: languages, drift, tokens, time."""
     return (*_languages(history), _drift(history), _tokens(history), _time(history))
@@ -91,7 +85,7 @@ def _languages(history: History) -> list[Headline]:
 
 
 def _drift(history: History) -> Headline:
-    largest = float(np.max(np.abs(history.drift)))
+    largest = history.largest_drift
     bound = drift_bound(len(history.sources))
     return Headline(
         label="Largest drift",

@@ -81,7 +81,7 @@ def _runs(runs: Sequence[NamedRun]) -> str:
     for run in runs:
         history, changes = run.history, language_changes(run.history)
         cells = [text(run.name), f"{int(history.step[-1]):,}", count(int(history.tokens_seen[-1]))]
-        cells.append(f"{abs(history.drift).max():.2f}")
+        cells.append(f"{history.largest_drift:.2f}")
         for name in languages:
             change = changes.get(name)
             if change is None:

@@ -160,7 +160,6 @@ def _sources(history: History) -> str:
     changes = source_changes(history)
     num_rows = max(1, int(history.rows[-1].sum()))
     num_supervised = max(1, int(history.supervised_tokens[-1].sum()))
-    tokens_per_row = int(history.tokens_seen[-1]) / num_rows
     fill = fill_since_start(history)
     lines = []
     for index, name in enumerate(history.sources):
@@ -171,7 +170,7 @@ def _sources(history: History) -> str:
             (
                 f"{_swatch(colors[name])}{text(name)}",
                 f"{rows:,}",
-                count(rows * tokens_per_row),
+                count(rows * history.row_length),
                 f"{rows / num_rows:.1%}",
                 f"{supervised / num_supervised:.1%}",
                 f"{fill[index]:.1%}" if rows else "–",

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from linly.curriculum.apportion import Phase
+from linly.curriculum.drift import count_rows
 from linly.curriculum.mixture import Mixture
 from linly.data.mixing.mixed_row import MixedRow
 from linly.records.row_loss import RowLoss, loss_by_source, mean_loss
@@ -110,8 +111,14 @@ class Bookkeeper:
         """
         assert phase.from_row == rows[-1].phase_from, "a phase begins within a step"
         self._enter(phase)
-        planned = self._planned(phase, [mixed.index + 1 for mixed in rows])
-        drift = self._made(phase, rows) - planned
+        counted = count_rows(
+            phase,
+            [mixed.row.source for mixed in rows],
+            first_row=rows[0].index,
+            made=self._rows,
+            made_before_phase=self._rows_before,
+        )
+        drift = counted.drift
         self.largest_drift = max(self.largest_drift, float(np.abs(drift).max()))
         for mixed in rows:
             self._rows[mixed.row.source] += 1
@@ -125,7 +132,7 @@ class Bookkeeper:
         self._add_row_records(rows, losses, facts)
         farthest = np.abs(drift).argmax(axis=0)
         drift = drift[farthest, np.arange(drift.shape[1])]
-        return self._record(rows, losses, facts, phase.mixture, planned[-1], drift)
+        return self._record(rows, losses, facts, phase.mixture, counted.planned[-1], drift)
 
     def take_row_records(self) -> list[RowRecord]:
         """Return and clear the buffered row records."""
@@ -169,26 +176,6 @@ class Bookkeeper:
         if phase.from_row != self._phase_from:
             self._phase_from = phase.from_row
             self._rows_before = dict(self._rows)
-
-    def _planned(self, phase: Phase, row_ends: Sequence[int]) -> NDArray[np.float64]:
-        """Planned rows of the run up to each row, float64 [rows, sources].
-
-        The plan is the rows realized before the phase plus the integral since its start.
-        """
-        mixture = phase.mixture
-        before = np.array([self._rows_before.get(source, 0) for source in mixture.sources])
-        integral = mixture.integral(row_ends) - mixture.integral([phase.from_row])
-        planned: NDArray[np.float64] = before + integral
-        return planned
-
-    def _made(self, phase: Phase, rows: Sequence[MixedRow]) -> NDArray[np.int64]:
-        """Realized rows of the run after each row of the step, int64 [rows, sources]."""
-        columns = {source: column for column, source in enumerate(phase.mixture.sources)}
-        made = np.zeros((len(rows), len(columns)), np.int64)
-        made[np.arange(len(rows)), [columns[mixed.row.source] for mixed in rows]] = 1
-        before = np.array([self._rows[source] for source in columns])
-        after: NDArray[np.int64] = before + made.cumsum(axis=0)
-        return after
 
     def _add_row_records(
         self, rows: Sequence[MixedRow], losses: Sequence[RowLoss], facts: StepFacts

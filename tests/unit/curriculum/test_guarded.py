@@ -14,7 +14,7 @@ from linly.config.curriculum import Curriculum
 from linly.config.shapes import Floats
 from linly.config.yaml.model import validate
 from linly.config.yaml.yaml import Origin, parse_yaml
-from linly.curriculum.apportion import UNITS, Phase, bound
+from linly.curriculum.apportion import UNITS, Phase, drift_bound
 from linly.curriculum.curves import CurveFunction
 from linly.curriculum.guarded import RaisedCurve, Ratio
 from linly.curriculum.mixture import Mixture
@@ -161,7 +161,7 @@ def test_rows_stay_within_the_bound_whatever_is_decided(phases: list[Phase]) -> 
         planned = mixture.integral(np.arange(start + 1, end + 1)) - mixture.integral([start])
         np.testing.assert_allclose(planned.sum(axis=1), np.arange(1, end - start + 1), atol=1e-9)
         drift = np.abs(counts_by_prefix(mixture, order[start:end]) - planned)
-        assert drift.max() <= bound(_num_active(mixture, start)) + 2.0 / UNITS
+        assert drift.max() <= drift_bound(_num_active(mixture, start)) + 2.0 / UNITS
 
 
 def _num_active(mixture: Mixture, start: int) -> int:

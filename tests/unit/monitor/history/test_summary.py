@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from linly.curriculum.apportion import drift_bound
 from linly.monitor.history.history import read_history
-from linly.monitor.history.summary import count, drift_bound, duration, headlines, percent
+from linly.monitor.history.summary import count, duration, headlines, percent
 from tests.support.synthetic_run import SyntheticRun
 
 

@@ -12,6 +12,13 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from linly.config.recipe import load_recipe
 from linly.monitor.history.history import read_history as read_run
 from linly.monitor.history.recount import recount, recount_text
+from linly.records.evaluation_record import (
+    EvaluationRecord,
+    LanguageEvaluation,
+    SourceEvaluation,
+)
+from linly.records.metrics import metrics_of
+from linly.records.step_record import StepRecord
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
 from tests.support.tiny_world import make_tiny_world
@@ -79,6 +86,20 @@ def test_what_is_plotted_is_what_the_logs_say(run: Path) -> None:
         assert values == pytest.approx(
             {step: line[tag] for step, line in plotted.items() if tag in line}, rel=1e-5
         )
+
+
+def test_a_run_writes_every_metric(run: Path) -> None:
+    unknown = {"mfu"}  # the peak of a CPU
+    for record, log in ((StepRecord, "metrics"), (EvaluationRecord, "evaluations")):
+        stored = metrics_of(record).keys() - record.DERIVED.keys()
+        for line in lines(run, log):
+            assert {key for key in stored if line[key] is None} <= unknown
+    for line in lines(run, "evaluations"):
+        for nested, record in (("sources", SourceEvaluation), ("languages", LanguageEvaluation)):
+            for found in line[nested].values():
+                assert metrics_of(record).keys() <= {
+                    key for key, value in found.items() if value is not None
+                }
 
 
 def test_what_wandb_keeps_of_the_run_lies_in_its_folder(run: Path) -> None:
