@@ -21,6 +21,7 @@ from linly.training.checkpoints.checkpoint_files import read_parameter, read_sta
 from linly.training.checkpoints.checkpoints import Checkpoints
 from linly.training.checkpoints.manifest import Manifest
 from linly.training.engine.engine import Engine
+from linly.training.engine.optimizers import optimizer_kind
 from linly.training.ranks.processes import Processes
 from tests.support.disk_faults import full_from, killed_at, operations
 from tests.support.engines import state_of, take_step, tiny_engine
@@ -51,11 +52,11 @@ def gate(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
 
 
 def tensors_in(folder: Path) -> dict[str, torch.Tensor]:
-    manifest = Manifest.read(folder)
+    keys = optimizer_kind("adamw").state_keys
     return {
         f"{key}.{name}": tensor
-        for name in manifest.parameters
-        for key, tensor in read_parameter(folder / manifest.parameters[name], name).items()
+        for name, file in Manifest.read(folder).parameters.items()
+        for key, tensor in read_parameter(folder / file, name, keys).items()
     }
 
 
