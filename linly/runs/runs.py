@@ -16,6 +16,7 @@ from __future__ import annotations
 import os
 import re
 import socket
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from itertools import pairwise
@@ -185,6 +186,18 @@ class RunFolder:
                 f"{self._log(name)}: only {written} of {len(line)} bytes could be written; "
                 f"is the disk full?"
             )
+
+    def append_event(self, step: int, kind: str, text: str, **details: Any) -> None:
+        """Append a line to events.jsonl; raises as `append` does.
+
+        Args:
+            step: Number of steps taken.
+            kind: Kind of the event, such as "checkpoint".
+            text: Description of the event.
+            **details: Further entries of the line.
+        """
+        stamp = {"step": step, "time": time.time(), "kind": kind}
+        self.append("events", stamp | {"text": text} | details)
 
     def read(self, name: str) -> Iterator[dict[str, Any]]:
         """The lines of a log in order, as JSON objects; an incomplete last line is skipped.

@@ -23,10 +23,12 @@ from linly.data.types import Row
 from linly.monitor.history.follow import RunFollower
 from linly.monitor.pages.live import serve
 from linly.records.row_loss import RowLoss
+from linly.records.row_record import RowRecord
 from linly.records.span import Span
 from linly.runs.runs import RunFolder
 from linly.training.recording.alarms import AlarmWatch
 from linly.training.recording.bookkeeping import Bookkeeper, Machine, StepFacts
+from linly.training.recording.recorder import row_records
 from linly.training.recording.scalars import scalars_of
 from linly.training.recording.tensorboard import TensorBoardLog
 
@@ -57,22 +59,25 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     curriculum = load_curriculum(path / "curriculum.yaml")
     mixture = Mixture.from_curriculum(curriculum, num_rows=NUM_STEPS * ROWS)
     phase = Phase(0, mixture)
-    books = Bookkeeper(mixture.sources, Machine(1, 1.0, None), sequence_length=LENGTH)
+    counts = Bookkeeper(mixture.sources, Machine(1.0, None), sequence_length=LENGTH)
     order = Apportioner([phase])
     watch, board = AlarmWatch(AlarmSettings()), TensorBoardLog(run, resumed_step=0)
     ids = np.zeros(LENGTH, np.int32)
+    recorded: list[RowRecord] = []
     spent = 0.0
     for step in range(1, NUM_STEPS + 1):
         rows = [make_row((step - 1) * ROWS + number, next(order), ids) for number in range(ROWS)]
         losses = [RowLoss(r.index, r.row.source, 700.0, LENGTH - 1) for r in rows]
         began = time.perf_counter()
         facts = StepFacts(step=step, lr=1e-4, grad_norm=1.0, skipped=False, seconds=1.0, wait_s=0.0)
-        record = books.count(rows, losses, facts, phase)
+        record = counts.count(rows, losses, facts, phase)
+        recorded += row_records(rows, losses, step=step, world_size=1, is_trained=True)
         run.append_step(record)
         board.add(scalars_of(record), step=step)
         watch.step(record)
         if step % 200 == 0:
-            run.write_rows(books.take_row_records())
+            run.write_rows(recorded)
+            recorded.clear()
         spent += time.perf_counter() - began
     board.close()
     run.close()

@@ -61,17 +61,17 @@ import os, signal, sys
 from pathlib import Path
 from linly.config.recipe import load_recipe
 from linly.training.ranks.processes import start_processes
-from linly.training.loop.session import Session
 from linly.training.loop.trainer import train
+from linly.training.loop.training_state import TrainingState
 
-decide = Session.decide
+decide = TrainingState.decide
 
 def killed(self, line):
     decide(self, line)
     if line["step"] == int(sys.argv[1]):
         os.kill(os.getpid(), signal.SIGKILL)
 
-Session.decide = killed
+TrainingState.decide = killed
 train(load_recipe(Path(sys.argv[2]), sys.argv[3:]), start_processes(), resume_step=None)
 """
 

@@ -272,6 +272,13 @@ def noted_checkpoints(run: RunFolder) -> dict[str, str | None]:
     return {folder_name(line["step"]): line.get("manifest") for line in saved}
 
 
+def note_checkpoint(run: RunFolder, folder: Path) -> None:
+    """Add a checkpoint to a run's events, unless it is there already."""
+    digest = sha256_file(folder / MANIFEST)
+    if noted_checkpoints(run).get(folder.name) != digest:
+        run.append_event(step_of(folder), "checkpoint", folder.name, manifest=digest)
+
+
 def check_never_saved(run: RunFolder, mirror: str | None) -> None:
     """Check that a run without a checkpoint never had one, so that it may start again.
 

@@ -1,6 +1,6 @@
 """The training loop: from a recipe to a trained, evaluated and recorded run.
 
-    recipe -> run folder and its lock -> tokenizer and model -> frozen shard lists
+    recipe -> run folder and its lock -> tokenizer and model -> pinned shard lists
            -> newest checkpoint, or a fresh start and an evaluation before the first step
            -> loop: batch, micro-batches, guards, optimizer step, records
                     evaluation and checkpoint at their intervals
@@ -12,34 +12,22 @@ The same command, started again, resumes the run, whatever ended it.
 from __future__ import annotations
 
 import math
-import sys
 import time
-from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
-
-import torch
 
 from linly.config.recipe import Recipe
 from linly.data.loading.loader import Loader, StepBatch
-from linly.data.loading.stream import stream_plan
-from linly.data.types import BadRecord
 from linly.errors import ExhaustedError, TrainingError
-from linly.evaluation.combined_loss import combined_losses
-from linly.evaluation.curve_guard import guard_decisions
-from linly.evaluation.evaluation import generate_samples
 from linly.evaluation.summary import summary_line
-from linly.modeling.trainable import count_trained
-from linly.records.evaluation_record import EvaluationRecord, results_by_language
-from linly.records.row_loss import RowLoss
-from linly.training.changes.pinned_inputs import read_later_lists, read_shards
 from linly.training.engine.schedule import learning_rate
-from linly.training.loop.session import Session
+from linly.training.loop.build import Components, open_loader
+from linly.training.loop.run_evaluation import evaluate_run
 from linly.training.loop.start import locked_run, prepare
+from linly.training.loop.step import Signals, StepOutcome, skip_step, take_step
 from linly.training.ranks.preemption import StopRequest
 from linly.training.ranks.processes import Processes
 from linly.training.recording.bookkeeping import StepFacts
-from linly.training.recording.display import Display
-from linly.training.recording.guards import Alarm
 
 _GRACE_S = 30.0
 """Seconds to wait for the mirror after a preemption; the checkpoint is complete by then."""
@@ -53,8 +41,8 @@ class Outcome:
         step: Number of steps taken since the run started.
         summary: Change in bits per byte per language, and the largest drift.
         is_complete: Whether the run has reached its last step, or ended at an exhausted source.
-        exhausted: Description of the source that ended the run early; None if none did.
         is_preempted: Whether the run was asked to stop, and saved.
+        exhausted: Description of the source that ended the run early; None if none did.
     """
 
     step: int
@@ -77,339 +65,153 @@ def train(
     """
     stop = StopRequest()
     with stop.listening(), locked_run(recipe, processes) as run:
-        session = prepare(recipe, run, processes, resume_step=resume_step)
-        try:
-            return Trainer(session, stop, is_quiet=is_quiet).run()
-        finally:
-            session.close()
+        parts = prepare(recipe, run, processes, resume_step=resume_step, is_quiet=is_quiet)
+        with closing(parts.saver):
+            trainer = Trainer(parts, stop)
+            with parts.recorder:
+                trainer.run()
+            return trainer.finish()
 
 
 class Trainer:
     """The loop over steps in one process."""
 
-    def __init__(self, session: Session, stop: StopRequest, *, is_quiet: bool) -> None:
-        """Train `session` until its last step, or until `stop` is set."""
-        self._session = session
-        self._recipe = session.recipe
-        self._processes = session.processes
+    def __init__(self, parts: Components, stop: StopRequest) -> None:
+        """Train until the last step, or until `stop` is set."""
+        self._parts = parts
+        self._recipe = parts.recipe
+        self._processes = parts.processes
+        self._state = parts.state
+        self._recorder = parts.recorder
+        self._saver = parts.saver
         self._stop = stop
-        self._last_step = min(
-            self._recipe.num_steps, self._recipe.stop_at_step or self._recipe.num_steps
-        )
+        num_steps = self._recipe.num_steps
+        self._last_step = min(num_steps, self._recipe.stop_at_step or num_steps)
+        self._is_preempted = False
         self._exhausted: str | None = None
-        self._display: Display | None = None
-        with self._processes.together("opening the display"):
-            if self._processes.is_first:
-                self._display = Display(
-                    session.run, session.recipe, session.event, step=session.step, is_quiet=is_quiet
-                )
-                engine = session.engine
-                self._display.model(count_trained(engine.module), engine.description)
-                for text in session.notices:
-                    self._display.warning(text)
-        self._step_began = time.monotonic()
+        self._clock = time.monotonic()
 
-    def run(self) -> Outcome:
-        """Train until the last step, `stop_at_step`, an exhausted source, or SIGTERM."""
-        session = self._session
-        is_preempted = False
-        try:
-            if self._is_evaluation_due() and session.evaluated_step != session.step:
-                self._evaluate()
-                self._guard_curves()
-            if session.step < self._last_step:
-                is_preempted = self._train()
-                session.finish_save()
-        finally:
-            try:
-                session.flush_rows()
-            finally:
-                if self._display is not None:
-                    self._display.close()
-        is_complete = session.step >= self._recipe.num_steps or self._exhausted is not None
-        session.event("end" if is_complete else "stop", f"ended after step {session.step}")
-        for text in session.finish_mirror(patience_s=_GRACE_S if is_preempted else math.inf):
-            print(f"warning: {text}", file=sys.stderr)
-        return Outcome(
-            session.step,
-            summary_line(
-                session.baseline,
-                session.latest,
-                largest_drift=session.books.largest_drift,
-            ),
-            is_complete,
-            is_preempted,
-            self._exhausted,
-        )
+    def run(self) -> None:
+        """Take steps until the last one, `stop_at_step`, an exhausted source, or SIGTERM.
 
-    def _train(self) -> bool:
-        """Take steps; returns whether SIGTERM ended them."""
-        session = self._session
-        session.checkpoints.check_room(session.engine)
-        with self._loader() as loader:
-            self._check_order(loader)
-            saved_step = session.step
-            self._step_began = time.monotonic()
-            try:
-                while (batch := loader.next_step(session.timeline.phases)) is not None:
-                    is_preempted = self._train_step(batch)
-                    is_last = session.step == self._last_step
-                    if self._is_evaluation_due() and not is_preempted:
-                        self._evaluate()
-                        self._guard_curves()
-                    if is_last or is_preempted or session.step % self._recipe.checkpoint.every == 0:
-                        self._save(loader)
-                        saved_step = session.step
-                    if is_last or is_preempted:
-                        return is_preempted
-            except ExhaustedError:  # on all ranks, before the same row
-                if saved_step < session.step:
-                    self._save(loader)
-                raise
-            if loader.exhausted is None:
-                raise TrainingError(f"the stream of rows ended early, after step {session.step}")
-            self._exhausted = str(loader.exhausted)
-            session.event("exhausted", self._exhausted)
-            self._quarantine(
-                session.step + 1,
-                [
-                    *(bad for mixed in loader.left_over for bad in mixed.row.bad),
-                    *loader.exhausted.bad,
-                ],
-                row=loader.state.row,
-            )
-            if saved_step < session.step:
-                self._evaluate()
-                self._save(loader)
-        return False
-
-    def _is_evaluation_due(self) -> bool:
-        step = self._session.step
-        return step == self._last_step or step % self._recipe.evaluation.every == 0
-
-    def _loader(self) -> Loader:
-        run, timeline = self._session.run, self._session.timeline
-        shards = read_shards(run, timeline.sources)
-        later = read_later_lists(run, timeline)
-        plan = stream_plan(self._recipe, run.path / "model", shards, timeline, later)
-        return Loader(
-            plan,
-            settings=self._recipe.data,
-            micro_batch=self._recipe.training.micro_batch,
-            world_size=self._processes.world_size,
-            rank=self._processes.rank,
-            state=self._session.data_state,
-        )
-
-    def _train_step(self, batch: StepBatch) -> bool:
-        """Take one step; returns whether any rank was asked to stop."""
-        if self._session.timeline.is_skipped(batch.step):
-            return self._pass_over(batch)
-        losses, is_preempted = self._accumulate(batch)
-        lr = self._lr(batch.step)
-        with self._processes.waiting(f"step {batch.step}: optimizer"):
-            grad_norm, alarm = self._apply(losses, lr)
-        self._finish_step(batch, losses, grad_norm=grad_norm, skipped=alarm is not None)
-        if alarm is None:
-            self._session.guards.accept(losses)
-        else:
-            self._skip(alarm)
-        return is_preempted
-
-    def _pass_over(self, batch: StepBatch) -> bool:
-        """Consume a step's rows without training on them; returns whether to stop.
-
-        Otherwise it counts as a step: in the stream, the schedule and the records.
+        An evaluation may change the timeline, by which the loader builds the next batch. The
+        checkpoint comes last, so that it holds everything that the step has decided.
         """
-        is_preempted = self._gather(batch.step, [])[1]
-        losses = [
-            RowLoss(mixed.index, mixed.row.source, math.nan, mixed.row.num_supervised)
-            for mixed in batch.rows
-        ]
-        self._finish_step(batch, losses, grad_norm=math.inf, skipped=True, is_passed_over=True)
-        first, last = batch.rows[0].index, batch.rows[-1].index
-        text = f"skipped by the fork: rows {first} to {last} are consumed, not trained on"
-        self._session.event("pass", text, rows=[first, last])
-        return is_preempted
+        state, engine = self._state, self._parts.engine
+        if self._is_due(self._recipe.evaluation.every) and not state.is_evaluated:
+            self._evaluate()
+        if self._is_over:
+            return
+        self._saver.check_room(engine)
+        with open_loader(self._parts) as loader:
+            self._check_order(loader)
+            self._clock = time.monotonic()
+            while not self._is_over:
+                batch = self._next_batch(loader)
+                if batch is None:
+                    self._end_early(loader)
+                    break
+                signals = Signals(self._stop.is_set, self._saver.has_failed)
+                if state.timeline.is_skipped(batch.step):
+                    outcome = skip_step(batch, self._processes, signals=signals)
+                else:
+                    lr = self._lr(batch.step)
+                    outcome = take_step(
+                        engine, batch, state.guards, self._processes, lr=lr, signals=signals
+                    )
+                self._record(batch, outcome)
+                self._is_preempted = outcome.signals.asked_to_stop
+                if self._is_due(self._recipe.evaluation.every) and not self._is_preempted:
+                    self._evaluate()
+                if self._is_due(self._recipe.checkpoint.every) or self._is_preempted:
+                    self._save(loader)
+        self._saver.finish()
 
-    def _finish_step(
-        self,
-        batch: StepBatch,
-        losses: Sequence[RowLoss],
-        *,
-        grad_norm: float,
-        skipped: bool,
-        is_passed_over: bool = False,
-    ) -> None:
-        for text in self._session.note_save():
-            self._warn(text)
-        self._session.step = batch.step
-        now = time.monotonic()
-        facts = StepFacts(
-            step=batch.step,
-            lr=self._lr(batch.step),
-            grad_norm=grad_norm,
-            skipped=skipped,
-            seconds=now - self._step_began,
-            wait_s=batch.wait_s,
-            is_passed_over=is_passed_over,
-        )
-        self._step_began = now
-        self._record(batch, losses, facts)
+    def finish(self) -> Outcome:
+        """Record the end of this launch, and wait for the mirror; a collective."""
+        state = self._state
+        is_complete = state.step >= self._recipe.num_steps or self._exhausted is not None
+        self._recorder.event("end" if is_complete else "stop", f"ended after step {state.step}")
+        self._saver.finish_mirror(patience_s=_GRACE_S if self._is_preempted else math.inf)
+        drift = state.counts.largest_drift
+        summary = summary_line(state.baseline, state.latest, largest_drift=drift)
+        return Outcome(state.step, summary, is_complete, self._is_preempted, self._exhausted)
 
-    def _warn(self, text: str) -> None:
-        if self._display is not None:
-            self._display.warning(text)
+    @property
+    def _is_over(self) -> bool:
+        return self._is_preempted or self._state.step >= self._last_step
+
+    def _is_due(self, every: int) -> bool:
+        return self._state.step == self._last_step or self._state.step % every == 0
 
     def _lr(self, step: int) -> float:
         return learning_rate(self._recipe.training, step=step, num_steps=self._recipe.num_steps)
 
-    def _accumulate(self, batch: StepBatch) -> tuple[list[RowLoss], bool]:
-        """Accumulate the gradients of a step, and gather the losses of all its rows.
+    def _next_batch(self, loader: Loader) -> StepBatch | None:
+        """The next batch; what was trained before a source ran out is saved."""
+        try:
+            return loader.next_step(self._state.timeline.phases)
+        except ExhaustedError:  # on all ranks, before the same row
+            if self._saver.saved_step < self._state.step:
+                self._save(loader)
+            raise
 
-        The number of targets in the global batch is known from its rows, so that the loss is per
-        token, independent of the split into micro-batches and ranks (invariant 10).
-        """
-        targets = [mixed.row.num_supervised for mixed in batch.rows]
-        engine = self._session.engine
-        nll = []
-        for micro_batch in batch.micro_batches:
-            with self._processes.waiting(f"step {batch.step}: gradients"):
-                nll.append(engine.accumulate(micro_batch, step_targets=sum(targets)))
-        gathered, is_preempted = self._gather(batch.step, nll)
-        losses = [
-            RowLoss(mixed.index, mixed.row.source, loss, count)
-            for mixed, loss, count in zip(
-                batch.rows, gathered.flatten().tolist(), targets, strict=True
-            )
-        ]
-        return losses, is_preempted
-
-    def _gather(self, step: int, nll: Sequence[torch.Tensor]) -> tuple[torch.Tensor, bool]:
-        """All ranks' losses, float64 [ranks, rows], and whether any was asked to stop."""
-        signals = (self._stop.is_set, self._session.checkpoints.has_failed)
-        device = self._session.engine.device
-        signals_here = torch.tensor(signals, dtype=torch.float32, device=device)
-        with self._processes.waiting(f"step {step}: losses"):
-            gathered = self._processes.gather_numbers(torch.cat([*nll, signals_here]).double())
-        is_preempted, is_save_lost = gathered[:, -len(signals) :].any(dim=0).tolist()
-        if is_save_lost:  # on all ranks at the same step
-            self._session.finish_save()
-        return gathered[:, : -len(signals)], is_preempted
-
-    def _apply(self, losses: Sequence[RowLoss], lr: float) -> tuple[float, Alarm | None]:
-        """Step the optimizer unless a guard raises an alarm; returns gradient norm and alarm."""
-        alarm = self._session.guards.check_losses(losses)
-        if alarm is not None:
-            self._session.engine.discard()
-            return math.inf, alarm
-        result = self._session.engine.step(lr=lr)
-        if not result.applied:
-            return math.inf, self._session.guards.gradient_alarm(losses)
-        return result.grad_norm, None
-
-    def _skip(self, alarm: Alarm) -> None:
-        sources = sorted(set(alarm.sources))
-        self._session.event("skip", alarm.reason, rows=alarm.rows, sources=sources)
-        self._warn(f"step {self._session.step} skipped: {alarm.reason}")
-        self._session.guards.skip(alarm)
-
-    def _record(self, batch: StepBatch, losses: Sequence[RowLoss], facts: StepFacts) -> None:
-        session = self._session
-        phase = session.timeline.phase_at(batch.rows[0].index)
-        record = session.books.count(batch.rows, losses, facts, phase)
-        if session.books.should_flush:
-            session.flush_rows()
-        if self._display is None:
-            return
-        session.run.append_step(record)
-        for mixed in batch.rows:
-            self._quarantine(facts.step, mixed.row.bad, row=mixed.index)
-        num_bad = sum(len(mixed.row.bad) for mixed in batch.rows)
-        self._display.step(record, bad_records=num_bad)
-
-    def _quarantine(self, step: int, bad_records: Sequence[BadRecord], *, row: int) -> None:
-        """Add bad records to quarantine.jsonl, with the first row after them."""
-        if not self._processes.is_first:
-            return
-        for bad in bad_records:
-            record = {"source": bad.source, "shard": bad.shard, "record": bad.record}
-            place = {"step": step, "row": row}
-            self._session.run.append("quarantine", place | record | {"reason": bad.reason})
-            if bad.ends_shard:
-                stamp = {"step": step, "time": time.time(), "kind": "shard", "row": row}
-                self._session.run.append("decisions", stamp | record | {"reason": bad.reason})
+    def _record(self, batch: StepBatch, outcome: StepOutcome) -> None:
+        """Count and record a step, and end the run if a save or too many steps have failed."""
+        if outcome.signals.save_failed:
+            self._saver.finish()  # raises on all ranks
+        self._saver.note_progress()
+        state, recorder, now = self._state, self._recorder, time.monotonic()
+        state.step = batch.step
+        is_trained = outcome.kind != "skipped_by_fork"
+        facts = StepFacts(
+            step=batch.step,
+            lr=self._lr(batch.step),
+            grad_norm=outcome.grad_norm,
+            skipped=outcome.kind != "applied",
+            seconds=now - self._clock,
+            wait_s=batch.wait_s,
+            is_passed_over=not is_trained,
+        )
+        self._clock = now
+        phase = state.timeline.phase_at(batch.rows[0].index)
+        record = state.counts.count(batch.rows, outcome.losses, facts, phase)
+        recorder.step(record, batch.rows, outcome.losses, is_trained=is_trained)
+        if outcome.kind == "applied":
+            state.guards.accept(outcome.losses)
+        elif outcome.alarm is not None:
+            recorder.skipped(outcome.alarm)
+            state.guards.skip(outcome.alarm)
+        else:
+            recorder.skipped_by_fork(batch.rows)
 
     def _evaluate(self) -> None:
-        """Evaluate every source and complete the prompts; a collective."""
-        session, settings = self._session, self._recipe.evaluation
-        with session.engine.evaluating() as model:
-            sources = session.evaluator.evaluate(model)
-            samples = generate_samples(
-                model,
-                session.tokenizer,
-                settings.prompts,
-                self._processes,
-                max_new_tokens=settings.max_new_tokens,
-            )
-            new_pieces = session.books.new_pieces
-            pieces = new_pieces.record(model) if new_pieces and self._processes.is_first else None
-        session.latest, session.evaluated_step = sources, session.step
-        if session.step == 0:
-            session.baseline = sources
-        if self._display is not None:
-            now, next_row = time.time(), session.step * self._recipe.data.global_batch
-            combined = combined_losses(sources, session.timeline, next_row=next_row)
-            record = EvaluationRecord(
-                step=session.step,
-                time=now,
-                tokens_seen=session.books.tokens_seen,
-                sources=sources,
-                languages=results_by_language(session.baseline, sources),
-                loss_at_fixed_shares=combined.at_fixed_shares,
-                loss_at_current_shares=combined.at_current_shares,
-                new_pieces=pieces,
-            )
-            session.run.append_evaluation(record)
-            for sample in samples:
-                session.run.append("samples", {"step": session.step, "time": now} | sample)
-            self._display.evaluation(record)
-        self._step_began = time.monotonic()
+        evaluate_run(self._parts)
+        self._clock = time.monotonic()
 
-    def _guard_curves(self) -> None:
-        """Apply the curriculum's guards to the latest evaluation; a collective.
-
-        Only evaluations at the regular interval count, so that interruptions have no effect.
-        """
-        session, step = self._session, self._session.step
-        is_regular = 0 < step < self._recipe.num_steps and not step % self._recipe.evaluation.every
-        if not session.timeline.curriculum.guards or not is_regular:
-            return
-        row, timeline = step * self._recipe.data.global_batch, session.timeline
-        decisions = guard_decisions(
-            timeline.curriculum,
-            timeline.levels_at(row),
-            session.baseline,
-            session.latest,
-        )
-        mine = [decision.to_json(step=step, row=row) for decision in decisions]
-        for decision, line in zip(decisions, self._processes.gather_json(mine)[0], strict=True):
-            if decision.is_news:
-                session.event("guard", str(decision), group=decision.group, level=decision.after)
-            if line["after"] != line["before"]:
-                session.decide(line)
+    def _end_early(self, loader: Loader) -> None:
+        """Record that a source ended the run, and evaluate and save what was trained."""
+        if loader.exhausted is None:
+            raise TrainingError(f"the stream of rows ended early, after step {self._state.step}")
+        self._exhausted = str(loader.exhausted)
+        self._recorder.event("exhausted", self._exhausted)
+        bad = [*(bad for mixed in loader.left_over for bad in mixed.row.bad), *loader.exhausted.bad]
+        self._recorder.bad_records(bad, step=self._state.step + 1, row=loader.state.row)
+        if self._saver.saved_step < self._state.step:
+            self._evaluate()
+            self._save(loader)
 
     def _save(self, loader: Loader) -> None:
         self._check_order(loader)
-        self._session.save(loader.state_dict())
-        self._step_began = time.monotonic()
+        self._saver.save(self._parts.engine, self._state, loader.state_dict())
+        self._clock = time.monotonic()
 
     def _check_order(self, loader: Loader) -> None:
         """Check that all ranks see the same stream (invariant 5)."""
         hashes = self._processes.gather_json(loader.state.order_hash)
         if len(set(hashes)) > 1:
             raise TrainingError(
-                f"the ranks do not build the same rows after step {self._session.step} (hashes of "
+                f"the ranks do not build the same rows after step {self._state.step} (hashes of "
                 f"the order by rank: {', '.join(hashes)}): data_root, corpus files and versions "
                 "must be the same on all nodes"
             )

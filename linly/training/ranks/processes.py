@@ -11,7 +11,7 @@ import os
 import re
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
@@ -102,6 +102,25 @@ class Processes:
         if self.world_size == 1:
             return values.cpu().unsqueeze(0)
         return torch.stack(self._gather(values.to(self.device))).cpu()
+
+    def gather_flagged(
+        self, values: torch.Tensor, flags: Sequence[bool]
+    ) -> tuple[torch.Tensor, list[bool]]:
+        """Gather values, and agree on flags in the same collective, as each one costs a round trip.
+
+        Args:
+            values: float64 [n], the same n on all ranks.
+            flags: Flags of this rank.
+
+        Returns:
+            Values of all ranks, as of `gather_numbers`; for each flag, whether any rank sets it.
+        """
+        raised = torch.tensor([float(flag) for flag in flags], dtype=torch.float64)
+        message = torch.cat([values, raised.to(values.device)])
+        gathered = self.gather_numbers(message)
+        num_values = len(values)
+        agreed: list[bool] = gathered[:, num_values:].any(dim=0).tolist()
+        return gathered[:, :num_values], agreed
 
     def sum(self, values: torch.Tensor) -> torch.Tensor:
         """Sum of a float64 tensor over ranks, the same on all of them."""

@@ -3,6 +3,6 @@
 In: the result of each step and evaluation. Out: lines of the run folder, TensorBoard and Weights &
 Biases, the progress on the terminal, alarms.
 
-Open `bookkeeping` first: it builds the metrics of a step. `guards` decides whether a step is
-skipped, `display` is the output of rank 0, `alarms` has the rules.
+Open `recorder` first: it writes the logs, and shows them by `display`. `bookkeeping` counts and
+builds the record of a step. `guards` decides whether a step is skipped, `alarms` has the rules.
 """

@@ -1,6 +1,6 @@
-"""Records of a step for the run folder: its metrics, and a record of each of its rows.
+"""Counts of a run's rows and tokens, and the record of a step that follows from them.
 
-Only rank 0 writes. Every rank counts, so that each rank has the counts for a checkpoint.
+Every rank counts, so that each rank has the counts for a checkpoint.
 """
 
 from __future__ import annotations
@@ -18,11 +18,8 @@ from linly.curriculum.drift import count_rows
 from linly.curriculum.mixture import Mixture
 from linly.data.mixing.mixed_row import MixedRow
 from linly.records.row_loss import RowLoss, loss_by_source, mean_loss
-from linly.records.row_record import RowRecord
 from linly.records.step_record import StepRecord
 from linly.training.recording.new_pieces import NewPieces
-
-MAX_BUFFERED_ROWS = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +51,6 @@ class Machine:
         peak_flops: Peak FLOP/s of all devices together; None if unknown.
     """
 
-    world_size: int
     flops_per_token: float
     peak_flops: float | None
 
@@ -94,7 +90,6 @@ class Bookkeeper:
         self._epochs = dict.fromkeys(sources, 0)
         self._phase_from = 0
         self._rows_before: dict[str, int] = {}
-        self._row_records: list[RowRecord] = []
         self.largest_drift = 0.0
         self.tokens_seen = 0
 
@@ -129,20 +124,9 @@ class Bookkeeper:
             self.new_pieces.count(rows)
         num_tokens = len(rows) * self._sequence_length
         self.tokens_seen += num_tokens
-        self._add_row_records(rows, losses, facts)
         farthest = np.abs(drift).argmax(axis=0)
         drift = drift[farthest, np.arange(drift.shape[1])]
         return self._record(rows, losses, facts, phase.mixture, counted.planned[-1], drift)
-
-    def take_row_records(self) -> list[RowRecord]:
-        """Return and clear the buffered row records."""
-        records, self._row_records = self._row_records, []
-        return records
-
-    @property
-    def should_flush(self) -> bool:
-        """Whether many row records are buffered."""
-        return len(self._row_records) >= MAX_BUFFERED_ROWS
 
     def state_dict(self) -> dict[str, Any]:
         """Counts in JSON form."""
@@ -176,27 +160,6 @@ class Bookkeeper:
         if phase.from_row != self._phase_from:
             self._phase_from = phase.from_row
             self._rows_before = dict(self._rows)
-
-    def _add_row_records(
-        self, rows: Sequence[MixedRow], losses: Sequence[RowLoss], facts: StepFacts
-    ) -> None:
-        rows_per_rank = len(rows) // self._machine.world_size
-        has_loss = not facts.is_passed_over
-        for position, (mixed, loss) in enumerate(zip(rows, losses, strict=True)):
-            self._row_records.append(
-                RowRecord(
-                    row=mixed.index,
-                    step=facts.step,
-                    rank=position // rows_per_rank,
-                    world_size=self._machine.world_size,
-                    source=mixed.row.source,
-                    epoch=mixed.row.epoch,
-                    supervised_tokens=loss.targets,
-                    padding=mixed.row.num_padding,
-                    loss=loss.nll / loss.targets if has_loss and loss.targets else None,
-                    documents=mixed.row.pieces,
-                )
-            )
 
     def _record(
         self,

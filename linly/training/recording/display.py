@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from linly.config.recipe import Recipe, plain_recipe
-from linly.modeling.parameters import ParameterCount
 from linly.records.evaluation_record import EvaluationRecord
 from linly.records.step_record import StepRecord
 from linly.runs.runs import RunFolder
@@ -40,7 +39,6 @@ class Display:
         Raises:
             LinlyError: If a plotting program that the recipe asks for cannot be used.
         """
-        self._event = event
         self._view = ProgressView(step=step, num_steps=recipe.num_steps, is_quiet=is_quiet)
         self._logs: list[ScalarLog] = [TensorBoardLog(run, resumed_step=step)]
         if recipe.wandb is not None:
@@ -50,12 +48,6 @@ class Display:
         self._alarms = AlarmRelay(run, recipe.alarms, event)
         if step:
             self.message(f"resumed after step {step}")
-
-    def model(self, count: ParameterCount, description: str) -> None:
-        """Show and record the trained parameters and how they are trained."""
-        text = f"training {count}; {description}"
-        self._event("model", text, trained=count.trained, parameters=count.total)
-        self.message(text)
 
     def step(self, record: StepRecord, *, bad_records: int) -> None:
         """Show a step and its alarms."""

@@ -17,7 +17,7 @@ from linly.cli.main import main
 from linly.config.recipe import load_recipe
 from linly.errors import ConfigError
 from linly.runs.runs import RunFolder
-from linly.training.checkpoints.manifest import folder_name, verified
+from linly.training.checkpoints.manifest import folder_name, note_checkpoint, verified
 from linly.training.checkpoints.mirror import Copied, Mirror
 from linly.training.checkpoints.mirror_place import MirrorPlace
 from linly.training.checkpoints.restored_run import restore_run
@@ -353,7 +353,6 @@ def test_a_run_whose_lock_was_lost_is_not_copied(tmp_path: Path) -> None:
 def test_what_is_being_copied_is_not_removed(world: Path, alone: Processes, tmp_path: Path) -> None:
     from linly.config.settings import CheckpointSettings
     from linly.training.checkpoints.checkpoints import Checkpoints
-    from linly.training.loop.session import note_checkpoint
     from tests.support.engines import tiny_engine
 
     run = begin_run(tmp_path / "run")

@@ -12,12 +12,13 @@ from typing import Any
 import pytest
 
 from linly.config.recipe import load_recipe
-from linly.curriculum.apportion import Apportioner
-from linly.curriculum.timeline import decisions_in_force, fold
+from linly.curriculum.apportion import Apportioner, Phase
+from linly.curriculum.timeline import Decision, decisions_in_force, fold
+from linly.data.loading.loader import Loader, StepBatch
 from linly.monitor.history.history import read_history
 from linly.monitor.history.recount import recount
-from linly.training.loop.session import Session
-from linly.training.loop.trainer import Trainer, train
+from linly.training.loop.trainer import train
+from linly.training.loop.training_state import TrainingState
 from linly.training.ranks.processes import Processes
 from tests.support.guarded_world import NUM_STEPS, OVERRIDES, make_guarded_world
 from tests.support.rank_processes import TIMES, lines_of, rows_of, without
@@ -159,25 +160,26 @@ def test_a_decision_taken_twice_at_a_checkpoint_counts_once(
     line = guards_of(whole)[0]
     step = line["step"]
     with monkeypatch.context() as patch:
-        take_step = Trainer._train_step
+        next_step = Loader.next_step
 
-        def stopped(self: Trainer, batch: Any) -> bool:
-            if batch.step == step:
+        def stopped(self: Loader, phases: tuple[Phase, ...]) -> StepBatch | None:
+            batch = next_step(self, phases)
+            if batch is not None and batch.step == step:
                 os.kill(os.getpid(), signal.SIGTERM)
-            return take_step(self, batch)
+            return batch
 
-        patch.setattr(Trainer, "_train_step", stopped)
+        patch.setattr(Loader, "next_step", stopped)
         run = start(world, alone, "preempted")
     assert lines_of(run, "metrics")[-1]["step"] == step
     assert guards_of(run) == []
     with monkeypatch.context() as patch:
-        decide = Session.decide
+        decide = TrainingState.decide
 
-        def crashed(self: Session, line: dict[str, Any]) -> None:
+        def crashed(self: TrainingState, line: Decision) -> None:
             decide(self, line)
             raise _Crash
 
-        patch.setattr(Session, "decide", crashed)
+        patch.setattr(TrainingState, "decide", crashed)
         with pytest.raises(_Crash):
             start(world, alone, "preempted")
     assert guards_of(run) == [line]

@@ -14,7 +14,6 @@ import pytest
 from linly.config.settings import AlarmSettings
 from linly.records.step_record import StepRecord
 from linly.runs.runs import RunFolder
-from linly.training.loop.session import append_event
 from linly.training.recording.alarm_relay import AlarmRelay
 from tests.support.synthetic_run import SyntheticRun
 
@@ -23,7 +22,7 @@ RECEIVER = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read())"
 
 def relay_of(run: SyntheticRun, settings: AlarmSettings) -> AlarmRelay:
     def event(kind: str, text: str, **details: Any) -> None:
-        append_event(run.folder, 21, kind, text, details)
+        run.folder.append_event(21, kind, text, **details)
 
     return AlarmRelay(run.folder, settings, event)
 

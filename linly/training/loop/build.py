@@ -1,0 +1,173 @@
+"""The objects of a run: engine, evaluator, state, recorder, saver, built at its starting point."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from transformers.utils.logging import disable_progress_bar
+
+from linly.config.recipe import Recipe, plain_recipe
+from linly.curriculum.timeline import Timeline
+from linly.data.loading.loader import Loader
+from linly.data.loading.stream import stream_plan
+from linly.evaluation.evaluation import Evaluator, prepare_held_out
+from linly.modeling.attention.separation import row_layout
+from linly.modeling.load import load_exactly
+from linly.modeling.stored.stored_model import StoredModel
+from linly.modeling.trainable import count_trained, make_trainable
+from linly.runs.runs import RunFolder
+from linly.tokenization.tokenizer import Tokenizer
+from linly.training.changes.pinned_inputs import read_held_out, read_later_lists, read_shards
+from linly.training.checkpoints.checkpoints import Checkpoints
+from linly.training.checkpoints.mirror import Mirror
+from linly.training.checkpoints.state_form import STATE_VERSION
+from linly.training.engine.engine import Engine
+from linly.training.engine.flops import flops_per_token, peak_flops
+from linly.training.engine.randomness import seed_random_states
+from linly.training.loop.checked_model import CheckedModel
+from linly.training.loop.saving import Saver
+from linly.training.loop.starting_point import StartingPoint
+from linly.training.loop.training_state import TrainingState
+from linly.training.ranks.processes import Processes
+from linly.training.recording.bookkeeping import Bookkeeper, Machine
+from linly.training.recording.guards import Guards
+from linly.training.recording.new_pieces import NewPieces
+from linly.training.recording.recorder import Recorder
+
+
+@dataclass(frozen=True, slots=True)
+class Components:
+    """The objects of a run in one process.
+
+    Attributes:
+        recipe: Recipe with the curriculum in force.
+        data_state: State of the loader at which the stream of rows resumes; None at a fresh start.
+    """
+
+    recipe: Recipe
+    run: RunFolder
+    processes: Processes
+    tokenizer: Tokenizer
+    engine: Engine
+    evaluator: Evaluator
+    state: TrainingState
+    recorder: Recorder
+    saver: Saver
+    data_state: dict[str, Any] | None
+
+
+def build(
+    start: StartingPoint,
+    run: RunFolder,
+    model: CheckedModel,
+    processes: Processes,
+    checkpoints: Checkpoints,
+    mirror: Mirror | None,
+    *,
+    is_quiet: bool,
+) -> Components:
+    """Build the objects of a run at its starting point; a collective.
+
+    Args:
+        start: Starting point.
+        run: Locked folder of the run, with its records at the starting point.
+        model: Model of the recipe.
+        processes: Processes of the run.
+        checkpoints: Checkpoints of the run.
+        mirror: Mirror of the run; None without one, and on all ranks but 0.
+        is_quiet: Whether to show warnings only.
+    """
+    recipe = start.recipe
+    engine = _build_engine(recipe, model.stored, processes)
+    seed_random_states(recipe.data.seed, rank=processes.rank)
+    evaluator = Evaluator(
+        prepare_held_out(recipe, read_held_out(run, recipe), model.tokenizer),
+        processes,
+        sequence_length=recipe.data.sequence_length,
+        batch_rows=recipe.training.micro_batch,
+        way=engine.evaluation_way,
+    )
+    new_pieces = NewPieces.of_model(model.path, model.tokenizer)
+    counts = _build_counts(start.timeline, engine, processes, new_pieces)
+    state = TrainingState(start.timeline, Guards(recipe.guards), counts)
+    if start.saved is not None:
+        content = start.saved.content
+        steps = content["optimizer_steps"]
+        checkpoints.load(start.saved.folder, engine, optimizer_steps=steps)
+        state.load_state_dict(content)
+    recorder = Recorder(run, recipe, processes, step=state.step, is_quiet=is_quiet)
+    recorder.notices(start.notices)
+    recorder.model(count_trained(engine.module), engine.description)
+    saver = Saver(
+        checkpoints,
+        mirror,
+        recorder,
+        processes,
+        fixed={
+            "version": STATE_VERSION,
+            "world_size": processes.world_size,
+            "recipe": plain_recipe(recipe),
+            "model": model.identity,
+        },
+        is_async=recipe.checkpoint.is_async,
+        saved_step=state.step,
+    )
+    if mirror is not None:
+        mirror.begin()
+    data_state = None if start.saved is None else start.saved.content["data"]
+    return Components(
+        recipe=recipe,
+        run=run,
+        processes=processes,
+        tokenizer=model.tokenizer,
+        engine=engine,
+        evaluator=evaluator,
+        state=state,
+        recorder=recorder,
+        saver=saver,
+        data_state=data_state,
+    )
+
+
+def open_loader(parts: Components) -> Loader:
+    """Open the stream of rows at the starting point; the producers start immediately."""
+    recipe, run, timeline = parts.recipe, parts.run, parts.state.timeline
+    shards = read_shards(run, timeline.sources)
+    later = read_later_lists(run, timeline)
+    return Loader(
+        stream_plan(recipe, run.path / "model", shards, timeline, later),
+        settings=recipe.data,
+        micro_batch=recipe.training.micro_batch,
+        world_size=parts.processes.world_size,
+        rank=parts.processes.rank,
+        state=parts.data_state,
+    )
+
+
+def _build_engine(recipe: Recipe, stored: StoredModel, processes: Processes) -> Engine:
+    disable_progress_bar()  # type: ignore[no-untyped-call]
+    with processes.together(f"loading model {stored.path}"):
+        model = load_exactly(stored)
+        make_trainable(model, recipe.training.trainable, seed=recipe.data.seed)
+    rows_at_once = processes.world_size * recipe.training.micro_batch
+    accumulation = recipe.data.global_batch // rows_at_once
+    with processes.waiting("distributing the model over the ranks"):
+        layout = row_layout(recipe)
+        return Engine(model, recipe.training, accumulation=accumulation, layout=layout)
+
+
+def _build_counts(
+    timeline: Timeline, engine: Engine, processes: Processes, new_pieces: NewPieces | None
+) -> Bookkeeper:
+    peak = peak_flops(processes.device)
+    length = timeline.sequence_length
+    return Bookkeeper(
+        {name for phase in timeline.phases for name in phase.mixture.sources},
+        Machine(
+            flops_per_token(engine.module, sequence_length=length),
+            peak * processes.world_size if peak else None,
+        ),
+        sequence_length=length,
+        new_pieces=new_pieces,
+    )

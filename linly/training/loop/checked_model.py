@@ -1,0 +1,75 @@
+"""The model of a recipe, checked on every rank before anything is written or loaded."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from linly.config.recipe import Recipe
+from linly.config.settings import Trainable
+from linly.errors import ConfigError
+from linly.evaluation.evaluation import check_prompts
+from linly.modeling.stored.stored_model import StoredModel
+from linly.modeling.suitability import SuitableModel, examine_model
+from linly.tokenization.load import load_tokenizer
+from linly.tokenization.tokenizer import Tokenizer
+from linly.training.changes.pinned_inputs import model_identity
+from linly.training.ranks.processes import Processes
+
+
+@dataclass(frozen=True, slots=True)
+class CheckedModel:
+    """A model that can be trained by a recipe, the same on all ranks; no weights are loaded.
+
+    Attributes:
+        identity: Hashes of what must not change while the run exists.
+        notices: Notices about its use by this recipe.
+    """
+
+    path: Path
+    stored: StoredModel
+    tokenizer: Tokenizer
+    identity: dict[str, str]
+    notices: tuple[str, ...]
+
+
+def check_model(recipe: Recipe, processes: Processes) -> CheckedModel:
+    """Check that a recipe's model exists, is suitable, and is the same everywhere; a collective.
+
+    Raises:
+        ConfigError: If it is not; the error names the cause.
+    """
+    if recipe.model is None:
+        raise ConfigError("model: missing, but training needs one: add model=PATH")
+    path = recipe.model
+    tokenizer = load_tokenizer(path)
+    suitable = _examined(recipe, path, tokenizer, processes)
+    identity = _identity(path, recipe.training.trainable, processes)
+    notices = tuple(f"model {path}: {note}" for note in suitable.notes)
+    return CheckedModel(path, suitable.stored, tokenizer, identity, notices)
+
+
+def _examined(
+    recipe: Recipe, path: Path, tokenizer: Tokenizer, processes: Processes
+) -> SuitableModel:
+    found = None
+    with processes.together(f"looking at model {path}"):
+        found = examine_model(
+            path, tokenizer, recipe.training, sequence_length=recipe.data.sequence_length
+        )
+        check_prompts(found.stored.config, tokenizer, recipe.evaluation)
+    assert found is not None
+    return found
+
+
+def _identity(path: Path, trainable: Trainable, processes: Processes) -> dict[str, str]:
+    mine: dict[str, str] = {}
+    with processes.together(f"reading model {path}"):
+        mine = model_identity(path, trainable)
+    for rank, identity in enumerate(processes.gather_json(mine)):
+        if identity != mine:
+            raise ConfigError(
+                f"model {path}: differs between rank {rank} and rank {processes.rank}: every "
+                "node needs the same files"
+            )
+    return mine

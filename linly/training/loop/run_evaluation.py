@@ -1,0 +1,64 @@
+"""Evaluation of a run at a step, and the decisions on ratios that follow from it."""
+
+from __future__ import annotations
+
+import time
+
+from linly.evaluation.combined_loss import combined_losses
+from linly.evaluation.curve_guard import guard_decisions
+from linly.evaluation.evaluation import generate_samples
+from linly.records.evaluation_record import EvaluationRecord, results_by_language
+from linly.training.loop.build import Components
+
+
+def evaluate_run(parts: Components) -> None:
+    """Evaluate every source, complete the prompts, and decide on ratios; a collective."""
+    state, settings = parts.state, parts.recipe.evaluation
+    new_pieces = state.counts.new_pieces
+    with parts.engine.evaluating() as model:
+        sources = parts.evaluator.evaluate(model)
+        samples = generate_samples(
+            model,
+            parts.tokenizer,
+            settings.prompts,
+            parts.processes,
+            max_new_tokens=settings.max_new_tokens,
+        )
+        pieces = new_pieces.record(model) if new_pieces and parts.processes.is_first else None
+    state.add_evaluation(sources)
+    next_row = state.step * parts.recipe.data.global_batch
+    combined = combined_losses(sources, state.timeline, next_row=next_row)
+    record = EvaluationRecord(
+        step=state.step,
+        time=time.time(),
+        tokens_seen=state.counts.tokens_seen,
+        sources=sources,
+        languages=results_by_language(state.baseline, sources),
+        loss_at_fixed_shares=combined.at_fixed_shares,
+        loss_at_current_shares=combined.at_current_shares,
+        new_pieces=pieces,
+    )
+    parts.recorder.evaluation(record, samples)
+    _decide(parts, next_row)
+
+
+def _decide(parts: Components, row: int) -> None:
+    """Apply the curriculum's guards to the latest evaluation; a collective.
+
+    Only evaluations at the regular interval count, so that interruptions have no effect.
+    """
+    recipe, state, step = parts.recipe, parts.state, parts.state.step
+    is_regular = 0 < step < recipe.num_steps and not step % recipe.evaluation.every
+    curriculum = state.timeline.curriculum
+    if not curriculum.guards or not is_regular:
+        return
+    levels = state.timeline.levels_at(row)
+    decisions = guard_decisions(curriculum, levels, state.baseline, state.latest)
+    mine = [decision.to_json(step=step, row=row) for decision in decisions]
+    for decision, line in zip(decisions, parts.processes.gather_json(mine)[0], strict=True):
+        if decision.is_news:
+            details = {"group": decision.group, "level": decision.after}
+            parts.recorder.event("guard", str(decision), **details)
+        if line["after"] != line["before"]:
+            parts.recorder.decision(line)
+            state.decide(line)

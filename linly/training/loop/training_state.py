@@ -1,0 +1,70 @@
+"""State of a run that changes as it trains, besides the engine's and the loader's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from linly.curriculum.timeline import Decision, Timeline
+from linly.records.evaluation_record import SourceEvaluation, parse_sources, sources_form
+from linly.training.recording.bookkeeping import Bookkeeper
+from linly.training.recording.guards import Guards
+
+
+@dataclass(slots=True)
+class TrainingState:
+    """State of a run that changes as it trains, the same on all ranks.
+
+    Attributes:
+        timeline: Timeline by the decisions so far; restored from the decision log.
+        guards: Guards of the steps.
+        counts: Counts of rows and tokens.
+        step: Number of steps taken.
+        baseline: Evaluation before the first step, by source; empty before it.
+        latest: Last evaluation, by source; empty before the first.
+        evaluated_step: Step of the last evaluation; None before the first.
+    """
+
+    timeline: Timeline
+    guards: Guards
+    counts: Bookkeeper
+    step: int = 0
+    baseline: dict[str, SourceEvaluation] = field(default_factory=dict)
+    latest: dict[str, SourceEvaluation] = field(default_factory=dict)
+    evaluated_step: int | None = None
+
+    @property
+    def is_evaluated(self) -> bool:
+        """Whether the model has been evaluated at this step."""
+        return self.evaluated_step == self.step
+
+    def add_evaluation(self, results: dict[str, SourceEvaluation]) -> None:
+        """Set the results of an evaluation at this step."""
+        self.latest, self.evaluated_step = results, self.step
+        if self.step == 0:
+            self.baseline = results
+
+    def decide(self, line: Decision) -> None:
+        """Apply a decision about the rows after this step."""
+        self.timeline = self.timeline.with_decision(line)
+
+    def state_dict(self) -> dict[str, Any]:
+        """The state in the JSON form of a checkpoint."""
+        return {
+            "step": self.step,
+            "guards": self.guards.state_dict(),
+            "books": self.counts.state_dict(),
+            "baseline": sources_form(self.baseline),
+            "latest": sources_form(self.latest),
+            "evaluated_step": self.evaluated_step,
+        }
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Restore a checkpoint's state."""
+        self.step = state["step"]
+        self.guards.load_state_dict(state["guards"])
+        self.counts.load_state_dict(state["books"])
+        self.baseline = parse_sources(state["baseline"])
+        self.latest = parse_sources(state["latest"])
+        self.evaluated_step = state["evaluated_step"]
