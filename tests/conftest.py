@@ -5,14 +5,19 @@ from __future__ import annotations
 import os
 import signal
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
 
 from linly.config.corpus import Corpus, load_corpora
 from tests.support.tiny_corpora import train_tokenizer, write_corpora
+
+_LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK")
+if TYPE_CHECKING:
+    from linly.training.ranks.processes import Processes
 
 REPOSITORY = Path(__file__).resolve().parent.parent
 
@@ -64,3 +69,27 @@ def tiny_tokenizer_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The recipe of a few tiny corpora of all kinds, with bad records among them."""
     return write_corpora(tmp_path_factory.mktemp("corpora"))
+
+
+@pytest.fixture(scope="session")
+def alone() -> Iterator[Processes]:
+    """This process as a process group of one, which DeepSpeed's engine needs even alone.
+
+    Processes that tests start must not take it for a launcher.
+    """
+    import deepspeed
+
+    from linly.training.engine.engine import _no_helper_builds
+    from linly.training.ranks.processes import start_processes, stop_processes
+
+    with pytest.MonkeyPatch.context() as patch:
+        for name in _LAUNCHER_VARIABLES:
+            patch.setenv(name, "")
+            patch.delenv(name)
+        processes = start_processes()
+        _no_helper_builds()
+        deepspeed.init_distributed()
+        for name in _LAUNCHER_VARIABLES[:-1]:  # DeepSpeed asks for LOCAL_RANK at every engine
+            del os.environ[name]
+        yield processes
+        stop_processes()
