@@ -29,12 +29,11 @@ def inside(root: Path, relative: str) -> Path:
         ConfigError: If the path is empty, absolute, contains `..` or NUL, or a link leads out.
     """
     if not relative or "\0" in relative:
-        raise ConfigError(f"found path {relative!r}: allowed is a path inside {root} without NUL")
+        raise ConfigError(f"found path {relative!r}: allowed: a path inside {root} without NUL")
     parts = [part for part in relative.split("/") if part not in ("", ".")]
     if relative.startswith("/") or ".." in parts or not parts:
         raise ConfigError(
-            f"found path {relative!r}: allowed is a path inside {root}, "
-            "not absolute and without '..'"
+            f"found path {relative!r}: allowed: a path inside {root}, not absolute and without '..'"
         )
     path = root / relative
     if not _has_link(root, parts):

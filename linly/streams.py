@@ -78,8 +78,8 @@ class BoundedStream:
         if self._file.size_bytes == 0:
             self.close()
             raise DamagedShardError(
-                f"{path}: is empty (0 bytes); a copy or download was cut short: make it again, "
-                f"or leave the file out with `exclude`"
+                f"{path}: is empty (0 bytes), as after an interrupted copy or download; copy it "
+                f"again, or leave it out with `exclude`"
             )
 
     def _open(self) -> None:
@@ -160,7 +160,7 @@ class BoundedStream:
         if self.position > consumed * MAX_EXPANSION:
             raise DamagedShardError(
                 f"{self.path}: {consumed:,} bytes expand to more than {self.position:,}, over "
-                f"{MAX_EXPANSION} times: no text does that; leave the file out with `exclude`"
+                f"{MAX_EXPANSION} times, which no text does; leave the file out with `exclude`"
             )
 
     def _explain(self, error: Exception, text_bytes: int) -> DataError:
@@ -183,7 +183,7 @@ class BoundedStream:
             return DataError(f"{self.path}: not enough memory to decompress it: {text}")
         if "Truncated" in text:
             return DamagedShardError(
-                f"{self.path}: the {self._codec} data is cut short: it ends {where}; copy it again"
+                f"{self.path}: the {self._codec} data is truncated: it ends {where}; copy it again"
             )
         return DamagedShardError(f"{self.path}: the {self._codec} data is damaged {where}: {text}")
 

@@ -196,7 +196,7 @@ def _source(source: Source) -> str | Note:
         )
     check_first_records(source, shards)
     whole = size(sum(shard.size_bytes for shard in shards))
-    text = f"{len(shards):,} shards, {whole}; the first records make documents"
+    text = f"{len(shards):,} shards, {whole}; the first records yield documents"
     return Note(f"{text}; {listed}, and are quarantined") if empty else text
 
 

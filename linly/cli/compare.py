@@ -21,13 +21,14 @@ def register(app: typer.Typer) -> None:
 
 def compare(
     paths: Annotated[
-        list[Path], typer.Argument(help="Two or more run folders, or two or more plan files.")
+        list[Path],
+        typer.Argument(help="Run folders, or curriculum and recipe files; at least two."),
     ],
     output: Annotated[
-        Path | None, typer.Option(help="HTML file to write the comparison to as well.")
+        Path | None, typer.Option(help="Also write the comparison to this HTML file.")
     ] = None,
 ) -> None:
-    """Compare runs (Chinese gained for English lost) or curricula (tokens of each source)."""
+    """Compare runs (Chinese gained per English lost) or curricula (tokens of each source)."""
     if len(paths) < 2:
         raise ConfigError(f"linly compare: found {len(paths)} path, allowed: two or more")
     are_files = [path.is_file() for path in paths]

@@ -31,7 +31,9 @@ _HELD_OUT = "1%"
 
 def register(app: typer.Typer) -> None:
     """Add `linly corpora ...`."""
-    corpora = typer.Typer(no_args_is_help=True, help="Show corpora, write files for new ones.")
+    corpora = typer.Typer(
+        no_args_is_help=True, help="Show corpora, and write corpus files for shards."
+    )
     corpora.command("show")(show)
     corpora.command("new")(new)
     app.add_typer(corpora, name="corpora")
@@ -132,7 +134,7 @@ def _first_guess(shards: Sequence[tuple[str, Location]]) -> tuple[str, Guess]:
     for path, location in shards:
         if guess := guess_corpus(location):
             return path, guess
-    raise DataError(f"no corpus file is written: the {len(shards)} shard(s) hold no record")
+    raise DataError(f"no corpus file is written: the {len(shards)} shard(s) contain no record")
 
 
 def name_of(pattern: str) -> str:

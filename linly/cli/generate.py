@@ -22,7 +22,9 @@ def generate(
     template: Annotated[
         str, typer.Option(help="Template of the prompt: text, alpaca, alpaca-no-input or linly.")
     ] = "text",
-    max_new_tokens: Annotated[int, typer.Option(min=1, max=1 << 20)] = 256,
+    max_new_tokens: Annotated[
+        int, typer.Option(min=1, max=1 << 20, help="Largest number of tokens to generate.")
+    ] = 256,
     temperature: Annotated[
         float,
         typer.Option(min=0, max=1e3, callback=finite, help="0 always takes the likeliest token."),
@@ -30,8 +32,18 @@ def generate(
     top_k: Annotated[
         int, typer.Option(min=0, max=1 << 31, help="Number of likeliest tokens kept; 0 keeps all.")
     ] = 10,
-    top_p: Annotated[float, typer.Option(min=0, max=1, callback=finite)] = 0.85,
-    repetition_penalty: Annotated[float, typer.Option(min=0.1, max=1e3, callback=finite)] = 1.15,
+    top_p: Annotated[
+        float,
+        typer.Option(
+            min=0, max=1, callback=finite, help="Total probability of the likeliest tokens kept."
+        ),
+    ] = 0.85,
+    repetition_penalty: Annotated[
+        float,
+        typer.Option(
+            min=0.1, max=1e3, callback=finite, help="Penalty of repeated tokens; 1 is none."
+        ),
+    ] = 1.15,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the sampling.")] = 0,
 ) -> None:
     """Print a model's completion of each prompt; the defaults are Linly's own settings."""

@@ -58,7 +58,7 @@ def mix(
     ] = None,
     state: Annotated[Path | None, typer.Option(help="Resume from a saved state.")] = None,
     save_state: Annotated[
-        Path | None, typer.Option(help="File to save the state after the last row to.")
+        Path | None, typer.Option(help="Save the state after the last row to this file.")
     ] = None,
     output: Annotated[
         Path | None, typer.Option(help="Output file (default: standard output).")

@@ -53,7 +53,7 @@ def plan(
     ] = None,
     at: Annotated[
         list[str] | None,
-        typer.Option(help="Position to show shares at as well: 40% or 500M; repeatable."),
+        typer.Option(help="Also show shares at this position: 40% or 500M; repeatable."),
     ] = None,
     tokenizer: Annotated[
         Path | None,

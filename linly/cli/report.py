@@ -21,11 +21,11 @@ def report(
         Path | None, typer.Option(help="HTML file to write (default: RUN/report.html).")
     ] = None,
     png: Annotated[
-        Path | None, typer.Option(help="PNG file to draw the mixture over the run to as well.")
+        Path | None, typer.Option(help="Also draw the mixture over the run to this PNG file.")
     ] = None,
     recount: Annotated[
         bool,
-        typer.Option("--recount", help="Compare the run's counters with its per-row record only."),
+        typer.Option("--recount", help="Only compare the run's counters with its per-row record."),
     ] = False,
 ) -> None:
     """Write a report of a run as one self-contained HTML file."""

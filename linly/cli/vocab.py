@@ -151,7 +151,9 @@ def train(
     corpus: Annotated[list[str], typer.Option(help="Name of a corpus; repeatable.")],
     size: Annotated[
         int,
-        typer.Option(min=300, max=1 << 24, help="Number of pieces, including special and bytes."),
+        typer.Option(
+            min=300, max=1 << 24, help="Number of pieces, including special and byte pieces."
+        ),
     ],
     output: Output,
     corpora: Corpora = DEFAULT_CORPORA,

@@ -57,7 +57,7 @@ def show(reports: Sequence[SourceReport]) -> None:
 def _unchanged(report: SourceReport) -> str:
     without = report.documents - report.num_with_added
     if not without:
-        return "every document holds a new piece"
+        return "every document contains a new piece"
     if not report.num_unexplained:
         return f"all {without:,} documents without a new piece keep their ids"
     return (

@@ -298,7 +298,7 @@ def check_form(written: str, *path: str | int) -> None:
             raise ValueError
     except ValueError:
         allowed = "a dotted path, or a form such as '{title}\\n\\n{text}'; a name with other "
-        allowed += "characters stands between backquotes, such as `Question?`"
+        allowed += "characters is written in backquotes, such as `Question?`"
         raise problem(found(written, allowed), *path) from None
 
 

@@ -203,7 +203,7 @@ def _points(form: dict[str, Any]) -> tuple[tuple[Position, float], ...]:
     if "points" in form:
         for key in ("from", "to", "until"):
             if key in form:
-                raise problem("found beside points, allowed: from and to, or points", key)
+                raise problem("found together with points, allowed: from and to, or points", key)
         return _listed_points(form["points"])
     for key in ("from", "to"):
         if key not in form:

@@ -175,7 +175,7 @@ def with_own_deepspeed(tree: Located) -> Located:
         return tree
     path = relative_to_origin(node)
     if not path.is_file():
-        text = found(node.value, f"an existing JSON file; there is no {shown(path)}")
+        text = found(node.value, f"an existing JSON file; {shown(path)} does not exist")
         raise error_at(tree, ("training", "deepspeed"), text)
     content = _located(_read_json(path), Origin(shown(path), None, path.parent))
     training = tree.get("training")

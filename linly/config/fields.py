@@ -75,7 +75,7 @@ def parse_form(written: str) -> list[tuple[str, str | None]]:
         literal += written[end : found.start()]
         end = found.end()
         if found["stray"]:
-            raise ValueError(f"the form {written!r} may hold only {{path}}s in its braces")
+            raise ValueError(f"the form {written!r} may have only {{path}}s in its braces")
         if found["path"] is None:
             literal += found[0][0]
             continue

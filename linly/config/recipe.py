@@ -185,7 +185,7 @@ def _read_extended(path: Path, chain: tuple[Path, ...]) -> Located:
         names = " -> ".join(shown(file) for file in (*chain, parent_path))
         raise ConfigError(f"{parent.origin}: extends: found a circle: {names}")
     if not parent_path.is_file():
-        text = found(parent.value, f"an existing recipe; there is no {shown(parent_path)}")
+        text = found(parent.value, f"an existing recipe; {shown(parent_path)} does not exist")
         raise ConfigError(f"{parent.origin}: extends: {text}")
     return inherit(_read_extended(parent_path, chain), tree, sections=frozenset(SECTIONS))
 
@@ -310,7 +310,7 @@ def _existing(tree: Located, key: str, node: Located, what: Literal["file", "fol
     path = relative_to_origin(node)
     if not (path.is_file() if what == "file" else path.is_dir()):
         text = f"found {describe(node.value)}, allowed: an existing {what}"
-        raise ConfigError(f"{node.origin}: {key}: {text}; there is no {shown(path)}")
+        raise ConfigError(f"{node.origin}: {key}: {text}; {shown(path)} does not exist")
     return path
 
 

@@ -210,7 +210,7 @@ class TrainingSettings(Model):
     ] = 1e-8
     clip: Annotated[
         Number,
-        at_least(1e-4, "gradients clipped to less vanish beside training.eps"),
+        at_least(1e-4, "gradients clipped to less vanish next to training.eps"),
         at_most(1e30, "gradients are fp32; leave it at this value to clip none"),
     ] = 1.0
     micro_batch: Count = 4

@@ -302,9 +302,9 @@ def _source_warnings(source: SourcePlan) -> list[str]:
     if source.is_exceeded_at_most and not source.is_exceeded:
         assert source.most_epochs is not None
         found.append(
-            f"source {source.name}: {source.most_epochs:.2f} epochs if its guard holds group "
+            f"source {source.name}: {source.most_epochs:.2f} epochs if its guard keeps group "
             f"{source.group} at its cap throughout, allowed: {source.max_epochs:g} (max_epochs); "
-            "the run would end where they are used up"
+            "the run would end when they are used up"
         )
     if source.available is not None and not source.available.has_held_out:
         found.append(f"source {source.name}: no document is held out, so nothing evaluates it")

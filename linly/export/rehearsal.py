@@ -52,7 +52,9 @@ def _try(model: Path, config: PretrainedConfig, tokenizer: Tokenizer) -> tuple[s
         notes = write_configuration(model, empty, folder, torch.bfloat16)
         read = AutoConfig.from_pretrained(name, local_files_only=True, trust_remote_code=False)
         if type(read) is not type(config) or read.vocab_size != config.vocab_size:
-            raise ConfigError(f"model {model}: its configuration is read as another when exported")
+            raise ConfigError(
+                f"model {model}: its exported configuration does not load as the same"
+            )
         exported = export_tokenizer(tokenizer, folder, source=model)
     if exported.exact:
         return notes

@@ -98,9 +98,8 @@ def list_remote_files(pattern: Pattern, retries: Retries) -> list[RemoteFile]:
         return [retries.call(lambda: describe_file(url), f"{url}: cannot be found")]
     if is_web(pattern.path) and "**" in pattern.path.split("/"):
         raise ConfigError(
-            f"paths: found {pattern.path!r}: ** takes a listing of folders in folders, which "
-            f"{Url(pattern.path).scheme} does not have; name each folder, as in "
-            ".../folder/*.jsonl.gz"
+            f"paths: found {pattern.path!r}: ** is not supported for "
+            f"{Url(pattern.path).scheme}; name each folder, as in .../folder/*.jsonl.gz"
         )
     folders = RemoteFolders(retries)
     found = [
@@ -163,7 +162,10 @@ def _entries(folder: str, retries: Retries) -> list[tuple[str, dict[str, Any]]]:
     except DataError as error:
         if not is_http:
             raise
-        text = "its server must give a page of links for the folder; else name the files one by one"
+        text = (
+            "the server must return a page of links for the folder; otherwise name the files one "
+            "by one"
+        )
         raise DataError(f"{error}; {text}") from error
     # A file or an empty key of the folder's own name is listed as if it were in it.
     named = [
@@ -265,7 +267,7 @@ def _fetch_http(file: RemoteFile, start: int, size: int) -> bytes:
         if int(found[2]) != file.size_bytes:
             raise DataError(
                 f"{file.url}: has {int(found[2]):,} bytes now, but had {file.size_bytes:,} when "
-                f"it was opened: it has been changed while it was read"
+                f"it was opened: it changed while it was read"
             )
         return await _what_comes(response.content.read)
 
@@ -319,12 +321,12 @@ async def _what_comes(read: Callable[[int], Awaitable[bytes]]) -> bytes:
         if not data or status_of(error) is not None:
             raise
     if not data:
-        raise ShortRead("an empty body came")
+        raise ShortRead("the body was empty")
     return bytes(data)
 
 
 def _no_ranges(url: Url) -> DataError:
     return DataError(
-        f"{url}: its server gives no ranges of a file (no answer 206), so a dropped transfer "
-        f"could not go on; put the file where they are given, or copy it below data_root"
+        f"{url}: its server does not support range requests (no status 206), so a dropped transfer "
+        f"could not continue; move the file to a server that does, or copy it below data_root"
     )

@@ -46,7 +46,7 @@ _PASSING_NAMES = frozenset(
 """Error classes of libraries that may not be installed, by name."""
 
 _CREDENTIALS = (
-    "they come from the environment alone: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
+    "set credentials in the environment: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY "
     "(FSSPEC_S3_ANON=true for a public bucket), HF_TOKEN"
 )
 
@@ -99,9 +99,9 @@ class Retries:
             raise DataError(f"{what}: {describe(error)}") from error
         if failures >= self.attempts:
             raise DataError(
-                f"{what}: gave up after {failures} attempts, the last: {describe(error)}; nothing "
-                f"says that the file is damaged: see whether its storage answers, then start "
-                f"again, or raise read_attempts in the corpus file"
+                f"{what}: gave up after {failures} attempts, the last: {describe(error)}; this "
+                f"does not mean that the file is damaged: check that its storage responds, then "
+                f"start again, or raise read_attempts in the corpus file"
             ) from error
         pause_s = min(self.delay_s * 2 ** (failures - 1), MAX_PAUSE_S)
         time.sleep(pause_s * _jitter.uniform(0.5, 1.0))
@@ -127,15 +127,15 @@ def describe(error: BaseException) -> str:
         if status in (401, 403):
             return f"the server refuses access ({status}); {_CREDENTIALS}"
         if type(link).__name__ == "NoCredentialsError":
-            return f"there are no credentials for it; {_CREDENTIALS}"
+            return f"no credentials were found; {_CREDENTIALS}"
         if status == 404:
-            return "it is not there (404)"
+            return "it does not exist (404)"
         if status == 412:
-            return "it has been changed while it was read (412)"
+            return "it changed while it was read (412)"
         if status is not None:
             return f"the server answered {status}"
     if isinstance(error, FileNotFoundError):
-        return "it is not there"
+        return "it does not exist"
     return f"{type(error).__name__}: {error}".rstrip(": ")
 
 

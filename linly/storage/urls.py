@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 SCHEMES = ("s3", "hf", "https")
 URL_FORM = (
-    "s3://bucket/..., hf://datasets/org/name/..., https://host/... (http:// for localhost alone)"
+    "s3://bucket/..., hf://datasets/org/name/..., https://host/... (http:// only for localhost)"
 )
 
 _LOCAL_HOSTS = ("localhost", "127.0.0.1")
@@ -80,17 +80,17 @@ def url_problem(text: str) -> str | None:
     host, _, path = rest.partition("/")
     if scheme == "http":
         if urlsplit(text).hostname not in _LOCAL_HOSTS:
-            return "http:// is for localhost alone: what comes over it could be changed on the way"
+            return "http:// is allowed only for localhost: its content could be changed in transit"
     elif scheme not in SCHEMES:
         return f"scheme {scheme!r} is not allowed"
     if not host or _MAGIC & set(host):
-        return "it names no host or bucket"
+        return "it has no host or bucket"
     if any(part in ("", ".", "..") for part in unquote(path).split("/")):
         return "a part of its path is empty, '.' or '..'"
     if scheme in _WEB and set(rest) & set("?#@"):
         return "a user, a query or '?' is not allowed in it"
     if scheme == "hf" and (host != "datasets" or path.count("/") < 2):
-        return "it names no file of a dataset"
+        return "it does not name a file of a dataset"
     return None
 
 
@@ -103,4 +103,4 @@ def redirect_problem(source: str, target: str) -> str | None:
     is_local = {here.hostname, there.hostname} <= {*_LOCAL_HOSTS}
     if there.scheme == "https" or (here.scheme == there.scheme == "http" and is_local):
         return None
-    return f"{source} is sent on to {target}: allowed is https, and from localhost localhost"
+    return f"{source} redirects to {target}; allowed: https, or localhost to localhost"

@@ -94,8 +94,8 @@ class ByteLevelTokenizer(Tokenizer):
         eos_id = self._named("eos_token", origin)
         if eos_id is None:
             raise ConfigError(
-                f"tokenizer {origin}: {CONFIG_JSON} does not name an eos_token; every document is "
-                f"put between one BOS and one EOS"
+                f"tokenizer {origin}: {CONFIG_JSON} does not name an eos_token; every document "
+                f"needs one BOS and one EOS"
             )
         self.eos_id = eos_id
         bos_id = self._named("bos_token", origin)

@@ -53,7 +53,7 @@ class SentencePieceTokenizer(Tokenizer):
         if self.bos_id < 0 or self.eos_id < 0:
             raise ConfigError(
                 f"tokenizer {origin}: it has no {'<s>' if self.bos_id < 0 else '</s>'} piece; "
-                f"every document is put between one BOS and one EOS"
+                f"every document needs one BOS and one EOS"
             )
         pad_id = int(self._processor.pad_id())
         self.pad_id = pad_id if pad_id >= 0 else None

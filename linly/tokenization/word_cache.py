@@ -64,7 +64,7 @@ def why_not_by_words(model: Any) -> str | None:
         return f"its normalizer ({normalizer.name or 'unnamed'}) changes text"
     for text in _texts_of_pieces(model):
         if "\n" in text and text != "\n":
-            return f"its piece {text!r} holds a newline"
+            return f"its piece {text!r} contains a newline"
     return None
 
 

@@ -74,13 +74,13 @@ def test_a_file_cut_short_is_an_error_with_its_position(
     tmp_path: Path, suffix: str, cut: int
 ) -> None:
     path = put(tmp_path, f"a.{suffix}", whole(suffix)[:-cut])
-    with pytest.raises(DataError, match=r"cut short: it ends after [\d,]+ bytes of text"):
+    with pytest.raises(DataError, match=r"truncated: it ends after [\d,]+ bytes of text"):
         read_all(path)
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_file_cut_in_its_first_header_is_an_error(tmp_path: Path, suffix: str) -> None:
-    with pytest.raises(DataError, match="cut short"):
+    with pytest.raises(DataError, match="truncated"):
         read_all(put(tmp_path, f"a.{suffix}", whole(suffix)[:3]))
 
 
@@ -112,7 +112,7 @@ def test_a_read_never_gives_more_than_asked(tmp_path: Path, size: int) -> None:
         ("garbage-after.bz2", bz2.compress(TEXT) + b"garbage", "damaged"),
         ("garbage-after.xz", lzma.compress(TEXT) + b"garbage garbage", "damaged"),
         ("odd-padding.xz", lzma.compress(TEXT) + bytes(3) + lzma.compress(TEXT), "damaged"),
-        ("odd-end.xz", lzma.compress(TEXT) + bytes(3), "cut short"),
+        ("odd-end.xz", lzma.compress(TEXT) + bytes(3), "truncated"),
         ("empty.zst", b"", "is empty"),
         ("empty.jsonl", b"", "is empty"),
     ],

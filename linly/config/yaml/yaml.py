@@ -143,20 +143,20 @@ def resolve_plain(text: str) -> Scalar:
     if text in _TRUE or text in _FALSE:
         return text in _TRUE
     if _NOT_FINITE.fullmatch(text):
-        raise ValueError(f"found {text}, allowed is a finite number")
+        raise ValueError(f"found {text}, allowed: a finite number")
     is_int = _INT.fullmatch(text)
     is_based = _OCTAL.fullmatch(text) or _HEXADECIMAL.fullmatch(text)
     if not (is_int or is_based or _FLOAT.fullmatch(text)):
         return text
     if len(text) > _MAX_NUMBER_CHARACTERS:
-        raise ValueError(f"found a number of {len(text)} characters, allowed are at most 64")
+        raise ValueError(f"found a number of {len(text)} characters, allowed: at most 64")
     if is_int:
         return int(text)
     if is_based:
         return int(text, 0)
     number = float(text)
     if not math.isfinite(number):
-        raise ValueError(f"found {text}, allowed is a number below 1.8e308")
+        raise ValueError(f"found {text}, allowed: a number below 1.8e308")
     return number
 
 

@@ -152,7 +152,7 @@ class ChatTemplate:
             return
         for text in (conversation.tools, *(m.calls + m.name for m in conversation.messages)):
             if found := self._special.search(text):
-                raise UnusableRecord(f"tools or tool calls hold the special token {found[0]!r}")
+                raise UnusableRecord(f"tools or tool calls contain the special token {found[0]!r}")
 
     def _render(self, messages: Sequence[dict[str, Any]], tools: str, prompt: bool) -> str:
         given: dict[str, Any] = {
@@ -279,4 +279,4 @@ def _tool_role(chat: ChatFormat) -> str:
 def _cure(error: Exception) -> str:
     if "strftime_now" not in str(error):
         return ""
-    return "; it asks for today's date: state one in the corpus file, such as chat_date: 2024-07-26"
+    return "; it asks for today's date: set one in the corpus file, such as chat_date: 2024-07-26"

@@ -156,7 +156,7 @@ class MessageReader:
                 call_ids = [other for other in call_ids if other != call_id]
             is_assistant = role == "assistant"
             if calls and not is_assistant:
-                raise UnusableRecord(f"a turn of the {role} holds tool calls")
+                raise UnusableRecord(f"a turn of the {role} has tool calls")
             reasoning, marks, text = (
                 _reasoning(turn, text) if is_assistant else ("", ("", ""), text)
             )
@@ -227,7 +227,7 @@ def _joined(turns: list[Message]) -> list[Message]:
     first, *others = turns
     if not all(turn.is_plain and turn.has_loss == first.has_loss for turn in [first, *others]):
         raise UnusableRecord(
-            f"turns of the {first.role} in a row differ in weight, or hold tool calls or "
+            f"consecutive turns of the {first.role} differ in weight, or have tool calls or "
             f"reasoning: they cannot be joined"
         )
     return [first._replace(text="\n".join(turn.text for turn in turns))]
@@ -267,8 +267,8 @@ def refuse_beside(record: Mapping[str, Any], read: Sequence[str]) -> None:
         value = record.get(name)
         if name not in read and value and not (isinstance(value, str) and not value.strip()):
             raise UnusableRecord(
-                f'field {name!r} beside the messages would be lost: add `{role}: "{name}?"` to the '
-                f"corpus file's fields"
+                f'field {name!r} next to the messages would be lost: add `{role}: "{name}?"` to '
+                f"the corpus file's fields"
             )
     _refuse_unsupported(record, "the record")
 
@@ -309,7 +309,7 @@ def _reasoning(turn: Mapping[str, Any], text: str) -> tuple[str, tuple[str, str]
     if inside is None or not inside[2]:
         return found, NO_THINKING, text
     if found:
-        raise UnusableRecord("a turn has reasoning both in its text and beside it")
+        raise UnusableRecord("a turn has reasoning both in its text and in a field")
     return inside[2], (inside[1], inside[3]), inside[4]
 
 

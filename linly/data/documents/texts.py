@@ -106,7 +106,7 @@ def _conversation_reader(fields: Mapping[str, str]) -> TextReader:
         messages = list(turns(record))
         if system is not None and (text := system.text(record)).strip():
             if messages and messages[0].role == "system":
-                raise UnusableRecord("the record has a system text both in a turn and beside them")
+                raise UnusableRecord("the record has a system text both in a turn and in a field")
             messages.insert(0, Message("system", text))
         described = "" if tools is None else read_tools(_value(tools, record), fields["tools"])
         return Conversation(tidy_turns(messages), described)

@@ -71,7 +71,7 @@ def guess_fields(records: Sequence[Mapping[str, Any]]) -> Meaning:
         if found := guess(records):
             return found
     names = ", ".join(typical(records)) or "none"
-    raise DataError(f"no field of the records holds text; their fields: {names}")
+    raise DataError(f"no field of the records contains text; their fields: {names}")
 
 
 def guess_language(texts: Iterator[str]) -> str:

@@ -46,7 +46,7 @@ def fault_of_first_records(source: Source, shards: Sequence[Shard]) -> str | Non
         first_bad = first_bad or made
         count += 1
     if first_bad is None:
-        raise DataError(f"source {source.name!r}: its {len(shards)} shard(s) hold no record")
+        raise DataError(f"source {source.name!r}: its {len(shards)} shard(s) contain no record")
     return (
         f"source {source.name!r}: none of its first {count} records can be used; record "
         f"{first_bad.record} of {first_bad.shard!r}: {first_bad.reason}"
@@ -81,7 +81,7 @@ def fault_of_guess(source: Source, shards: Sequence[Shard]) -> str | None:
     wordless = [text for text in texts if _LETTER.search(text) is None]
     if 2 * len(wordless) > len(texts):
         return (
-            f"source {source.name!r}: most of its documents hold no word, such as "
+            f"source {source.name!r}: most of its documents contain no word, such as "
             f"{wordless[0][:80]!r}"
         )
     return None

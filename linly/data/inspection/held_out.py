@@ -54,8 +54,8 @@ def held_out_documents(
             break
     if len(bad) > corpus.max_bad_fraction * (len(bad) + len(documents)):
         raise DataError(
-            f"source {source.name!r}: {len(bad)} records of its held-out files cannot be used "
-            f"beside {len(documents)} that can; the first is record {bad[0].record} of "
+            f"source {source.name!r}: {len(bad)} of {len(bad) + len(documents)} records of its "
+            f"held-out files cannot be used; the first is record {bad[0].record} of "
             f"{bad[0].shard!r}: {bad[0].reason}"
         )
     return documents

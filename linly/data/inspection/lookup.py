@@ -51,8 +51,8 @@ class TracedSource:
             if path in shards:
                 return shards[path]
         raise DataError(
-            f"source {self.source.name!r}: shard {path!r} is not among the shards that the run "
-            f"froze for it; was the list in the run folder replaced?"
+            f"source {self.source.name!r}: shard {path!r} is not in the run's pinned list; "
+            f"restore the list in the run folder from a backup"
         )
 
 
@@ -97,7 +97,7 @@ def read_shard_list(path: Path) -> dict[str, Shard]:
         lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
         return {line["path"]: Shard(**line) for line in lines}
     except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: the frozen shard list cannot be read: {error}") from error
+        raise DataError(f"{path}: the pinned shard list cannot be read: {error}") from error
 
 
 def find_texts(
@@ -138,11 +138,11 @@ def _read_records(source: Source, shard: Shard, wanted: Sequence[int]) -> dict[i
             if not missing:
                 break
     if missing:
-        ends = "holds nothing from there on" if last is None else f"ends with record {last}"
+        ends = "has nothing from there on" if last is None else f"ends with record {last}"
         raise DataError(
             f"source {source.name!r}, shard {shard.path!r}: there is no record {min(missing)}: "
             f"reading from record {min(wanted)} on, it {ends}; it is not the shard that was "
-            f"trained on, or the corpus file reads it in another way"
+            f"trained on, or the corpus file now reads it differently"
         )
     return records
 
@@ -157,7 +157,7 @@ def _encoded(
         document = maker.make(piece.shard, raw, epoch)
         if not isinstance(document, Document):
             raise DataError(
-                f"{where}: it was trained on, but gives no document now ({document.reason}): the "
+                f"{where}: it was trained on, but yields no document now ({document.reason}): the "
                 f"shard or the corpus file has changed since"
             )
         (encoded,) = encode_documents(tokenizer, [document])

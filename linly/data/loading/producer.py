@@ -223,14 +223,14 @@ class _Producer:
             return messages
         except TimeoutError:
             raise DataError(
-                f"no row came for {self._patience_s:g} s (data.timeout_s): the producer, process "
-                f"{self.process_id}, hangs {self._activity.read()}; see whether its storage "
-                f"answers, or raise data.timeout_s"
+                f"no row arrived for {self._patience_s:g} s (data.timeout_s): the producer, "
+                f"process {self.process_id}, hangs {self._activity.read()}; check that its "
+                f"storage responds, or raise data.timeout_s"
             ) from None
         except ChannelClosed:
             raise DataError(
                 f"the producer, process {self.process_id}, ended ({self._child.ending()}) "
-                f"{self._activity.read()}; see whether memory ran out (dmesg), then start again"
+                f"{self._activity.read()}; check whether memory ran out (dmesg), then start again"
             ) from None
 
 

@@ -189,7 +189,7 @@ class BlockReader:
             )
         if epoch_records == 0:
             raise DataError(
-                f"source {self._source!r}: its {len(self._shards)} shard(s) hold no record "
+                f"source {self._source!r}: its {len(self._shards)} shard(s) contain no record "
                 f"(the first is {self._shards[0].path})"
             )
         self._slots = None

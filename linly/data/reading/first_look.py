@@ -148,7 +148,7 @@ def _check_is_data(path: Location, heads: tuple[bytes, bytes], wanted: Collectio
         for system, form in _POINTERS.items():
             if form.match(text):
                 raise DamagedShardError(
-                    f"{path}: is a {system} pointer, not the file it stands for; {_GET[system]}"
+                    f"{path}: is a {system} pointer instead of the file itself; {_GET[system]}"
                 )
         if found := _answer(text, wanted):
             raise DamagedShardError(
@@ -216,7 +216,7 @@ def _check_text(path: Location, name: FormatName, head: bytes, encoding: str) ->
     is_told = encoding.startswith(("utf-16", "utf-32")) or FORMATS[name].declares_encoding
     if wide is not None and not is_told:
         raise DataError(
-            f"{path}: is in {wide} by its first bytes, but `encoding` is {encoding}, for all "
+            f"{path}: its first bytes are {wide}, but `encoding` is {encoding}, for all "
             f"files of the corpus; set `encoding: {wide}`, or convert the file to UTF-8"
         )
 

@@ -48,7 +48,7 @@ MAX_DEPTH = 500
 MAX_NESTED = 4 << 20
 """Maximum number of arrays and objects in a line of JSON; each takes some 64 bytes of memory."""
 
-UNREAD = "(not kept: neither `fields` nor `where` asks for it)"
+UNREAD = "(not kept: neither `fields` nor `where` uses it)"
 """Replaces, in a long record, the value of a field that is not requested."""
 
 _BY_SUFFIX = {suffix: name for name, found in FORMATS.items() for suffix in found.suffixes}
@@ -285,8 +285,8 @@ def _parse_object(record: int, line: bytes, kept: frozenset[str]) -> RawRecord:
     except orjson.JSONDecodeError as error:
         if "Not enough memory" in str(error):  # a fault of the machine, not of the record
             raise DataError(
-                f"record {record}: not enough memory to parse its {len(line):,} bytes; see what "
-                f"else runs on this machine, or lower its limits (ulimit -v)"
+                f"record {record}: not enough memory to parse its {len(line):,} bytes; free "
+                f"memory on this machine, or raise the limit (ulimit -v)"
             ) from error
         is_too_deep = str(error).startswith("depth limit")
         return RawRecord(

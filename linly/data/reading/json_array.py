@@ -57,8 +57,8 @@ class _ArrayText:
             return
         if first != "[":
             raise DataError(
-                f"not a JSON array: it starts with {first!r}; if it holds one object a line, "
-                f"say `format: jsonl`"
+                f"not a JSON array: it starts with {first!r}; if it has one object per line, "
+                f"set `format: jsonl`"
             )
         self._start += 1
         number = 0
@@ -91,7 +91,7 @@ class _ArrayText:
 
     def _broken(self, number: int, problem: str) -> str:
         if self._ended and self._start == len(self._text):
-            return f"the JSON array is cut short: it ends after element {number - 1}"
+            return f"the JSON array is truncated: it ends after element {number - 1}"
         return f"the JSON array is broken after element {number - 1}: {problem}"
 
     def _element(self, number: int) -> bytes:
@@ -126,7 +126,7 @@ class _ArrayText:
 
     def _check_continues(self, number: int, problem: str) -> None:
         if self._ended or len(self._text) - self._start > MAX_LINE_BYTES:
-            what = "is cut short or broken" if self._ended else "is broken or over-long"
+            what = "is truncated or malformed" if self._ended else "is broken or over-long"
             raise DamagedShardError(f"element {number} of the JSON array {what}: {problem}")
 
     def _read_on(self) -> None:

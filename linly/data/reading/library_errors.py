@@ -29,8 +29,8 @@ def errors_of(paths: Sequence[Location], kind: str) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise DataError(
-            f"{_names(paths)}: not enough memory to read it as {kind}; see what else runs on "
-            f"this machine, or lower its limits (ulimit -v)"
+            f"{_names(paths)}: not enough memory to read it as {kind}; free memory on this "
+            f"machine, or raise the limit (ulimit -v)"
         ) from error
     except Exception as error:
         raise DataError(
@@ -52,7 +52,7 @@ def columnar_error(path: Location, what: str, error: Exception) -> DataError:
         return DataError(f"{path}: not enough memory to read it: {text}")
     if "decrypt" in text:
         return encrypted(path)
-    return DamagedShardError(f"{path}: the {what} is cut short or damaged: {text}")
+    return DamagedShardError(f"{path}: the {what} is truncated or damaged: {text}")
 
 
 def encrypted(path: Location) -> DataError:

@@ -73,13 +73,13 @@ def _rows(source: pa.NativeFile, file: pq.ParquetFile, shard: ShardFiles) -> Ite
     groups = [metadata.row_group(index) for index in range(file.num_row_groups)]
     if sum(group.num_rows for group in groups) != metadata.num_rows:
         raise DamagedShardError(
-            f"{path}: its row groups do not have the {metadata.num_rows:,} rows that it names"
+            f"{path}: its row groups do not have the {metadata.num_rows:,} rows that it declares"
         )
     size_bytes = sum(group.total_byte_size for group in groups)
     if size_bytes > max(FREE_OUTPUT_BYTES, source.size() * MAX_EXPANSION):
         raise DamagedShardError(
             f"{path}: {source.size():,} bytes expand to {size_bytes:,}, over {MAX_EXPANSION} "
-            f"times: no text does that; leave the file out with `exclude`"
+            f"times, which no text does; leave the file out with `exclude`"
         )
     reader = _GroupReader(source, file, columns)
     first = 0
@@ -104,11 +104,11 @@ def _counted(
     found = 0
     for batch in batches:
         if found + batch.num_rows > num_rows:
-            raise DamagedShardError(f"{where} has more than the {num_rows:,} rows that it names")
+            raise DamagedShardError(f"{where} has more than the {num_rows:,} rows that it declares")
         yield found, batch
         found += batch.num_rows
     if found < num_rows:
-        raise DamagedShardError(f"{where} has {found:,} of the {num_rows:,} rows that it names")
+        raise DamagedShardError(f"{where} has {found:,} of the {num_rows:,} rows that it declares")
 
 
 class _GroupReader:

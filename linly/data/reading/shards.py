@@ -122,10 +122,10 @@ class ShardReader:
                 raise DataError(f"{where}: {error}") from error
             if self._corpus.damaged_shards == "error":
                 raise DamagedShardError(
-                    f"{where}: {error}; or continue without the rest of it: "
+                    f"{where}: {error}; to continue without the rest of it, set "
                     f"`damaged_shards: quarantine`"
                 ) from error
-            reason = f"the rest of the shard is left out, it is damaged: {error}"
+            reason = f"the rest of the shard is left out due to damage: {error}"
         next_record = start_record if last is None else last.record + 1
         yield RawRecord(next_record, None, reason, 0, ends_shard=True)
 
@@ -166,12 +166,12 @@ def _check_unchanged(shard: Shard, files: ShardFiles) -> None:
     if size_bytes != shard.size_bytes:
         raise DataError(
             f"it has {size_bytes:,} bytes, but had {shard.size_bytes:,} when the shards were "
-            "listed: it has been changed since; bring that file back, or start another run"
+            "listed: it has changed since; restore that file, or start another run"
         )
     if None not in (version, shard.version) and version != shard.version:
         raise DataError(
             f"it is version {version}, but was {shard.version} when the shards were listed: it "
-            "has been changed since; bring that file back, or start another run"
+            "has changed since; restore that file, or start another run"
         )
 
 
@@ -191,7 +191,7 @@ def _format(corpus: Corpus, shard: Shard) -> FormatName:
     found = corpus.format or format_of(shard.path)
     if found is None:
         raise DataError(
-            f"corpus {corpus.name!r}: the name of {shard.path!r} does not tell its format; set "
+            f"corpus {corpus.name!r}: the format of {shard.path!r} is not clear from its name; set "
             f"`format` to one of {', '.join(get_args(FileFormat))}"
         )
     if FORMATS[found].has_own_encoding and corpus.encoding != UTF8:
@@ -262,8 +262,8 @@ def _check_name(corpus: Corpus, path: str) -> None:
     """Reject a name that a shard list cannot contain: its tabs and lines have a meaning."""
     if _UNFIT.search(path):
         raise DataError(
-            f"corpus {corpus.name!r}: found file {path!r}: a control character, or a name that is "
-            "not UTF-8; rename the file, or leave it out by `exclude`"
+            f"corpus {corpus.name!r}: found file {path!r}, whose name has a control character or "
+            "is not UTF-8; rename the file, or leave it out with `exclude`"
         )
 
 

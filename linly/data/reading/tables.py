@@ -52,8 +52,8 @@ def check_not_compressed(path: Location) -> None:
     """
     if codec := compression(path):
         raise DataError(
-            f"{path}: parquet and Arrow files are not read from {codec}: rows are found by their "
-            f"place in the file, and it has compression of its own; decompress it"
+            f"{path}: parquet and Arrow files cannot be read from {codec}: rows are located by "
+            f"their offset, and the format has its own compression; decompress the file"
         )
 
 
@@ -122,12 +122,12 @@ def _arrow_batches(
     path: Location, source: pa.NativeFile, shard: ShardFiles
 ) -> Iterator[pa.RecordBatch]:
     if source.size() == 0:
-        raise DamagedShardError(f"{path}: is empty (0 bytes); make it again, or `exclude` it")
+        raise DamagedShardError(f"{path}: is empty (0 bytes); write it again or `exclude` it")
     is_file = source.read_at(len(_ARROW_FILE_MAGIC), 0) == _ARROW_FILE_MAGIC
     if not is_file and not _has_stream_end(source):
         raise DamagedShardError(
-            f"{path}: no Arrow IPC file, and no IPC stream with its end mark: it is cut short, or "
-            f"of another format"
+            f"{path}: neither an Arrow IPC file nor an IPC stream with its end mark: it is "
+            f"truncated, or of another format"
         )
     source.seek(0)
     reader = pa.ipc.open_file(source) if is_file else pa.ipc.open_stream(source)
@@ -198,9 +198,9 @@ def columns_read(shard: ShardFiles, schema: pa.Schema) -> list[str]:
         kind = schema.field(schema.names.index(column)).type
         if not can_be_measured(kind):
             raise DataError(
-                f"{path}: column {column} is of the type {kind}, which is not read: pyarrow makes "
-                f"no values of it, or they may be stored once and stand in any number of rows; "
-                f"write it as another type"
+                f"{path}: column {column} is of the type {kind}, which is not supported: pyarrow "
+                f"cannot convert its values, or one stored value may be shared by any number of "
+                f"rows; write it as another type"
             )
     return list(columns)
 

@@ -66,7 +66,7 @@ def _declared_encoding(shard: ShardFiles) -> str | None:
     codec = text_encoding(name)
     if codec is None:
         raise DataError(
-            f"{shard.paths[0]}: declares the encoding {name!r}, which is not known; set "
+            f"{shard.paths[0]}: declares the encoding {name!r}, which is unknown; set "
             f"`encoding` in the corpus file"
         )
     if codec.startswith(("utf-16", "utf-32")):
@@ -134,7 +134,7 @@ class _Units:
             self.parser.Parse(chunk, not chunk)
         except expat.ExpatError as error:
             raise DamagedShardError(
-                f"{self._shard.paths[0]}: the XML is cut short or broken: {error}"
+                f"{self._shard.paths[0]}: the XML is truncated or malformed: {error}"
             ) from error
         self.has_ended = not chunk
         self._check_size(len(chunk))
@@ -216,8 +216,8 @@ class _Units:
 
     def _refuse_entity(self, name: str, *_: object) -> None:
         raise DataError(
-            f"{self._shard.paths[0]}: declares the XML entity {name!r}: entities can blow up or "
-            f"read other files, so none is allowed; write its text instead"
+            f"{self._shard.paths[0]}: declares the XML entity {name!r}: entities can expand "
+            f"without limit or read other files, so none is allowed; write its text instead"
         )
 
     def _skipped_entity(self, name: str, is_parameter: bool) -> None:

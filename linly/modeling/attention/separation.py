@@ -324,7 +324,7 @@ def _compare(probe: _Probe, backend: str, way: Way, usual: str) -> Obstacle | No
             )
     if (seen := max(_difference(alone, each) for each in base)) > limits.close:
         return Obstacle(
-            f"a document's logits are {seen:.1%} off those of the document alone", _CURE
+            f"a document's logits differ by {seen:.1%} from those of the document alone", _CURE
         )
     probe.train(way)
     return None

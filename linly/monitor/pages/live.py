@@ -230,7 +230,7 @@ def _pulse(follower: RunFollower, look: Look, *, is_named: bool) -> html.P:
 def _documents(found: StepRows, path: Path) -> list[Any]:
     """Table of a step's rows: source, loss, and the records in them."""
     if not found.rows:
-        why = f"The row record does not hold step {found.step:,}. "
+        why = f"The row record does not contain step {found.step:,}. "
         why += (
             f"It reaches to step {found.last_step:,}; rows are written with each checkpoint."
             if found.last_step

@@ -208,7 +208,7 @@ def _decisions(history: History) -> str:
     lines = [
         (text(event.kind), text(event.text), f"{event.step:,}") for event in decisions[-MAX_EVENTS:]
     ]
-    note = "Each holds from the first row after its step on, marked in the mixture's chart."
+    note = "Each applies from the first row after its step; the mixture's chart marks it."
     listed = table(("kind", "what", "after step"), lines, num_text=2)
     return section("Decisions", f'<p class="note">{note}</p>{listed}')
 

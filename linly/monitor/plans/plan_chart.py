@@ -31,7 +31,7 @@ def write_picture(facts: PlanFacts, path: Path) -> None:
     if path.suffix not in (".png", ".html"):
         raise ConfigError(f"--plot {path}: found {path.suffix!r}, allowed: .png or .html")
     if not path.parent.is_dir():
-        raise ConfigError(f"--plot {path}: there is no folder {path.parent}: create it first")
+        raise ConfigError(f"--plot {path}: folder {path.parent} does not exist: create it first")
     if path.suffix == ".png":
         publish(path, plan_png(facts))
         return

@@ -120,8 +120,8 @@ def plan_amendment(
             raise ConfigError(f"--relist: {unknown('source', source, known)}")
     if not relist and not differences(_rows_of(at.timeline.curriculum), _rows_of(wanted)):
         raise ConfigError(
-            f"curriculum {wanted.name}: the future rows follow it already, so there is nothing to "
-            "amend; choose a different curriculum"
+            f"curriculum {wanted.name}: the future rows already follow it, so nothing needs "
+            "amending; choose a different curriculum"
         )
     _check_past(at, wanted)
     recipe = _recipe(run, at, wanted, relist)

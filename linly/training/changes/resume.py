@@ -128,7 +128,7 @@ def kept_amendments(run: Path, lost: Sequence[int], *, step: int, is_asked_for: 
             f"of step {step}, before the amendment: restore the later checkpoint, or drop the "
             f"amendment with --resume step-{step} (it can be repeated from there)"
         )
-    return [f"the amendment made at step {place} no longer holds" for place in lost]
+    return [f"the amendment made at step {place} no longer applies" for place in lost]
 
 
 def curriculum_notice(given: Recipe, recipe: Recipe) -> list[str]:

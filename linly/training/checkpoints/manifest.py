@@ -175,7 +175,7 @@ class Manifest:
         except LinlyError as error:
             return str(error)
         if found.size_bytes != entry.size_bytes:
-            return f"has {found.size_bytes:,} bytes, its manifest says {entry.size_bytes:,}"
+            return f"has {found.size_bytes:,} bytes, but {entry.size_bytes:,} in the manifest"
         if found.sha256 != entry.sha256:
             return "differs from its hash in the manifest"
         parameters = [name for name, file in self.parameters.items() if file == path.name]
@@ -250,15 +250,15 @@ def no_whole_checkpoint(
     checkpoints: Path, step: int | None, problems: Sequence[str]
 ) -> CheckpointError:
     """The error for a requested checkpoint that is missing or damaged."""
-    asked = "a whole checkpoint" if step is None else folder_name(step)
+    asked = "a complete checkpoint" if step is None else folder_name(step)
     if problems:
         return CheckpointError(
-            f"{checkpoints}: {asked} was asked for; found damage: {'; '.join(problems)}. "
+            f"{checkpoints}: {asked} was requested; found damage: {'; '.join(problems)}. "
             "Resume another step, restore the files from a backup, or start another run"
         )
     there = [path.name for path in list_checkpoints(checkpoints)]
     return CheckpointError(
-        f"{checkpoints}: {asked} was asked for; found {', '.join(there) if there else 'none'}"
+        f"{checkpoints}: {asked} was requested; found {', '.join(there) if there else 'none'}"
     )
 
 

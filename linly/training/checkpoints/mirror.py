@@ -197,7 +197,7 @@ class Mirror:
         theirs = self._there.read(DECISIONS)
         if theirs is None and (found := self._there.names()):
             return (
-                f"{self.place} holds {found[0]} and no {DECISIONS}, so it is not a mirror that "
+                f"{self.place} contains {found[0]} but no {DECISIONS}, so it is not a mirror that "
                 "this run could continue: choose another place, or remove the files there"
             )
         return lineage_problem(self._decisions(), theirs or b"", self.place)

@@ -100,9 +100,9 @@ def _bring_checkpoint(
             problems.append(str(error))
             print(f"warning: checkpoint skipped: {error}", file=sys.stderr)
             shutil.rmtree(folder)
-    what = "a whole checkpoint" if step is None else folder_name(step)
+    what = "a complete checkpoint" if step is None else folder_name(step)
     found = "; ".join(problems) or ", ".join(sorted(manifests.keys() & noted.keys())) or "none"
-    raise CheckpointError(f"{there.place}: {what} was asked for; found {found}")
+    raise CheckpointError(f"{there.place}: {what} was requested; found {found}")
 
 
 def _bring(there: MirrorPlace, folder: Path, noted: dict[str, str | None]) -> int:

@@ -37,7 +37,7 @@ def test_a_run_without_a_checkpoint_has_nothing_to_go_on_from(
 ) -> None:
     (tmp_path / "rows").mkdir()
     text = refused(capsys, "amend", tmp_path, "--drop", "wiki")
-    assert "a whole checkpoint was asked for; found none" in text
+    assert "a complete checkpoint was requested; found none" in text
 
 
 def test_help_says_what_holds_afterwards(capsys: pytest.CaptureFixture[str]) -> None:

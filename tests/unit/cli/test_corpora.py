@@ -209,10 +209,10 @@ def test_a_corpus_is_named_by_its_pattern(pattern: str, name: str) -> None:
     [
         ("a.csv", "text,text\na,b\n", "more than one column is named 'text'"),
         ("a.json", '{"data": [{"text": "A."}, {"text": "B."}]}', r"jq -c '\.data\[\]'"),
-        ("a.jsonl", '{"text": "12"}\n{"text": "7"}\n', "most of its documents hold no word"),
+        ("a.jsonl", '{"text": "12"}\n{"text": "7"}\n', "most of its documents contain no word"),
         ("a.jsonl", '{"text": "A page."}\n' + '{"other": "x"}\n' * 3, "3 of its first 4 records"),
         ("a.jsonl", "{'text': 'A page.'}\n", "no record among its first 200"),
-        ("a.csv", "title,text\n", "the 1 shard\\(s\\) hold no record"),
+        ("a.csv", "title,text\n", "the 1 shard\\(s\\) contain no record"),
         ("a.jsonl", '{"chat": [{"role": "robot", "content": "Hi"}]}\n', "role 'robot' of a turn"),
     ],
 )

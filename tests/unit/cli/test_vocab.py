@@ -90,7 +90,7 @@ def test_train_and_report(here: Path, capsys: pytest.CaptureFixture[str]) -> Non
     out = capsys.readouterr().out
     num_documents = len(ENGLISH) * 3
     assert f"en: unchanged; all {num_documents} documents without a new piece keep their ids" in out
-    assert "tokens per character: extend; every document holds a new piece" in out
+    assert "tokens per character: extend; every document contains a new piece" in out
     assert "7 of 7" in out
     assert not linly("vocab", "report", "--base", "a.model", "--tokenizer", "new.model",
                      "--corpus", "en", "--corpus", "zh", "--json", *DATA)  # fmt: skip

@@ -186,8 +186,8 @@ def test_each_condition_reads_back_equal(condition: str) -> None:
             '"{title}',
             '"{title',
             "mine.yaml:5: fields.text: found '{title\\n\\n{body.main?}', allowed: a dotted path, "
-            "or a form such as '{title}\\n\\n{text}'; a name with other characters stands "
-            "between backquotes, such as `Question?`",
+            "or a form such as '{title}\\n\\n{text}'; a name with other characters is "
+            "written in backquotes, such as `Question?`",
         ),
         (
             TEXT,

@@ -376,8 +376,8 @@ def test_a_guard_s_source_is_never_ambiguous() -> None:
         (
             "points: {0%: 10%",
             "from: 1%, points: {0%: 10%",
-            "c.yaml:7: mixture.parallel.ratio.from: found beside points, allowed: from and to, "
-            "or points",
+            "c.yaml:7: mixture.parallel.ratio.from: found together with points, allowed: from and "
+            "to, or points",
         ),
         (
             "{0%: 10%, 50%: 10%, 100%: 5%}",

@@ -49,5 +49,5 @@ def test_a_path_with_an_empty_or_open_part_is_an_error(written: str) -> None:
 
 @pytest.mark.parametrize("written", ["{a", "a}", "{a!r}", "{a:>10}", "{}", "{a{b}}", "{`a}"])
 def test_a_form_with_more_than_paths_is_an_error(written: str) -> None:
-    with pytest.raises(ValueError, match=r"is not a path|may hold only"):
+    with pytest.raises(ValueError, match=r"is not a path|may have only"):
         parse_form(written)

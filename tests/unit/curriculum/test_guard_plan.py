@@ -74,8 +74,8 @@ def test_too_many_epochs_only_at_the_cap_are_a_warning(curriculum: Curriculum) -
     assert source(plan, "web").most_epochs == pytest.approx(4.75, abs=0.01)
     check_plan(plan, curriculum)
     assert [text for text in plan.warnings() if "cap" in text] == [
-        "source web: 4.75 epochs if its guard holds group english at its cap throughout, "
-        "allowed: 4 (max_epochs); the run would end where they are used up"
+        "source web: 4.75 epochs if its guard keeps group english at its cap throughout, "
+        "allowed: 4 (max_epochs); the run would end when they are used up"
     ]
     with pytest.raises(ConfigError, match=r"source web: 4\.2"):
         check_plan(planned(curriculum, web=has(700_000)), curriculum)

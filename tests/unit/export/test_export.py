@@ -144,7 +144,7 @@ def test_one_torn_checkpoint_of_several_is_an_error(
     run = start(world, alone, "torn")
     rank = run / "checkpoints" / "step-00000004" / "rank-00000.safetensors"
     os.truncate(rank, rank.stat().st_size - 1)
-    with pytest.raises(CheckpointError, match="step-00000004 was asked for; found damage"):
+    with pytest.raises(CheckpointError, match="step-00000004 was requested; found damage"):
         export_run(run, steps=STEPS, output=tmp_path / "out", dtype="bf16")
     assert not (tmp_path / "out").exists()
 

@@ -69,9 +69,9 @@ def test_a_bucket_is_listed_as_a_folder_is(
     ("pattern", "message"),
     [
         ("s3://bucket/a/*.parquet", r"no file matches .*; s3://bucket/a/ holds 1.jsonl, 10.jsonl"),
-        ("s3://bucket/b/*.jsonl", "s3://bucket/b/: cannot be listed: it is not there"),
-        ("s3://other/*.jsonl", r"s3://other/: cannot be listed: it is not there"),
-        ("s3://bucket/a/none.jsonl", r"none\.jsonl: cannot be found: it is not there"),
+        ("s3://bucket/b/*.jsonl", "s3://bucket/b/: cannot be listed: it does not exist"),
+        ("s3://other/*.jsonl", r"s3://other/: cannot be listed: it does not exist"),
+        ("s3://bucket/a/none.jsonl", r"none\.jsonl: cannot be found: it does not exist"),
         ("s3://bucket/a/deep", "is a folder; name its files"),
         (
             "s3://bucket/bad/*.jsonl",
@@ -146,7 +146,7 @@ def test_a_server_may_send_on_to_itself_and_nowhere_that_could_not_be_named(
     there = here.replace("127.0.0.1", "127.0.0.2")
     server.redirects |= {"/c": f"{there}/a/1.jsonl", "/e/": f"{there}/a/"}
     for pattern, source, target in (("c", "c", "a/1.jsonl"), ("e/*", "e/", "a/")):
-        with pytest.raises(DataError, match=rf"{here}/{source} is sent on to {there}/{target}: "):
+        with pytest.raises(DataError, match=rf"{here}/{source} redirects to {there}/{target}; "):
             listed(f"{here}/{pattern}")
 
 

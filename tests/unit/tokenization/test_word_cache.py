@@ -109,7 +109,7 @@ def test_ids_are_the_same_when_no_text_goes_whole(model: Any, texts: list[str]) 
 @pytest.mark.parametrize("piece", ["a\n", "\n\n", "\na"])
 def test_a_piece_with_a_newline_among_others_is_refused(piece: str) -> None:
     model = parsed(hand_made([("a", -3.0), (SPACE, -4.0), ("\n", -5.0), (piece, -1.0)]))
-    assert why_not_by_words(model) == f"its piece {piece!r} holds a newline"
+    assert why_not_by_words(model) == f"its piece {piece!r} contains a newline"
 
 
 def test_the_refusal_is_what_keeps_ids_right() -> None:

@@ -403,7 +403,7 @@ def test_a_template_without_tools_refuses_them(name: str) -> None:
 
 def test_special_tokens_in_tool_calls_are_refused() -> None:
     bad = WITH_CALLS._replace(tools=TOOLS.replace('"map"', '"map<|im_end|>"'))
-    with pytest.raises(UnusableRecord, match=r"hold the special token '<\|im_end\|>'"):
+    with pytest.raises(UnusableRecord, match=r"contain the special token '<\|im_end\|>'"):
         ChatTemplate(format_of(HERMES)).segments(bad, ANSWERS)
 
 
@@ -425,7 +425,7 @@ def test_a_turn_of_weight_zero_has_no_loss() -> None:
 def test_a_date_is_the_one_that_the_corpus_file_states() -> None:
     said = (("user", "a"), ("assistant", "b"))
     bare = "{{ strftime_now('%d %b %Y') }}" + MISTRAL
-    with pytest.raises(ConfigError, match="state one in the corpus file, such as chat_date"):
+    with pytest.raises(ConfigError, match="set one in the corpus file, such as chat_date"):
         ChatTemplate(format_of(bare))
     for template in (bare, LLAMA31):
         made = ChatTemplate(format_of(template), date="2023-12-01").segments(said, ANSWERS)

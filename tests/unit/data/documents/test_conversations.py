@@ -57,7 +57,7 @@ def test_a_system_field_beside_the_messages_is_read(read: Callable[..., Conversa
     without = read(sharegpt(*PAIR, system=""), ', system: "system?"')
     assert without == read(sharegpt(*PAIR), ', system: "system?"')
     assert [m.role for m in without.messages] == ["user", "assistant"]
-    with pytest.raises(UnusableRecord, match="both in a turn and beside"):
+    with pytest.raises(UnusableRecord, match="both in a turn and in a field"):
         read(sharegpt(("system", "a"), *PAIR, system="b"), ", system: system")
 
 
@@ -75,7 +75,7 @@ def test_a_field_beside_the_messages_that_nothing_reads_is_named(
     read: Callable[..., Conversation], name: str, value: object
 ) -> None:
     for record in (sharegpt(*PAIR, **{name: value}), openai({}, {}, **{name: value})):
-        with pytest.raises(UnusableRecord, match=f"field '{name}' beside .* would be lost: add"):
+        with pytest.raises(UnusableRecord, match=f"field '{name}' next to .* would be lost: add"):
             read(record)
     for empty in ("", " ", None, []):
         assert read(sharegpt(*PAIR, **{name: empty}))
@@ -187,7 +187,10 @@ def test_reasoning_is_read_beside_the_text_and_in_it(read: Callable[..., Convers
         ({"tool_calls": "{"}, "tool_calls of a turn is not JSON"),
         ({"function_call": {"name": "f", "arguments": "["}}, "arguments of a turn is not JSON"),
         ({"function_call": {"name": "f", "arguments": "[]"}}, "are not a JSON object"),
-        ({"content": "<think>a</think>b", "reasoning_content": "c"}, "both in its text and beside"),
+        (
+            {"content": "<think>a</think>b", "reasoning_content": "c"},
+            "both in its text and in a field",
+        ),
     ],
 )
 def test_what_is_not_supported_is_named(
@@ -198,7 +201,7 @@ def test_what_is_not_supported_is_named(
 
 
 def test_turns_that_differ_in_weight_are_not_joined(read: Callable[..., Conversation]) -> None:
-    with pytest.raises(UnusableRecord, match="in a row differ in weight"):
+    with pytest.raises(UnusableRecord, match=r"consecutive turns of .* differ in weight"):
         read(sharegpt(*PAIR) | {"conversations": [
             {"from": "human", "value": "q"},
             {"from": "gpt", "value": "a", "weight": 0},

@@ -114,7 +114,7 @@ def test_the_names_of_fields_tell_what_a_record_is(
 
 
 def test_records_without_text_are_an_error() -> None:
-    with pytest.raises(DataError, match=r"no field of the records holds text; .* a, b"):
+    with pytest.raises(DataError, match=r"no field of the records contains text; .* a, b"):
         guess_fields([{"a": 1, "b": None}])
 
 

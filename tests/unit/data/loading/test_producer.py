@@ -157,7 +157,7 @@ def test_a_stopped_producer_is_found_within_the_timeout_and_its_source_named(
         os.kill(process_ids[which], signal.SIGSTOP)
         names = "|".join(assign_sources(long_plan.phases, 0, 2)[which])
         began = time.monotonic()
-        with pytest.raises(DataError, match=rf"no row came for 4 s .* source '({names})'"):
+        with pytest.raises(DataError, match=rf"no row arrived for 4 s .* source '({names})'"):
             list(stream)
         assert time.monotonic() - began < 10
     assert wait_for(lambda: not any(map(is_running, process_ids)))

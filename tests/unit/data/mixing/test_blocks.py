@@ -131,7 +131,7 @@ def test_max_epochs_below_one_is_refused() -> None:
 
 
 def test_shards_without_any_record_are_an_error_not_an_endless_loop() -> None:
-    with pytest.raises(DataError, match=r"'wiki': its 2 shard\(s\) hold no record"):
+    with pytest.raises(DataError, match=r"'wiki': its 2 shard\(s\) contain no record"):
         reader((0, 0)).read()
 
 

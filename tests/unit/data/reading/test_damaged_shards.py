@@ -145,7 +145,7 @@ def test_what_comes_before_damage_is_given_and_one_record_stands_for_the_rest(
     assert len(good) in before
     assert [raw.value for raw in good] == RECORDS[: len(good)]
     assert (end.record, end.value, end.ends_shard) == (len(good), None, True)
-    assert "the rest of the shard is left out, it is damaged" in (end.error or "")
+    assert "the rest of the shard is left out due to damage" in (end.error or "")
     for start in {0, len(good) // 2, len(good)}:
         again = list(ShardReader(corpus, tmp_path).read(shard, start_record=start))
         assert again == [*good, end][start:]
@@ -248,8 +248,8 @@ def test_damage_counts_as_one_bad_record(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda path: path.unlink(), "not there"),
-        (lambda path: path.write_bytes(b"other"), "it has been changed since"),
+        (lambda path: path.unlink(), "does not exist"),
+        (lambda path: path.write_bytes(b"other"), "it has changed since"),
     ],
 )
 def test_a_shard_that_is_gone_or_another_is_no_damage(
@@ -271,5 +271,5 @@ def test_a_corpus_whose_columns_are_wrong_is_no_damage(
     (tmp_path / "b.json").write_bytes(b"a line\n")
     corpus = corpus_of(make_corpus, "quarantine", ", fields: {text: none}")
     for shard in list_shards(corpus, tmp_path):
-        with pytest.raises(DataError, match=r"no column none|say `format: jsonl`"):
+        with pytest.raises(DataError, match=r"no column none|set `format: jsonl`"):
             list(ShardReader(corpus, tmp_path).read(shard))

@@ -92,7 +92,7 @@ def test_a_stand_in_is_refused_in_every_format_and_compression(
     if suffix:  # the answer itself under the name of compressed data
         paths.append(put(tmp_path, f"b{suffix}", data))
     expected = (
-        "pointer, not the file"
+        "pointer instead of the file"
         if "LFS" in name or "git" in name or name == "Xet"
         else "sent in place of the file"
     )
@@ -205,11 +205,13 @@ def test_text_of_wide_characters_is_named_where_the_corpus_says_another_encoding
     data = COMPRESS[suffix]((mark + "text\nthe river runs\n").encode(encoding))
     path = put(tmp_path, f"a{suffix}", data)
     for kind in ("jsonl", "json", "txt", "tsv", "csv"):
-        with pytest.raises(DataError, match=rf"is in {encoding[:6]}\S* by .*set `encoding: utf-"):
+        with pytest.raises(
+            DataError, match=rf"first bytes are {encoding[:6]}\S*, .*set `encoding: utf-"
+        ):
             read(path, kind)
     other = put(tmp_path, "b.txt", b"the river runs\nto the sea\n")
     files = ShardFiles((other, path), ("en", "zh"), (), (), 0)
-    with pytest.raises(DataError, match=rf"is in {encoding[:6]}"):
+    with pytest.raises(DataError, match=rf"first bytes are {encoding[:6]}"):
         list(read_records("moses", files))
     assert read(path, "txt", encoding="utf-16" if encoding[:6] == "utf-16" and mark else encoding)
 

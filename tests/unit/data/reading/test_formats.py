@@ -109,18 +109,18 @@ def test_broken_quoting_in_csv_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (b'"text"\n', "say `format: jsonl`"),
-        (b'{"text": "a"}\n{"text": ', "element 1 of the JSON array is cut short"),
+        (b'"text"\n', "set `format: jsonl`"),
+        (b'{"text": "a"}\n{"text": ', "element 1 of the JSON array is truncated"),
         (b'{"text": "a"}, {"text": "b"}', "no object begins after object 0, but text with ','"),
         (b'[{"text": "a"} {"text": "b"}]', "'{' instead of ',' or ']'"),
-        (b'[{"text": "a"}, {"text": }]', "element 1 of the JSON array is cut short or broken"),
+        (b'[{"text": "a"}, {"text": }]', "element 1 of the JSON array is truncated or malformed"),
         (b'[{"text": "a"}', "ends after element 0"),
-        (b'[{"text": "a"}, ', "element 1 of the JSON array is cut short"),
+        (b'[{"text": "a"}, ', "element 1 of the JSON array is truncated"),
         (b'[{"text": "a"}] more', "text after the end"),
         (b'[{"text": "a"},]', "',' before ']'"),
-        (b'[,{"text": "a"}]', "element 0 of the JSON array is cut short or broken"),
+        (b'[,{"text": "a"}]', "element 0 of the JSON array is truncated or malformed"),
         (b"   ", "not a JSON array"),
-        (b"[" * 100_000, "element 0 of the JSON array is cut short or broken: it has no end"),
+        (b"[" * 100_000, "element 0 of the JSON array is truncated or malformed: it has no end"),
     ],
 )
 def test_a_broken_array_is_an_error(tmp_path: Path, text: bytes, message: str) -> None:

@@ -131,7 +131,9 @@ def test_a_name_that_no_list_can_hold_is_refused_unless_it_is_left_out(
     (tmp_path / os.fsdecode(name)).touch()
     with pytest.raises(DataError) as caught:
         list_shards(text_corpus(make_corpus, '["*.jsonl"]'), tmp_path)
-    assert f"corpus 'sample': found file {os.fsdecode(name)!r}: a control" in str(caught.value)
+    assert f"corpus 'sample': found file {os.fsdecode(name)!r}, whose name has a control" in str(
+        caught.value
+    )
     (tmp_path / "d").mkdir()
     (tmp_path / os.fsdecode(name)).rename(tmp_path / "d" / os.fsdecode(name))
     corpus = text_corpus(make_corpus, '["**/*.jsonl"]', ', exclude: ["d/*"]')
@@ -296,7 +298,7 @@ def test_a_real_shard_minus_one_byte_is_an_error_that_names_it(
     (shard,) = list_shards(corpus, tmp_path)
     with pytest.raises(DataError) as caught:
         list(ShardReader(corpus, tmp_path).read(shard))
-    for part in ("corpus 'sample'", repr(whole.path), "record", "cut short"):
+    for part in ("corpus 'sample'", repr(whole.path), "record", "truncated"):
         assert part in str(caught.value)
 
 
@@ -325,5 +327,5 @@ def test_a_field_missing_in_one_record_of_the_first_is_no_error(
 def test_a_source_without_a_record_is_an_error(tmp_path: Path, make_corpus: MakeCorpus) -> None:
     (tmp_path / "a.jsonl").write_text("\n\n")
     corpus = text_corpus(make_corpus, '["a.jsonl"]')
-    with pytest.raises(DataError, match=r"its 1 shard.s. hold no record"):
+    with pytest.raises(DataError, match=r"its 1 shard.s. contain no record"):
         check_first_records(source_of(corpus, tmp_path), list_shards(corpus, tmp_path))

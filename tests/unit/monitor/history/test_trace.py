@@ -120,7 +120,7 @@ def test_a_shard_that_is_gone_or_of_another_size_is_an_error(pairs: Path) -> Non
     shard = pairs.parent / "world" / "data" / "pairs" / "pairs.jsonl"
     text = shard.read_bytes()
     shard.write_bytes(text + b"\n")
-    with pytest.raises(DataError, match="it has been changed since"):
+    with pytest.raises(DataError, match="it has changed since"):
         traced_pairs(pairs)
     shard.unlink()
     with pytest.raises(DataError, match=r"shard .pairs/pairs\.jsonl., before its first"):
@@ -138,7 +138,7 @@ def test_a_record_that_was_put_in_the_place_of_another_is_an_error(pairs: Path) 
     with pytest.raises(DataError, match=r"were trained on, but its document has \d+ now"):
         traced_pairs(pairs)
     shard.write_text("".join("[" + line[1:] for line in lines), encoding="utf-8")
-    with pytest.raises(DataError, match="it was trained on, but gives no document now"):
+    with pytest.raises(DataError, match="it was trained on, but yields no document now"):
         traced_pairs(pairs)
 
 
@@ -209,14 +209,14 @@ def test_a_record_out_of_range_and_a_shard_that_was_never_listed_are_errors(
         find_texts(
             source, tokenizer, [Wanted(shard, 3, 0, 0, 1, False), Wanted(shard, 0, 0, 0, 1, False)]
         )
-    with pytest.raises(DataError, match="it holds nothing from there on"):
+    with pytest.raises(DataError, match="it has nothing from there on"):
         find_texts(source, tokenizer, [wanted(shard, 99)])
-    with pytest.raises(DataError, match="not among the shards that the run froze"):
+    with pytest.raises(DataError, match="not in the run's pinned list"):
         find_texts(source, tokenizer, [wanted("../secret.txt", 0)])
 
 
 def test_a_frozen_list_that_is_gone_is_named(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"none\.jsonl: the frozen shard list cannot be read"):
+    with pytest.raises(DataError, match=r"none\.jsonl: the pinned shard list cannot be read"):
         read_shard_list(tmp_path / "none.jsonl")
     (tmp_path / "list.jsonl").write_bytes(orjson.dumps({"path": "x"}) + b"\n")
     with pytest.raises(DataError, match="cannot be read"):

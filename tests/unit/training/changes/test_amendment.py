@@ -217,7 +217,7 @@ def test_going_back_to_before_an_amendment_undoes_it(
     assert trained(run) == replay(run, timeline)
     assert "songs" in {row[0] for row in trained(run)[9 * ROWS :]}
     notices = [line["text"] for line in lines(run, "events") if line["kind"] == "notice"]
-    assert "the amendment made at step 9 no longer holds" in notices
+    assert "the amendment made at step 9 no longer applies" in notices
 
 
 def test_a_torn_checkpoint_does_not_undo_an_amendment_in_silence(
@@ -313,7 +313,7 @@ def test_the_order_of_sources_in_a_file_is_no_change(
     run = copy(stopped, "turned")
     with pytest.raises(SystemExit):
         main(["amend", str(run), str(turned)])
-    assert "nothing to amend" in capsys.readouterr().err
+    assert "nothing needs amending" in capsys.readouterr().err
     start(world, alone, "turned", "stop_at_step=8", f"curriculum={turned}")
     assert trained(run) == replay(stopped)[: 8 * ROWS]
 

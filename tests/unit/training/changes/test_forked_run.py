@@ -230,14 +230,14 @@ def test_a_fork_of_a_run_in_the_middle_of_a_part_of_its_row_record(
 @pytest.mark.parametrize(
     ("words", "found"),
     [
-        (["--step", "5"], "step-00000005 was asked for; found step-00000012"),
+        (["--step", "5"], "step-00000005 was requested; found step-00000012"),
         (["--step", "4", "--skip-steps", "4-6"], "allowed: A-B with 5 <= A <= B <= 12"),
         (["--step", "4", "--skip-steps", "9-7"], "allowed: A-B with 5 <= A <= B <= 12"),
         (["--step", "4", "--skip-steps", "9-13"], "allowed: A-B with 5 <= A <= B <= 12"),
         (["--step", "4", "--skip-steps", "nine"], "found 'nine', allowed: A-B"),
         (
             ["--step", "4", "--curriculum", "SAME"],
-            "curriculum curriculum: the future rows follow it",
+            "curriculum curriculum: the future rows already follow it",
         ),
         (["--step", "four"], "write step-N"),
     ],

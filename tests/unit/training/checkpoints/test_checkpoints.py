@@ -92,7 +92,7 @@ def test_none_whole_is_an_error_and_never_a_fresh_start(
 ) -> None:
     keeper = checkpoints(tmp_path, alone)
     (keeper.save(engine, 1, small_state(1)) / "manifest.json").unlink()
-    with pytest.raises(CheckpointError, match="a whole checkpoint was asked for"):
+    with pytest.raises(CheckpointError, match="a complete checkpoint was requested"):
         keeper.newest()
 
 

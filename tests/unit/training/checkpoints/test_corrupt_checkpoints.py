@@ -94,7 +94,7 @@ def assert_passed_over(newest: Path, name: str, capsys: pytest.CaptureFixture[st
     """The checkpoint before is taken, with a warning; the one asked for by name is refused."""
     assert verified(newest.parent, None)[0].name == "step-00000001"
     assert f"warning: checkpoint skipped: {REFUSAL}{name}: " in capsys.readouterr().err
-    with pytest.raises(CheckpointError, match=f"step-00000002 was asked for.*{REFUSAL}{name}: "):
+    with pytest.raises(CheckpointError, match=f"step-00000002 was requested.*{REFUSAL}{name}: "):
         verified(newest.parent, 2)
 
 

@@ -83,7 +83,7 @@ def test_an_earlier_step_can_be_asked_for(
     assert left.value.code in (None, 0)
     assert f"{target}: restored from {mirror} at step 6" in capsys.readouterr().out
     assert sorted(marks_of(target)) == list(range(1, 7))
-    with pytest.raises(CheckpointError, match=r"step-00000005 was asked for; found .*-00000009"):
+    with pytest.raises(CheckpointError, match=r"step-00000005 was requested; found .*-00000009"):
         restore_run(str(mirror), tmp_path / "other", step=5)
 
 
@@ -111,7 +111,7 @@ def test_a_damaged_checkpoint_is_never_restored(
 ) -> None:
     """The one before is, and says so; asked for by name it is an error."""
     damage(mirror / "checkpoints" / folder_name(9) / name)
-    with pytest.raises(CheckpointError, match="step-00000009 was asked for"):
+    with pytest.raises(CheckpointError, match="step-00000009 was requested"):
         restore_run(str(mirror), tmp_path / "asked", step=9)
     assert restore_run(str(mirror), tmp_path / "back") == 6
     if damage is not Path.unlink or name != "manifest.json":  # else there is none

@@ -141,7 +141,7 @@ def test_going_back_to_a_step_repeats_its_future(
     kinds = [line["kind"] for line in lines(run, "events")]
     assert "resume" in kinds
     assert (run / "checkpoints" / "abandoned-step-00000016").is_dir()
-    with pytest.raises(CheckpointError, match="step-00000009 was asked for"):
+    with pytest.raises(CheckpointError, match="step-00000009 was requested"):
         start(world, alone, "back", step=9)
 
 
@@ -307,7 +307,7 @@ def test_a_shard_changed_since_the_start_is_refused(
     start(copy, alone, "changed", "stop_at_step=7")
     for shard in (copy / "data" / "english").iterdir():
         shard.write_bytes(b"".join(shard.read_bytes().splitlines(keepends=True)[:-1]))
-    with pytest.raises(DataError, match="it has been changed since"):
+    with pytest.raises(DataError, match="it has changed since"):
         start(copy, alone, "changed")
 
 
