@@ -86,7 +86,7 @@ def trace(
         return
     found = _spikes(folder, factor)
     if not as_json:
-        _print_passed_over(folder)
+        _print_skipped_by_fork(folder)
         if not found:
             typer.echo("no guard skipped a step and no loss jumped")
     for spike in found:
@@ -117,10 +117,10 @@ def _spikes(folder: RunFolder, factor: float | None) -> list[Spike]:
     return find_spikes(folder.read_steps(), folder.read("events"), settings)
 
 
-def _print_passed_over(folder: RunFolder) -> None:
-    from linly.training.recording.spikes import find_passed_over
+def _print_skipped_by_fork(folder: RunFolder) -> None:
+    from linly.training.recording.spikes import find_skipped_by_fork
 
-    for one in find_passed_over(folder.read("events")):
+    for one in find_skipped_by_fork(folder.read("events")):
         steps = f"step {one.first_step}"
         if one.last_step > one.first_step:
             steps = f"steps {one.first_step} to {one.last_step}"

@@ -25,7 +25,7 @@ def model_card(
         parameters: Trained and total parameter counts.
         exact: Whether the export has an exact tokenizer.json.
     """
-    books, recipe = state["books"], state["recipe"]
+    counts, recipe = state["books"], state["recipe"]
     languages = sorted({corpus["language"] for corpus in recipe["corpora"].values()})
     lines = [
         "---",
@@ -38,7 +38,7 @@ def model_card(
         "",
         f"Continual pre-training of `{recipe['model']}` with linly: "
         f"{_trained(recipe, parameters)}, BF16 with fp32 master weights, "
-        f"{books['tokens_seen']:,} tokens in {state['step']:,} steps, curriculum "
+        f"{counts['tokens_seen']:,} tokens in {state['step']:,} steps, curriculum "
         f"`{recipe['curriculum']['name']}`.",
         "",
         *_mean_lines(steps),
@@ -46,10 +46,10 @@ def model_card(
         "",
         "| source | rows | share | supervised tokens | epoch |",
         "|---|---:|---:|---:|---:|",
-        *_mixture_lines(books),
+        *_mixture_lines(counts),
         "",
         f"Largest distance from the curriculum of any source at any row: "
-        f"{books['largest_drift']:.2f} row.",
+        f"{counts['largest_drift']:.2f} row.",
         "",
         *_evaluation_lines(state),
         "## Use",
@@ -94,12 +94,12 @@ def _listed(steps: Sequence[int]) -> str:
     return ", ".join(f"{step:,}" if len(steps) == 1 else str(step) for step in steps)
 
 
-def _mixture_lines(books: Mapping[str, Any]) -> list[str]:
-    total = max(1, sum(books["rows"].values()))
+def _mixture_lines(counts: Mapping[str, Any]) -> list[str]:
+    total = max(1, sum(counts["rows"].values()))
     return [
-        f"| {source} | {rows:,} | {rows / total:.2%} | {books['supervised'][source]:,} "
-        f"| {books['epochs'][source]} |"
-        for source, rows in sorted(books["rows"].items())
+        f"| {source} | {rows:,} | {rows / total:.2%} | {counts['supervised'][source]:,} "
+        f"| {counts['epochs'][source]} |"
+        for source, rows in sorted(counts["rows"].items())
     ]
 
 

@@ -27,8 +27,8 @@ from linly.records.row_record import RowRecord
 from linly.records.span import Span
 from linly.runs.runs import RunFolder
 from linly.training.recording.alarms import AlarmWatch
-from linly.training.recording.bookkeeping import Bookkeeper, Machine, StepFacts
 from linly.training.recording.recorder import row_records
+from linly.training.recording.run_counts import Machine, RunCounts, StepFacts
 from linly.training.recording.scalars import scalars_of
 from linly.training.recording.tensorboard import TensorBoardLog
 
@@ -59,7 +59,7 @@ def long_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, float]:
     curriculum = load_curriculum(path / "curriculum.yaml")
     mixture = Mixture.from_curriculum(curriculum, num_rows=NUM_STEPS * ROWS)
     phase = Phase(0, mixture)
-    counts = Bookkeeper(mixture.sources, Machine(1.0, None), sequence_length=LENGTH)
+    counts = RunCounts(mixture.sources, Machine(1.0, None), sequence_length=LENGTH)
     order = Apportioner([phase])
     watch, board = AlarmWatch(AlarmSettings()), TensorBoardLog(run, resumed_step=0)
     ids = np.zeros(LENGTH, np.int32)

@@ -144,7 +144,7 @@ def test_stop_at_step_ends_whole_and_does_not_shrink_the_schedule(
     assert "continue: linly train" in log.read_text()
 
 
-def test_a_damaged_newest_checkpoint_is_passed_over_and_named(
+def test_a_damaged_newest_checkpoint_is_skipped_by_fork_and_named(
     world: Path, undisturbed: Path
 ) -> None:
     run = world / "runs" / "torn"

@@ -70,7 +70,7 @@ _NONE = object()
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class SettingChange:
     """One setting that differs between the run's recipe and the one given now."""
 
     key: str
@@ -163,7 +163,7 @@ def _changed_on_the_way(corpus: Mapping[str, Any], name: str) -> dict[str, Any]:
     return {key: value for key, value in corpus.items() if _under(f"corpora.{name}.{key}", allowed)}
 
 
-def recorded_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+def recorded_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[SettingChange]:
     """Changes of a resumed run's recipe that must be recorded.
 
     Args:
@@ -199,11 +199,11 @@ def _default_settings() -> dict[str, Any]:
     return _flat(orjson.loads(orjson.dumps(form)))
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[Change]:
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[SettingChange]:
     """All settings that differ, by key; the order of sources and keys is ignored."""
     old, new = _flat(before), _flat(now)
     return [
-        Change(key, old.get(key), new.get(key))
+        SettingChange(key, old.get(key), new.get(key))
         for key in sorted(old.keys() | new.keys())
         if old.get(key) != new.get(key)
     ]

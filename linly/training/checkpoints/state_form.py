@@ -43,7 +43,7 @@ class _NewPieces(_Form):
         return self
 
 
-class _Books(_Form):
+class _RunCounts(_Form):
     rows: _Counts
     supervised: _Counts
     padding: _Counts
@@ -55,7 +55,7 @@ class _Books(_Form):
     new_pieces: _NewPieces | None
 
     @model_validator(mode="after")
-    def _check_sources(self) -> _Books:
+    def _check_sources(self) -> _RunCounts:
         if not self.rows.keys() == self.supervised.keys() == self.padding.keys():
             raise ValueError("rows, supervised and padding count different sources")
         if self.rows.keys() != self.epochs.keys():
@@ -110,7 +110,7 @@ class _State(_Form):
     model: dict[str, str]
     data: dict[str, Any]
     guards: _Guards
-    books: _Books
+    books: _RunCounts
     baseline: dict[str, _Result]
     latest: dict[str, _Result]
     evaluated_step: _Count | None

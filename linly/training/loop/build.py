@@ -30,10 +30,10 @@ from linly.training.loop.saving import Saver
 from linly.training.loop.starting_point import StartingPoint
 from linly.training.loop.training_state import TrainingState
 from linly.training.ranks.processes import Processes
-from linly.training.recording.bookkeeping import Bookkeeper, Machine
 from linly.training.recording.guards import Guards
 from linly.training.recording.new_pieces import NewPieces
 from linly.training.recording.recorder import Recorder
+from linly.training.recording.run_counts import Machine, RunCounts
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +159,10 @@ def _build_engine(recipe: Recipe, stored: StoredModel, processes: Processes) -> 
 
 def _build_counts(
     timeline: Timeline, engine: Engine, processes: Processes, new_pieces: NewPieces | None
-) -> Bookkeeper:
+) -> RunCounts:
     peak = peak_flops(processes.device)
     length = timeline.sequence_length
-    return Bookkeeper(
+    return RunCounts(
         {name for phase in timeline.phases for name in phase.mixture.sources},
         Machine(
             flops_per_token(engine.module, sequence_length=length),

@@ -25,7 +25,7 @@ from linly.export.rehearsal import try_export
 from linly.runs.runs import RunFolder
 from linly.training.changes.pinned_inputs import pin_inputs, unlisted_shards, write_recipe
 from linly.training.changes.resume import (
-    Change,
+    SettingChange,
     curriculum_notice,
     in_force,
     kept_amendments,
@@ -163,7 +163,7 @@ def _check_same_run(
     run: RunFolder,
     state: dict[str, Any],
     model: CheckedModel,
-) -> list[Change]:
+) -> list[SettingChange]:
     """Refuse to resume with another recipe or model, and return the changes to record."""
     changes = recorded_changes(plain_before(state["recipe"], timeline), plain_recipe(recipe))
     saved, found = state["model"], model.identity
@@ -183,7 +183,7 @@ def _rewind(
     processes: Processes,
     state: dict[str, Any],
     decision: dict[str, Any],
-    changes: list[Change],
+    changes: list[SettingChange],
     aside: list[str],
 ) -> None:
     """Truncate the run's records to the checkpoint.

@@ -13,7 +13,7 @@ from linly.data.loading.loader import StepBatch
 from linly.records.row_loss import RowLoss
 from linly.training.engine.engine import Engine
 from linly.training.ranks.processes import Processes
-from linly.training.recording.guards import Alarm, Guards
+from linly.training.recording.guards import Guards, SkipReason
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,14 +38,14 @@ class StepOutcome:
             which consumes its rows without training on them.
         losses: Losses of all rows of the global batch; NaN if a fork skipped the step.
         grad_norm: Gradient norm before clipping; infinite if the update was not applied.
-        alarm: Reason of the guard that skipped the update; None unless `kind` is "skipped".
+        skip_reason: Reason of the guard that skipped the update; None unless `kind` is "skipped".
         signals: Signals of any rank.
     """
 
     kind: Literal["applied", "skipped", "skipped_by_fork"]
     losses: tuple[RowLoss, ...]
     grad_norm: float
-    alarm: Alarm | None
+    skip_reason: SkipReason | None
     signals: Signals
 
 
@@ -58,7 +58,7 @@ def take_step(
     lr: float,
     signals: Signals,
 ) -> StepOutcome:
-    """Train on a global batch, unless a guard raises an alarm; a collective.
+    """Train on a global batch, unless a guard finds a reason to skip it; a collective.
 
     The number of targets in the global batch is known from its rows, so that the loss is per
     token, independent of the split into micro-batches and ranks (invariant 10).
@@ -79,13 +79,13 @@ def take_step(
     gathered, agreed = _exchange(processes, batch.step, torch.cat(nll), signals)
     losses = _row_losses(batch, gathered)
     with processes.waiting(f"step {batch.step}: optimizer"):
-        alarm = guards.check_losses(losses)
-        if alarm is not None:
+        skip_reason = guards.check_losses(losses)
+        if skip_reason is not None:
             engine.discard()
-            return StepOutcome("skipped", losses, math.inf, alarm, agreed)
+            return StepOutcome("skipped", losses, math.inf, skip_reason, agreed)
         result = engine.step(lr=lr)
     if not result.applied:
-        return StepOutcome("skipped", losses, math.inf, guards.gradient_alarm(losses), agreed)
+        return StepOutcome("skipped", losses, math.inf, guards.gradient_reason(losses), agreed)
     return StepOutcome("applied", losses, result.grad_norm, None, agreed)
 
 

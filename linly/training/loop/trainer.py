@@ -27,7 +27,7 @@ from linly.training.loop.start import locked_run, prepare
 from linly.training.loop.step import Signals, StepOutcome, skip_step, take_step
 from linly.training.ranks.preemption import StopRequest
 from linly.training.ranks.processes import Processes
-from linly.training.recording.bookkeeping import StepFacts
+from linly.training.recording.run_counts import StepFacts
 
 _GRACE_S = 30.0
 """Seconds to wait for the mirror after a preemption; the checkpoint is complete by then."""
@@ -171,7 +171,7 @@ class Trainer:
             skipped=outcome.kind != "applied",
             seconds=now - self._clock,
             wait_s=batch.wait_s,
-            is_passed_over=not is_trained,
+            is_skipped_by_fork=not is_trained,
         )
         self._clock = now
         phase = state.timeline.phase_at(batch.rows[0].index)
@@ -179,9 +179,9 @@ class Trainer:
         recorder.step(record, batch.rows, outcome.losses, is_trained=is_trained)
         if outcome.kind == "applied":
             state.guards.accept(outcome.losses)
-        elif outcome.alarm is not None:
-            recorder.skipped(outcome.alarm)
-            state.guards.skip(outcome.alarm)
+        elif outcome.skip_reason is not None:
+            recorder.skipped(outcome.skip_reason)
+            state.guards.skip(outcome.skip_reason)
         else:
             recorder.skipped_by_fork(batch.rows)
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from linly.curriculum.timeline import Decision, Timeline
 from linly.records.evaluation_record import SourceEvaluation, parse_sources, sources_form
-from linly.training.recording.bookkeeping import Bookkeeper
 from linly.training.recording.guards import Guards
+from linly.training.recording.run_counts import RunCounts
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class TrainingState:
 
     timeline: Timeline
     guards: Guards
-    counts: Bookkeeper
+    counts: RunCounts
     step: int = 0
     baseline: dict[str, SourceEvaluation] = field(default_factory=dict)
     latest: dict[str, SourceEvaluation] = field(default_factory=dict)

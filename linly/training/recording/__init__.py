@@ -3,6 +3,6 @@
 In: the result of each step and evaluation. Out: lines of the run folder, TensorBoard and Weights &
 Biases, the progress on the terminal, alarms.
 
-Open `recorder` first: it writes the logs, and shows them by `display`. `bookkeeping` counts and
+Open `recorder` first: it writes the logs, and shows them by `display`. `run_counts` counts and
 builds the record of a step. `guards` decides whether a step is skipped, `alarms` has the rules.
 """

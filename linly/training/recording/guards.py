@@ -22,16 +22,16 @@ MIN_WINDOW = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Alarm:
+class SkipReason:
     """Reason to skip a step.
 
     Attributes:
-        reason: Reason as text.
+        text: Reason as text.
         rows: Indices of the rows that caused it, as far as known.
         sources: Sources of these rows.
     """
 
-    reason: str
+    text: str
     rows: tuple[int, ...]
     sources: tuple[str, ...]
 
@@ -51,11 +51,11 @@ class Guards:
         """Number of steps skipped since the start of the run."""
         return self._total
 
-    def check_losses(self, rows: Sequence[RowLoss]) -> Alarm | None:
-        """Alarm for this step's losses, if any; the windows are unchanged."""
+    def check_losses(self, rows: Sequence[RowLoss]) -> SkipReason | None:
+        """Reason to skip a step with these losses, if any; the windows are unchanged."""
         broken = [row for row in rows if not math.isfinite(row.nll)]
         if broken:
-            return _alarm("loss is not finite", broken)
+            return _reason("loss is not finite", broken)
         spikes = []
         texts = []
         for source, loss in loss_by_source(rows).items():
@@ -69,11 +69,11 @@ class Guards:
                     f"median {usual:.3f} of its last {len(window)} steps"
                 )
                 spikes += [row for row in rows if row.source == source]
-        return _alarm("; ".join(texts), spikes) if spikes else None
+        return _reason("; ".join(texts), spikes) if spikes else None
 
-    def gradient_alarm(self, rows: Sequence[RowLoss]) -> Alarm:
-        """Alarm for gradients that are not finite although all losses are."""
-        return _alarm("gradient is not finite", rows)
+    def gradient_reason(self, rows: Sequence[RowLoss]) -> SkipReason:
+        """Reason to skip a step whose gradients are not finite although all losses are."""
+        return _reason("gradient is not finite", rows)
 
     def accept(self, rows: Sequence[RowLoss]) -> None:
         """Add an applied step's losses to the windows."""
@@ -83,7 +83,7 @@ class Guards:
                 window = self._windows.setdefault(source, deque(maxlen=self._settings.spike_window))
                 window.append(loss)
 
-    def skip(self, alarm: Alarm) -> None:
+    def skip(self, reason: SkipReason) -> None:
         """Count a skipped step.
 
         Raises:
@@ -94,8 +94,8 @@ class Guards:
         if self._consecutive >= self._settings.max_consecutive_skips:
             raise TrainingError(
                 f"{self._consecutive} steps in a row were skipped, the last because "
-                f"{alarm.reason} (rows {_shortened(alarm.rows)} of "
-                f"{', '.join(sorted(set(alarm.sources)))}); check these rows in rows/*.parquet, "
+                f"{reason.text} (rows {_shortened(reason.rows)} of "
+                f"{', '.join(sorted(set(reason.sources)))}); check these rows in rows/*.parquet, "
                 "lower training.lr, or raise guards.max_consecutive_skips"
             )
 
@@ -117,8 +117,8 @@ class Guards:
         self._total = state["total"]
 
 
-def _alarm(reason: str, rows: Sequence[RowLoss]) -> Alarm:
-    return Alarm(reason, tuple(row.row for row in rows), tuple(row.source for row in rows))
+def _reason(text: str, rows: Sequence[RowLoss]) -> SkipReason:
+    return SkipReason(text, tuple(row.row for row in rows), tuple(row.source for row in rows))
 
 
 def _shortened(rows: Sequence[int]) -> str:

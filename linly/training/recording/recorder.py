@@ -22,7 +22,7 @@ from linly.runs.runs import RunFolder
 from linly.training.checkpoints.manifest import note_checkpoint
 from linly.training.ranks.processes import Processes
 from linly.training.recording.display import Display
-from linly.training.recording.guards import Alarm
+from linly.training.recording.guards import SkipReason
 
 MAX_BUFFERED_ROWS = 100_000
 
@@ -118,11 +118,11 @@ class Recorder:
             self.bad_records(mixed.row.bad, step=self._step, row=mixed.index)
         self._display.step(record, bad_records=sum(len(mixed.row.bad) for mixed in rows))
 
-    def skipped(self, alarm: Alarm) -> None:
+    def skipped(self, skip_reason: SkipReason) -> None:
         """Record and show that a guard skipped the last recorded step."""
-        sources = sorted(set(alarm.sources))
-        self.event("skip", alarm.reason, rows=alarm.rows, sources=sources)
-        self.warning(f"step {self._step} skipped: {alarm.reason}")
+        sources = sorted(set(skip_reason.sources))
+        self.event("skip", skip_reason.text, rows=skip_reason.rows, sources=sources)
+        self.warning(f"step {self._step} skipped: {skip_reason.text}")
 
     def skipped_by_fork(self, rows: Sequence[MixedRow]) -> None:
         """Record that a fork skipped the last recorded step."""

@@ -27,7 +27,7 @@ class Spike:
 
 
 @dataclass(frozen=True, slots=True)
-class PassedOver:
+class SkippedByFork:
     """Consecutive steps that a fork skipped: their rows were consumed but not trained on.
 
     Attributes:
@@ -41,9 +41,9 @@ class PassedOver:
     last_row: int
 
 
-def find_passed_over(events: Iterable[Mapping[str, Any]]) -> list[PassedOver]:
+def find_skipped_by_fork(events: Iterable[Mapping[str, Any]]) -> list[SkippedByFork]:
     """Steps that a fork skipped, from the run's events."""
-    found: list[PassedOver] = []
+    found: list[SkippedByFork] = []
     for event in events:
         rows = event.get("rows")
         if event.get("kind") != "pass" or not isinstance(rows, list) or len(rows) != 2:
@@ -52,7 +52,7 @@ def find_passed_over(events: Iterable[Mapping[str, Any]]) -> list[PassedOver]:
         if found and step == found[-1].last_step + 1:
             found[-1] = replace(found[-1], last_step=step, last_row=last_row)
         else:
-            found.append(PassedOver(step, step, first_row, last_row))
+            found.append(SkippedByFork(step, step, first_row, last_row))
     return found
 
 
@@ -83,12 +83,12 @@ def find_spikes(
             for source, loss in record.loss_by_source.items()
             if loss is not None
         ]
-        alarm = guards.check_losses(losses)
+        skip_reason = guards.check_losses(losses)
         if record.skipped:
             if record.step in skips:  # steps skipped by a fork have no guard event
                 found.append(Spike(record.step, skips[record.step], True))
             continue
         guards.accept(losses)
-        if alarm is not None:
-            found.append(Spike(record.step, alarm.reason, False))
+        if skip_reason is not None:
+            found.append(Spike(record.step, skip_reason.text, False))
     return found

@@ -24,7 +24,7 @@ from linly.monitor.history.recount import recount
 from linly.runs.log_lines import MAX_LINE_BYTES
 from linly.runs.runs import LOGS, RunFolder
 from linly.training.recording.alarms import AlarmWatch
-from linly.training.recording.spikes import find_passed_over, find_spikes
+from linly.training.recording.spikes import find_skipped_by_fork, find_spikes
 from tests.support.synthetic_run import SyntheticRun
 
 VALUES: tuple[Any, ...] = (None, -1, 2**63, 1.5, "x", [], {}, True, [[1]], {"a": None})
@@ -47,7 +47,7 @@ def read_all(run: Path) -> None:
     recount(history)
     rows_of_step(run, 5)
     find_spikes(folder.read_steps(), folder.read("events"), GuardSettings())
-    find_passed_over(folder.read("events"))
+    find_skipped_by_fork(folder.read("events"))
     watch = AlarmWatch(AlarmSettings())
     for evaluation in folder.read_evaluations():
         watch.evaluation(evaluation)

@@ -74,7 +74,7 @@ def test_notes_and_properties_are_no_text(tmp_path: Path) -> None:
     assert values(read(tmp_path, units, languages=("en",))) == [{"en": "one"}]
 
 
-def test_a_document_type_is_passed_over_and_its_address_not_opened(tmp_path: Path) -> None:
+def test_a_document_type_is_skipped_by_fork_and_its_address_not_opened(tmp_path: Path) -> None:
     (tmp_path / "tmx14.dtd").write_text("<!ENTITY x 'expanded'>")
     before = f'<!DOCTYPE tmx SYSTEM "file://{tmp_path}/tmx14.dtd">'
     good, bad = read(tmp_path, unit(en="one", zh="一") + unit(en="&x;", zh="二"), before=before)
@@ -110,7 +110,7 @@ def test_an_encoding_that_the_file_declares_is_followed(tmp_path: Path, encoding
     assert values(read_bytes(tmp_path, data)) == [{"en": "one", "zh": text}]
 
 
-def test_a_declaration_that_the_file_outlived_is_passed_over(tmp_path: Path) -> None:
+def test_a_declaration_that_the_file_outlived_is_skipped_by_fork(tmp_path: Path) -> None:
     declared = '<?xml version="1.0" encoding="utf-16"?>'
     data = f"{declared}<tmx><body>{unit(en='one', zh='一')}</body></tmx>".encode("utf-8-sig")
     assert values(read_bytes(tmp_path, data)) == [{"en": "one", "zh": "一"}]

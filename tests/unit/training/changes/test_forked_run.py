@@ -194,7 +194,7 @@ def test_a_fork_may_have_another_future(whole: Path, world: Path, alone: Process
     assert lines(whole, "decisions")[-1]["kind"] == "start"
 
 
-def test_steps_that_are_passed_over_are_those_of_the_forks_own_curriculum(
+def test_steps_that_are_skipped_are_those_of_the_forks_own_curriculum(
     whole: Path, tmp_path: Path, world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Which may be longer or shorter than the one before."""

@@ -127,7 +127,7 @@ def test_what_is_not_a_regular_file_is_never_waited_for(
 
 
 @pytest.mark.parametrize("thing", ["pipe", "link to nothing", "file"])
-def test_what_has_taken_the_place_of_a_checkpoint_is_passed_over(
+def test_what_has_taken_the_place_of_a_checkpoint_is_skipped_by_fork(
     newest: Path, thing: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shutil.rmtree(newest)

@@ -46,7 +46,7 @@ def test_an_applied_step_moves_weights_and_names_its_rows(engine: Engine, alone:
     before = state_of(engine)
     outcome = take_step(engine, batch(), guards(), alone, lr=1e-3, signals=QUIET)
     (loss,) = outcome.losses
-    assert (outcome.kind, outcome.alarm, outcome.signals) == ("applied", None, QUIET)
+    assert (outcome.kind, outcome.skip_reason, outcome.signals) == ("applied", None, QUIET)
     assert (loss.row, loss.source, loss.targets) == (5, "zh", 7)
     assert loss.nll / 7 == pytest.approx(math.log(32), rel=0.2), "an untrained model knows nothing"
     assert 0 < outcome.grad_norm < math.inf
@@ -59,8 +59,8 @@ def test_a_step_that_a_guard_skips_moves_nothing(engine: Engine, alone: Processe
         strict.accept([RowLoss(0, "zh", 0.7, 7)])
     outcome = take_step(engine, batch(), strict, alone, lr=1e-3, signals=QUIET)
     assert (outcome.kind, outcome.grad_norm) == ("skipped", math.inf)
-    assert outcome.alarm is not None
-    assert outcome.alarm.rows == (5,)
+    assert outcome.skip_reason is not None
+    assert outcome.skip_reason.rows == (5,)
     assert all(torch.equal(before[key], now) for key, now in state_of(engine).items())
     assert strict.num_skipped == 0, "the loop counts, after it has recorded the step"
 

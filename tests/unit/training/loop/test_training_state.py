@@ -9,12 +9,12 @@ from linly.curriculum.timeline import Timeline
 from linly.records.evaluation_record import SourceEvaluation
 from linly.records.row_loss import RowLoss
 from linly.training.loop.training_state import TrainingState
-from linly.training.recording.bookkeeping import Bookkeeper, Machine
 from linly.training.recording.guards import Guards
+from linly.training.recording.run_counts import Machine, RunCounts
 
 
 def new_state() -> TrainingState:
-    counts = Bookkeeper(["zh"], Machine(1.0, None), sequence_length=8)
+    counts = RunCounts(["zh"], Machine(1.0, None), sequence_length=8)
     return TrainingState(Timeline(8, (), {}), Guards(GuardSettings()), counts)
 
 

@@ -28,18 +28,18 @@ def warmed() -> Guards:
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_not_finite_names_its_row(value: float) -> None:
-    alarm = Guards(SETTINGS).check_losses(step(value, first_row=40))
-    assert alarm is not None
-    assert (alarm.rows, alarm.sources) == ((40,), ("zh",))
+    skip_reason = Guards(SETTINGS).check_losses(step(value, first_row=40))
+    assert skip_reason is not None
+    assert (skip_reason.rows, skip_reason.sources) == ((40,), ("zh",))
 
 
 def test_a_spike_is_seen_per_source() -> None:
     guards = warmed()
     assert guards.check_losses(step(7.9)) is None
-    alarm = guards.check_losses(step(2.0, en=8.1, first_row=6))
-    assert alarm is not None
-    assert (alarm.rows, alarm.sources) == ((7,), ("en",))
-    assert "loss of en is 8.100, over 4 times the median 2.000" in alarm.reason
+    skip_reason = guards.check_losses(step(2.0, en=8.1, first_row=6))
+    assert skip_reason is not None
+    assert (skip_reason.rows, skip_reason.sources) == ((7,), ("en",))
+    assert "loss of en is 8.100, over 4 times the median 2.000" in skip_reason.text
 
 
 def test_the_first_steps_cannot_spike() -> None:
@@ -52,23 +52,23 @@ def test_the_first_steps_cannot_spike() -> None:
 def test_a_skipped_loss_does_not_enter_the_window() -> None:
     guards = warmed()
     for _ in range(2):
-        alarm = guards.check_losses(step(50.0))
-        assert alarm is not None
-        guards.skip(alarm)
+        skip_reason = guards.check_losses(step(50.0))
+        assert skip_reason is not None
+        guards.skip(skip_reason)
     assert guards.check_losses(step(9.0)) is not None
 
 
 def test_too_many_in_a_row_end_training_and_name_the_rows() -> None:
     guards = Guards(SETTINGS)
-    alarm = guards.check_losses(step(math.nan, first_row=12))
-    assert alarm is not None
-    guards.skip(alarm)
-    guards.skip(alarm)
+    skip_reason = guards.check_losses(step(math.nan, first_row=12))
+    assert skip_reason is not None
+    guards.skip(skip_reason)
+    guards.skip(skip_reason)
     guards.accept(step(2.0))  # starts the count again
-    guards.skip(alarm)
-    guards.skip(alarm)
+    guards.skip(skip_reason)
+    guards.skip(skip_reason)
     with pytest.raises(TrainingError, match=r"3 steps in a row .*rows 12 of zh"):
-        guards.skip(alarm)
+        guards.skip(skip_reason)
     assert guards.num_skipped == 5
 
 

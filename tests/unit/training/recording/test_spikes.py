@@ -11,7 +11,7 @@ from linly.errors import TrainingError
 from linly.records.row_loss import RowLoss
 from linly.records.step_record import StepRecord
 from linly.training.recording.guards import Guards
-from linly.training.recording.spikes import PassedOver, Spike, find_passed_over, find_spikes
+from linly.training.recording.spikes import SkippedByFork, Spike, find_skipped_by_fork, find_spikes
 
 SETTINGS = GuardSettings(spike=3.0, spike_window=20, max_consecutive_skips=99)
 
@@ -21,14 +21,14 @@ def trained(losses: list[dict[str, float]]) -> tuple[list[StepRecord], list[dict
     guards, metrics, events = Guards(SETTINGS), [], []
     for step, by_source in enumerate(losses, start=1):
         rows = [RowLoss(0, source, 5 * loss, 5) for source, loss in by_source.items()]
-        alarm = guards.check_losses(rows)
-        if alarm is None:
+        skip_reason = guards.check_losses(rows)
+        if skip_reason is None:
             guards.accept(rows)
         else:
-            guards.skip(alarm)
-            events.append({"step": step, "kind": "skip", "text": alarm.reason})
+            guards.skip(skip_reason)
+            events.append({"step": step, "kind": "skip", "text": skip_reason.text})
         metrics.append(
-            StepRecord(step=step, loss_by_source=dict(by_source), skipped=alarm is not None)
+            StepRecord(step=step, loss_by_source=dict(by_source), skipped=skip_reason is not None)
         )
     return metrics, events
 
@@ -52,7 +52,7 @@ def test_a_smaller_factor_finds_what_was_let_through() -> None:
     assert (spike.step, spike.skipped) == (21, False)
 
 
-def test_steps_that_a_fork_passed_over_are_no_spikes() -> None:
+def test_steps_that_a_fork_skipped_are_no_spikes() -> None:
     metrics, events = trained([{"wiki": 2.0} for _ in range(20)])
     metrics += [StepRecord(step=21, loss_by_source={"wiki": None}, skipped=True)]
     metrics += [StepRecord(step=22, loss_by_source={"wiki": 9.0})]
@@ -61,17 +61,20 @@ def test_steps_that_a_fork_passed_over_are_no_spikes() -> None:
     assert isinstance(found[0], Spike)
 
 
-def test_steps_in_a_row_that_a_fork_passed_over_are_one_stretch_of_rows() -> None:
+def test_steps_in_a_row_that_a_fork_skipped_are_one_stretch_of_rows() -> None:
     events = [{"step": 4, "kind": "fork", "text": "forked"}, {"step": 5, "kind": "skip"}]
     events += [
         {"step": step, "kind": "pass", "rows": [8 * step - 8, 8 * step - 1]} for step in (6, 7, 11)
     ]
-    assert find_passed_over(events) == [PassedOver(6, 7, 40, 55), PassedOver(11, 11, 80, 87)]
+    assert find_skipped_by_fork(events) == [
+        SkippedByFork(6, 7, 40, 55),
+        SkippedByFork(11, 11, 80, 87),
+    ]
 
 
 def test_too_many_skips_end_a_run_and_not_the_look_back() -> None:
     few = SETTINGS.model_copy(update={"max_consecutive_skips": 1})
     with pytest.raises(TrainingError):
-        Guards(few).skip(Guards(few).gradient_alarm([]))
+        Guards(few).skip(Guards(few).gradient_reason([]))
     metrics, events = trained([{"wiki": 2.0 if step < 20 else 90.0} for step in range(25)])
     assert [spike.step for spike in find_spikes(metrics, events, few)] == [21, 22, 23, 24, 25]

@@ -30,7 +30,7 @@ class StepFacts:
         grad_norm: Gradient norm before clipping; infinite if the step was skipped.
         seconds: Seconds since the previous step, without evaluation and saving.
         wait_s: Seconds of it spent waiting for data.
-        is_passed_over: Whether a fork skipped the step: rows were consumed, without losses.
+        is_skipped_by_fork: Whether a fork skipped the step: rows were consumed, without losses.
     """
 
     step: int
@@ -39,7 +39,7 @@ class StepFacts:
     skipped: bool
     seconds: float
     wait_s: float
-    is_passed_over: bool = False
+    is_skipped_by_fork: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Machine:
         return tokens_per_second * self.flops_per_token / self.peak_flops
 
 
-class Bookkeeper:
+class RunCounts:
     """Counts rows and tokens, and builds the records of each step."""
 
     def __init__(
@@ -177,7 +177,7 @@ class Bookkeeper:
         for mixed in rows:
             realized[mixed.row.source] += 1 / len(rows)
         by_source = loss_by_source(losses)
-        is_measured = not facts.is_passed_over
+        is_measured = not facts.is_skipped_by_fork
         num_tokens = len(rows) * self._sequence_length
         tokens_per_second = num_tokens / facts.seconds if is_measured else None
         return StepRecord(
