@@ -22,7 +22,8 @@ from linly.config.settings import Packing
 from linly.config.shard_formats import FORMATS, FileFormat
 from linly.config.where import Where
 from linly.config.yaml.model import (
-    Model,
+    OnResume,
+    Settings,
     check_name,
     found,
     problem,
@@ -87,7 +88,7 @@ def _parse_held_out(value: Any) -> float | tuple[str, ...] | dict[str, str]:
     return parse_fraction(value)
 
 
-class Corpus(Model):
+class Corpus(Settings):
     r"""A set of shards of one shape.
 
     Attributes:
@@ -125,29 +126,33 @@ class Corpus(Model):
         read_delay_s: Approximate length of the first pause between attempts; each next one doubles.
     """
 
-    name: Text
-    language: Text
-    kind: Kind
-    format: FileFormat | None = None
-    encoding: Encoding = "utf-8"
-    paths: Annotated[tuple[str, ...] | dict[str, str], PlainValidator(parse_patterns)]
-    exclude: tuple[Pattern, ...] = ()
-    fields: dict[str, Text]
-    columns: tuple[Text, ...] = ()
-    delimiter: Annotated[Text, AfterValidator(_check_delimiter)] = ","
-    escape: Literal["\\"] | None = None
-    where: tuple[Where, ...] = ()
-    template: Text
-    chat: ChatFormat | None = None
-    chat_date: Date | None = None
-    packing: Packing
+    name: Annotated[Text, OnResume.REFUSED]
+    language: Annotated[Text, OnResume.REFUSED]
+    kind: Annotated[Kind, OnResume.REFUSED]
+    format: Annotated[FileFormat | None, OnResume.REFUSED] = None
+    encoding: Annotated[Encoding, OnResume.REFUSED] = "utf-8"
+    paths: Annotated[
+        tuple[str, ...] | dict[str, str], PlainValidator(parse_patterns), OnResume.REFUSED
+    ]
+    exclude: Annotated[tuple[Pattern, ...], OnResume.REFUSED] = ()
+    fields: Annotated[dict[str, Text], OnResume.REFUSED]
+    columns: Annotated[tuple[Text, ...], OnResume.REFUSED] = ()
+    delimiter: Annotated[Text, AfterValidator(_check_delimiter), OnResume.REFUSED] = ","
+    escape: Annotated[Literal["\\"] | None, OnResume.REFUSED] = None
+    where: Annotated[tuple[Where, ...], OnResume.REFUSED] = ()
+    template: Annotated[Text, OnResume.REFUSED]
+    chat: Annotated[ChatFormat | None, OnResume.REFUSED] = None
+    chat_date: Annotated[Date | None, OnResume.REFUSED] = None
+    packing: Annotated[Packing, OnResume.REFUSED]
     held_out: Annotated[
-        float | tuple[str, ...] | dict[str, str], PlainValidator(_parse_held_out)
+        float | tuple[str, ...] | dict[str, str], PlainValidator(_parse_held_out), OnResume.REFUSED
     ] = 0.0
-    max_bad_fraction: Fraction = 0.01
-    damaged_shards: Literal["error", "quarantine"] = "error"
-    read_attempts: Annotated[Count, at_most(1000, "the pauses before them are up to 30 s each")] = 5
-    read_delay_s: Seconds = 0.5
+    max_bad_fraction: Annotated[Fraction, OnResume.RECORDED] = 0.01
+    damaged_shards: Annotated[Literal["error", "quarantine"], OnResume.RECORDED] = "error"
+    read_attempts: Annotated[
+        Count, at_most(1000, "the pauses before them are up to 30 s each"), OnResume.FREE
+    ] = 5
+    read_delay_s: Annotated[Seconds, OnResume.FREE] = 0.5
 
     @classmethod
     def shown_keys(cls) -> tuple[str, ...]:

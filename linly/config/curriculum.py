@@ -10,7 +10,16 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from linly.config.curve import REST, Curve, RatioGuard, format_position, parse_at, parse_ratio
-from linly.config.yaml.model import Model, check_name, found, problem, unknown, validate
+from linly.config.yaml.model import (
+    Model,
+    OnResume,
+    Settings,
+    check_name,
+    found,
+    problem,
+    unknown,
+    validate,
+)
 from linly.config.yaml.quantities import (
     Fraction,
     Number,
@@ -90,12 +99,12 @@ def _spelled_out(name: str, source: Any) -> Any:
     raise problem(found(source, _SHARE_FORM), "sources", name)
 
 
-class Curriculum(Model):
+class Curriculum(Settings):
     """The mixture over a run of `tokens`; one curriculum serves any model."""
 
-    name: Text
-    tokens: Tokens
-    mixture: dict[str, Group]
+    name: Annotated[Text, OnResume.FREE]
+    tokens: Annotated[Tokens, OnResume.REFUSED]
+    mixture: Annotated[dict[str, Group], OnResume.REFUSED]
 
     @property
     def sources(self) -> dict[str, tuple[str, SourceShare]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import orjson
 from pydantic import model_validator
@@ -34,7 +34,8 @@ from linly.config.settings import (
 )
 from linly.config.source import Source, sources_of
 from linly.config.yaml.model import (
-    Model,
+    OnResume,
+    Settings,
     check_name,
     describe,
     error_at,
@@ -57,7 +58,7 @@ from linly.config.yaml.yaml import Located, Origin, read_yaml, shown, write_yaml
 from linly.errors import ConfigError
 
 
-class Recipe(Model):
+class Recipe(Settings):
     """Complete description of a run: equal recipes over equal data train equally.
 
     Attributes:
@@ -70,21 +71,22 @@ class Recipe(Model):
         stop_at_step: Step at which the run ends early; schedules keep their full length.
     """
 
-    name: Text
+    name: Annotated[Text, OnResume.FREE]
     curriculum: Curriculum
     corpora: dict[str, Corpus]
-    corpus_folders: tuple[Path, ...] = ()
-    data_root: Path
-    run: Path
-    model: Path | None = None
+    corpus_folders: Annotated[tuple[Path, ...], OnResume.FREE] = ()
+    data_root: Annotated[Path, OnResume.FREE]
+    run: Annotated[Path, OnResume.FREE]
+    # Compared by its identity, not by its path.
+    model: Annotated[Path | None, OnResume.FREE] = None
     data: DataSettings = DataSettings()
     training: TrainingSettings = TrainingSettings()
-    checkpoint: CheckpointSettings = CheckpointSettings()
+    checkpoint: Annotated[CheckpointSettings, OnResume.FREE] = CheckpointSettings()
     evaluation: EvaluationSettings = EvaluationSettings()
-    guards: GuardSettings = GuardSettings()
-    alarms: AlarmSettings = AlarmSettings()
-    wandb: WandbSettings | None = None
-    stop_at_step: Count | None = None
+    guards: Annotated[GuardSettings, OnResume.RECORDED] = GuardSettings()
+    alarms: Annotated[AlarmSettings, OnResume.FREE] = AlarmSettings()
+    wandb: Annotated[WandbSettings | None, OnResume.FREE] = None
+    stop_at_step: Annotated[Count | None, OnResume.FREE] = None
 
     @property
     def num_rows(self) -> int:

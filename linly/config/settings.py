@@ -7,7 +7,16 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, Strict, field_validator, model_validator
 
 from linly.config.prompts import DEFAULT_PROMPTS
-from linly.config.yaml.model import Model, describe, found, problem, suggestion, unknown
+from linly.config.yaml.model import (
+    Model,
+    OnResume,
+    Settings,
+    describe,
+    found,
+    problem,
+    suggestion,
+    unknown,
+)
 from linly.config.yaml.overrides import escape_variables
 from linly.config.yaml.quantities import (
     Count,
@@ -70,7 +79,7 @@ Packing = Literal["chunk", "best-fit", "one-document"]
 """Packing methods: cut documents at row ends; use the fullest row that fits; one row each."""
 
 
-class DataSettings(Model):
+class DataSettings(Settings):
     """Settings of the path from documents to global batches.
 
     Attributes:
@@ -85,16 +94,22 @@ class DataSettings(Model):
         timeout_s: Seconds to wait for a row before training fails, naming the source.
     """
 
-    sequence_length: Annotated[int, Strict(), Field(ge=_MIN_SEQUENCE_LENGTH, le=1 << 20)] = 2048
-    global_batch: _Rows = 512
-    seed: Seed = 2023
-    attention: Literal["document", "full"] = "document"
-    packing: Packing | None = None
+    sequence_length: Annotated[
+        int, Strict(), Field(ge=_MIN_SEQUENCE_LENGTH, le=1 << 20), OnResume.REFUSED
+    ] = 2048
+    global_batch: Annotated[_Rows, OnResume.REFUSED] = 512
+    seed: Annotated[Seed, OnResume.REFUSED] = 2023
+    attention: Annotated[Literal["document", "full"], OnResume.REFUSED] = "document"
+    packing: Annotated[Packing | None, OnResume.REFUSED] = None
     producers: Annotated[
-        int, Strict(), Field(ge=0), at_most(1024, "each producer is a process of every rank")
+        int,
+        Strict(),
+        Field(ge=0),
+        at_most(1024, "each producer is a process of every rank"),
+        OnResume.FREE,
     ] = 1
-    prefetch_rows: _Rows = 256
-    timeout_s: Seconds = 300.0
+    prefetch_rows: Annotated[_Rows, OnResume.FREE] = 256
+    timeout_s: Annotated[Seconds, OnResume.FREE] = 300.0
 
 
 class Lora(Model):
@@ -166,7 +181,7 @@ def _activation_checkpointing(value: Any) -> Any:
     return {True: "full", False: "none"}[value] if isinstance(value, bool) else value
 
 
-class TrainingSettings(Model):
+class TrainingSettings(Settings):
     """Settings of the optimizer and of a training step.
 
     Attributes:
@@ -190,41 +205,48 @@ class TrainingSettings(Model):
         deepspeed: Content of the JSON file with DeepSpeed settings, merged over the recipe's.
     """
 
-    optimizer: OptimizerName = "adamw"
+    optimizer: Annotated[OptimizerName, OnResume.REFUSED] = "adamw"
     lr: Annotated[
         Number,
         at_least(1e-12, "fp32 weights do not move by less"),
         at_most(10, "AdamW moves every weight by about this much in a step"),
+        OnResume.RECORDED,
     ] = 5e-5
-    schedule: Literal["cosine", "constant"] = "cosine"
-    warmup: Fraction = 0.01
-    final_lr: Fraction = 0.1
+    schedule: Annotated[Literal["cosine", "constant"], OnResume.RECORDED] = "cosine"
+    warmup: Annotated[Fraction, OnResume.RECORDED] = 0.01
+    final_lr: Annotated[Fraction, OnResume.RECORDED] = 0.1
     weight_decay: Annotated[
-        Number, Field(ge=0), at_most(10, "a step would take away whole weights")
+        Number, Field(ge=0), at_most(10, "a step would take away whole weights"), OnResume.RECORDED
     ] = 0.01
-    betas: tuple[_Beta, _Beta] = (0.9, 0.95)
+    betas: Annotated[tuple[_Beta, _Beta], OnResume.RECORDED] = (0.9, 0.95)
     eps: Annotated[
         Number,
         at_least(1e-20, "a smaller one is lost in fp32, and a gradient of 0 is divided by 0"),
         at_most(1, "it would outweigh every gradient, and nothing would be learned"),
+        OnResume.RECORDED,
     ] = 1e-8
     clip: Annotated[
         Number,
         at_least(1e-4, "gradients clipped to less vanish next to training.eps"),
         at_most(1e30, "gradients are fp32; leave it at this value to clip none"),
+        OnResume.RECORDED,
     ] = 1.0
-    micro_batch: Count = 4
-    trainable: Trainable = Trainable()
-    activation_checkpointing: Literal["full", "selective", "none"] = "full"
-    attention_backend: Literal["auto", "sdpa", "flex", "varlen", "eager"] = "auto"
-    loss: Literal["auto", "plain", "chunked", "liger"] = "auto"
-    compile: Switch = False
-    reduce_bucket_size: _Buffer = 200_000_000
-    allgather_bucket_size: _EvenBuffer = 200_000_000
+    micro_batch: Annotated[Count, OnResume.FREE] = 4
+    trainable: Annotated[Trainable, OnResume.REFUSED] = Trainable()
+    activation_checkpointing: Annotated[Literal["full", "selective", "none"], OnResume.FREE] = (
+        "full"
+    )
+    attention_backend: Annotated[
+        Literal["auto", "sdpa", "flex", "varlen", "eager"], OnResume.FREE
+    ] = "auto"
+    loss: Annotated[Literal["auto", "plain", "chunked", "liger"], OnResume.FREE] = "auto"
+    compile: Annotated[Switch, OnResume.FREE] = False
+    reduce_bucket_size: Annotated[_Buffer, OnResume.FREE] = 200_000_000
+    allgather_bucket_size: Annotated[_EvenBuffer, OnResume.FREE] = 200_000_000
     collective_timeout_s: Annotated[
-        Seconds, at_least(1, "a shorter wait ends runs in which every rank comes")
+        Seconds, at_least(1, "a shorter wait ends runs in which every rank comes"), OnResume.FREE
     ] = 1800.0
-    deepspeed: dict[str, Any] | None = None
+    deepspeed: Annotated[dict[str, Any] | None, OnResume.RECORDED] = None
 
     @classmethod
     def from_file_form(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -265,7 +287,7 @@ class CheckpointSettings(Model):
         return self
 
 
-class EvaluationSettings(Model):
+class EvaluationSettings(Settings):
     """Settings of evaluation on held-out documents, and of sampled prompts.
 
     Attributes:
@@ -274,10 +296,12 @@ class EvaluationSettings(Model):
         prompts: Prompts that the model completes at every evaluation; `[]` for none.
     """
 
-    every: Count = 250
-    max_documents: Count = 200
-    prompts: tuple[Text, ...] = DEFAULT_PROMPTS
-    max_new_tokens: Annotated[Count, at_most(1 << 20, "no model has more positions")] = 64
+    every: Annotated[Count, OnResume.RECORDED] = 250  # a guarded curve decides at evaluations
+    max_documents: Annotated[Count, OnResume.FREE] = 200
+    prompts: Annotated[tuple[Text, ...], OnResume.FREE] = DEFAULT_PROMPTS
+    max_new_tokens: Annotated[
+        Count, at_most(1 << 20, "no model has more positions"), OnResume.FREE
+    ] = 64
 
 
 class GuardSettings(Model):

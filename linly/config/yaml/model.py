@@ -5,7 +5,8 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from enum import Enum
+from typing import Any, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 from pydantic_core import ErrorDetails, PydanticCustomError
@@ -47,6 +48,52 @@ class Model(BaseModel):
     def from_file_form(cls, value: dict[str, Any]) -> dict[str, Any]:
         """Turn the short forms that a file may use into the model's fields."""
         return value
+
+
+class OnResume(Enum):
+    """Whether a run may resume with another value of a setting; in the field's annotation."""
+
+    FREE = "free"
+    """It does not affect the result, and may change without a record."""
+    RECORDED = "recorded"
+    """The change is written to decisions.jsonl."""
+    REFUSED = "refused"
+    """Another value would make the run a different one."""
+
+
+class Settings(Model):
+    """A model whose fields each say whether a resume may change them.
+
+    A field is annotated with an `OnResume`, or it holds other Settings, or a dict of them by name.
+    """
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        """Refuse a class with a field that says nothing.
+
+        Raises:
+            TypeError: If there is one.
+        """
+        super().__pydantic_init_subclass__(**kwargs)
+        for name in cls.model_fields:
+            if cls.policy(name) is None and cls.inner(name) is None:
+                raise TypeError(
+                    f"{cls.__name__}.{name}: does not say whether a resume may change it: write "
+                    f"Annotated[..., OnResume.REFUSED], RECORDED or FREE"
+                )
+
+    @classmethod
+    def policy(cls, name: str) -> OnResume | None:
+        """Policy of a whole field; None if the Settings that it holds have their own."""
+        metadata = cls.model_fields[name].metadata
+        return next((entry for entry in metadata if isinstance(entry, OnResume)), None)
+
+    @classmethod
+    def inner(cls, name: str) -> type[Settings] | None:
+        """Settings that a field holds, also by name in a dict; None if it holds others."""
+        annotation = cls.model_fields[name].annotation
+        held = get_args(annotation)[1] if get_origin(annotation) is dict else annotation
+        return held if isinstance(held, type) and issubclass(held, Settings) else None
 
 
 def problem(text: str, *path: str | int, also: tuple[str | int, ...] = ()) -> PydanticCustomError:

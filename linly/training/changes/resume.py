@@ -1,70 +1,20 @@
-"""Settings that may change when a run resumes.
-
-Free settings do not affect the result and may change without a record. Changes of recorded settings
-are written to decisions.jsonl. A change of any other setting is refused, because it would make the
-run a different one.
-"""
+"""Settings that may change when a run resumes, as each says in its annotation (`OnResume`)."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Any, get_origin
 
 import orjson
 
 from linly.config.curriculum import Curriculum
 from linly.config.recipe import Recipe
 from linly.config.settings import SECTIONS, settings_form
+from linly.config.yaml.model import OnResume, Settings
 from linly.curriculum.timeline import Timeline, curriculum_form
 from linly.errors import CheckpointError, ConfigError
-
-FREE = (
-    "name",
-    "run",
-    "data_root",
-    "model",  # compared by its identity, not by its path
-    "stop_at_step",
-    "curriculum.name",
-    "corpus_folders",
-    "data.producers",
-    "data.prefetch_rows",
-    "data.timeout_s",
-    "training.micro_batch",
-    "training.activation_checkpointing",
-    "training.attention_backend",
-    "training.loss",
-    "training.compile",
-    "training.reduce_bucket_size",
-    "training.allgather_bucket_size",
-    "training.collective_timeout_s",
-    "checkpoint",
-    "evaluation.max_documents",
-    "evaluation.prompts",
-    "evaluation.max_new_tokens",
-    "alarms",
-    "wandb",
-    "corpora.*.read_attempts",
-    "corpora.*.read_delay_s",
-)
-RECORDED = (
-    "training.lr",
-    "training.schedule",
-    "training.warmup",
-    "training.final_lr",
-    "training.weight_decay",
-    "training.betas",
-    "training.eps",
-    "training.clip",
-    "training.deepspeed",
-    "evaluation.every",  # a guarded curve decides at evaluations
-    "guards",
-    "corpora.*.max_bad_fraction",
-    "corpora.*.damaged_shards",
-)
-"""Settings whose changes are recorded; a `*` matches one name."""
 
 _NONE = object()
 
@@ -159,8 +109,31 @@ def plain_before(saved: Mapping[str, Any], timeline: Timeline) -> dict[str, Any]
 
 def _changed_on_the_way(corpus: Mapping[str, Any], name: str) -> dict[str, Any]:
     """The settings of a corpus that a resume may change."""
-    allowed = FREE + RECORDED
-    return {key: value for key, value in corpus.items() if _under(f"corpora.{name}.{key}", allowed)}
+    return {
+        key: value
+        for key, value in corpus.items()
+        if policy_of(f"corpora.{name}.{key}") is not OnResume.REFUSED
+    }
+
+
+def policy_of(key: str) -> OnResume:
+    """Whether a resume may change a setting.
+
+    Args:
+        key: Key of the setting in `plain_recipe`, such as `training.lr`; a key that this version
+            does not know is refused.
+    """
+    settings: type[Settings] = Recipe
+    names = key.split(".")
+    while names and (name := names.pop(0)) in settings.model_fields:
+        if (policy := settings.policy(name)) is not None:
+            return policy
+        inner = settings.inner(name)
+        assert inner is not None, key
+        if get_origin(settings.model_fields[name].annotation) is dict:
+            names = names[1:]
+        settings = inner
+    return OnResume.REFUSED
 
 
 def recorded_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[SettingChange]:
@@ -180,16 +153,16 @@ def recorded_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
         # A setting that the checkpoint's version did not have had the effect of its default.
         if change.key in saved or change.now != defaults.get(change.key, _NONE)
     ]
-    refused = [change for change in changes if not _under(change.key, FREE + RECORDED)]
+    refused = [change for change in changes if policy_of(change.key) is OnResume.REFUSED]
     if refused:
         lines = "\n".join(f"  {change}" for change in refused)
-        is_future = all(_under(change.key, ("curriculum",)) for change in refused)
+        is_future = all(change.key.startswith("curriculum.") for change in refused)
         amend = "Apply it by `linly amend RUN CURRICULUM`, or undo" if is_future else "Undo"
         raise ConfigError(
             f"the run has another recipe; before -> now:\n{lines}\n{amend} these changes to "
             "resume, or start another run with run=PATH (its model= may be an export of this one)"
         )
-    return [change for change in changes if _under(change.key, RECORDED)]
+    return [change for change in changes if policy_of(change.key) is OnResume.RECORDED]
 
 
 def _default_settings() -> dict[str, Any]:
@@ -218,15 +191,6 @@ def _flat(value: Any, key: str = "") -> dict[str, Any]:
         for name, entry in value.items()
         for inner_key, inner in _flat(entry, f"{key}.{name}" if key else str(name)).items()
     }
-
-
-def _under(key: str, prefixes: tuple[str, ...]) -> bool:
-    names = key.split(".")
-    return any(
-        all(fnmatchcase(name, part) for name, part in zip(names, prefix.split("."), strict=False))
-        for prefix in prefixes
-        if len(names) >= prefix.count(".") + 1
-    )
 
 
 def _shown(value: Any) -> str:

@@ -8,6 +8,7 @@ import pytest
 
 from linly.config.chat import read_chat_format
 from linly.config.recipe import Recipe, load_recipe
+from linly.config.settings import TrainingSettings
 from linly.config.shapes import Linear
 from linly.config.yaml.overrides import parse_override
 from linly.errors import ConfigError
@@ -231,9 +232,7 @@ def test_an_overrides_value_has_its_yaml_type(text: str, value: object) -> None:
         (
             "training.lrr=1",
             "override training.lrr=1: unknown key 'lrr', did you mean 'lr'? allowed: "
-            "activation_checkpointing, allgather_bucket_size, attention_backend, betas, clip, "
-            "collective_timeout_s, compile, deepspeed, eps, final_lr, loss, lr, micro_batch, "
-            "reduce_bucket_size, schedule, trainable, warmup, weight_decay",
+            + ", ".join(sorted(TrainingSettings.file_keys())),
         ),
         (
             "trainig.lr=1",

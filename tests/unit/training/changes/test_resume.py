@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 
+from linly.config.recipe import Recipe
+from linly.config.yaml.model import OnResume, Settings
 from linly.errors import ConfigError
-from linly.training.changes.resume import differences, recorded_changes
+from linly.training.changes.resume import differences, policy_of, recorded_changes
 
 BEFORE: dict[str, Any] = {
     "name": "a",
@@ -30,6 +32,98 @@ def changed(**sections: Any) -> dict[str, Any]:
         else sections.get(key, value)
         for key, value in BEFORE.items()
     }
+
+
+FREE = [
+    "name",
+    "run",
+    "data_root",
+    "model",
+    "stop_at_step",
+    "corpus_folders",
+    "curriculum.name",
+    "data.producers",
+    "data.prefetch_rows",
+    "data.timeout_s",
+    "training.micro_batch",
+    "training.activation_checkpointing",
+    "training.attention_backend",
+    "training.loss",
+    "training.compile",
+    "training.reduce_bucket_size",
+    "training.allgather_bucket_size",
+    "training.collective_timeout_s",
+    "checkpoint.every",
+    "checkpoint.async",
+    "evaluation.max_documents",
+    "evaluation.prompts",
+    "evaluation.max_new_tokens",
+    "alarms.drift",
+    "wandb.project",
+    "corpora.wiki.read_attempts",
+    "corpora.wiki.read_delay_s",
+]
+RECORDED = [
+    "training.lr",
+    "training.schedule",
+    "training.warmup",
+    "training.final_lr",
+    "training.weight_decay",
+    "training.betas",
+    "training.eps",
+    "training.clip",
+    "training.deepspeed.steps_per_print",
+    "evaluation.every",
+    "guards.spike",
+    "corpora.wiki.max_bad_fraction",
+    "corpora.wiki.damaged_shards",
+]
+REFUSED = [
+    "curriculum.tokens",
+    "curriculum.mixture.english.ratio",
+    "data.sequence_length",
+    "data.global_batch",
+    "data.seed",
+    "data.attention",
+    "data.packing",
+    "training.optimizer",
+    "training.trainable.lora.rank",
+    "corpora.wiki.name",
+    "corpora.wiki.paths",
+    "corpora.wiki.fields.text",
+    "corpora.wiki.template",
+    "corpora.wiki.held_out",
+    "corpora.wiki.chat.text",
+    "corpora.wiki",
+    "data",
+    "training.gone",
+    "gone",
+]
+
+
+@pytest.mark.parametrize(
+    ("keys", "policy"),
+    [(FREE, OnResume.FREE), (RECORDED, OnResume.RECORDED), (REFUSED, OnResume.REFUSED)],
+)
+def test_settings_say_whether_a_resume_may_change_them(keys: list[str], policy: OnResume) -> None:
+    assert {key: policy_of(key) for key in keys} == dict.fromkeys(keys, policy)
+
+
+def test_a_setting_that_does_not_say_it_cannot_be_declared() -> None:
+    with pytest.raises(TypeError, match=r"Other\.lr: does not say whether a resume may change it"):
+
+        class Other(Settings):
+            lr: float = 1.0
+
+    class Section(Settings):
+        lr: Annotated[float, OnResume.FREE] = 1.0
+
+    class Whole(Settings):
+        section: Section = Section()
+        sections: dict[str, Section]
+
+    assert Whole.inner("section") is Whole.inner("sections") is Section
+    assert Recipe.policy("curriculum") is None
 
 
 def test_free_changes_leave_no_trace() -> None:
