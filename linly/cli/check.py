@@ -184,7 +184,7 @@ def _guards(recipe: Recipe) -> str | Note:
 def _source(source: Source) -> str | Note:
     from linly.data.inspection.first_records import check_first_records
     from linly.data.reading.shards import list_shards
-    from linly.monitor.history.summary import size
+    from linly.monitor.number_words import size
 
     shards = list_shards(source.corpus, source.data_root)
     empty = [shard.path for shard in shards if not shard.size_bytes]
@@ -303,7 +303,7 @@ def _memory(
 
 
 def _disk(recipe: Recipe, parameters: ParameterCount) -> str:
-    from linly.monitor.history.summary import size
+    from linly.monitor.number_words import size
     from linly.monitor.plans.plan_facts import kept_checkpoints
     from linly.training.engine.optimizers import optimizer_kind
 

@@ -63,7 +63,7 @@ def _compare_runs(paths: Sequence[Path], output: Path | None) -> None:
 
 
 def _compare_plans(paths: Sequence[Path], output: Path | None) -> None:
-    from linly.monitor.history.summary import count
+    from linly.monitor.number_words import count
     from linly.monitor.plans.plan_overlay import source_names, tokens_of, write_plan_comparison
 
     plans = [_facts(path) for path in paths]

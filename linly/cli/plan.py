@@ -199,7 +199,7 @@ def _print_text(
     from rich.console import Console
 
     from linly.curriculum.wording import amount
-    from linly.monitor.history.summary import duration, size
+    from linly.monitor.number_words import duration, size
 
     console = Console(highlight=False, markup=False)
     if not console.is_terminal:

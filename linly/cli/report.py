@@ -36,7 +36,7 @@ def report(
         return
     try:
         from linly.monitor.charts.picture import write_picture
-        from linly.monitor.pages.report import write_report
+        from linly.monitor.pages.run_report import write_report
     except ModuleNotFoundError as error:
         raise ConfigError(
             f"linly report draws with plotly and matplotlib, and {error.name} is not installed: "

@@ -13,7 +13,7 @@ from linly.cli.numbers import MAX_COUNT, finite
 from linly.errors import ConfigError
 
 if TYPE_CHECKING:
-    from linly.monitor.history.trace import TracedRow, Tracer
+    from linly.monitor.history.row_texts import TracedRow, Tracer
     from linly.records.span import Span
     from linly.runs.runs import RunFolder
     from linly.training.recording.spikes import Spike
@@ -68,7 +68,7 @@ def trace(
     Steps count from 1, rows of the run's stream from 0. --spikes also lists steps that a fork
     skipped (linly fork --skip-steps): their rows were consumed but not trained on.
     """
-    from linly.monitor.history.trace import Tracer
+    from linly.monitor.history.row_texts import Tracer
     from linly.runs.runs import RunFolder
 
     if (step is None) != spikes:
@@ -102,7 +102,7 @@ def trace(
 def _rows(
     run: Path, tracer: Tracer, step: int, *, rank: int | None, top: int
 ) -> tuple[TracedRow, ...]:
-    from linly.monitor.history.trace import worst_rows
+    from linly.monitor.history.row_texts import worst_rows
 
     return tracer.texts(worst_rows(run, step, rank=rank, top=top))
 

@@ -116,7 +116,7 @@ def _leave(code: int) -> NoReturn:
 def _report_line(run: Path) -> str:
     """Write the report and return its place; a node may lack the packages or the disk space."""
     try:
-        from linly.monitor.pages.report import write_report
+        from linly.monitor.pages.run_report import write_report
     except ModuleNotFoundError as error:
         return (
             f"report: none, {str(error.name).split('.')[0]} is not installed here; run "

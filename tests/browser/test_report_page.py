@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from linly.monitor.pages.report import write_report
+from linly.monitor.pages.run_report import write_report
 from tests.support.synthetic_run import SyntheticRun
 
 pytestmark = pytest.mark.browser

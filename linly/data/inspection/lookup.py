@@ -11,9 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-
-import orjson
 
 from linly.config.source import Source
 from linly.data.documents.encoding import encode_documents
@@ -85,19 +82,6 @@ class FoundText:
     text: str
     num_tokens: int
     num_supervised: int
-
-
-def read_shard_list(path: Path) -> dict[str, Shard]:
-    """Read a source's frozen shard list (`shards/SOURCE.jsonl` of a run), by path.
-
-    Raises:
-        DataError: If it cannot be read.
-    """
-    try:
-        lines = [orjson.loads(line) for line in path.read_bytes().splitlines()]
-        return {line["path"]: Shard(**line) for line in lines}
-    except (OSError, orjson.JSONDecodeError, KeyError, TypeError) as error:
-        raise DataError(f"{path}: the pinned shard list cannot be read: {error}") from error
 
 
 def find_texts(

@@ -17,8 +17,8 @@ from linly.monitor.charts.figures import (
     short_name,
     source_meta,
 )
+from linly.monitor.history.headlines import language_name
 from linly.monitor.history.history import History
-from linly.monitor.history.summary import language_name
 from linly.records.measures import relative_change
 
 _MAX_NARROW_LINES = 7

@@ -18,9 +18,9 @@ from linly.monitor.charts.figures import (
     plain,
     scatter,
 )
+from linly.monitor.history.headlines import language_name
 from linly.monitor.history.history import Floats, History
 from linly.monitor.history.shares import realized_and_planned
-from linly.monitor.history.summary import language_name
 from linly.records.metrics import Line, Metric, metrics_of
 from linly.records.step_record import StepRecord
 

@@ -16,7 +16,7 @@ from linly.files import publish
 from linly.monitor.charts.colors import source_colors
 from linly.monitor.history.history import History, read_history
 from linly.monitor.history.shares import Shares, last_of_groups, realized_and_planned
-from linly.monitor.history.summary import count
+from linly.monitor.number_words import count
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,8 +9,9 @@ from pathlib import Path
 from linly.files import publish_text
 from linly.monitor.charts.figures import Chart
 from linly.monitor.charts.overlay import NamedRun, named_runs, overlay_charts, run_colors
+from linly.monitor.history.headlines import language_changes, language_name
 from linly.monitor.history.history import read_history
-from linly.monitor.history.summary import count, language_changes, language_name, percent
+from linly.monitor.number_words import count, percent
 from linly.monitor.pages.page import chart_cards, legend, section, table, text
 from linly.monitor.pages.standalone import standalone_page
 

@@ -15,14 +15,9 @@ from linly.monitor.charts.colors import source_colors
 from linly.monitor.charts.data_charts import fill_since_start
 from linly.monitor.charts.figures import Chart
 from linly.monitor.history.decisions import told
+from linly.monitor.history.headlines import Headline, headlines, source_changes
 from linly.monitor.history.history import History, Sample
-from linly.monitor.history.summary import (
-    Headline,
-    count,
-    headlines,
-    percent,
-    source_changes,
-)
+from linly.monitor.number_words import count, percent
 
 MAX_YAML_BYTES = 1 << 20
 MAX_EVENTS = 300

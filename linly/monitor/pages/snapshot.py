@@ -20,7 +20,7 @@ from linly.monitor.charts.figures import Chart
 from linly.monitor.charts.overlay import named_runs, overlay_charts
 from linly.monitor.history.follow import Look, RunFollower
 from linly.monitor.history.history import History
-from linly.monitor.history.summary import duration
+from linly.monitor.number_words import duration
 from linly.monitor.pages.overlay_page import overlay_parts
 from linly.monitor.pages.page import page_parts
 

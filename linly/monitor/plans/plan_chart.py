@@ -13,7 +13,7 @@ from linly.curriculum.wording import percent
 from linly.errors import ConfigError
 from linly.files import publish, publish_text
 from linly.monitor.charts.colors import source_colors
-from linly.monitor.history.summary import count
+from linly.monitor.number_words import count
 from linly.monitor.plans.plan_facts import PlanFacts
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from linly.monitor.charts.figures import (
     short_name,
 )
 from linly.monitor.charts.overlay import DASHES, dash_words, run_colors
-from linly.monitor.history.summary import count
+from linly.monitor.number_words import count
 from linly.monitor.pages.page import chart_cards, legend, section, table, text
 from linly.monitor.pages.standalone import standalone_page
 from linly.monitor.plans.plan_facts import PlanFacts

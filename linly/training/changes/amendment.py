@@ -30,6 +30,7 @@ from linly.curriculum.wording import amount
 from linly.data.inspection.estimate import estimate_tokens
 from linly.data.inspection.source_inventory import SourceInventory, source_inventory
 from linly.data.reading.shards import list_shards
+from linly.data.shard_list import shard_lines
 from linly.data.types import Shard
 from linly.errors import ConfigError, DataError
 from linly.files import publish
@@ -39,7 +40,6 @@ from linly.tokenization.tokenizer import Tokenizer
 from linly.training.changes.forecast import SourceForecast, source_forecasts
 from linly.training.changes.pinned_inputs import (
     newest_lists,
-    shard_lines,
     write_recipe,
     write_source,
 )

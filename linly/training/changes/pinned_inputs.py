@@ -24,6 +24,7 @@ from linly.curriculum.plan import Available, Batch, check_plan, make_plan
 from linly.curriculum.timeline import Relisted, Timeline
 from linly.data.inspection.source_inventory import SourceInventory, source_inventory
 from linly.data.reading.shards import list_shards
+from linly.data.shard_list import read_shard_list, shard_lines
 from linly.data.types import Document, Segment, Shard, ShardList
 from linly.errors import CheckpointError, LinlyError
 from linly.files import inside, publish, publish_text, sha256_file
@@ -130,15 +131,10 @@ def write_source(run: RunFolder, source: str, found: SourceInventory) -> None:
     )
 
 
-def shard_lines(shards: Iterable[Shard]) -> bytes:
-    """A shard list in the file form of a run."""
-    return b"".join(orjson.dumps(asdict(shard)) + b"\n" for shard in shards)
-
-
 def read_shards(run: RunFolder, sources: Iterable[str]) -> dict[str, tuple[Shard, ...]]:
     """The shard list of each source, as pinned at its start."""
     return {
-        source: _parse_shards(_read_lines(run.path / "shards" / f"{source}.jsonl"))
+        source: read_shard_list(run.path / "shards" / f"{source}.jsonl")
         for source in sorted(sources)
     }
 
@@ -187,7 +183,7 @@ def unlisted_shards(run: RunFolder, recipe: Recipe, timeline: Timeline) -> list[
 
 def _read_later_list(run: RunFolder, source: str, relisted: Relisted) -> ShardList:
     path = inside(run.path / "shards", relisted.file)
-    shards = _parse_shards(_read_lines(path))
+    shards = read_shard_list(path)
     if sha256_file(path) != relisted.sha256:
         raise CheckpointError(
             f"{path}: is not the shard list of source {source!r} that the run recorded: its "
@@ -195,10 +191,6 @@ def _read_later_list(run: RunFolder, source: str, relisted: Relisted) -> ShardLi
             "backup"
         )
     return ShardList(relisted.from_epoch, shards)
-
-
-def _parse_shards(lines: Iterable[dict[str, Any]]) -> tuple[Shard, ...]:
-    return tuple(Shard(**line) for line in lines)
 
 
 def read_held_out(run: RunFolder, recipe: Recipe) -> dict[str, list[Document]]:

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from linly.errors import ConfigError, TrainingError
+from linly.monitor.history.headlines import headlines
 from linly.monitor.history.history import read_history
 from linly.monitor.history.recount import recount, recount_text
-from linly.monitor.history.summary import headlines
 from linly.records.evaluation_record import EvaluationRecord, SourceEvaluation
 from linly.runs.runs import RunFolder
 from tests.support.synthetic_run import SyntheticRun

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from linly.errors import ConfigError
-from linly.monitor.pages.report import write_report
+from linly.monitor.pages.run_report import write_report
 from linly.runs.runs import RunFolder
 from tests.support.synthetic_run import SyntheticRun
 

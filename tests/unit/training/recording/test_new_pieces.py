@@ -12,9 +12,9 @@ from transformers import AutoConfig
 
 from linly.config.recipe import load_recipe
 from linly.data.cursor import SourceCursor
-from linly.data.inspection.lookup import read_shard_list
 from linly.data.mixing.mixed_row import MixedRow
 from linly.data.mixing.stream_plan import make_mixer, stream_plan
+from linly.data.shard_list import read_shard_list
 from linly.data.types import Row
 from linly.errors import ConfigError
 from linly.export.export import export_run
@@ -118,7 +118,7 @@ def test_a_runs_evaluations_tell_the_use_that_its_rows_have(
     recipe = load_recipe(tmp_path / "recipe.yaml", overrides)
     train(recipe, alone, resume_step=None)
     shards = {
-        name: tuple(read_shard_list(recipe.run / "shards" / f"{name}.jsonl").values())
+        name: read_shard_list(recipe.run / "shards" / f"{name}.jsonl")
         for name in recipe.curriculum.sources
     }
     plan = stream_plan(recipe, recipe.run / "model", shards)

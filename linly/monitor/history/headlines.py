@@ -8,6 +8,7 @@ from typing import Literal
 
 from linly.curriculum.apportion import drift_bound
 from linly.monitor.history.history import History
+from linly.monitor.number_words import count, duration, percent
 from linly.records.measures import relative_change
 
 _LANGUAGES = {"en": "English", "zh": "Chinese"}
@@ -25,7 +26,7 @@ class Headline:
 
 
 @dataclass(frozen=True, slots=True)
-class Change:
+class BitsChange:
     """Held-out bits per byte at step 0 and at the last evaluation."""
 
     before: float
@@ -43,15 +44,15 @@ def language_name(language: str) -> str:
     return _LANGUAGES.get(language, language)
 
 
-def language_changes(history: History) -> dict[str, Change]:
+def language_changes(history: History) -> dict[str, BitsChange]:
     """Change of each language's text; empty without two evaluations."""
     if len(history.evaluations) < 2:
         return {}
     first, last = history.evaluations[0].by_language, history.evaluations[-1].by_language
-    return {name: Change(first[name], last[name]) for name in first if name in last}
+    return {name: BitsChange(first[name], last[name]) for name in first if name in last}
 
 
-def source_changes(history: History) -> dict[str, Change]:
+def source_changes(history: History) -> dict[str, BitsChange]:
     """Change of each source's text; empty without two evaluations."""
     if len(history.evaluations) < 2:
         return {}
@@ -59,7 +60,7 @@ def source_changes(history: History) -> dict[str, Change]:
     both = [name for name in first if name in last]
     pairs = {name: (first[name].bits_per_byte, last[name].bits_per_byte) for name in both}
     return {
-        name: Change(before, after)
+        name: BitsChange(before, after)
         for name, (before, after) in pairs.items()
         if before is not None and after is not None
     }
@@ -110,38 +111,3 @@ def _time(history: History) -> Headline:
         value=duration(history.training_s),
         detail=f"{count(speed)} tokens per second" if math.isfinite(speed) else "",
     )
-
-
-def percent(value: float) -> str:
-    """Format a relative change, such as −31.8% with a true minus sign."""
-    return f"{value:+.1%}".replace("-", "−") if math.isfinite(value) else "–"
-
-
-def count(value: float) -> str:
-    """Format a number in three digits: 950, 40.0k, 1.31M, 5.00B."""
-    for limit, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= limit * 0.9995:
-            scaled = value / limit
-            digits = 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0
-            return f"{scaled:.{digits}f}{unit}"
-    return f"{value:.0f}"
-
-
-def duration(seconds: float) -> str:
-    """Format seconds in up to two units, such as 3 d 4 h, 12 min 30 s, 8.2 s."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    whole = round(seconds)
-    for name, length, small_name, small in (("d", 86400, "h", 3600), ("h", 3600, "min", 60)):
-        if whole >= length:
-            return f"{whole // length} {name} {whole % length // small} {small_name}"
-    return f"{whole // 60} min {whole % 60} s"
-
-
-def size(num_bytes: float) -> str:
-    """Format bytes in three digits: 4.0 kB, 78.0 GB."""
-    for limit, unit in ((1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if num_bytes >= limit * 0.9995:
-            scaled = num_bytes / limit
-            return f"{scaled:.{1 if scaled < 99.95 else 0}f} {unit}"
-    return f"{num_bytes:.0f} B"

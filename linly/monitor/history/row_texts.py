@@ -14,8 +14,9 @@ from linly.data.inspection.lookup import (
     TracedSource,
     Wanted,
     find_texts,
-    read_shard_list,
 )
+from linly.data.shard_list import read_shard_list
+from linly.data.types import Shard
 from linly.errors import DataError
 from linly.monitor.history.documents import rows_of_step
 from linly.records.row_record import RowRecord
@@ -84,11 +85,15 @@ class Tracer:
             self._sources[name] = TracedSource(
                 sources[name],
                 (
-                    (0, read_shard_list(folder / f"{name}.jsonl")),
-                    *((one.from_epoch, read_shard_list(folder / one.file)) for one in relisted),
+                    (0, _by_path(folder / f"{name}.jsonl")),
+                    *((one.from_epoch, _by_path(folder / one.file)) for one in relisted),
                 ),
             )
         return self._sources[name]
+
+
+def _by_path(path: Path) -> dict[str, Shard]:
+    return {shard.path: shard for shard in read_shard_list(path)}
 
 
 def worst_rows(path: Path, step: int, *, rank: int | None, top: int) -> tuple[RowRecord, ...]:

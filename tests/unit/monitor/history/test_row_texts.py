@@ -17,12 +17,13 @@ import pytest
 from linly.config.recipe import load_recipe
 from linly.data.documents.encoding import encode_documents
 from linly.data.documents.templates import DocumentMaker
-from linly.data.inspection.lookup import TracedSource, Wanted, find_texts, read_shard_list
+from linly.data.inspection.lookup import TracedSource, Wanted, find_texts
 from linly.data.reading.shards import ShardReader
+from linly.data.shard_list import read_shard_list
 from linly.data.types import Document, Shard
 from linly.errors import DataError
 from linly.monitor.history.documents import rows_of_step
-from linly.monitor.history.trace import Tracer, by_loss, worst_rows
+from linly.monitor.history.row_texts import Tracer, by_loss, worst_rows
 from linly.tokenization.load import load_tokenizer
 from tests.support.mixed_run import write_mixed_run
 from tests.support.tiny_corpora import source_of
@@ -200,7 +201,8 @@ def test_a_record_out_of_range_and_a_shard_that_was_never_listed_are_errors(
 ) -> None:
     write_mixed_run(recipe, tiny_tokenizer_path, tmp_path / "run", num_steps=1)
     loaded = load_recipe(recipe)
-    listed = read_shard_list(tmp_path / "run" / "shards" / "handful.jsonl")
+    shards = read_shard_list(tmp_path / "run" / "shards" / "handful.jsonl")
+    listed = {shard.path: shard for shard in shards}
     corpus, root = loaded.corpora["handful"], loaded.data_root
     source = TracedSource(source_of(corpus, root), [(0, listed)])
     tokenizer = load_tokenizer(tiny_tokenizer_path)

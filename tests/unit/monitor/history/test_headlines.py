@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from linly.curriculum.apportion import drift_bound
+from linly.monitor.history.headlines import headlines
 from linly.monitor.history.history import read_history
-from linly.monitor.history.summary import count, duration, headlines, percent
+from linly.monitor.number_words import count, duration, percent
 from tests.support.synthetic_run import SyntheticRun
 
 
