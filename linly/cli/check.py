@@ -136,7 +136,8 @@ def _devices() -> list[int]:
 
 
 def _run_folder(recipe: Recipe) -> str:
-    from linly.runs.runs import RunFolder, check_place
+    from linly.runs.run_places import check_place
+    from linly.runs.runs import RunFolder
     from linly.training.checkpoints.manifest import check_never_saved, list_checkpoints, step_of
 
     check_place(recipe.run)

@@ -3,6 +3,7 @@
 In: records and rows written by training. Out: the same, read by `linly monitor`, `report`, `trace`
 and by a resume, which truncates them to its checkpoint's step.
 
-Open `runs` first: `RunFolder` names every file. `row_record` is the parquet form of a step's rows;
-`locks` ensures that only one process at a time trains in a folder.
+Open `runs` first: `RunFolder` names every file. `log_file` appends to a log and truncates it,
+`log_lines` validates its lines, `row_parts` are the files of the row record, `run_places` says
+where a run may start, and `locks` ensures that only one process at a time trains in a folder.
 """

@@ -1,5 +1,5 @@
 """Compose pages: histories and charts in, HTML out.
 
-`run_report` is a run as one file, `live` a page that grows with the run, `overlay_page` several runs
-side by side. Open `page` first: all pages are composed of its parts.
+`run_report` is a run as one file, `live` a page that grows with the run, `overlay_page` several
+runs side by side. Open `page` first: all pages are composed of its parts.
 """

@@ -23,7 +23,8 @@ from linly.config.yaml.model import check_name
 from linly.curriculum.timeline import decisions_in_force, resume_decision
 from linly.errors import ConfigError
 from linly.modeling.stored.folder import new_folder
-from linly.runs.runs import KEPT_WHOLE, LOGS, RunFolder, enclosing_run
+from linly.runs.run_places import enclosing_run
+from linly.runs.runs import KEPT_WHOLE, LOGS, RunFolder
 from linly.training.changes.amendment import Amendment, plan_amendment, write_amendment
 from linly.training.changes.pinned_inputs import write_recipe
 from linly.training.changes.run_at_checkpoint import RunAtCheckpoint, run_at_checkpoint

@@ -9,7 +9,8 @@ from pathlib import Path
 from linly.errors import CheckpointError, ConfigError, LinlyError
 from linly.files import inside
 from linly.modeling.stored.folder import new_folder
-from linly.runs.runs import LOGS, RunFolder, enclosing_run
+from linly.runs.run_places import enclosing_run
+from linly.runs.runs import LOGS, RunFolder
 from linly.training.checkpoints.checkpoint_files import read_state
 from linly.training.checkpoints.manifest import MANIFEST, Manifest, folder_name, noted_checkpoints
 from linly.training.checkpoints.mirror import CHECKPOINTS, DECISIONS, is_noted
