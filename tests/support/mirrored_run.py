@@ -86,7 +86,7 @@ def copy_now(mirror: Mirror) -> list[Copied]:
     """One pass."""
     mirror.begin()
     assert mirror.wait(60)
-    return mirror.news()
+    return mirror.take_results()
 
 
 def everything_in(folder: Path) -> dict[str, bytes]:

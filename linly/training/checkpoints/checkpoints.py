@@ -75,7 +75,7 @@ class Checkpoints:
         self._mirror = mirror
         self._check_lock = check_lock
         self._snapshots = RankSnapshots(processes)
-        self._apart = processes.apart()
+        self._background = processes.for_background_thread()
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
         self._under_way: Future[Path] | None = None
 
@@ -148,7 +148,7 @@ class Checkpoints:
 
     def _save(self, step: int, snapshot: RankSnapshot, state: bytes) -> Path:
         """Write a snapshot and publish it; runs in a thread on every rank."""
-        ranks, what = self._apart, f"checkpoint {folder_name(step)}"
+        ranks, what = self._background, f"checkpoint {folder_name(step)}"
         partial = self._folder / f".{folder_name(step)}.partial"
         size_bytes = sum(ranks.gather_json(snapshot.size_bytes)) + len(state)
         try:

@@ -94,7 +94,7 @@ class Mirror:
         self._check_lock = check_lock
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="mirror")
         self._passes: list[Future[None]] = []
-        self._news: SimpleQueue[Copied] = SimpleQueue()
+        self._results: SimpleQueue[Copied] = SimpleQueue()
         self._copied: dict[str, Any] = {}
         self._is_swept = False
         self._is_closing = False
@@ -124,12 +124,12 @@ class Mirror:
         if len(self._passes) < 2 and not self._is_closing:  # a waiting pass will see all new files
             self._passes.append(self._thread.submit(self._copy_all))
 
-    def news(self) -> list[Copied]:
+    def take_results(self) -> list[Copied]:
         """Results of copies since the last call."""
         found = []
         while True:
             try:
-                found.append(self._news.get_nowait())
+                found.append(self._results.get_nowait())
             except Empty:
                 return found
 
@@ -177,10 +177,10 @@ class Mirror:
         try:
             is_new = copy()
         except Exception as error:  # from any library behind the URL; it must not end training
-            self._news.put(Copied(name, describe(error)))
+            self._results.put(Copied(name, describe(error)))
             return False
         if is_new:
-            self._news.put(Copied(name, None))
+            self._results.put(Copied(name, None))
         return True
 
     def _decisions(self) -> bytes:

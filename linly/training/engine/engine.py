@@ -43,7 +43,7 @@ from linly.modeling.stored.dtypes import cast_buffers, kept_dtypes, persistent_b
 from linly.modeling.trial import try_model
 from linly.training.engine.objective import Objective, choose_loss
 from linly.training.engine.optimizers import optimizer_kind
-from linly.training.ranks.processes import be_patient
+from linly.training.ranks.processes import raise_group_timeout
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class Engine:
             compile_layers(model)
         self._create_moments()
         self._set_masters(stored)
-        be_patient(self._optimizer.dp_process_group, training.collective_timeout_s)
+        raise_group_timeout(self._optimizer.dp_process_group, training.collective_timeout_s)
 
     @property
     def module(self) -> PreTrainedModel:

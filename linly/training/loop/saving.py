@@ -92,7 +92,7 @@ class Saver:
     def note_progress(self) -> None:
         """Record a completed checkpoint and finished copies, if any; not a collective."""
         self._note(self._checkpoints.published())
-        for copied in self._mirror.news() if self._mirror is not None else ():
+        for copied in self._mirror.take_results() if self._mirror is not None else ():
             text = f"{copied.name} was copied"
             if copied.problem is not None:
                 text = f"{copied.name} could not be copied: {copied.problem}"

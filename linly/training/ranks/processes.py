@@ -28,7 +28,7 @@ from linly.modeling.accelerator import choose_accelerator
 from linly.training.ranks.watchdog import MARGIN, Watchdog
 
 COLLECTIVE_TIMEOUT_S = 1800.0
-APART_TIMEOUT = timedelta(hours=6)
+BACKGROUND_TIMEOUT = timedelta(hours=6)
 """Timeout for background threads, where ranks may wait long; the training step detects hangs."""
 
 _PORTS = range(15_000, 25_000)
@@ -64,14 +64,14 @@ class Processes:
         """Whether this is rank 0, which writes the files of the run."""
         return self.rank == 0
 
-    def apart(self) -> Processes:
+    def for_background_thread(self) -> Processes:
         """The same processes for use in a background thread; a collective.
 
         Two threads must not share a group, or their collectives would mix.
         """
         if self.world_size == 1:
             return self
-        group = torch.distributed.new_group(backend="gloo", timeout=APART_TIMEOUT)
+        group = torch.distributed.new_group(backend="gloo", timeout=BACKGROUND_TIMEOUT)
         return Processes(self.rank, self.world_size, torch.device("cpu"), group)
 
     def waiting(self, where: str) -> AbstractContextManager[None]:
@@ -192,15 +192,15 @@ def start_processes(timeout_s: float = COLLECTIVE_TIMEOUT_S) -> Processes:
 def _meet(rank: int, world_size: int, device: torch.device, timeout_s: float) -> None:
     """Join the process group."""
     backend = "nccl" if device.type == "cuda" else "gloo"
-    patience = _patience(timeout_s)
+    timeout = _backend_timeout(timeout_s)
     if world_size == 1:
         store = HashStore()
         torch.distributed.init_process_group(
-            backend, store=store, rank=rank, world_size=1, timeout=patience
+            backend, store=store, rank=rank, world_size=1, timeout=timeout
         )
         return
     try:
-        torch.distributed.init_process_group(backend, timeout=patience)
+        torch.distributed.init_process_group(backend, timeout=timeout)
     except torch.distributed.DistNetworkError as error:
         if "EADDRINUSE" not in str(error):
             raise
@@ -211,12 +211,12 @@ def _meet(rank: int, world_size: int, device: torch.device, timeout_s: float) ->
         ) from error
 
 
-def be_patient(group: torch.distributed.ProcessGroup, timeout_s: float) -> None:
+def raise_group_timeout(group: torch.distributed.ProcessGroup, timeout_s: float) -> None:
     """Raise a library group's timeout above the watchdog's (the default of NCCL is 10 minutes)."""
-    torch.distributed.distributed_c10d._set_pg_timeout(_patience(timeout_s), group)
+    torch.distributed.distributed_c10d._set_pg_timeout(_backend_timeout(timeout_s), group)
 
 
-def _patience(timeout_s: float) -> timedelta:
+def _backend_timeout(timeout_s: float) -> timedelta:
     """Timeout of a backend: longer than the watchdog's, whose error is more informative."""
     return timedelta(seconds=timeout_s) + MARGIN
 

@@ -45,8 +45,8 @@ class AlarmRelay:
 
     def step(self, record: StepRecord, *, bad_records: int) -> list[str]:
         """Pass on the alarms of a step, and return the lines to show."""
-        told = self._reap()
-        return told + self._raise(self._watch.step(record, bad_records=bad_records))
+        texts = self._reap()
+        return texts + self._raise(self._watch.step(record, bad_records=bad_records))
 
     def evaluation(self, record: EvaluationRecord) -> list[str]:
         """Pass on the alarms of an evaluation, and return the lines to show."""
@@ -64,13 +64,13 @@ class AlarmRelay:
         self._reap()
 
     def _raise(self, alarms: Sequence[Alarm]) -> list[str]:
-        told = []
+        texts = []
         for alarm in alarms:
             self._event("alarm", alarm.text, rule=alarm.rule, source=alarm.source)
-            told.append(f"alarm at step {alarm.step}: {alarm.text}")
+            texts.append(f"alarm at step {alarm.step}: {alarm.text}")
             if self._command:
-                told += self._start(alarm)
-        return told
+                texts += self._start(alarm)
+        return texts
 
     def _start(self, alarm: Alarm) -> list[str]:
         """Run the command for an alarm, without a shell."""
