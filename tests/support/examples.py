@@ -1,7 +1,8 @@
 """The worked examples of CONTRIBUTING.md, applied to a copy of the package.
 
-An example is a `diff` block under a heading `### Title`. In it a line `--- FILE` begins a file,
-lines that begin with a space are in the file, and lines that begin with `+` are added after them.
+An example is a `diff` block under a heading `### Title`. In it a line `--- FILE` begins a place of
+a file, which is found by its lines that begin with a space or `-`; those with `-` are removed, and
+lines that begin with `+` are new. A file without such lines is a new one.
 """
 
 from __future__ import annotations
@@ -17,16 +18,20 @@ _TITLE = re.compile(r"^### (.+)$", re.MULTILINE)
 _DIFF = re.compile(r"^```diff\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
-def example(title: str) -> dict[str, str]:
-    """Changes of an example: the lines of its diff by file."""
+def section(title: str) -> str:
+    """Text under a heading of CONTRIBUTING.md."""
     text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
     sections = _TITLE.split(text)
-    found = dict(zip(sections[1::2], sections[2::2], strict=True))[title]
-    changes: dict[str, str] = {}
-    for diff in _DIFF.findall(found):
+    return dict(zip(sections[1::2], sections[2::2], strict=True))[title]
+
+
+def example(title: str) -> list[tuple[str, list[str]]]:
+    """Changes of an example: file and lines of each place of its diff."""
+    changes = []
+    for diff in _DIFF.findall(section(title)):
         for part in re.split(r"^--- ", diff, flags=re.MULTILINE)[1:]:
-            file, _, lines = part.partition("\n")
-            changes[file] = changes.get(file, "") + lines
+            file, *lines = part.splitlines(keepends=True)
+            changes.append((file.strip(), lines))
     return changes
 
 
@@ -36,15 +41,16 @@ def followed(title: str, copy: Path) -> list[str]:
     for folder in ("linly", "tests"):
         shutil.copytree(ROOT / folder, copy / folder, ignore=ignored)
     shutil.copy(ROOT / "pyproject.toml", copy / "pyproject.toml")
+    shutil.copytree(ROOT / "curricula", copy / "curricula")
     changes = example(title)
-    for file, lines in changes.items():
+    for file, lines in changes:
         path = copy / file
         text = path.read_text(encoding="utf-8") if path.exists() else ""
-        kept = "".join(line[1:] for line in lines.splitlines(True) if line.startswith(" "))
-        new = "".join(line[1:] for line in lines.splitlines(True))
-        assert not text or text.count(kept) == 1, f"{file}: found {text.count(kept)} times:\n{kept}"
-        path.write_text(text.replace(kept, new) if text else new, encoding="utf-8")
-    return list(changes)
+        old = "".join(line[1:] for line in lines if not line.startswith("+"))
+        new = "".join(line[1:] for line in lines if not line.startswith("-"))
+        assert not text or text.count(old) == 1, f"{file}: found {text.count(old)} times:\n{old}"
+        path.write_text(text.replace(old, new) if text else new, encoding="utf-8")
+    return list(dict.fromkeys(file for file, _ in changes))
 
 
 def run_tests(copy: Path, *tests: str) -> str:
@@ -52,4 +58,13 @@ def run_tests(copy: Path, *tests: str) -> str:
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
     done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
+    return done.stdout
+
+
+def output_of(copy: Path, *command: str) -> str:
+    """Output of a Python program in a copy, which must succeed."""
+    done = subprocess.run(
+        [sys.executable, *command], cwd=copy, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
     return done.stdout

@@ -25,14 +25,14 @@ def sgd(groups: Groups, training: TrainingSettings) -> torch.optim.Optimizer:
     return torch.optim.SGD(groups, lr=training.lr, momentum=training.betas[0])
 
 
-def rmsprop(groups: Groups, training: TrainingSettings) -> torch.optim.Optimizer:
-    return torch.optim.RMSprop(groups, lr=training.lr, alpha=training.betas[1], eps=training.eps)
+def adamax(groups: Groups, training: TrainingSettings) -> torch.optim.Optimizer:
+    return torch.optim.Adamax(groups, lr=training.lr, betas=training.betas, eps=training.eps)
 
 
 KINDS = {
     **{name: optimizer_kind(name) for name in get_args(OptimizerName)},
     "sgd": OptimizerKind(sgd, moments=("momentum_buffer",), counts_steps=False),
-    "rmsprop": OptimizerKind(rmsprop, moments=("square_avg",), counts_steps=True),
+    "adamax": OptimizerKind(adamax, moments=("exp_avg", "exp_inf"), counts_steps=True),
 }
 """The kinds of the package, and two that keep other state."""
 
@@ -94,8 +94,8 @@ def test_the_state_of_another_optimizer_is_not_loaded(
 ) -> None:
     keeper = Checkpoints(tmp_path, alone, CheckpointSettings(every=1))
     folder = keeper.save(tiny_engine(), 1, small_state(1))
-    use(KINDS["rmsprop"], monkeypatch)
-    with pytest.raises(CheckpointError, match=r"has no square_avg\..*another training\.optimizer"):
+    use(KINDS["adamax"], monkeypatch)
+    with pytest.raises(CheckpointError, match=r"has no exp_inf\..*another training\.optimizer"):
         keeper.load(folder, tiny_engine(), optimizer_steps=1)
 
 
