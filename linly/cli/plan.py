@@ -39,9 +39,7 @@ def plan(
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Override values.")
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    plot: Annotated[
-        Path | None, typer.Option(help="Also draw the plan: FILE.png or FILE.html.")
-    ] = None,
+    plot: Annotated[Path | None, typer.Option(help="Page to draw the plan on: FILE.html.")] = None,
     tokens_per_second: Annotated[
         float | None,
         typer.Option(
@@ -325,15 +323,15 @@ def _costs(made: Plan, recipe: Recipe | None, tokens_per_second: float | None) -
 
 
 def _draw(curriculum: Curriculum, made: Plan, costs: Costs, path: Path) -> None:
-    """Write the picture and print its path."""
+    """Write the page and print its path."""
     from linly.curriculum.plan import check_plan
-    from linly.monitor.plans.plan_chart import write_picture
     from linly.monitor.plans.plan_facts import plan_facts
+    from linly.monitor.plans.plan_page import write_plan_page
 
     problems: list[str] = []
     try:
         check_plan(made, curriculum)
-    except ConfigError as error:  # shown in the picture; the command fails with it afterwards
+    except ConfigError as error:  # shown on the page; the command fails with it afterwards
         problems = str(error).splitlines()
-    write_picture(plan_facts(curriculum, made, costs, problems=problems), path)
+    write_plan_page(plan_facts(curriculum, made, costs, problems=problems), path)
     typer.echo(f"wrote {path}", err=True)

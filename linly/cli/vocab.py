@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -14,6 +14,7 @@ from linly.errors import ConfigError
 
 if TYPE_CHECKING:
     from linly.cli.corpus_texts import CorpusTexts
+    from linly.tokenization.growth.fertility import SourceReport
 
 Base = Annotated[Path, typer.Option(help="Vocabulary: a .model file or a model folder.")]
 Output = Annotated[Path, typer.Option(help="File to write.")]
@@ -280,7 +281,7 @@ def report(
         int | None,
         typer.Option(min=1, max=MAX_COUNT, help="Documents of each corpus (default: all)."),
     ] = None,
-    plot: Annotated[Path | None, typer.Option(help="Chart to write: .png or .svg.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Page to draw a chart on: FILE.html.")] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print JSON, with every document that changed.")
     ] = False,
@@ -288,7 +289,7 @@ def report(
     """Compare two vocabularies on corpora: fertility, byte fallback, unchanged documents."""
     from itertools import islice
 
-    from linly.cli.vocab_report import draw, print_json, show
+    from linly.cli.vocab_report import print_json, show
     from linly.tokenization.growth.fertility import MAX_EXAMPLES, compare_vocabularies
     from linly.tokenization.load import load_tokenizer
     from linly.tokenization.subtokens import check_grows
@@ -311,8 +312,19 @@ def report(
         print_json(reports)
     else:
         show(reports)
-    if plot:
-        draw(reports, plot)
+    if plot is not None:
+        _draw(reports, plot)
+
+
+def _draw(reports: Sequence[SourceReport], path: Path) -> None:
+    try:
+        from linly.monitor.pages.fertility_page import write_fertility_page
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"--plot draws with plotly, and {error.name} is not installed: "
+            f"pip install 'linly[monitor]'"
+        ) from error
+    write_fertility_page(reports, path)
 
 
 def _open(names: list[str], folders: list[Path], data_root: Path) -> CorpusTexts:

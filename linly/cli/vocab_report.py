@@ -1,23 +1,15 @@
-"""The table and the chart of `linly vocab report`."""
+"""The table of `linly vocab report`."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 
-from linly.errors import ConfigError
-from linly.files import publish
 from linly.tokenization.growth.fertility import SourceReport
 
 _MAX_PIECES = 12
 _MOSTLY = 0.5
 """Largest fraction of documents with new pieces at which they are listed one by one."""
-
-_SMALLEST_SHOWN = 0.0005
-_BEFORE_COLOR, _AFTER_COLOR = "#9aa5b1", "#b5362b"
-_SUFFIXES = (".png", ".svg")
 
 
 def show(reports: Sequence[SourceReport]) -> None:
@@ -102,64 +94,3 @@ def print_json(reports: Sequence[SourceReport]) -> None:
 
 def _share(part: int, whole: int) -> float:
     return part / max(1, whole)
-
-
-def draw(reports: Sequence[SourceReport], path: Path) -> None:
-    """Draw tokens per character of every source, before and after.
-
-    Raises:
-        ConfigError: If the suffix is unknown, or matplotlib is not installed.
-    """
-    if path.suffix not in _SUFFIXES:
-        raise ConfigError(f"plot: found {path.name!r}, allowed {' or '.join(_SUFFIXES)}")
-    try:
-        import matplotlib
-    except ImportError as error:
-        raise ConfigError("a chart needs matplotlib: pip install 'linly[monitor]'") from error
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(figsize=(8, 1.5 + 0.65 * len(reports)), layout="constrained")
-    places = range(len(reports))
-    kinds = (("before", _BEFORE_COLOR, -0.2), ("after", _AFTER_COLOR, 0.2))
-    for kind, color, offset in kinds:
-        bars = axes.barh(
-            [place + offset for place in places],
-            [_per_character(report, kind) for report in reports],
-            height=0.38,
-            color=color,
-            label=kind,
-        )
-        axes.bar_label(bars, labels=_labels(reports, kind), padding=4, fontsize=9)
-    axes.set_yticks(list(places), [report.name for report in reports])
-    axes.invert_yaxis()
-    axes.margins(x=0.2)
-    axes.tick_params(axis="y", length=0)
-    axes.set_xlabel("tokens per character")
-    num_added = reports[0].num_added
-    figure.suptitle(f"A vocabulary with {num_added:,} new pieces", fontsize=12)
-    figure.legend(loc="outside upper right", ncols=2, frameon=False)
-    axes.spines[["top", "right"]].set_visible(False)
-    picture = io.BytesIO()
-    figure.savefig(picture, format=path.suffix.removeprefix("."), dpi=150)
-    pyplot.close(figure)
-    publish(path, picture.getvalue())
-
-
-def _per_character(report: SourceReport, kind: str) -> float:
-    return report.before_per_character if kind == "before" else report.after_per_character
-
-
-def _labels(reports: Sequence[SourceReport], kind: str) -> list[str]:
-    """Return the labels of the bars: the value, and the change."""
-    if kind == "before":
-        return [f"{report.before_per_character:.2f}" for report in reports]
-    return [f"{report.after_per_character:.2f}  ({_change(report)})" for report in reports]
-
-
-def _change(report: SourceReport) -> str:
-    if report.num_unchanged == report.documents:
-        return "all ids as before"
-    if abs(report.saved) < _SMALLEST_SHOWN:
-        return f"ids as before in all but {report.documents - report.num_unchanged:,}"
-    return f"{-report.saved:+.1%}"

@@ -12,7 +12,7 @@ from linly.monitor.charts.overlay import NamedRun, named_runs, overlay_charts, r
 from linly.monitor.history.headlines import language_changes, language_name
 from linly.monitor.history.history import read_history
 from linly.monitor.number_words import count, percent
-from linly.monitor.pages.page import chart_cards, legend, section, table, text
+from linly.monitor.pages.page import chart_cards, legend, page_header, section, table, text
 from linly.monitor.pages.standalone import standalone_page
 
 
@@ -36,8 +36,7 @@ def overlay_parts(runs: Sequence[NamedRun], charts: Sequence[Chart]) -> dict[str
     colors = run_colors([run.name for run in runs])
     entries = [(run.name, colors[index], index) for index, run in enumerate(runs)]
     return {
-        "header": f"<header><h1>{len(runs)} runs</h1><p>{text(', '.join(r.name for r in runs))}"
-        "</p></header>",
+        "header": page_header(f"{len(runs)} runs", ", ".join(run.name for run in runs)),
         "legend": legend({"": entries}, label="Show or hide runs"),
         "charts": chart_cards(charts),
         "sources": section("Runs", _runs(runs)),

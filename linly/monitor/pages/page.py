@@ -63,10 +63,12 @@ def _header(history: History) -> str:
     curriculum = f"curriculum {history.curriculum.name} · " if history.curriculum else ""
     skipped = int(history.skipped.sum())
     skips = f" · {skipped} skipped update{'s' if skipped != 1 else ''}" if skipped else ""
-    return (
-        f"<header><h1>{text(history.name)}</h1>"
-        f"<p>{text(curriculum)}{text(state)}{skips}</p></header>"
-    )
+    return page_header(history.name, f"{curriculum}{state}{skips}")
+
+
+def page_header(title: str, line: str) -> str:
+    """Title of a page, and a line below it."""
+    return f"<header><h1>{text(title)}</h1><p>{text(line)}</p></header>"
 
 
 def _alarms(history: History) -> str:

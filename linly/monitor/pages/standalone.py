@@ -9,13 +9,29 @@ from __future__ import annotations
 import base64
 import hashlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 import orjson
 from plotly.offline import get_plotlyjs
 
+from linly.errors import ConfigError
 from linly.monitor.charts.figures import Chart
 from linly.monitor.pages.page import asset, text
+
+
+def check_page_file(path: Path) -> None:
+    """Check that a page can be written to a file that the user named.
+
+    Raises:
+        ConfigError: If it is not an .html file in an existing folder.
+    """
+    if path.suffix != ".html":
+        raise ConfigError(
+            f"--plot {path}: found {path.suffix!r}, allowed: .html (a browser saves a chart as PNG)"
+        )
+    if not path.parent.is_dir():
+        raise ConfigError(f"--plot {path}: folder {path.parent} does not exist: create it first")
 
 
 def standalone_page(title: str, parts: Iterable[str], charts: Sequence[Chart]) -> str:

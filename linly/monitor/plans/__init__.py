@@ -1,4 +1,4 @@
 """Draw a plan before the run: shares, tokens against what is available, epochs, cost.
 
-In: a `Plan`. Out: a picture or a page in one file. Open `plan_facts` first.
+In: a `Plan`. Out: a page in one file. Open `plan_facts` first.
 """

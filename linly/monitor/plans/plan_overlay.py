@@ -18,7 +18,7 @@ from linly.monitor.charts.figures import (
 )
 from linly.monitor.charts.overlay import DASHES, dash_words, run_colors
 from linly.monitor.number_words import count
-from linly.monitor.pages.page import chart_cards, legend, section, table, text
+from linly.monitor.pages.page import chart_cards, legend, page_header, section, table, text
 from linly.monitor.pages.standalone import standalone_page
 from linly.monitor.plans.plan_facts import PlanFacts
 
@@ -30,7 +30,7 @@ def write_plan_comparison(plans: Sequence[PlanFacts], output: Path) -> Path:
     charts = (_groups(plans, colors), _tokens(plans, colors))
     names = ", ".join(plan.name for plan in plans)
     parts = (
-        f"<header><h1>{len(plans)} curricula</h1><p>{text(names)}</p></header>",
+        page_header(f"{len(plans)} curricula", names),
         legend({"": entries}, label="Show or hide curricula"),
         chart_cards(charts),
         section("Sources", table(*_table(plans))),

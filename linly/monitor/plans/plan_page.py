@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
+from linly.files import publish_text
 from linly.monitor.charts.colors import source_colors
 from linly.monitor.charts.figures import (
     STRONG,
@@ -18,9 +21,19 @@ from linly.monitor.charts.figures import (
     short_name,
 )
 from linly.monitor.number_words import count, duration, size
-from linly.monitor.pages.page import chart_cards, legend, section, table, text
-from linly.monitor.pages.standalone import standalone_page
+from linly.monitor.pages.page import chart_cards, legend, page_header, section, table, text
+from linly.monitor.pages.standalone import check_page_file, standalone_page
 from linly.monitor.plans.plan_facts import PlanFacts
+
+
+def write_plan_page(facts: PlanFacts, path: Path) -> None:
+    """Write the page of a plan.
+
+    Raises:
+        ConfigError: If `path` is not an .html file in an existing folder.
+    """
+    check_page_file(path)
+    publish_text(path, plan_html(facts))
 
 
 def plan_html(facts: PlanFacts) -> str:
@@ -33,7 +46,7 @@ def plan_html(facts: PlanFacts) -> str:
         for group, names in facts.groups.items()
     }
     parts = (
-        f"<header><h1>{text(facts.name)}</h1><p>{text(cost_line(facts))}</p></header>",
+        page_header(facts.name, cost_line(facts)),
         _warnings(facts),
         legend(entries, label="Show or hide sources"),
         chart_cards(charts),

@@ -36,7 +36,7 @@ WRITERS = {
     "vocab merge": "vocab merge {model} {extended} --output {out}/a.model",
     "vocab export": "vocab export --tokenizer {model} --output {out}/new/tokenizer",
     "vocab report": (
-        "vocab report --base {model} --tokenizer {extended} --corpus english --plot {out}/a.png "
+        "vocab report --base {model} --tokenizer {extended} --corpus english --plot {out}/a.html "
         "--corpora {world}/corpora --data-root {world}/data --max-documents 5"
     ),
     "model init": "model init --config nano --tokenizer {model} --output {out}/new/model",

@@ -1,4 +1,4 @@
-"""The picture of a plan: what it says of each source is what the schedule does."""
+"""The page of a plan: what it says of each source is what the schedule does."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from linly.config.settings import CheckpointSettings
 from linly.curriculum.apportion import Phase, row_counts
 from linly.curriculum.mixture import Mixture
 from linly.curriculum.plan import Available, Batch, make_plan
-from linly.monitor.plans.plan_chart import write_picture
 from linly.monitor.plans.plan_facts import Costs, PlanFacts, kept_checkpoints, plan_facts
+from linly.monitor.plans.plan_page import write_plan_page
 
 CURRICULUM = """\
 name: small
@@ -67,9 +67,8 @@ def test_a_guard_s_edge_is_where_the_raised_band_meets_the_rest(tmp_path: Path, 
     third = len(edge) // 3
     assert np.isnan(edge[: third - 1]).all()  # above the cap by itself
     assert edge[third + 1 :] == pytest.approx(0.4 if rest == "chinese" else 0.6)
-    write_picture(drawn, tmp_path / "plan.html")
+    write_plan_page(drawn, tmp_path / "plan.html")
     assert "the edge of a group with its guard at the cap" in (tmp_path / "plan.html").read_text()
-    write_picture(drawn, tmp_path / "plan.png")
 
 
 def test_masked_prompts_shrink_the_share_of_loss(tmp_path: Path) -> None:
@@ -85,7 +84,7 @@ def test_checkpoints_kept_are_the_newest_and_the_milestones() -> None:
 
 
 def test_the_page_says_what_helps_and_fetches_nothing(tmp_path: Path) -> None:
-    write_picture(facts(tmp_path), tmp_path / "plan.html")
+    write_plan_page(facts(tmp_path), tmp_path / "plan.html")
     page = (tmp_path / "plan.html").read_text()
     assert "web is read too often" in page
     assert "rows do not fill a step and are not trained on; tokens: " in page
@@ -93,10 +92,3 @@ def test_the_page_says_what_helps_and_fetches_nothing(tmp_path: Path) -> None:
     assert "2 h 0 min in steps" in page
     assert "default-src 'none'" in page
     assert "<script src" not in page
-
-
-def test_the_picture_is_a_png_of_one_width(tmp_path: Path) -> None:
-    write_picture(facts(tmp_path), tmp_path / "plan.png")
-    head = (tmp_path / "plan.png").read_bytes()[:24]
-    assert head.startswith(b"\x89PNG\r\n")
-    assert int.from_bytes(head[16:20], "big") == 1500
