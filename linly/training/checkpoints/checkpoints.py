@@ -7,18 +7,16 @@ folder is renamed. A crash leaves only hidden folders, which are removed before 
 
 from __future__ import annotations
 
-import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import orjson
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from linly.config.settings import CheckpointSettings
@@ -29,6 +27,13 @@ from linly.training.checkpoints.checkpoint_files import (
     named_buffers,
     read_buffers,
     read_parameter,
+)
+from linly.training.checkpoints.disk import (
+    as_checkpoint_error,
+    check_space,
+    free_name,
+    fsync_file,
+    remove,
 )
 from linly.training.checkpoints.manifest import (
     FileEntry,
@@ -44,12 +49,13 @@ from linly.training.engine.engine import Engine
 from linly.training.engine.randomness import restore_random_states
 from linly.training.ranks.processes import Processes
 
-_MARGIN_BYTES = 64 << 20
-"""Extra space for the manifest, file headers, and logs that grow during a save."""
-
 
 class Checkpoints:
-    """The checkpoints of a run; all methods are collectives unless documented otherwise."""
+    """The checkpoints of a run; all methods are collectives unless documented otherwise.
+
+    Attributes:
+        mirror: Mirror of the run; None without one, and on all ranks but 0.
+    """
 
     def __init__(
         self,
@@ -72,7 +78,7 @@ class Checkpoints:
         self._folder = folder
         self._processes = processes
         self._settings = settings
-        self._mirror = mirror
+        self.mirror = mirror
         self._check_lock = check_lock
         self._snapshots = RankSnapshots(processes)
         self._background = processes.for_background_thread()
@@ -176,7 +182,7 @@ class Checkpoints:
         return self._folder / folder_name(step)
 
     def _prepare(self, partial: Path, size_bytes: int) -> None:
-        with _as_checkpoint_error(partial):
+        with as_checkpoint_error(partial):
             self._remove_leftovers()
             check_space(self._folder, size_bytes)
             partial.mkdir()
@@ -185,7 +191,7 @@ class Checkpoints:
         """Remove hidden folders left by failed saves and interrupted removals."""
         self._check_lock()
         for path in self._folder.glob(".step-*"):
-            _remove(path)
+            remove(path)
 
     def _write_part(self, partial: Path, snapshot: RankSnapshot) -> dict[str, FileEntry]:
         entries = {}
@@ -194,14 +200,14 @@ class Checkpoints:
             (f"rank-{rank:05d}.safetensors", snapshot.tensors | named_buffers(snapshot.buffers)),
             (f"random-{rank:05d}.safetensors", snapshot.random),
         ):
-            with _as_checkpoint_error(partial / name):
+            with as_checkpoint_error(partial / name):
                 save_file(tensors, partial / name)
-                _fsync_file(partial / name)
+                fsync_file(partial / name)
                 entries[name] = FileEntry.of(partial / name)
         return entries
 
     def _publish(self, partial: Path, step: int, state: bytes, parts: list[dict[str, Any]]) -> None:
-        with _as_checkpoint_error(partial):
+        with as_checkpoint_error(partial):
             publish(partial / STATE, state)
             files = {STATE: FileEntry.of(partial / STATE)}
             for part in parts:
@@ -224,14 +230,14 @@ class Checkpoints:
 
     def _retain(self) -> None:
         """Remove old checkpoints; called after the newest has been published."""
-        in_use = self._mirror.in_use if self._mirror is not None else None
+        in_use = self.mirror.in_use if self.mirror is not None else None
         found = [path for path in list_checkpoints(self._folder) if path.name != in_use]
         steps = [step_of(path) for path in found]
         for step in steps[self._settings.keep_last :]:
             if self._settings.keep_every is None or step % self._settings.keep_every:
                 old = self._folder / folder_name(step)
                 hidden = old.rename(self._folder / f".{old.name}.removing")
-                _remove(hidden)
+                remove(hidden)
 
     # -- finding ------------------------------------------------------------------------------
 
@@ -282,7 +288,7 @@ class Checkpoints:
             self._check_lock()
             for path in list_checkpoints(self._folder):
                 if self._processes.is_first and step_of(path) > step:
-                    aside = _free_name(self._folder / f"abandoned-{path.name}")
+                    aside = free_name(self._folder / f"abandoned-{path.name}")
                     names.append(path.rename(aside).name)
         return names
 
@@ -335,21 +341,6 @@ class Checkpoints:
             engine.finish_loading(optimizer_steps=optimizer_steps)
 
 
-def check_space(folder: Path, size_bytes: int) -> None:
-    """Check that a checkpoint fits on the disk.
-
-    Raises:
-        CheckpointError: If it does not; the error has the needed and free bytes.
-    """
-    free, needed = shutil.disk_usage(folder).free, size_bytes + _MARGIN_BYTES
-    if free < needed:
-        raise CheckpointError(
-            f"{folder}: a checkpoint needs {needed:,} bytes, but only {free:,} are free; earlier "
-            "checkpoints are complete. Free some space, or keep fewer checkpoints "
-            "(checkpoint.keep_last, checkpoint.keep_every), then start the same command again"
-        )
-
-
 def _check_parameters(folder: Path, manifest: Manifest, engine: Engine) -> None:
     saved, wanted = set(manifest.parameters), set(engine.parameters())
     if saved != wanted:
@@ -366,36 +357,3 @@ def _check_buffers(
     if forms[0] != forms[1]:
         other = sorted(name for name, _ in forms[0].items() ^ forms[1].items())
         raise CheckpointError(f"{folder}: buffers of another model: {', '.join(other[:3])}")
-
-
-def _remove(path: Path) -> None:
-    """Remove a checkpoint's folder, or a file or link in its place."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink()
-
-
-def _fsync_file(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-
-
-def _free_name(path: Path) -> Path:
-    number = 1
-    free = path
-    while free.exists():
-        number += 1
-        free = path.with_name(f"{path.name}-{number}")
-    return free
-
-
-@contextmanager
-def _as_checkpoint_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(
-            f"writing {path}: {error}; earlier checkpoints are complete. Free some space or repair "
-            "the disk, then start the same command again"
-        ) from error

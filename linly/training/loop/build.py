@@ -7,7 +7,7 @@ from typing import Any
 
 from transformers.utils.logging import disable_progress_bar
 
-from linly.config.recipe import Recipe, plain_recipe
+from linly.config.recipe import Recipe
 from linly.curriculum.timeline import Timeline
 from linly.data.loading.loader import Loader
 from linly.data.loading.stream import stream_plan
@@ -20,14 +20,12 @@ from linly.runs.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.changes.pinned_inputs import read_held_out, read_later_lists, read_shards
 from linly.training.checkpoints.checkpoints import Checkpoints
-from linly.training.checkpoints.mirror import Mirror
-from linly.training.checkpoints.state_form import STATE_VERSION
 from linly.training.engine.engine import Engine
 from linly.training.engine.flops import flops_per_token, peak_flops
 from linly.training.engine.randomness import seed_random_states
 from linly.training.loop.checked_model import CheckedModel
 from linly.training.loop.saving import Saver
-from linly.training.loop.starting_point import StartingPoint
+from linly.training.loop.starting_point import SavedState, StartingPoint
 from linly.training.loop.training_state import TrainingState
 from linly.training.ranks.processes import Processes
 from linly.training.recording.guards import Guards
@@ -63,7 +61,6 @@ def build(
     model: CheckedModel,
     processes: Processes,
     checkpoints: Checkpoints,
-    mirror: Mirror | None,
     *,
     is_quiet: bool,
 ) -> Components:
@@ -75,58 +72,38 @@ def build(
         model: Model of the recipe.
         processes: Processes of the run.
         checkpoints: Checkpoints of the run.
-        mirror: Mirror of the run; None without one, and on all ranks but 0.
         is_quiet: Whether to show warnings only.
     """
     recipe = start.recipe
     engine = _build_engine(recipe, model.stored, processes)
     seed_random_states(recipe.data.seed, rank=processes.rank)
-    evaluator = Evaluator(
-        prepare_held_out(recipe, read_held_out(run, recipe), model.tokenizer),
-        processes,
-        sequence_length=recipe.data.sequence_length,
-        batch_rows=recipe.training.micro_batch,
-        way=engine.evaluation_way,
-    )
     new_pieces = NewPieces.of_model(model.path, model.tokenizer)
     counts = _build_counts(start.timeline, engine, processes, new_pieces)
     state = TrainingState(start.timeline, Guards(recipe.guards), counts)
     if start.saved is not None:
-        content = start.saved.content
-        steps = content["optimizer_steps"]
-        checkpoints.load(start.saved.folder, engine, optimizer_steps=steps)
-        state.load_state_dict(content)
+        _restore(start.saved, checkpoints, engine, state)
     recorder = Recorder(run, recipe, processes, step=state.step, is_quiet=is_quiet)
     recorder.notices(start.notices)
     recorder.model(count_trained(engine.module), engine.description)
     saver = Saver(
         checkpoints,
-        mirror,
         recorder,
         processes,
-        fixed={
-            "version": STATE_VERSION,
-            "world_size": processes.world_size,
-            "recipe": plain_recipe(recipe),
-            "model": model.identity,
-        },
-        is_async=recipe.checkpoint.is_async,
+        recipe=recipe,
+        model=model.identity,
         saved_step=state.step,
     )
-    if mirror is not None:
-        mirror.begin()
-    data_state = None if start.saved is None else start.saved.content["data"]
     return Components(
         recipe=recipe,
         run=run,
         processes=processes,
         tokenizer=model.tokenizer,
         engine=engine,
-        evaluator=evaluator,
+        evaluator=_build_evaluator(recipe, run, model.tokenizer, engine, processes),
         state=state,
         recorder=recorder,
         saver=saver,
-        data_state=data_state,
+        data_state=None if start.saved is None else start.saved.content["data"],
     )
 
 
@@ -145,6 +122,15 @@ def open_loader(parts: Components) -> Loader:
     )
 
 
+def _restore(
+    saved: SavedState, checkpoints: Checkpoints, engine: Engine, state: TrainingState
+) -> None:
+    """Load a checkpoint into the engine and the state; a collective."""
+    content = saved.content
+    checkpoints.load(saved.folder, engine, optimizer_steps=content["optimizer_steps"])
+    state.load_state_dict(content)
+
+
 def _build_engine(recipe: Recipe, stored: StoredModel, processes: Processes) -> Engine:
     disable_progress_bar()  # type: ignore[no-untyped-call]
     with processes.together(f"loading model {stored.path}"):
@@ -155,6 +141,18 @@ def _build_engine(recipe: Recipe, stored: StoredModel, processes: Processes) -> 
     with processes.waiting("distributing the model over the ranks"):
         layout = row_layout(recipe)
         return Engine(model, recipe.training, accumulation=accumulation, layout=layout)
+
+
+def _build_evaluator(
+    recipe: Recipe, run: RunFolder, tokenizer: Tokenizer, engine: Engine, processes: Processes
+) -> Evaluator:
+    return Evaluator(
+        prepare_held_out(recipe, read_held_out(run, recipe), tokenizer),
+        processes,
+        sequence_length=recipe.data.sequence_length,
+        batch_rows=recipe.training.micro_batch,
+        way=engine.evaluation_way,
+    )
 
 
 def _build_counts(

@@ -8,9 +8,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from linly.config.recipe import Recipe, plain_recipe
 from linly.errors import LinlyError
 from linly.training.checkpoints.checkpoints import Checkpoints
-from linly.training.checkpoints.mirror import Mirror
+from linly.training.checkpoints.state_form import STATE_VERSION
 from linly.training.engine.engine import Engine
 from linly.training.loop.training_state import TrainingState
 from linly.training.ranks.processes import Processes
@@ -25,32 +26,37 @@ class Saver:
     def __init__(
         self,
         checkpoints: Checkpoints,
-        mirror: Mirror | None,
         recorder: Recorder,
         processes: Processes,
         *,
-        fixed: Mapping[str, Any],
-        is_async: bool,
+        recipe: Recipe,
+        model: Mapping[str, str],
         saved_step: int,
     ) -> None:
-        """Save to `checkpoints`.
+        """Save to `checkpoints`, and copy what the mirror lacks.
 
         Args:
             checkpoints: Checkpoints of the run.
-            mirror: Mirror of the run; None without one, and on all ranks but 0.
             recorder: Recorder of the run.
             processes: Processes of the run.
-            fixed: Entries of a checkpoint's state that do not change during this launch.
-            is_async: Whether training continues while a checkpoint is written.
+            recipe: Recipe of the run.
+            model: Identity of the model.
             saved_step: Step of the checkpoint that the run resumes from; 0 at a fresh start.
         """
         self._checkpoints = checkpoints
-        self._mirror = mirror
+        self._mirror = checkpoints.mirror
         self._recorder = recorder
         self._processes = processes
-        self._fixed = dict(fixed)
-        self._is_async = is_async
+        self._is_async = recipe.checkpoint.is_async
+        self._fixed = {
+            "version": STATE_VERSION,
+            "world_size": processes.world_size,
+            "recipe": plain_recipe(recipe),
+            "model": dict(model),
+        }
         self.saved_step = saved_step
+        if self._mirror is not None:
+            self._mirror.begin()
 
     @property
     def has_failed(self) -> bool:

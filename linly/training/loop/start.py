@@ -74,7 +74,7 @@ def prepare(
         start = resume(
             recipe, run, model, processes, checkpoints, folder, is_asked_for=is_asked_for
         )
-    return build(start, run, model, processes, checkpoints, mirror, is_quiet=is_quiet)
+    return build(start, run, model, processes, checkpoints, is_quiet=is_quiet)
 
 
 def _check_settings(recipe: Recipe, processes: Processes) -> None:

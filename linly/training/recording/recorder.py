@@ -136,7 +136,7 @@ class Recorder:
         Args:
             records: Bad records of the data.
             step: Step that consumes the first row after them.
-            row: That row.
+            row: Index of that row.
         """
         for bad in records:
             record = {"source": bad.source, "shard": bad.shard, "record": bad.record}
