@@ -151,7 +151,7 @@ def make_plan(
     available: Mapping[str, Available] | None = None,
     extra_positions: Sequence[float] = (),
 ) -> Plan:
-    """Plan a run; row counts are exact, since the whole schedule is computed.
+    """Plan a run; row counts are those of the schedule.
 
     Args:
         curriculum: Curriculum to plan.

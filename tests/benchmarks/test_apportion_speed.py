@@ -10,7 +10,8 @@ import pytest
 from numpy.typing import NDArray
 
 from linly.config.curriculum import load_curriculum
-from linly.curriculum.apportion import Apportioner, Phase, drift_bound
+from linly.curriculum.apportion import Apportioner, Phase
+from linly.curriculum.deadlines import drift_bound
 from linly.curriculum.mixture import Mixture
 from tests.support.speed import cpu_seconds
 

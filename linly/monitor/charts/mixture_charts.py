@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from linly.curriculum.apportion import drift_bound
+from linly.curriculum.deadlines import drift_bound
 from linly.monitor.charts.colors import source_colors
 from linly.monitor.charts.figures import (
     STRONG,

@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
-from linly.curriculum.apportion import drift_bound
+from linly.curriculum.deadlines import drift_bound
 from linly.monitor.history.history import History
 from linly.monitor.number_words import count, duration, percent
 from linly.records.measures import relative_change

@@ -12,9 +12,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linly.config.shapes import Cosine, Linear, Step
-from linly.curriculum import apportion
-from linly.curriculum.apportion import UNITS, Apportioner, Phase, drift_bound, row_counts
+from linly.curriculum import deadlines
+from linly.curriculum.apportion import Apportioner, Phase, row_counts
 from linly.curriculum.curves import CurveFunction
+from linly.curriculum.deadlines import UNITS, drift_bound
 from linly.curriculum.mixture import Mixture
 from linly.errors import ConfigError
 from tests.support.mixture_strategies import counts_by_prefix, mixtures, schedule
@@ -82,11 +83,59 @@ def test_a_schedule_goes_on_identically_around_the_borders_of_chunks(
     phases = [Phase(0, linly_mixture(300))]
     whole = schedule(*phases)
     for chunk_rows in (3, 64, 299):
-        monkeypatch.setattr(apportion, "CHUNK_ROWS", chunk_rows)
+        monkeypatch.setattr(deadlines, "CHUNK_ROWS", chunk_rows)
         assert schedule(*phases) == whole
         for row in (0, 2, 3, 4, 63, 64, 65, 299, 300):
             counts = Counter(whole[:row])
             assert list(Apportioner(phases, counts, row)) == whole[row:]
+
+
+@settings(max_examples=60, deadline=None)
+@given(mixtures(max_rows=150), st.integers(1, 12), st.data())
+def test_skipped_rows_are_counted_as_if_scheduled(
+    mixture: Mixture, chunk_rows: int, data: st.DataObject
+) -> None:
+    phases = [Phase(0, mixture)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(deadlines, "CHUNK_ROWS", chunk_rows)
+        order = schedule(*phases)
+        for _ in range(4):
+            start = data.draw(st.integers(0, mixture.num_rows))
+            stop = data.draw(st.integers(start, mixture.num_rows))
+            running = Apportioner(phases, Counter(order[:start]), start)
+            made = running.advance(stop - start)
+            assert Counter(made) == Counter(order[start:stop])
+            assert list(running) == order[stop:]
+
+
+def test_rows_are_counted_without_scheduling_them_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where sources end within the run with a part of a row that is never due."""
+    monkeypatch.setattr(deadlines, "CHUNK_ROWS", 64)
+    planned = 0
+    plan = deadlines.PhaseSchedule.plan
+
+    def counting(self: deadlines.PhaseSchedule, row: int, counts: list[int]) -> list[int]:
+        nonlocal planned
+        found = plan(self, row, counts)
+        planned += len(found)
+        return found
+
+    ended = Mixture(
+        {
+            "a": CurveFunction([0, 0.3], [0.5, 0.0], Step()),
+            "b": CurveFunction([0, 0.6], [0.2, 0.0], Linear()),
+            "c": None,
+        },
+        {"a": {"a1": 0.3, "a2": 0.7}, "b": {"b": 1.0}, "c": {"c1": 0.37, "c2": 0.63}},
+        num_rows=40_003,
+    )
+    for mixture in (linly_mixture(40_003), ended):
+        expected = Counter(schedule(Phase(0, mixture)))
+        monkeypatch.setattr(deadlines.PhaseSchedule, "plan", counting)
+        assert Counter(row_counts([Phase(0, mixture)])) == expected
+        monkeypatch.undo()
+        monkeypatch.setattr(deadlines, "CHUNK_ROWS", 64)
+    assert 0 < planned < 5_000
 
 
 @settings(max_examples=100, deadline=None)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from linly.curriculum.apportion import Apportioner, Phase, drift_bound
+from linly.curriculum.apportion import Apportioner, Phase
+from linly.curriculum.deadlines import drift_bound
 from linly.curriculum.drift import count_rows
 from linly.curriculum.mixture import Mixture
 

@@ -14,8 +14,9 @@ from linly.config.curriculum import Curriculum
 from linly.config.shapes import Floats
 from linly.config.yaml.model import validate
 from linly.config.yaml.yaml import Origin, parse_yaml
-from linly.curriculum.apportion import UNITS, Phase, drift_bound
+from linly.curriculum.apportion import Phase
 from linly.curriculum.curves import CurveFunction
+from linly.curriculum.deadlines import UNITS, drift_bound
 from linly.curriculum.guarded import RaisedCurve, Ratio
 from linly.curriculum.mixture import Mixture
 from linly.errors import ConfigError

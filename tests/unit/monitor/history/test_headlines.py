@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from linly.curriculum.apportion import drift_bound
+from linly.curriculum.deadlines import drift_bound
 from linly.monitor.history.headlines import headlines
 from linly.monitor.history.history import read_history
 from linly.monitor.number_words import count, duration, percent
