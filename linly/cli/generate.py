@@ -1,4 +1,4 @@
-"""`linly generate`: a model's continuation of a prompt."""
+"""`linly generate`: a model's completion of a prompt."""
 
 from __future__ import annotations
 
@@ -27,26 +27,30 @@ def generate(
     ] = 256,
     temperature: Annotated[
         float,
-        typer.Option(min=0, max=1e3, callback=finite, help="0 always takes the likeliest token."),
+        typer.Option(min=0, max=1e3, callback=finite, help="0 is greedy decoding."),
     ] = 1.0,
     top_k: Annotated[
-        int, typer.Option(min=0, max=1 << 31, help="Number of likeliest tokens kept; 0 keeps all.")
+        int,
+        typer.Option(min=0, max=1 << 31, help="Sample from this many likeliest tokens; 0 is all."),
     ] = 10,
     top_p: Annotated[
         float,
         typer.Option(
-            min=0, max=1, callback=finite, help="Total probability of the likeliest tokens kept."
+            min=0,
+            max=1,
+            callback=finite,
+            help="Cumulative probability of the tokens to sample from.",
         ),
     ] = 0.85,
     repetition_penalty: Annotated[
         float,
         typer.Option(
-            min=0.1, max=1e3, callback=finite, help="Penalty of repeated tokens; 1 is none."
+            min=0.1, max=1e3, callback=finite, help="Penalty for repeated tokens; 1 is none."
         ),
     ] = 1.15,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the sampling.")] = 0,
 ) -> None:
-    """Print a model's completion of each prompt; the defaults are Linly's own settings."""
+    """Print a model's completion of each prompt; the defaults are those of the Linly models."""
     from transformers.utils.logging import disable_progress_bar
 
     from linly.export.generate import Sampling, generate_texts, open_model
