@@ -22,6 +22,8 @@ VENV := .venv
 STAMP := $(VENV)/.installed
 VENV4 := .venv-transformers4
 STAMP4 := $(VENV4)/.installed
+VENV_LLAMA := .venv-llama-cpp
+STAMP_LLAMA := $(VENV_LLAMA)/.installed
 PIP_INDEX := $(if $(TORCH_INDEX),--extra-index-url $(TORCH_INDEX))
 PIP_SOURCE := $(if $(WHEELS),--no-index --find-links $(WHEELS),$(PIP_INDEX))
 
@@ -51,6 +53,23 @@ $(STAMP4): $(STAMP)
 	if $(VENV4)/bin/python -m pip install -q $(PIP_SOURCE) 'transformers==4.57.*'; then touch $@; \
 	else rm -rf $(VENV4); echo 'no transformers 4: the tests that need it are skipped' >&2; fi
 
+# llama.cpp and its converter, which read exports in the tests: both are in the source distribution of
+# llama-cpp-python, which is built here (a C++ compiler; 6 minutes on two cores). Not made by
+# `make test`: without it those tests are skipped.
+$(STAMP_LLAMA): $(STAMP)
+	rm -rf $(VENV_LLAMA)
+	$(VENV)/bin/python -m venv $(VENV_LLAMA)
+	purelib='import sysconfig; print(sysconfig.get_path("purelib"))'; \
+	echo "import site; site.addsitedir('$$($(VENV)/bin/python -c "$$purelib")')" \
+		> "$$($(VENV_LLAMA)/bin/python -c "$$purelib")/shared.pth"
+	mkdir $(VENV_LLAMA)/source
+	$(VENV_LLAMA)/bin/python -m pip download -q --no-deps --no-binary llama-cpp-python \
+		-d $(VENV_LLAMA) 'llama-cpp-python==0.3.36'
+	tar -xzf $(VENV_LLAMA)/llama_cpp_python-*.tar.gz --strip-components=1 -C $(VENV_LLAMA)/source
+	CMAKE_ARGS='-DLLAVA_BUILD=OFF' $(VENV_LLAMA)/bin/python -m pip install -q \
+		$(VENV_LLAMA)/llama_cpp_python-*.tar.gz
+	touch $@
+
 install: $(STAMP)  ## make .venv with the versions of constraints.txt
 
 wheelhouse: $(STAMP)  ## all wheels of an installation, for a machine of this kind without network
@@ -71,7 +90,7 @@ test-faults: $(STAMP)  ## the tests that kill processes and break files many tim
 test-exhaustive: $(STAMP)  ## all real text and vocabularies, all model families, a 2 GB model (long, 5 GB of disk)
 	python -m pytest -q -s -m exhaustive tests
 
-families: $(STAMP)  ## each family of models through the whole method; rewrites docs/families.md (minutes)
+families: $(STAMP) $(STAMP4) $(STAMP_LLAMA)  ## each family of models through the whole method; rewrites docs/families.md (minutes)
 	python -m tests.family_table
 
 lint: $(STAMP)  ## ruff, its formatter, mypy --strict

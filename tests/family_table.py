@@ -9,15 +9,18 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import sys
 import tempfile
 import traceback
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 from unittest.mock import patch
 
 import torch
+from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from linly.config.recipe import load_recipe
@@ -31,16 +34,23 @@ from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from linly.training.checkpoints.checkpoint_files import read_master_weight
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
+from tests.support.llamacpp import read_with_llamacpp
 from tests.support.models import FAMILIES, VARIANTS, tiny_model
+from tests.support.transformers4 import read_with_transformers4
 from tests.support.vocabularies import ENGLISH, english_model
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, LIST = ROOT / "docs" / "families.md", ROOT / "linly" / "modeling" / "tried_families.py"
 BEGIN, END = "<!-- families: begin -->", "<!-- families: end -->"
 NAMES = (*FAMILIES, *VARIANTS)
+REFERENCE = "reference.safetensors"
 NEW_CHARACTERS = "山水亿俺é"
-_EQUAL = 1e-4
-"""Largest difference of logits, relative to the largest logit, that counts as equal."""
+_EQUAL, _EQUAL_IN_LLAMACPP = 1e-4, 1e-3
+"""Largest difference of logits, relative to the largest logit, that counts as equal.
+
+llama.cpp looks GELU up in a table of fp16.
+"""
+_IDS = torch.tensor([[1, 7, 60, 300, 12, 9, 45, 2]])
 
 _RECIPE = """\
 curriculum: curriculum.yaml
@@ -67,6 +77,8 @@ class Tried:
         trains: `yes`, or why not.
         documents: `apart`, where documents of a row do not see each other; else `one a row`.
         transformers_5: `equal`, or how much the export's logits differ from the trained ones.
+        transformers_4: The same in transformers 4.57; `fails`, or `-` if it lacks the family.
+        gguf: The same in llama.cpp.
     """
 
     name: str
@@ -74,11 +86,13 @@ class Tried:
     trains: str = "-"
     documents: str = "-"
     transformers_5: str = "-"
+    transformers_4: str = "-"
+    gguf: str = "-"
 
 
 @patch("linly.tokenization.hugging_face.export.torture_texts", lambda _: ENGLISH)
 def try_family(name: str, folder: Path, processes: Processes) -> Tried:
-    """Extend, train, export and reload a tiny model.
+    """Extend, train, export and reload a tiny model; its export and logits stay in `export`.
 
     The tokenizer is the same for all; its export is compared on a few texts only.
 
@@ -111,8 +125,34 @@ def try_family(name: str, folder: Path, processes: Processes) -> Tried:
         return Tried(name, vocabulary, why)
     export_run(run, steps=[], output=folder / "export", dtype="fp32")
     plain = AutoModelForCausalLM.from_pretrained(folder / "export", dtype=torch.float32)
-    difference = _difference(_trained(model, run), plain)
-    return Tried(name, vocabulary, "yes", documents, _verdict(difference))
+    logits, expected = _logits(plain), _logits(_trained(model, run))
+    save_file({"ids": _IDS, "logits": expected}, folder / "export" / REFERENCE)
+    difference = float((logits - expected).abs().max() / expected.abs().max())
+    return Tried(name, vocabulary, "yes", documents, _verdict(difference, _EQUAL))
+
+
+def with_other_readers(rows: Iterable[Tried], exports: Path) -> list[Tried]:
+    """The rows with the columns of transformers 4 and llama.cpp.
+
+    Args:
+        rows: Rows of `try_family`.
+        exports: Folder with the export of each row, by name; none for a row without one.
+    """
+    in_4, in_llamacpp = read_with_transformers4(exports), read_with_llamacpp(exports)
+    return [
+        replace(
+            row,
+            transformers_4=_cell(in_4.get(row.name), _EQUAL),
+            gguf=_cell(in_llamacpp.get(row.name), _EQUAL_IN_LLAMACPP),
+        )
+        for row in rows
+    ]
+
+
+def _cell(answer: dict[str, Any] | None, equal: float) -> str:
+    if answer is None or not answer["known"]:
+        return "-"
+    return "fails" if "error" in answer else _verdict(answer["difference"], equal)
 
 
 def _train(folder: Path, run: Path, model: Path, packing: str, processes: Processes) -> None:
@@ -142,15 +182,14 @@ def _trained(model: Path, run: Path) -> PreTrainedModel:
     return trained.train(False)
 
 
-def _difference(left: PreTrainedModel, right: PreTrainedModel) -> float:
-    ids = torch.tensor([[1, 7, 60, 300, 12, 9, 45, 2]])
+def _logits(model: PreTrainedModel) -> torch.Tensor:
     with torch.no_grad():
-        first, second = (model(ids, use_cache=False).logits.float() for model in (left, right))
-    return float((first - second).abs().max() / first.abs().max())
+        logits: torch.Tensor = model(_IDS, use_cache=False).logits.float().contiguous()
+    return logits
 
 
-def _verdict(difference: float) -> str:
-    return "equal" if difference <= _EQUAL else f"off by {difference:.1%}"
+def _verdict(difference: float, equal: float) -> str:
+    return "equal" if difference <= equal else f"off by {difference:.1%}"
 
 
 def _reason(error: LinlyError) -> str:
@@ -162,8 +201,8 @@ def _reason(error: LinlyError) -> str:
 def table(rows: Iterable[Tried]) -> str:
     """The rows as Markdown."""
     lines = [
-        "| family | vocabulary grows | trains | documents | export in transformers 5 |",
-        "|---|---|---|---|---|",
+        "| family | vocabulary grows | trains | documents | transformers 5 | 4.57 | GGUF |",
+        "|---|---|---|---|---|---|---|",
     ]
     lines += ["| " + " | ".join(asdict(row).values()) + " |" for row in rows]
     return "\n".join(lines)
@@ -205,19 +244,30 @@ def start_alone() -> Processes:
 
 
 def main(names: list[str]) -> None:
-    """Try families, print each row as it comes, and write the page when all were tried."""
+    """Try families, print each row, and write the page when all were tried."""
     processes = start_alone()
     rows = []
-    for name in names or NAMES:
-        with tempfile.TemporaryDirectory() as folder:
-            try:
-                rows.append(try_family(name, Path(folder), processes))
-            except Exception as error:
-                rows.append(Tried(name, "-", f"fails with {type(error).__name__}"))
-                traceback.print_exc()
-        print(json.dumps(asdict(rows[-1])), flush=True)
+    with tempfile.TemporaryDirectory() as place:
+        exports = Path(place)
+        for name in names or NAMES:
+            with tempfile.TemporaryDirectory() as folder:
+                try:
+                    rows.append(try_family(name, Path(folder), processes))
+                    keep_export(Path(folder), exports / name)
+                except Exception as error:
+                    rows.append(Tried(name, "-", f"fails with {type(error).__name__}"))
+                    traceback.print_exc()
+            print(json.dumps(asdict(rows[-1])), flush=True)
+        rows = with_other_readers(rows, exports)
+    print(table(rows))
     if not names:
         write_page(rows)
+
+
+def keep_export(folder: Path, place: Path) -> None:
+    """Move the export that `try_family` left in a folder, if there is one."""
+    if (folder / "export").is_dir():
+        shutil.move(folder / "export", place)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,10 @@ def generate(
     ],
     prompt: Annotated[list[str], typer.Option(help="Prompt to complete; repeatable.")],
     template: Annotated[
-        str, typer.Option(help="Template of the prompt: text, alpaca, alpaca-no-input or linly.")
+        str,
+        typer.Option(
+            help="Prompt's template: text, alpaca, alpaca-no-input, linly, or the model's: chat."
+        ),
     ] = "text",
     max_new_tokens: Annotated[
         int, typer.Option(min=1, max=1 << 20, help="Largest number of tokens to generate.")

@@ -259,7 +259,8 @@ def generate_samples(
     mine = {}
     with processes.together("completing the prompts"):
         for index in range(processes.rank, len(prompts), processes.world_size):
-            mine[str(index)] = complete(model, tokenizer, prompts[index], settings)
+            ids = prompt_ids(tokenizer, prompts[index])
+            mine[str(index)] = complete(model, tokenizer, ids, settings)
     texts = {index: text for part in processes.gather_json(mine) for index, text in part.items()}
     return [{"prompt": prompt, "text": texts[str(index)]} for index, prompt in enumerate(prompts)]
 

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
 from transformers import PreTrainedModel
 
+from linly.config.chat import read_chat_format
+from linly.data.documents.chat_template import TEXT_ALONE, ChatTemplate
+from linly.data.documents.encoding import encode_segments
 from linly.data.documents.templates import alpaca, alpaca_no_input, linly
+from linly.data.reading.records import UnusableRecord
 from linly.errors import ConfigError
 from linly.export.export import assemble, open_checkpoints, parse_run
 from linly.modeling.completion import complete, prompt_ids
@@ -18,6 +24,7 @@ from linly.modeling.positions import num_positions
 from linly.modeling.stored.dtypes import cast_buffers, kept_dtypes, usual_dtype
 from linly.modeling.stored.weight_files import stored_tensors
 from linly.runs.runs import RunFolder
+from linly.tokenization.continuation import special_id
 from linly.tokenization.load import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 
@@ -45,10 +52,17 @@ class Sampling:
 
 @dataclass(frozen=True, slots=True)
 class OpenModel:
-    """A model ready to generate, and its tokenizer."""
+    """A model ready to generate.
+
+    Attributes:
+        model: The model, in evaluation mode.
+        tokenizer: Its tokenizer.
+        folder: Folder with the tokenizer's files.
+    """
 
     model: PreTrainedModel
     tokenizer: Tokenizer
+    folder: Path
 
 
 def open_model(text: str) -> OpenModel:
@@ -66,29 +80,63 @@ def open_model(text: str) -> OpenModel:
         folder = folder / "model"
     else:
         model = load_model(folder, dtype=usual_dtype(stored_tensors(folder)))
-    return OpenModel(model.to(device).train(False), load_tokenizer(folder))  # type: ignore[arg-type]
+    model = model.to(device).train(False)  # type: ignore[arg-type]
+    return OpenModel(model, load_tokenizer(folder), folder)
 
 
 def generate_texts(
     opened: OpenModel, prompts: Sequence[str], *, template: str, sampling: Sampling
 ) -> Iterator[str]:
-    """Completion of each prompt, up to the end of the document.
+    """Completion of each prompt, up to the end of the document or turn.
 
     Raises:
         ConfigError: If there is no such template, or a prompt is too long.
     """
     model, tokenizer = opened.model, opened.tokenizer
     limit = num_positions(model.config)
+    chat = ChatPrompts(opened) if template == "chat" else None
     for prompt in prompts:
-        text = apply_template(template, prompt)
-        length = len(prompt_ids(tokenizer, text))
-        if limit is not None and length + sampling.max_new_tokens > limit:
+        if chat is None:
+            ids, end_id = prompt_ids(tokenizer, apply_template(template, prompt)), None
+        else:
+            ids, end_id = chat.ids(prompt)
+        if limit is not None and len(ids) + sampling.max_new_tokens > limit:
             raise ConfigError(
-                f"a prompt of {length:,} tokens and {sampling.max_new_tokens:,} new ones are "
+                f"a prompt of {len(ids):,} tokens and {sampling.max_new_tokens:,} new ones are "
                 f"more than the model's {limit:,} positions: shorten it, or lower --max-new-tokens"
             )
         torch.manual_seed(sampling.seed)
-        yield complete(model, tokenizer, text, _settings(sampling))
+        yield complete(model, tokenizer, ids, _settings(sampling), end_id=end_id)
+
+
+class ChatPrompts:
+    """Tokenizes prompts as a user's first turn in the model's chat template, as in training."""
+
+    def __init__(self, opened: OpenModel) -> None:
+        """Read the template.
+
+        Raises:
+            ConfigError: If the model has none, or one that cannot be used.
+        """
+        self._tokenizer = opened.tokenizer
+        today = datetime.date.today().isoformat()  # what transformers gives a template
+        self._template = ChatTemplate(read_chat_format(opened.folder), date=today)
+
+    def ids(self, prompt: str) -> tuple[list[int], int | None]:
+        """Tokens up to the start of the answer, and the token that ends the answer.
+
+        Raises:
+            ConfigError: If the template refuses the prompt.
+        """
+        try:
+            segments = self._template.segments((("user", prompt), ("assistant", "x")), TEXT_ALONE)
+        except UnusableRecord as error:
+            raise ConfigError(f"--prompt {prompt[:60]!r}: {error}") from error
+        answer = next(index for index, segment in enumerate(segments) if segment.supervised)
+        parts = encode_segments(self._tokenizer, segments[:answer])
+        ids = [self._tokenizer.bos_id, *(token for part in parts for token in part.tolist())]
+        closing = [segment for segment in segments[answer + 1 :] if segment.form == "special"]
+        return ids, special_id(self._tokenizer, closing[0].text) if closing else None
 
 
 def apply_template(template: str, prompt: str) -> str:
@@ -100,7 +148,8 @@ def apply_template(template: str, prompt: str) -> str:
     if template == "text":
         return prompt
     if template not in TEMPLATES:
-        raise ConfigError(f"--template: found {template!r}, allowed: text, {', '.join(TEMPLATES)}")
+        names = ", ".join(("text", *TEMPLATES, "chat"))
+        raise ConfigError(f"--template: found {template!r}, allowed: {names}")
     roles = (("instruction", prompt), ("input", ""), ("output", ""))
     return TEMPLATES[template](roles, 0)[0].text
 

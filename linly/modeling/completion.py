@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,31 +19,38 @@ def prompt_ids(tokenizer: Tokenizer, text: str) -> list[int]:
 
 
 def complete(
-    model: PreTrainedModel, tokenizer: Tokenizer, text: str, settings: dict[str, Any]
+    model: PreTrainedModel,
+    tokenizer: Tokenizer,
+    ids: Sequence[int],
+    settings: dict[str, Any],
+    *,
+    end_id: int | None = None,
 ) -> str:
-    """The text that a model writes after a prompt, up to the end of the document.
+    """The text that a model writes after a prompt, up to the end of the document or turn.
 
     Args:
         model: Model in evaluation mode, on any device.
         tokenizer: Its tokenizer.
-        text: The prompt.
+        ids: Tokens of the prompt.
         settings: Settings of transformers' GenerationConfig, such as `max_new_tokens`.
+        end_id: Token that ends a turn, besides EOS.
 
     Raises:
         ConfigError: If transformers cannot generate with this model.
     """
-    ids = torch.tensor([prompt_ids(tokenizer, text)], device=model.device)
+    prompt = torch.tensor([list(ids)], device=model.device)
+    ends = [tokenizer.eos_id, *([] if end_id is None else [end_id])]
     special: dict[str, Any] = {
         "bos_token_id": tokenizer.bos_id,
-        "eos_token_id": tokenizer.eos_id,
+        "eos_token_id": ends,
         "pad_token_id": tokenizer.eos_id,
     }
     if padding := list(range(tokenizer.vocab_size, model.config.vocab_size)):
         special["suppress_tokens"] = padding  # rows of the embedding without a token
     try:
         output = model.generate(  # type: ignore[operator]
-            ids,
-            attention_mask=torch.ones_like(ids),
+            prompt,
+            attention_mask=torch.ones_like(prompt),
             generation_config=GenerationConfig.from_dict({**settings, **special}),
         )
     except torch.OutOfMemoryError:
@@ -54,5 +62,5 @@ def complete(
             f"{model.config.model_type}: {type(error).__name__}: {reason}; to train it without "
             "completions, set `evaluation.prompts: []`"
         ) from error
-    new = output[0, ids.shape[1] :].tolist()
-    return tokenizer.decode([token for token in new if token != tokenizer.eos_id])
+    new = output[0, len(ids) :].tolist()
+    return tokenizer.decode([token for token in new if token not in ends])

@@ -6,11 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
-import tokenizers
-from tokenizers import decoders, models, pre_tokenizers, trainers
 
-from linly.tokenization.byte_level import ByteLevelTokenizer, to_letters
-from linly.tokenization.growth.byte_merges import extend_byte_level
 from linly.tokenization.growth.characters import (
     DEFAULT_STANDARDS,
     choose_characters,
@@ -21,35 +17,13 @@ from linly.tokenization.growth.merge import Scores, merge_vocabularies
 from linly.tokenization.hugging_face.export import export_tokenizer
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from linly.tokenization.tokenizer import Tokenizer
+from tests.support.byte_level import PRE_TOKENIZERS, train_byte_level, with_new_characters
 from tests.support.llamacpp import read_with_llamacpp
 from tests.support.real_texts import some_texts
 
 pytestmark = pytest.mark.real
 
-QWEN_2 = (
-    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
-    r"|\s*[\r\n]+|\s+(?!\S)|\s+"
-)
-EVERY = 30
-
-
-def byte_level_vocabulary(folder: Path, texts: list[str]) -> ByteLevelTokenizer:
-    """A vocabulary of 4,000 pieces with the pre-tokenizer of Qwen 2."""
-    made = tokenizers.Tokenizer(models.BPE())
-    cut = pre_tokenizers.Split(tokenizers.Regex(QWEN_2), "isolated")
-    letters = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    made.pre_tokenizer = pre_tokenizers.Sequence([cut, letters])
-    made.decoder = decoders.ByteLevel()
-    alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(vocab_size=4000, initial_alphabet=alphabet, show_progress=False)
-    made.train_from_iterator(texts, trainer)
-    made.add_special_tokens(["<|endoftext|>"])
-    folder.mkdir()
-    made.save(str(folder / "tokenizer.json"))
-    special = {"bos_token": "<|endoftext|>", "eos_token": "<|endoftext|>"}
-    configuration = {"tokenizer_class": "Qwen2Tokenizer", **special}
-    (folder / "tokenizer_config.json").write_text(json.dumps(configuration))
-    return ByteLevelTokenizer.load(folder)
+EVERY = 40
 
 
 @pytest.fixture(scope="module")
@@ -69,16 +43,14 @@ def vocabularies(
     chosen = choose_characters(characters, llama.pieces(), count=8076)
     chinese = real_data / "tokenizers" / "chinese_sp" / "chinese_sp.model"
     merge = merge_vocabularies(llama, SentencePieceTokenizer.load(chinese), Scores.ranked)
-    base = byte_level_vocabulary(tmp_path_factory.mktemp("bpe") / "base", texts)
-    tried = range(0x3000, 0xA000)
-    known = base.json["model"]["vocab"]
-    new = [c for c in characters if c >= "一" and to_letters(c.encode()) not in known]
+    place = tmp_path_factory.mktemp("bpe")
+    byte_level = {name: train_byte_level(place / name, name, texts) for name in PRE_TOKENIZERS}
     return {
         "llama": llama,
         "characters": SentencePieceTokenizer(extend_vocabulary(llama, chosen)),
         "merged": SentencePieceTokenizer(merge.model_bytes),
-        "qwen2": base,
-        "qwen2-extended": extend_byte_level(base, new[:1000], tried=tried).tokenizer,
+        **byte_level,
+        **{f"{name}-extended": with_new_characters(base) for name, base in byte_level.items()},
     }
 
 
@@ -92,7 +64,8 @@ def found(
         folder = place / name
         folder.mkdir()
         assert export_tokenizer(tokenizer, folder).exact
-        family = "qwen2" if name.startswith("qwen2") else "llama"
+        pre_tokenizer = name.removesuffix("-extended")
+        family = "qwen2" if pre_tokenizer in PRE_TOKENIZERS else "llama"
         architecture = {"llama": "LlamaForCausalLM", "qwen2": "Qwen2ForCausalLM"}[family]
         config = {
             "architectures": [architecture],
@@ -109,12 +82,15 @@ def found(
         (folder / "config.json").write_text(json.dumps(config))
         (folder / "texts.json").write_text(json.dumps(texts))
         if family == "qwen2":
-            (folder / "pre_tokenizer").write_text("qwen2")
+            (folder / "pre_tokenizer").write_text(pre_tokenizer)
     answers = read_with_llamacpp(place)
     return {name: answer.get("ids", answer.get("error")) for name, answer in answers.items()}
 
 
-@pytest.mark.parametrize("name", ["llama", "characters", "merged", "qwen2", "qwen2-extended"])
+@pytest.mark.parametrize(
+    "name",
+    ["llama", "characters", "merged", *PRE_TOKENIZERS, *(f"{n}-extended" for n in PRE_TOKENIZERS)],
+)
 def test_llamacpp_gives_the_vocabularys_ids(
     vocabularies: dict[str, Tokenizer],
     texts: list[str],

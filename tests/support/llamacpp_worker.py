@@ -61,17 +61,25 @@ def name_pre_tokenizer(name: str) -> None:
 
 
 def read_model(source: Path, folder: Path) -> dict[str, object]:
-    use_sentencepiece()
+    from conversion import TEXT_MODEL_MAP
+
+    architecture = json.loads((folder / "config.json").read_text())["architectures"][0]
+    if architecture not in TEXT_MODEL_MAP:
+        return {"known": False}
+    if (folder / PRE_TOKENIZER).exists():
+        name_pre_tokenizer((folder / PRE_TOKENIZER).read_text())
+    else:
+        use_sentencepiece()
     reference = load_file(folder / REFERENCE)
     path = convert(source, folder)
     parameters = llama_cpp.llama_model_default_params()
     model = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
     if not model:
-        return {"error": "llama.cpp cannot load it"}
+        return {"known": True, "error": "llama.cpp cannot load it"}
     logits = torch.stack([logits_of(model, row) for row in reference["ids"]])
     expected = reference["logits"].float()
     difference = (logits - expected).abs().max() / expected.abs().max()
-    return {"difference": float(difference)}
+    return {"known": True, "difference": float(difference)}
 
 
 def logits_of(model: Any, ids: torch.Tensor) -> torch.Tensor:
@@ -123,7 +131,7 @@ def answer(source: Path, folder: Path) -> dict[str, object]:
         return read(source, folder)
     except BaseException as error:
         traceback.print_exc()
-        return {"error": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
+        return {"known": True, "error": f"{type(error).__name__}: {error}".splitlines()[0][:200]}
 
 
 def main() -> None:
@@ -140,7 +148,7 @@ def main() -> None:
             os._exit(0)
         os.close(start)
         with os.fdopen(end, "rb") as stream:
-            found = stream.read() or b'{"error": "the process was ended"}'
+            found = stream.read() or b'{"known": true, "error": "the process was ended"}'
         os.waitpid(child, 0)
         print(json.dumps({"name": folder.name, **json.loads(found)}), flush=True)
 

@@ -47,7 +47,10 @@ _THETA_BY_LAYER_TYPE = {
 _LONG_ROPE_BY_TYPE = ("phi3", "phimoe")
 """Families whose `rope_scaling` names its kind `type` and allows no other key."""
 
-_FORMER_NAMES = {"qwen3_moe": {"num_local_experts": "num_experts"}}
+_FORMER_NAMES = {
+    "gpt2": {"n_positions": "n_ctx"},  # llama.cpp reads it
+    "qwen3_moe": {"num_local_experts": "num_experts"},
+}
 _FORMER_VALUES = {
     "granitemoehybrid": {
         "layer_types": {"linear_attention": "mamba", "full_attention": "attention"}

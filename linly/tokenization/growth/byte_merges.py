@@ -36,6 +36,7 @@ from linly.tokenization.byte_level import (
     to_letters,
 )
 from linly.tokenization.growth.extend import all_known, refuse_characters
+from linly.tokenization.growth.reachable import dead_characters
 
 CODE_POINTS = (*range(0xD800), *range(0xE000, 0x110000))
 """All code points of Unicode except the surrogates, which valid text does not hold."""
@@ -134,7 +135,7 @@ def extend_byte_level(
         return ByteLevelExtension(base, "", (), "", "", "", 0)
     chosen = list(characters)
     refuse_characters(chosen, known)
-    _refuse_normalized(base, chosen)
+    _refuse_dead(base, chosen)
     left_out: list[str] = []
     while True:
         grown = _append(base, chosen)
@@ -166,17 +167,11 @@ def _alone(tokenizer: ByteLevelTokenizer, character: str) -> list[int]:
     return tokenizer.split(to_letters(character.encode()))
 
 
-def _refuse_normalized(base: ByteLevelTokenizer, characters: Sequence[str]) -> None:
-    normalizer = base.hugging_face.normalizer
-    if normalizer is None:
-        return
-    for character in characters:
-        normal = normalizer.normalize_str(character)
-        if normal != character:
-            raise ConfigError(
-                f"{character!r} (U+{ord(character):04X}) cannot be added: the vocabulary's "
-                f"normalizer changes it to {normal!r} before the look-up"
-            )
+def _refuse_dead(base: ByteLevelTokenizer, characters: Sequence[str]) -> None:
+    for character, reason in dead_characters(base, characters).items():
+        raise ConfigError(
+            f"{character!r} (U+{ord(character):04X}) cannot be added: {reason} before the look-up"
+        )
 
 
 def _append(base: ByteLevelTokenizer, characters: Sequence[str]) -> ByteLevelTokenizer:

@@ -1,7 +1,8 @@
 """Find pieces that text never produces (dead tokens), before a vocabulary is extended.
 
-A vocabulary may rewrite a text before the look-up (NFKC changes "，" to ","), and a `word` model
-looks up only whole words. A piece is reachable if the tokens of some text include it.
+A vocabulary may rewrite a text before the look-up (NFKC changes "，" to ","), a `word` model looks
+up only whole words, and a pre-tokenizer may separate a character's bytes. A piece is reachable if
+the tokens of some text include it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from linly.tokenization.byte_level import ByteLevelTokenizer
+from linly.tokenization.byte_level import ByteLevelTokenizer, to_letters
 from linly.tokenization.model_file import NORMAL, SPACE, WORD, parse_model
 from linly.tokenization.sentence_piece import SentencePieceTokenizer, load_processor
 from linly.tokenization.tokenizer import Tokenizer
@@ -30,7 +31,7 @@ def dead_characters(base: Tokenizer, characters: Sequence[str]) -> dict[str, str
         characters: Single characters without a piece in it.
     """
     if isinstance(base, ByteLevelTokenizer):
-        return _changed_by(base, characters)
+        return {**_cut_apart(base, characters), **_changed_by(base, characters)}
     assert isinstance(base, SentencePieceTokenizer)
     model = parse_model(base.model_bytes, origin="base")
     trial = load_processor(with_characters(base, characters), "base with the new characters")
@@ -69,6 +70,26 @@ def _changed_by(base: ByteLevelTokenizer, characters: Sequence[str]) -> dict[str
         return {}
     normal = {character: normalizer.normalize_str(character) for character in characters}
     return {c: f"the normalizer changes it to {n!r}" for c, n in normal.items() if n != c}
+
+
+def _cut_apart(base: ByteLevelTokenizer, characters: Sequence[str]) -> dict[str, str]:
+    """Characters whose bytes the pre-tokenizer separates, so that no merge joins them.
+
+    Falcon's rule for digits runs on the letters of bytes, and takes those of B2, B3, B9 and BC to
+    BE (superscripts and fractions) to be digits.
+    """
+    cut = base.hugging_face.pre_tokenizer
+    if cut is None:
+        return {}
+    return {
+        character: "the pre-tokenizer separates its bytes"
+        for character in characters
+        if not any(
+            to_letters(character.encode()) in letters
+            for around in _AROUND
+            for letters, _ in cut.pre_tokenize_str(f"{around}{character}{around}")
+        )
+    }
 
 
 def with_characters(base: SentencePieceTokenizer, characters: Sequence[str]) -> bytes:

@@ -10,10 +10,12 @@ import sentencepiece
 
 from linly.errors import ConfigError
 from linly.tokenization.growth import reachable
+from linly.tokenization.growth.byte_merges import extend_byte_level
 from linly.tokenization.growth.extend import extend_vocabulary
 from linly.tokenization.growth.merge import Scores, merge_vocabularies
 from linly.tokenization.growth.reachable import dead_characters
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.byte_level import train_byte_level
 from tests.support.vocabularies import ENGLISH, byte_level
 
 WANTED = "山水，！Ａ\uf900①ﬁ々ゐ\u3099"
@@ -79,6 +81,19 @@ def test_a_byte_level_vocabulary_is_asked_in_the_same_way(tmp_path: Path) -> Non
     assert dead_characters(byte_level(tmp_path / "plain"), WANTED) == {}
     dead = dead_characters(byte_level(tmp_path / "nfc", nfc=True), WANTED)
     assert dead == {"\uf900": "the normalizer changes it to '\u8c48'"}
+
+
+def test_a_pre_tokenizer_that_separates_the_bytes_of_a_character_is_found(tmp_path: Path) -> None:
+    """The letters of some bytes are superscripts and fractions, which Falcon takes for digits."""
+    falcon = train_byte_level(tmp_path / "falcon", "falcon", ENGLISH, size=300)
+    qwen = train_byte_level(tmp_path / "qwen2", "qwen2", ENGLISH, size=300)
+    dead = dict.fromkeys("白百艾", "the pre-tokenizer separates its bytes")
+    assert dead_characters(falcon, list("白一百人艾")) == dead
+    assert dead_characters(qwen, list("白一百人艾")) == {}
+    grown = extend_byte_level(falcon, list("一人"), tried=range(0x4E00, 0x5000)).tokenizer
+    assert [len(grown.encode(character)) for character in "一人"] == [1, 1]
+    with pytest.raises(ConfigError, match=r"'白' .* the pre-tokenizer separates its bytes"):
+        extend_byte_level(falcon, list("一白"), tried=())
 
 
 def test_merged_pieces_are_judged_through_the_normalizer_too() -> None:

@@ -81,6 +81,15 @@ def test_a_model_that_mixes_documents_trains_on_one_document_a_row(
     assert "ok   documents: each row holds one document" in capsys.readouterr().out
 
 
+def test_a_model_that_cannot_be_exported_is_refused_at_the_start(
+    world: Path, alone: Processes
+) -> None:
+    (model_of(world, "phi") / "generation_config.json").write_text("{")
+    with pytest.raises(ConfigError, match=r"generation_config\.json: not JSON"):
+        start(world, alone, "phi", "phi")
+    assert not (world / "runs" / "phi" / "metrics.jsonl").exists()
+
+
 @pytest.mark.parametrize("name", ["bloom", "mamba", "mpt", "recurrent_gemma", "rwkv"])
 def test_a_model_without_a_table_of_positions_generates(name: str, world: Path) -> None:
     opened = open_model(str(model_of(world, name)))
