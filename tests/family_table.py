@@ -189,7 +189,9 @@ def _logits(model: PreTrainedModel) -> torch.Tensor:
 
 
 def _verdict(difference: float, equal: float) -> str:
-    return "equal" if difference <= equal else f"off by {difference:.1%}"
+    if difference <= equal:
+        return "equal"
+    return f"off by about {float(f'{100 * difference:.1g}'):g}%"
 
 
 def _reason(error: LinlyError) -> str:
