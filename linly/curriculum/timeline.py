@@ -18,8 +18,8 @@ decisions from evaluations that the checkpoint does not contain: they are taken 
 To add a kind of decision:
 
 1. Append its line when the run is at `step`, before the first row that it affects:
-   `run.append("decisions", {"step": ..., "time": ..., "kind": "mine", "row": ..., ...})`. The line
-   holds if the run resumes from a checkpoint of this step or a later one, and is voided otherwise.
+   `run.append_decision({"step": ..., "kind": "mine", "row": ..., ...})`. The line holds if the run
+   resumes from a checkpoint of this step or a later one, and is voided otherwise.
 2. Add a function `(Timeline, line) -> Timeline` to `_FOLDS`, and its values to `Timeline`. If it
    changes the mixture, return `timeline.with_mixture(row, mixture)`: the phase's counts and
    integrals begin at that row, and it replaces a phase that begins there already. If it does not

@@ -161,6 +161,10 @@ class RunFolder:
         self.check_lock()
         self._logs[name].append(record)
 
+    def append_decision(self, line: Mapping[str, Any]) -> None:
+        """Append a line to decisions.jsonl, with its time; raises as `append` does."""
+        self.append("decisions", {**line, "time": time.time()})
+
     def append_event(self, step: int, kind: str, text: str, **details: Any) -> None:
         """Append a line to events.jsonl; raises as `append` does.
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import hashlib
 import math
-import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -171,10 +170,9 @@ def write_amendment(run: RunFolder, amendment: Amendment) -> None:
         write_source(run, source, found)
     for new in amendment.lists.values():
         publish(run.path / "shards" / new.file, shard_lines(new.shards))
-    run.append("decisions", amendment.line | {"time": time.time()})
+    run.append_decision(amendment.line)
     text = f"amended from step {amendment.at.step} on: " + "; ".join(changes(amendment))
-    event = {"step": amendment.at.step, "time": time.time(), "kind": "amend", "text": text}
-    run.append("events", event)
+    run.append_event(amendment.at.step, "amend", text)
     run.fsync()
     run.close()
     write_recipe(run, amendment.recipe)

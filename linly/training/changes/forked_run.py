@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import os
 import shutil
-import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -147,9 +146,8 @@ def _decide(source: RunFolder, run: RunFolder, step: int, skip_steps: Sequence[S
     for line in decisions_in_force([*source.read("decisions"), here])[:-1]:
         run.append("decisions", line)
     skipped = [list(steps) for steps in skip_steps]
-    stamp = {"step": step, "time": time.time(), "kind": "fork"}
     origin = str(source.path.resolve())
-    run.append("decisions", stamp | {"run": origin, "skip_steps": skipped})
+    run.append_decision({"step": step, "kind": "fork", "run": origin, "skip_steps": skipped})
     passed = "".join(f", skipping steps {first}-{last}" for first, last in skip_steps)
     text = f"forked from step {step} of {source.path}{passed}"
-    run.append("events", stamp | {"text": text})
+    run.append_event(step, "fork", text)

@@ -6,7 +6,6 @@ the same kind of value, from which `build` makes the objects of the run.
 
 from __future__ import annotations
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,7 +85,7 @@ def begin(
     pin_inputs(run, recipe, model.stored, model.tokenizer, processes)
     start = start_decision(recipe)
     if processes.is_first:
-        run.append("decisions", start | {"time": time.time()})
+        run.append_decision(start)
     _record_start(run, processes, 0, "start", "started")
     return StartingPoint(recipe, fold([start]), None, tuple(notices))
 
@@ -199,11 +198,10 @@ def _rewind(
     parts += [f"set aside {name}" for name in aside]
     if processes.is_first:
         details = {
-            "time": time.time(),
             "changes": [change.to_json() for change in changes],
             "set_aside": aside,
         }
-        run.append("decisions", decision | details)
+        run.append_decision(decision | details)
     _record_start(run, processes, state["step"], "resume", "; ".join(parts))
 
 

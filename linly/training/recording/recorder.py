@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -70,7 +69,8 @@ class Recorder:
 
     def decision(self, line: Decision) -> None:
         """Add a decision to the decision log."""
-        self._append("decisions", {**line, "time": time.time()})
+        if self._processes.is_first:
+            self._run.append_decision(line)
 
     def model(self, count: ParameterCount, description: str) -> None:
         """Record and show the trained parameters and how they are trained."""
