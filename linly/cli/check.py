@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from linly.modeling.suitability import SuitableModel
 
 GIB = 1 << 30
-BYTES_OF_BF16 = 2
 _MARKS = {"ok": "ok  ", "bad": "BAD ", "note": "note"}
 
 
@@ -233,12 +232,13 @@ def _documents(recipe: Recipe, suitable: SuitableModel) -> str | Note:
     import torch
 
     from linly.modeling.attention.separation import row_layout
+    from linly.modeling.memory import BF16_BYTES
     from linly.modeling.stored.stored_model import read_weights
     from linly.modeling.trainable import make_trainable
     from linly.modeling.trial import try_model
 
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    need = BYTES_OF_BF16 * suitable.parameters.total
+    need = BF16_BYTES * suitable.parameters.total
     free = torch.cuda.mem_get_info()[0] if device.type == "cuda" else _free_memory()
     if need > free:
         return Note(

@@ -7,10 +7,11 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import pytest
 
-from linly.config.shard_formats import FORMATS
+from linly.config.shard_formats import FORMATS, FileFormat
 from linly.data.reading.formats import format_of
 from linly.data.reading.shards import ShardReader, list_shards
 from linly.data.types import RawRecord
@@ -43,6 +44,7 @@ def read(sample: Sample, folder: Path, start: int = 0) -> Iterator[RawRecord]:
 
 
 def test_every_format_has_a_sample_and_its_suffixes() -> None:
+    assert FORMATS.keys() == {*get_args(FileFormat), "moses"}
     assert {sample.format for sample in SAMPLES.values()} == FORMATS.keys()
     for name, found in FORMATS.items():
         for suffix in found.suffixes:
