@@ -118,8 +118,8 @@ def describe(mixed: MixedRow, global_batch: int) -> dict[str, Any]:
         "source": row.source,
         "epoch": row.epoch,
         "documents": [
-            {"shard": piece.shard, "record": piece.record, "start": piece.start, "end": piece.end}
-            for piece in row.pieces
+            {"shard": span.shard, "record": span.record, "start": span.start, "end": span.end}
+            for span in row.spans
         ],
         "supervised_tokens": row.num_supervised,
         "padding": row.num_padding,

@@ -146,8 +146,8 @@ class Row(NamedTuple):
         labels: int32 [sequence_length]; unshifted, IGNORE_LABEL where there is no loss and at every
             document's first token in this row. This also holds for a document that continues from
             the row before, since no token of this row predicts its first token.
-        starts: Start of each piece, int32 [len(pieces)]; first 0, ascending.
-        pieces: Origin of each part, in order.
+        starts: Start of each span, int32 [len(spans)]; first 0, ascending.
+        spans: Origin of the tokens, in order.
         num_padding: Positions at the end without a document (best-fit and one-document packing).
         cursor: Position from which its source resumes after it.
         bad: Records to add to the quarantine ledger when this row is consumed.
@@ -158,7 +158,7 @@ class Row(NamedTuple):
     ids: NDArray[np.int32]
     labels: NDArray[np.int32]
     starts: NDArray[np.int32]
-    pieces: tuple[Span, ...]
+    spans: tuple[Span, ...]
     num_padding: int
     cursor: SourceCursor
     bad: tuple[BadRecord, ...]

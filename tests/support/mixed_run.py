@@ -65,5 +65,5 @@ def _record(mixed: MixedRow, per_step: int, loss: float | None) -> RowRecord:
         supervised_tokens=mixed.row.num_supervised,
         padding=mixed.row.num_padding,
         loss=loss,
-        documents=mixed.row.pieces,
+        documents=mixed.row.spans,
     )

@@ -1,4 +1,4 @@
-"""Maps a piece of a row back to its text by reading the record again, with the same readers.
+"""Maps a span of a row back to its text by reading the record again, with the same readers.
 
     (shard, record, tokens) -> ShardReader -> DocumentMaker -> tokens -> the text of these tokens
 
@@ -18,6 +18,7 @@ from linly.data.documents.templates import DocumentMaker
 from linly.data.reading.shards import ShardReader
 from linly.data.types import Document, EncodedDocument, RawRecord, Shard
 from linly.errors import DataError
+from linly.records.span import Span
 from linly.tokenization.tokenizer import Tokenizer
 
 
@@ -54,24 +55,23 @@ class TracedSource:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """Tokens [start, end) of a record's document, as built in an epoch.
+class TrainedSpan:
+    """A span of a row that was trained on.
 
     Attributes:
+        span: Origin of the tokens.
+        epoch: Epoch of the row.
         ends: Whether the document ends with these tokens.
     """
 
-    shard: str
-    record: int
+    span: Span
     epoch: int
-    start: int
-    end: int
     ends: bool
 
 
 @dataclass(frozen=True, slots=True)
-class FoundText:
-    """Text of a piece.
+class SpanText:
+    """Text of a span.
 
     Attributes:
         text: Text of the tokens; the marks at a document's ends are empty text.
@@ -85,11 +85,11 @@ class FoundText:
 
 
 def find_texts(
-    traced: TracedSource, tokenizer: Tokenizer, wanted: Iterable[Wanted]
-) -> dict[Wanted, FoundText]:
-    """Read the text of pieces, each shard once.
+    traced: TracedSource, tokenizer: Tokenizer, spans: Iterable[TrainedSpan]
+) -> dict[TrainedSpan, SpanText]:
+    """Read the text of spans, each shard once.
 
-    A piece after an epoch's end belongs to the epoch after its row's. If the token counts do not
+    A span after an epoch's end belongs to the epoch after its row's. If the token counts do not
     distinguish the two, the sides of a parallel pair are returned in the opposite order.
 
     Raises:
@@ -98,14 +98,15 @@ def find_texts(
     """
     maker = DocumentMaker(traced.source)
     found = {}
-    by_shard: dict[Shard, list[Wanted]] = {}
-    for piece in wanted:
-        by_shard.setdefault(traced.shard(piece.shard, piece.epoch), []).append(piece)
-    for shard, pieces in sorted(by_shard.items(), key=lambda item: item[0].path):
-        records = _read_records(traced.source, shard, [piece.record for piece in pieces])
-        for piece in pieces:
-            document = _encoded(traced.source, maker, tokenizer, piece, records[piece.record])
-            found[piece] = _text(document, tokenizer, piece)
+    by_shard: dict[Shard, list[TrainedSpan]] = {}
+    for trained in spans:
+        shard = traced.shard(trained.span.shard, trained.epoch)
+        by_shard.setdefault(shard, []).append(trained)
+    for shard, wanted in sorted(by_shard.items(), key=lambda item: item[0].path):
+        records = _read_records(traced.source, shard, [one.span.record for one in wanted])
+        for one in wanted:
+            document = _encoded(traced.source, maker, tokenizer, one, records[one.span.record])
+            found[one] = _text(document, tokenizer, one.span)
     return found
 
 
@@ -132,13 +133,18 @@ def _read_records(source: Source, shard: Shard, wanted: Sequence[int]) -> dict[i
 
 
 def _encoded(
-    source: Source, maker: DocumentMaker, tokenizer: Tokenizer, piece: Wanted, raw: RawRecord
+    source: Source,
+    maker: DocumentMaker,
+    tokenizer: Tokenizer,
+    trained: TrainedSpan,
+    raw: RawRecord,
 ) -> EncodedDocument:
-    """Encode the piece's document as built in its epoch, or in the next if only that fits."""
-    where = f"source {source.name!r}, shard {piece.shard!r}, record {piece.record}"
+    """Encode the span's document as built in its epoch, or in the next if only that fits."""
+    span = trained.span
+    where = f"source {source.name!r}, shard {span.shard!r}, record {span.record}"
     turns = source.corpus.kind == "parallel"
-    for epoch in (piece.epoch, piece.epoch + 1)[: 1 + turns]:
-        document = maker.make(piece.shard, raw, epoch)
+    for epoch in (trained.epoch, trained.epoch + 1)[: 1 + turns]:
+        document = maker.make(span.shard, raw, epoch)
         if not isinstance(document, Document):
             raise DataError(
                 f"{where}: it was trained on, but yields no document now ({document.reason}): the "
@@ -146,16 +152,16 @@ def _encoded(
             )
         (encoded,) = encode_documents(tokenizer, [document])
         num_tokens = len(encoded.ids)
-        if piece.end in encoded.ends or (piece.end < num_tokens and not piece.ends):
+        if span.end in encoded.ends or (span.end < num_tokens and not trained.ends):
             return encoded
     raise DataError(
-        f"{where}: tokens {piece.start} to {piece.end}{' (its end)' * piece.ends} were trained on, "
-        f"but its document has {num_tokens} now: the shard, the corpus file or the tokenizer has "
-        f"changed since"
+        f"{where}: tokens {span.start} to {span.end}{' (its end)' * trained.ends} were trained "
+        f"on, but its document has {num_tokens} now: the shard, the corpus file or the tokenizer "
+        f"has changed since"
     )
 
 
-def _text(document: EncodedDocument, tokenizer: Tokenizer, piece: Wanted) -> FoundText:
-    ids = document.ids[piece.start : piece.end]
-    targets = document.supervised[piece.start + 1 : piece.end]  # none predicts the first
-    return FoundText(tokenizer.decode(ids), len(document.ids), int(targets.sum()))
+def _text(document: EncodedDocument, tokenizer: Tokenizer, span: Span) -> SpanText:
+    ids = document.ids[span.start : span.end]
+    targets = document.supervised[span.start + 1 : span.end]  # none predicts the first
+    return SpanText(tokenizer.decode(ids), len(document.ids), int(targets.sum()))

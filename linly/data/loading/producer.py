@@ -276,7 +276,7 @@ def _send(channel: Channel, buffer: _Buffer) -> None:
 
 def _size_bytes(mixed: MixedRow) -> int:
     row = mixed.row
-    return row.ids.nbytes + row.labels.nbytes + 200 * (1 + len(row.pieces) + len(row.bad))
+    return row.ids.nbytes + row.labels.nbytes + 200 * (1 + len(row.spans) + len(row.bad))
 
 
 class _Buffer:

@@ -222,7 +222,7 @@ def make_row(
         ids=ids,
         labels=labels,
         starts=starts,
-        pieces=tuple(Span(s.document.shard, s.document.record, s.start, s.end) for s in spans),
+        spans=tuple(Span(s.document.shard, s.document.record, s.start, s.end) for s in spans),
         num_padding=sequence_length - ends[-1],
         cursor=cursor,
         bad=packed.bad,

@@ -10,9 +10,9 @@ from linly.config.recipe import load_recipe
 from linly.config.source import sources_of
 from linly.curriculum.timeline import fold
 from linly.data.inspection.lookup import (
-    FoundText,
+    SpanText,
     TracedSource,
-    Wanted,
+    TrainedSpan,
     find_texts,
 )
 from linly.data.shard_list import read_shard_list
@@ -29,7 +29,7 @@ class TracedRow:
     """A row and the texts of its spans, in order."""
 
     row: RowRecord
-    texts: tuple[FoundText, ...]
+    texts: tuple[SpanText, ...]
 
 
 class Tracer:
@@ -59,15 +59,15 @@ class Tracer:
             DataError: If a text cannot be read, or does not match the row record; with the row and
                 the reason.
         """
-        wanted: dict[str, list[Wanted]] = {}
+        trained: dict[str, list[TrainedSpan]] = {}
         for row in rows:
-            wanted.setdefault(row.source, []).extend(_wanted(row))
-        found: dict[str, Mapping[Wanted, FoundText]] = {
-            name: find_texts(self._source(name), self._tokenizer, pieces)
-            for name, pieces in sorted(wanted.items())
+            trained.setdefault(row.source, []).extend(_spans(row))
+        found: dict[str, Mapping[TrainedSpan, SpanText]] = {
+            name: find_texts(self._source(name), self._tokenizer, spans)
+            for name, spans in sorted(trained.items())
         }
         return tuple(
-            _traced(row, [found[row.source][piece] for piece in _wanted(row)]) for row in rows
+            _traced(row, [found[row.source][span] for span in _spans(row)]) for row in rows
         )
 
     def _source(self, name: str) -> TracedSource:
@@ -139,16 +139,16 @@ def by_loss(rows: Iterable[RowRecord]) -> list[RowRecord]:
     return sorted(rows, key=badness)
 
 
-def _wanted(row: RowRecord) -> list[Wanted]:
-    """Spans of a row to read; one that does not reach the row's end ends its document."""
+def _spans(row: RowRecord) -> list[TrainedSpan]:
+    """Spans of a row; one that does not reach the row's end ends its document."""
     last = len(row.documents) - 1
     return [
-        Wanted(d.shard, d.record, row.epoch, d.start, d.end, index < last or row.padding > 0)
-        for index, d in enumerate(row.documents)
+        TrainedSpan(span, row.epoch, index < last or row.padding > 0)
+        for index, span in enumerate(row.documents)
     ]
 
 
-def _traced(row: RowRecord, texts: Sequence[FoundText]) -> TracedRow:
+def _traced(row: RowRecord, texts: Sequence[SpanText]) -> TracedRow:
     num_supervised = sum(text.num_supervised for text in texts)
     if num_supervised != row.supervised_tokens:
         shards = sorted({span.shard for span in row.documents})

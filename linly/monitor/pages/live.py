@@ -261,8 +261,8 @@ def _documents(found: StepRows, path: Path) -> list[Any]:
 
 def _row(row: RowRecord) -> html.Tr:
     documents = [
-        html.Div(f"{piece.shard}, {piece.record:,}, {piece.start:,} to {piece.end:,}")
-        for piece in row.documents
+        html.Div(f"{span.shard}, {span.record:,}, {span.start:,} to {span.end:,}")
+        for span in row.documents
     ]
     return html.Tr(
         [

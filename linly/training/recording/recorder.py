@@ -224,5 +224,5 @@ def row_records(
             supervised_tokens=loss.targets,
             padding=mixed.row.num_padding,
             loss=loss.nll / loss.targets if is_trained and loss.targets else None,
-            documents=mixed.row.pieces,
+            documents=mixed.row.spans,
         )

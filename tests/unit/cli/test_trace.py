@@ -140,8 +140,8 @@ def test_what_a_terminal_would_obey_is_shown_as_text(
     whole = (
         mixed.index
         for mixed in rows
-        for piece, after in zip(mixed.row.pieces, mixed.row.pieces[1:], strict=False)
-        if (mixed.row.source, piece.record, piece.start) == ("handful", 0, 0) and after.start == 0
+        for span, after in zip(mixed.row.spans, mixed.row.spans[1:], strict=False)
+        if (mixed.row.source, span.record, span.start) == ("handful", 0, 0) and after.start == 0
     )
     step = next(whole) // 12 + 1
     for full in ((), ("--full",)):

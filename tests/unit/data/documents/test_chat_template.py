@@ -20,7 +20,7 @@ from linly.data.documents.conversations import Conversation, Message
 from linly.data.documents.encoding import encode_documents
 from linly.data.documents.templates import DocumentMaker
 from linly.data.inspection.estimate import estimate_tokens
-from linly.data.inspection.lookup import TracedSource, Wanted, find_texts
+from linly.data.inspection.lookup import TracedSource, TrainedSpan, find_texts
 from linly.data.loading.producer import ProducedRows
 from linly.data.mixing.state import MixerState
 from linly.data.mixing.stream_plan import StreamPlan, make_mixer, stream_plan
@@ -633,9 +633,7 @@ def test_turns_trained_one_by_one_lie_apart_and_resume_at_every_row(
     traced = TracedSource(source, [(0, {"a.jsonl": shard})])
     for row in rows[:4]:
         ends = [*row.starts[1:].tolist(), len(row.ids) - row.num_padding]
-        for piece, start, end in zip(row.pieces, row.starts.tolist(), ends, strict=True):
-            wanted = Wanted(
-                piece.shard, piece.record, 0, piece.start, piece.end, end < len(row.ids)
-            )
-            found = find_texts(traced, tokenizer, [wanted])[wanted]
+        for span, start, end in zip(row.spans, row.starts.tolist(), ends, strict=True):
+            trained = TrainedSpan(span, 0, end < len(row.ids))
+            found = find_texts(traced, tokenizer, [trained])[trained]
             assert found.text == tokenizer.decode(row.ids[start:end])

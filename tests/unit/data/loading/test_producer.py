@@ -67,7 +67,7 @@ def opened(
 
 def value(mixed: MixedRow) -> tuple[object, ...]:
     row = mixed.row
-    return mixed.index, mixed.digest, row.source, row.epoch, row.pieces, row.bad, row.cursor
+    return mixed.index, mixed.digest, row.source, row.epoch, row.spans, row.bad, row.cursor
 
 
 def state_of(pid: int) -> str:

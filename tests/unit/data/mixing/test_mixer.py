@@ -34,7 +34,7 @@ def plan(tiny_recipe: Path, tiny_tokenizer_path: Path) -> StreamPlan:
 
 def value(mixed: MixedRow) -> tuple[object, ...]:
     row = mixed.row
-    return mixed.index, mixed.digest, row.source, row.epoch, row.pieces, row.bad, row.cursor
+    return mixed.index, mixed.digest, row.source, row.epoch, row.spans, row.bad, row.cursor
 
 
 def plain(state: MixerState) -> dict[str, Any]:
@@ -90,8 +90,8 @@ def test_the_order_of_rows_is_frozen(plan: StreamPlan) -> None:
     order = hashlib.sha256()
     for mixed in make_mixer(plan, plan.new_state()):
         order.update(f"{mixed.row.source} {mixed.row.epoch}".encode())
-        for piece in mixed.row.pieces:
-            order.update(f" {piece.shard} {piece.record}".encode())
+        for span in mixed.row.spans:
+            order.update(f" {span.shard} {span.record}".encode())
     assert order.hexdigest() == FROZEN_ORDER
 
 

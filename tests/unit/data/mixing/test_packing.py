@@ -64,5 +64,5 @@ def test_labels_are_absent_at_document_starts_masked_prompts_and_padding() -> No
     ]
     assert row.starts.tolist() == [0, 2, 5]
     assert row.starts.dtype == row.ids.dtype == row.labels.dtype == np.int32
-    assert row.pieces[0] == Span("shard", 1, 2, 4)
+    assert row.spans[0] == Span("shard", 1, 2, 4)
     assert (row.num_padding, row.num_supervised, row.epoch) == (2, 5, 2)

@@ -55,7 +55,7 @@ def stream(
 
 
 def values(rows: Iterator[Row]) -> Rows:
-    return [(row_digest(row), row.pieces, row.cursor, row.bad, row.epoch) for row in rows]
+    return [(row_digest(row), row.spans, row.cursor, row.bad, row.epoch) for row in rows]
 
 
 def saved(cursor: SourceCursor) -> SourceCursor:
@@ -97,8 +97,8 @@ def test_a_list_made_later_moves_no_row_of_an_epoch_that_has_begun(
     listed_again = replace(fewer, later_lists=(ShardList(num_begun, whole.shards),))
     rows, before = values(stream(listed_again, tokenizer)), values(stream(fewer, tokenizer))
     shards = {row[-1]: set[str]() for row in rows}
-    for _, pieces, _, _, epoch in rows:
-        shards[epoch] |= {piece.shard for piece in pieces}  # type: ignore[attr-defined]
+    for _, spans, _, _, epoch in rows:
+        shards[epoch] |= {span.shard for span in spans}  # type: ignore[attr-defined]
     for epoch, found in shards.items():
         listed = whole.shards if epoch >= num_begun else fewer.shards
         assert found >= {shard.path for shard in listed if "shard-2" not in shard.path}
@@ -133,11 +133,11 @@ def test_every_token_of_every_document_is_in_a_row_once_an_epoch(
     assert ended.exhausted is not None
     tokens: Counter[tuple[str, int, int]] = Counter()
     for row in rows:
-        for piece, start in zip(row.pieces, row.starts.tolist(), strict=True):
-            ids = row.ids[start : start + piece.end - piece.start]
-            assert len(ids) == piece.end - piece.start
-            for token in range(piece.start, piece.end):
-                tokens[piece.shard, piece.record, token] += 1
+        for span, start in zip(row.spans, row.starts.tolist(), strict=True):
+            ids = row.ids[start : start + span.end - span.start]
+            assert len(ids) == span.end - span.start
+            for token in range(span.start, span.end):
+                tokens[span.shard, span.record, token] += 1
     lengths = Counter[tuple[str, int]]()
     for epoch in (0, 1):
         for key, document in documents_of(spec, epoch).items():
@@ -196,20 +196,20 @@ def test_a_cursor_that_counts_no_rows_goes_on_all_the_same(
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_the_ids_of_a_piece_are_those_of_its_document(
+def test_the_ids_of_a_span_are_those_of_its_document(
     name: str, specs: dict[str, SourceSpec], tokenizer: Tokenizer
 ) -> None:
     spec = specs[name]
     by_epoch = [documents_of(spec, epoch) for epoch in (0, 1)]
     for row in islice(stream(spec, tokenizer), 20):
-        for piece, start in zip(row.pieces, row.starts.tolist(), strict=True):
+        for span, start in zip(row.spans, row.starts.tolist(), strict=True):
             candidates = []
             for documents in by_epoch:
-                segments = documents[piece.shard, piece.record].segments
+                segments = documents[span.shard, span.record].segments
                 parts = [tokenizer.encode(segment.text) for segment in segments]
                 ids = [tokenizer.bos_id, *np.concatenate(parts).tolist(), tokenizer.eos_id]
-                candidates.append(ids[piece.start : piece.end])
-            got = row.ids[start : start + piece.end - piece.start].tolist()
+                candidates.append(ids[span.start : span.end])
+            got = row.ids[start : start + span.end - span.start].tolist()
             assert got in candidates
 
 
@@ -225,13 +225,13 @@ def test_one_document_rows_hold_one_document_each_and_lose_no_token(
     assert ended.exhausted is not None and ended.exhausted.tokens_left == 0
     spans: dict[tuple[str, int], list[tuple[int, int]]] = {}
     for row in rows:
-        (piece,) = row.pieces
+        (span,) = row.spans
         assert row.starts.tolist() == [0]
-        assert row.num_padding == spec.sequence_length - (piece.end - piece.start)
+        assert row.num_padding == spec.sequence_length - (span.end - span.start)
         padding = slice(spec.sequence_length - row.num_padding, None)
         assert (row.ids[padding] == spec.padding_id).all()
         assert (row.labels[padding] == -100).all()
-        spans.setdefault((piece.shard, piece.record), []).append((piece.start, piece.end))
+        spans.setdefault((span.shard, span.record), []).append((span.start, span.end))
     assert spans.keys() == documents_of(spec, 0).keys()
     for found in spans.values():
         starts = [start for start, _ in found]
@@ -334,7 +334,7 @@ def test_too_many_bad_records_stop_the_source_also_behind_a_resume(
     assert "many.jsonl, record" in str(caught.value)
     with pytest.raises(DataError, match=r"source 'many': \d+ of 1\d\d\d records are bad"):
         list(stream(spec, tokenizer))
-    assert sum(len(row.pieces) for row in rows) > 100
+    assert sum(len(row.spans) for row in rows) > 100
     for row in (rows[0], rows[len(rows) // 2], rows[-1]):
         with pytest.raises(DataError, match=r"source 'many': \d+ of 1\d\d\d records are bad"):
             list(stream(spec, tokenizer, row.cursor))

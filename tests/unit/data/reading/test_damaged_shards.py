@@ -116,7 +116,7 @@ def rows_of(
 
 
 def value(row: Row) -> tuple[object, ...]:
-    return row_digest(row), row.pieces, row.cursor, row.bad
+    return row_digest(row), row.spans, row.cursor, row.bad
 
 
 @pytest.mark.parametrize("kind", DAMAGE)

@@ -79,9 +79,9 @@ def remote_recipe(recipe: Path, folder: Path, base: str) -> Path:
 def value(mixed: MixedRow, base: str = "") -> tuple[object, ...]:
     """A row without the place of its shards."""
     row = mixed.row
-    pieces = tuple(p._replace(shard=p.shard.removeprefix(base)) for p in row.pieces)
+    spans = tuple(p._replace(shard=p.shard.removeprefix(base)) for p in row.spans)
     bad = tuple(replace(b, shard=b.shard.removeprefix(base)) for b in row.bad)
-    return mixed.index, mixed.digest, row.source, row.epoch, pieces, bad, row.cursor
+    return mixed.index, mixed.digest, row.source, row.epoch, spans, bad, row.cursor
 
 
 def rows_of(

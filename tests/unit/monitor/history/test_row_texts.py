@@ -17,13 +17,14 @@ import pytest
 from linly.config.recipe import load_recipe
 from linly.data.documents.encoding import encode_documents
 from linly.data.documents.templates import DocumentMaker
-from linly.data.inspection.lookup import TracedSource, Wanted, find_texts
+from linly.data.inspection.lookup import TracedSource, TrainedSpan, find_texts
 from linly.data.reading.shards import ShardReader
 from linly.data.shard_list import read_shard_list
 from linly.data.types import Document, Shard
 from linly.errors import DataError
 from linly.monitor.history.documents import rows_of_step
 from linly.monitor.history.row_texts import Tracer, by_loss, worst_rows
+from linly.records.span import Span
 from linly.tokenization.load import load_tokenizer
 from tests.support.mixed_run import write_mixed_run
 from tests.support.tiny_corpora import source_of
@@ -70,13 +71,13 @@ def test_every_format_gives_back_the_text_of_the_rows_tokens(
         for traced in tracer.texts(rows_of_step(tmp_path / "run", step).rows):
             row = made[traced.row.row].row
             begin = 0
-            assert len(row.pieces) == len(traced.texts)
-            for piece, found in zip(row.pieces, traced.texts, strict=True):
-                ids = row.ids[begin : begin + piece.end - piece.start]
+            assert len(row.spans) == len(traced.texts)
+            for span, found in zip(row.spans, traced.texts, strict=True):
+                ids = row.ids[begin : begin + span.end - span.start]
                 begin += len(ids)
-                assert found.text == tokenizer.decode(ids), (row.source, piece)
-                assert piece.end <= found.num_tokens
-                endings.add("".join(Path(piece.shard).suffixes))
+                assert found.text == tokenizer.decode(ids), (row.source, span)
+                assert span.end <= found.num_tokens
+                endings.add("".join(Path(span.shard).suffixes))
     assert endings == {".jsonl", ".jsonl.zst", ".json", ".txt", ".parquet"}
 
 
@@ -186,14 +187,15 @@ def test_a_pair_behind_an_epochs_end_is_read_as_it_was_trained_on_where_its_leng
     lengths = [len(document.ids) for document in encoded]
     assert len(set(lengths)) == 2
     for length, document in zip(lengths, encoded, strict=True):
-        piece = Wanted("a.jsonl", 0, 0, 0, length, True)  # of a row that began in epoch 0
-        assert find_texts(source, tokenizer, [piece])[piece].text == tokenizer.decode(document.ids)
+        span = TrainedSpan(Span("a.jsonl", 0, 0, length), 0, True)  # of a row that began in epoch 0
+        assert find_texts(source, tokenizer, [span])[span].text == tokenizer.decode(document.ids)
     with pytest.raises(DataError, match="has changed since"):
-        find_texts(source, tokenizer, [Wanted("a.jsonl", 0, 0, 0, min(lengths) - 1, True)])
+        shorter = Span("a.jsonl", 0, 0, min(lengths) - 1)
+        find_texts(source, tokenizer, [TrainedSpan(shorter, 0, True)])
 
 
-def wanted(shard: str, record: int) -> Wanted:
-    return Wanted(shard, record, 0, 0, 1, False)
+def trained(shard: str, record: int) -> TrainedSpan:
+    return TrainedSpan(Span(shard, record, 0, 1), 0, False)
 
 
 def test_a_record_out_of_range_and_a_shard_that_was_never_listed_are_errors(
@@ -208,13 +210,11 @@ def test_a_record_out_of_range_and_a_shard_that_was_never_listed_are_errors(
     tokenizer = load_tokenizer(tiny_tokenizer_path)
     shard = "handful/handful.txt"
     with pytest.raises(DataError, match=r"there is no record 3: reading from record 0 on, it ends"):
-        find_texts(
-            source, tokenizer, [Wanted(shard, 3, 0, 0, 1, False), Wanted(shard, 0, 0, 0, 1, False)]
-        )
+        find_texts(source, tokenizer, [trained(shard, 3), trained(shard, 0)])
     with pytest.raises(DataError, match="it has nothing from there on"):
-        find_texts(source, tokenizer, [wanted(shard, 99)])
+        find_texts(source, tokenizer, [trained(shard, 99)])
     with pytest.raises(DataError, match="not in the run's pinned list"):
-        find_texts(source, tokenizer, [wanted("../secret.txt", 0)])
+        find_texts(source, tokenizer, [trained("../secret.txt", 0)])
 
 
 def test_a_frozen_list_that_is_gone_is_named(tmp_path: Path) -> None:

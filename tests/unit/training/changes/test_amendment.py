@@ -132,7 +132,7 @@ def replay(run: Path, timeline: Timeline | None = None) -> list[tuple[Any, ...]]
         (
             mixed.row.source,
             mixed.row.epoch,
-            [(p.shard, p.record, p.start, p.end) for p in mixed.row.pieces],
+            [(p.shard, p.record, p.start, p.end) for p in mixed.row.spans],
         )
         for mixed in make_mixer(plan, plan.new_state())
     ]
