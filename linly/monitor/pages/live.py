@@ -25,7 +25,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 from linly.errors import ConfigError
 from linly.monitor.history.documents import StepRows, rows_of_step
 from linly.monitor.history.follow import Look, RunFollower
-from linly.monitor.pages.page import text
+from linly.monitor.pages.rendering import render, trusted
 from linly.monitor.pages.snapshot import Snapshots, pulse
 from linly.records.row_record import RowRecord
 
@@ -54,14 +54,16 @@ class LivePage(Dash):
         renderer: str = "",
     ) -> str:
         """Render the empty page, which dash's script fills."""
-        return (
-            '<!doctype html><html lang="en"><head>'
-            f"{metas}<title>{text(self.title)}</title>"
-            f'<link rel="icon" href="data:,">{css}'
-            f'<script src="/plotly.js" async></script></head>'
-            f"<body>{app_entry}{config}"
-            f"{scripts}{renderer}</body></html>"
-        )
+        values = {
+            "metas": metas,
+            "css": css,
+            "app_entry": app_entry,
+            "config": config,
+            "scripts": scripts,
+            "renderer": renderer,
+        }
+        page = {name: trusted(value) for name, value in values.items()}  # made by dash
+        return render("live.html", {"title": self.title, **page})
 
 
 def serve(followers: Sequence[RunFollower], *, port: int) -> BaseWSGIServer:

@@ -6,13 +6,16 @@ from collections.abc import Sequence
 from itertools import combinations
 from pathlib import Path
 
+from markupsafe import Markup
+
 from linly.files import publish_text
 from linly.monitor.charts.figures import Chart
 from linly.monitor.charts.overlay import NamedRun, named_runs, overlay_charts, run_colors
 from linly.monitor.history.headlines import language_changes, language_name
 from linly.monitor.history.history import read_history
 from linly.monitor.number_words import count, percent
-from linly.monitor.pages.page import chart_cards, legend, page_header, section, table, text
+from linly.monitor.pages.page import change, chart_cards, legend, page_header, section, table
+from linly.monitor.pages.rendering import part
 from linly.monitor.pages.standalone import standalone_page
 
 
@@ -31,7 +34,7 @@ def write_comparison(paths: Sequence[Path], output: Path) -> Path:
     return output
 
 
-def overlay_parts(runs: Sequence[NamedRun], charts: Sequence[Chart]) -> dict[str, str]:
+def overlay_parts(runs: Sequence[NamedRun], charts: Sequence[Chart]) -> dict[str, Markup]:
     """Parts of the page by name, in order."""
     colors = run_colors([run.name for run in runs])
     entries = [(run.name, colors[index], index) for index, run in enumerate(runs)]
@@ -72,7 +75,7 @@ def _rate(gained: float, lost: float) -> str:
     return f"{gained / lost:.1f}% Chinese gained per 1% English lost"
 
 
-def _runs(runs: Sequence[NamedRun]) -> str:
+def _runs(runs: Sequence[NamedRun]) -> Markup:
     """Last figures of each run, and the sentences of `trade_lines`."""
     languages = sorted({name for run in runs for name in language_changes(run.history)})
     heads = ["run", "steps", "tokens", "drift"]
@@ -80,18 +83,14 @@ def _runs(runs: Sequence[NamedRun]) -> str:
     lines = []
     for run in runs:
         history, changes = run.history, language_changes(run.history)
-        cells = [text(run.name), f"{int(history.step[-1]):,}", count(int(history.tokens_seen[-1]))]
+        cells = [run.name, f"{int(history.step[-1]):,}", count(int(history.tokens_seen[-1]))]
         cells.append(f"{history.largest_drift:.2f}")
         for name in languages:
-            change = changes.get(name)
-            if change is None:
+            found = changes.get(name)
+            if found is None:
                 cells.append("–")
                 continue
-            tone = "good" if change.relative <= 0 else "bad"
-            cells.append(
-                f"{change.before:.3f} → {change.after:.3f} "
-                f'<span class="{tone}">{percent(change.relative)}</span>'
-            )
+            moved = f"{found.before:.3f} → {found.after:.3f} "
+            cells.append(Markup.escape(moved) + change(found.relative))
         lines.append(cells)
-    said = "".join(f"<li>{text(line)}</li>" for line in trade_lines(runs))
-    return f"{table(heads, lines)}<ul>{said}</ul>" if said else table(heads, lines)
+    return table(heads, lines) + part("bullets")(trade_lines(runs))

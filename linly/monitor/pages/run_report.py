@@ -5,12 +5,15 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from pathlib import Path
 
+from markupsafe import Markup
+
 from linly import __version__
 from linly.files import publish_text
 from linly.monitor.charts.charts import run_charts
 from linly.monitor.history.history import History, read_history
 from linly.monitor.history.recount import Recount, recount, recount_text
-from linly.monitor.pages.page import page_parts, text
+from linly.monitor.pages.page import page_parts
+from linly.monitor.pages.rendering import part
 from linly.monitor.pages.standalone import standalone_page
 
 
@@ -41,7 +44,7 @@ def report_html(history: History, recounted: Recount) -> str:
     return standalone_page(f"{history.name} · linly", parts, charts)
 
 
-def _footer(recounted: Recount) -> str:
+def _footer(recounted: Recount) -> Markup:
     written = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    told = text(recount_text(recounted))
-    return f"<footer>{told} Written {written} by linly {__version__}.</footer>"
+    told = recount_text(recounted)
+    return part("footer")(f"{told} Written {written} by linly {__version__}.")

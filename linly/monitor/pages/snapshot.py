@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -86,7 +86,7 @@ class Snapshots:
 
 
 def _content(
-    parts: dict[str, str], charts: Sequence[Chart], history: History | None
+    parts: Mapping[str, str], charts: Sequence[Chart], history: History | None
 ) -> dict[str, Any]:
     figures = {chart.key: chart.figure for chart in charts}
     content: dict[str, Any] = {

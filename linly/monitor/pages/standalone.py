@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
 from linly.errors import ConfigError
 from linly.monitor.charts.figures import Chart
-from linly.monitor.pages.page import asset, text
+from linly.monitor.pages.rendering import asset, render, trusted
 
 
 def check_page_file(path: Path) -> None:
@@ -34,40 +35,26 @@ def check_page_file(path: Path) -> None:
         raise ConfigError(f"--plot {path}: folder {path.parent} does not exist: create it first")
 
 
-def standalone_page(title: str, parts: Iterable[str], charts: Sequence[Chart]) -> str:
+def standalone_page(title: str, parts: Iterable[Markup], charts: Sequence[Chart]) -> str:
     """Compose the HTML of a page.
 
     Args:
         title: Title as plain text.
-        parts: Parts as HTML, including the cards of the charts.
+        parts: Parts of the page, including the cards of the charts.
         charts: Charts to draw into their cards.
     """
-    plotly = _script_text(get_plotlyjs())
+    plotly = _script_text(trusted(get_plotlyjs()))
     drawing = _script_text(asset("page.js"))
-    figures = {chart.key: chart.figure for chart in charts}
-    return "\n".join(
-        (
-            "<!doctype html>",
-            '<html lang="en">',
-            "<head>",
-            '<meta charset="utf-8">',
-            f'<meta http-equiv="Content-Security-Policy" content="{_policy(plotly, drawing)}">',
-            '<meta name="viewport" content="width=device-width, initial-scale=1">',
-            f"<title>{text(title)}</title>",
-            f"<style>{asset('page.css')}</style>",
-            "</head>",
-            "<body>",
-            "<main>",
-            *parts,
-            "</main>",
-            f'<script type="application/json" id="charts">{_json(figures)}</script>',
-            f"<script>{plotly}</script>",
-            f"<script>{drawing}</script>",
-            "</body>",
-            "</html>",
-            "",
-        )
-    )
+    values = {
+        "title": title,
+        "policy": trusted(_policy(plotly, drawing)),
+        "style": asset("page.css"),
+        "parts": parts,
+        "figures": _json({chart.key: chart.figure for chart in charts}),
+        "plotly": plotly,
+        "drawing": drawing,
+    }
+    return render("standalone.html", values)
 
 
 def _policy(*scripts: str) -> str:
@@ -80,15 +67,15 @@ def _policy(*scripts: str) -> str:
     )
 
 
-def _script_text(script: str) -> str:
+def _script_text(script: Markup) -> Markup:
     """A bundled script, checked not to end its own element."""
     assert "</script" not in script.lower(), "a bundled script would end its element"
     return script
 
 
-def _json(value: Any) -> str:
+def _json(value: Any) -> Markup:
     """Encode JSON that cannot end its script element."""
     encoded = orjson.dumps(value, option=orjson.OPT_SERIALIZE_NUMPY).decode()
     for character in "<>&\u2028\u2029":
         encoded = encoded.replace(character, f"\\u{ord(character):04x}")
-    return encoded
+    return trusted(encoded)

@@ -18,7 +18,7 @@ from linly.monitor.charts.figures import (
 )
 from linly.monitor.charts.overlay import DASHES, dash_words, run_colors
 from linly.monitor.number_words import count
-from linly.monitor.pages.page import chart_cards, legend, page_header, section, table, text
+from linly.monitor.pages.page import chart_cards, legend, page_header, section, table
 from linly.monitor.pages.standalone import standalone_page
 from linly.monitor.plans.plan_facts import PlanFacts
 
@@ -112,7 +112,6 @@ def _tokens(plans: Sequence[PlanFacts], colors: Sequence[str]) -> Chart:
 def _table(plans: Sequence[PlanFacts]) -> tuple[list[str], list[list[str]]]:
     """Header and lines of a table: tokens of each source in each plan."""
     lines = [
-        [text(name), *(count(tokens_of(plan, name)) for plan in plans)]
-        for name in source_names(plans)
+        [name, *(count(tokens_of(plan, name)) for plan in plans)] for name in source_names(plans)
     ]
     return ["source", *(plan.name for plan in plans)], lines

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+from markupsafe import Markup
 
 from linly.files import publish_text
 from linly.monitor.charts.colors import source_colors
@@ -21,7 +22,7 @@ from linly.monitor.charts.figures import (
     short_name,
 )
 from linly.monitor.number_words import count, duration, size
-from linly.monitor.pages.page import chart_cards, legend, page_header, section, table, text
+from linly.monitor.pages.page import chart_cards, legend, page_header, section, table, warning_list
 from linly.monitor.pages.standalone import check_page_file, standalone_page
 from linly.monitor.plans.plan_facts import PlanFacts
 
@@ -47,10 +48,10 @@ def plan_html(facts: PlanFacts) -> str:
     }
     parts = (
         page_header(facts.name, cost_line(facts)),
-        _warnings(facts),
+        warning_list(facts.warnings),
         legend(entries, label="Show or hide sources"),
         chart_cards(charts),
-        section("Sources", _sources(facts)),
+        _sources(facts),
     )
     return standalone_page(f"{facts.name}: plan · linly", parts, charts)
 
@@ -195,14 +196,7 @@ def _tokens(facts: PlanFacts) -> Chart:
     return Chart("plan-tokens", "Tokens of each source", note, plain(figure), True, height)
 
 
-def _warnings(facts: PlanFacts) -> str:
-    if not facts.warnings:
-        return ""
-    lines = "".join(f"<li>{text(warning)}</li>" for warning in facts.warnings)
-    return f'<section class="alarms" aria-label="Warnings"><ul>{lines}</ul></section>'
-
-
-def _sources(facts: PlanFacts) -> str:
+def _sources(facts: PlanFacts) -> Markup:
     heads = (
         "source", "share at the start", "in the middle", "at the end", "share of rows",
         "share of loss", "tokens", "available", "epochs",
@@ -214,7 +208,7 @@ def _sources(facts: PlanFacts) -> str:
         shares = facts.shares[source.name]
         lines.append(
             (
-                text(source.name),
+                source.name,
                 *(f"{float(shares[at]):.1%}" for at in (0, middle, -1)),
                 f"{source.tokens / total:.1%}",
                 "–" if source.loss_share is None else f"{source.loss_share:.1%}",
@@ -227,4 +221,4 @@ def _sources(facts: PlanFacts) -> str:
         "Share of loss: share of the tokens that carry loss; masked prompts do not count. It is "
         "known only if the data was read."
     )
-    return f'<p class="note">{note}</p>{table(heads, lines)}'
+    return section("Sources", table(heads, lines), note=note)
