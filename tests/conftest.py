@@ -15,10 +15,10 @@ import pytest
 from linly.config.corpus import Corpus, load_corpora
 from tests.support.tiny_corpora import train_tokenizer, write_corpora
 
-_LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK")
 if TYPE_CHECKING:
     from linly.training.ranks.processes import Processes
 
+_LAUNCHER_VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "LOCAL_RANK")
 REPOSITORY = Path(__file__).resolve().parent.parent
 
 hypothesis.settings.register_profile("no deadline", deadline=None)

@@ -38,6 +38,7 @@ from tests.support.llamacpp import read_with_llamacpp
 from tests.support.models import FAMILIES, VARIANTS, tiny_model
 from tests.support.transformers4 import read_with_transformers4
 from tests.support.vocabularies import ENGLISH, english_model
+from tests.support.worlds import write_records, write_world
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE, LIST = ROOT / "docs" / "families.md", ROOT / "linly" / "modeling" / "tried_families.py"
@@ -53,9 +54,6 @@ llama.cpp looks GELU up in a table of fp16.
 _IDS = torch.tensor([[1, 7, 60, 300, 12, 9, 45, 2]])
 
 _RECIPE = """\
-curriculum: curriculum.yaml
-corpora: [corpora]
-data_root: data
 run: {run}
 model: {model}
 data: {{sequence_length: 32, global_batch: 2, seed: 7, producers: 0}}
@@ -158,15 +156,14 @@ def _cell(answer: dict[str, Any] | None, equal: float) -> str:
 def _train(folder: Path, run: Path, model: Path, packing: str, processes: Processes) -> None:
     """Two steps of two rows of 32 tokens."""
     world = folder / f"world-{packing}"
-    for name in ("corpora", "data", "runs"):
-        (world / name).mkdir(parents=True)
     texts = [*ENGLISH, *(f"{NEW_CHARACTERS} {text}" for text in ENGLISH)]
-    lines = (json.dumps({"text": text}) + "\n" for text in texts)
-    (world / "data" / "text.jsonl").write_text("".join(lines))
-    (world / "corpora" / "text.yaml").write_text(_CORPUS % packing)
-    (world / "curriculum.yaml").write_text(_CURRICULUM)
-    recipe = world / "recipe.yaml"
-    recipe.write_text(_RECIPE.format(run=run, model=model))
+    write_records(world / "data" / "text.jsonl", ({"text": text} for text in texts))
+    recipe = write_world(
+        world,
+        corpora={"text": _CORPUS % packing},
+        curriculum=_CURRICULUM,
+        recipe=_RECIPE.format(run=run, model=model),
+    )
     train(load_recipe(recipe, []), processes, resume_step=None, is_quiet=True)
 
 

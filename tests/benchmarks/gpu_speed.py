@@ -377,12 +377,12 @@ def measure_engine(
     """The trainer's own step: rows of the loader, gradients, losses of rows, optimizer."""
     from linly.data.loading.loader import Loader
     from linly.training.engine.engine import Engine
-    from tests.support.speed_world import world_plan
+    from tests.support.worlds import plan_of
 
     recipe = world_recipe(size, scale, output, case)
     engine = Engine(new_model(config, device), recipe.training, accumulation=scale.accumulation)
     seconds, waits = [], []
-    plan = world_plan(recipe, output.absolute() / "world" / "english.model")
+    plan = plan_of(recipe, output.absolute() / "world" / "english.model")
     with Loader(
         plan,
         settings=recipe.data,

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from linly.config.recipe import load_recipe
 from linly.data.mixing.stream_plan import StreamPlan
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from tests.support.real_mixture import (
@@ -13,13 +14,13 @@ from tests.support.real_mixture import (
     SEQUENCE_LENGTH,
     extend_llama,
     make_rows,
-    plan_of,
     texts_of,
     write_corpus,
     write_recipe,
     write_shards,
 )
 from tests.support.speed import Measured, Target, cpu_seconds, side_by_side, table_row
+from tests.support.worlds import plan_of
 
 pytestmark = pytest.mark.benchmark
 
@@ -47,7 +48,7 @@ def texts(
     folder = tmp_path_factory.mktemp("mixture")
     recipe = write_recipe(folder, MIXTURE, num_rows=4000, data_root=real_data)
     tokenizer = SentencePieceTokenizer.load(tokenizer_path)
-    return texts_of(plan_of(recipe, tokenizer_path), tokenizer, 4000)
+    return texts_of(plan_of(load_recipe(recipe), tokenizer_path), tokenizer, 4000)
 
 
 def test_from_1_to_12_sources(texts: list[str], tokenizer_path: Path, tmp_path: Path) -> None:
@@ -81,7 +82,7 @@ def plan(folder: Path, names: list[str], tokenizer_path: Path, num_rows: int) ->
         data_root=folder / "data",
         corpora=folder / "corpora",
     )
-    return plan_of(recipe, tokenizer_path)
+    return plan_of(load_recipe(recipe), tokenizer_path)
 
 
 def compare(

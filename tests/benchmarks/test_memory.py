@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import os
 import random
 import subprocess
 import sys
@@ -23,8 +22,10 @@ from linly.data.mixing.source_spec import SourceSpec
 from linly.data.mixing.source_stream import SourceStream
 from linly.data.reading.shards import list_shards
 from linly.tokenization.load import load_tokenizer
+from tests.support.rank_processes import environment
 from tests.support.tiny_corpora import source_of
 from tests.support.vocabularies import ENGLISH, english_model
+from tests.support.worlds import write_world
 
 NUM_SOURCES = 12
 NUM_SHARDS = 100_000
@@ -34,14 +35,9 @@ PROGRAM = """
 import json, resource, sys
 from pathlib import Path
 from linly.config.recipe import load_recipe
-from linly.data.reading.shards import list_shards
-from linly.data.loading.stream import data_stream, stream_plan
-recipe = load_recipe(Path(sys.argv[1]))
-shards = {
-    name: list_shards(source.corpus, source.data_root)
-    for name, source in recipe.sources.items()
-}
-plan = stream_plan(recipe, Path(sys.argv[2]), shards)
+from linly.data.loading.stream import data_stream
+from tests.support.worlds import plan_of
+plan = plan_of(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]))
 rows = data_stream(plan, plan.new_state(), producers=1, prefetch_rows=256, timeout_s=300)
 for mixed in rows:
     pass
@@ -54,13 +50,9 @@ print(json.dumps([resource.getrusage(one).ru_maxrss for one in who]))
 def write_sources(folder: Path) -> Path:
     """Twelve sources of eight gzip shards each; the recipe over them reads all about once."""
     draw = random.Random(3)
-    (folder / "corpora").mkdir()
-    for source in range(NUM_SOURCES):
-        name = f"source{source}"
+    names = [f"source{number}" for number in range(NUM_SOURCES)]
+    for name in names:
         (folder / "data" / name).mkdir(parents=True)
-        (folder / "corpora" / f"{name}.yaml").write_text(
-            f"language: en\nkind: text\npaths: ['{name}/*.jsonl.gz']\n"
-        )
         for shard in range(8):
             with gzip.open(folder / "data" / name / f"{shard}.jsonl.gz", "wt", 1) as file:
                 for _ in range(300):
@@ -69,16 +61,19 @@ def write_sources(folder: Path) -> Path:
     share = f"{100 / NUM_SOURCES!r}"
     groups = "".join(
         f"  group{i}: {{ratio: {'rest' if i == 0 else share + '%'}, "
-        f"sources: {{source{i}: {{share: 100%, max_epochs: 100}}}}}}\n"
-        for i in range(NUM_SOURCES)
-    )
-    (folder / "curriculum.yaml").write_text(f"tokens: 8M\nmixture:\n{groups}")
-    (folder / "recipe.yaml").write_text(
-        "curriculum: curriculum.yaml\ncorpora: [corpora]\ndata_root: data\nrun: runs/twelve\n"
-        "data: {sequence_length: 2048, global_batch: 8}\ntraining: {micro_batch: 1}\n"
+        f"sources: {{{name}: {{share: 100%, max_epochs: 100}}}}}}\n"
+        for i, name in enumerate(names)
     )
     (folder / "english.model").write_bytes(english_model())
-    return folder / "recipe.yaml"
+    return write_world(
+        folder,
+        corpora={
+            name: f"language: en\nkind: text\npaths: ['{name}/*.jsonl.gz']\n" for name in names
+        },
+        curriculum=f"tokens: 8M\nmixture:\n{groups}",
+        recipe="run: runs/twelve\ndata: {sequence_length: 2048, global_batch: 8}\n"
+        "training: {micro_batch: 1}\n",
+    )
 
 
 @pytest.mark.benchmark
@@ -86,7 +81,7 @@ def test_twelve_sources_take_less_than_a_gibibyte(tmp_path: Path) -> None:
     recipe = write_sources(tmp_path)
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(recipe), str(tmp_path / "english.model")],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        env=environment(),
         capture_output=True,
         text=True,
     )

@@ -16,6 +16,7 @@ import sentencepiece
 import tokenizers
 
 from linly.config.corpus import Corpus, load_corpora
+from linly.config.recipe import load_recipe
 from linly.data.mixing.stream_plan import StreamPlan
 from linly.data.reading.shards import list_shards
 from linly.tokenization.hugging_face.export import hugging_face_json
@@ -27,11 +28,11 @@ from tests.support.real_mixture import (
     SEQUENCE_LENGTH,
     extend_llama,
     make_rows,
-    plan_of,
     texts_of,
     write_recipe,
 )
 from tests.support.speed import Measured, Target, cpu_seconds, side_by_side, table_row
+from tests.support.worlds import plan_of
 
 pytestmark = pytest.mark.benchmark
 
@@ -100,7 +101,7 @@ def test_the_mixer_beside_bare_sentencepiece(
 ) -> None:
     num_rows = 4000  # nearly all of the text, once
     recipe = write_recipe(tmp_path, MIXTURE, num_rows=num_rows, data_root=real_data)
-    plan = plan_of(recipe, tokenizer_path)
+    plan = plan_of(load_recipe(recipe), tokenizer_path)
     found = beside_sentencepiece(plan, tokenizer_path, num_rows=num_rows, rounds=9)
     print()
     targets = {"cold": Target(1.8), "warm": Target(2.5), "off": Target(0.92)}
@@ -128,7 +129,7 @@ def test_one_language_and_short_documents(
     tmp_path: Path,
 ) -> None:
     recipe = write_recipe(tmp_path, of_all(shares), num_rows=num_rows, data_root=real_data)
-    plan = plan_of(recipe, tokenizer_path)
+    plan = plan_of(load_recipe(recipe), tokenizer_path)
     found = beside_sentencepiece(plan, tokenizer_path, num_rows=num_rows, rounds=3)
     print()
     show(what, found, {"cold": Target(), "warm": Target(), "off": Target()})
@@ -140,7 +141,7 @@ def test_the_mixer_beside_interleave_datasets(
     monkeypatch.setenv("TOKENIZERS_PARALLELISM", "false")
     num_rows = 4000  # nearly all of the text, once
     recipe = write_recipe(tmp_path, MIXTURE, num_rows=num_rows, data_root=real_data)
-    plan = plan_of(recipe, tokenizer_path)
+    plan = plan_of(load_recipe(recipe), tokenizer_path)
     model = tokenizer_path.read_bytes()
     fast = tokenizers.Tokenizer.from_str(hugging_face_json(SentencePieceTokenizer(model)).decode())
 

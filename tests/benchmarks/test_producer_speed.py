@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from linly.config.recipe import load_recipe
 from linly.data.loading.stream import data_stream
-from tests.support.real_mixture import MIXTURE, SEQUENCE_LENGTH, extend_llama, plan_of, write_recipe
+from tests.support.real_mixture import MIXTURE, SEQUENCE_LENGTH, extend_llama, write_recipe
 from tests.support.speed import Target, side_by_side, table_row, wall_seconds
+from tests.support.worlds import plan_of
 
 pytestmark = pytest.mark.benchmark
 
@@ -38,7 +40,7 @@ def test_two_producers_beside_one(
     tokenizer_path = extend_llama(llama_tokenizer_path, tmp_path)
     num_rows = settling_rows + NUM_ROWS
     recipe = write_recipe(tmp_path, MIXTURE, num_rows=num_rows, data_root=real_data)
-    plan = plan_of(recipe, tokenizer_path)
+    plan = plan_of(load_recipe(recipe), tokenizer_path)
 
     def tokens_per_s(producers: int) -> float:
         stream = data_stream(

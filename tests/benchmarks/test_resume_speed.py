@@ -12,6 +12,7 @@ from pathlib import Path
 import orjson
 import pytest
 
+from linly.config.recipe import load_recipe
 from linly.data.loading.stream import data_stream
 from linly.data.mixing.state import MixerState
 from linly.data.mixing.stream_plan import StreamPlan
@@ -20,13 +21,13 @@ from tests.support.real_mixture import (
     MIXTURE,
     extend_llama,
     make_rows,
-    plan_of,
     texts_of,
     write_corpus,
     write_recipe,
     write_shards,
 )
 from tests.support.speed import Target, side_by_side, table_row, wall_seconds
+from tests.support.worlds import plan_of
 
 pytestmark = pytest.mark.benchmark
 
@@ -48,7 +49,7 @@ def world(
     tokenizer_path = extend_llama(llama_tokenizer_path, folder)
     tokenizer = SentencePieceTokenizer.load(tokenizer_path)
     recipe = write_even_recipe(folder, real_data, tokenizer_path)
-    plan = plan_of(recipe, tokenizer_path)
+    plan = plan_of(load_recipe(recipe), tokenizer_path)
     states: dict[int, Path] = {}
     state = plan.new_state()
     for row in (EARLY, LATE):
@@ -62,7 +63,7 @@ def write_even_recipe(folder: Path, real_data: Path, tokenizer_path: Path) -> Pa
     """The real text in documents of one length, so that no place in it costs more than another."""
     whole = write_recipe(folder, MIXTURE, num_rows=4000, data_root=real_data)
     tokenizer = SentencePieceTokenizer.load(tokenizer_path)
-    texts = texts_of(plan_of(whole, tokenizer_path), tokenizer, 4000)
+    texts = texts_of(plan_of(load_recipe(whole), tokenizer_path), tokenizer, 4000)
     starts = [(text, at) for text in texts for at in range(0, len(text) - CHARACTERS, CHARACTERS)]
     pieces = [text[at : at + CHARACTERS] for text, at in starts]
     by_name = {
@@ -99,7 +100,7 @@ def test_the_first_row_of_the_whole_command(
 
 def test_the_first_rows_of_all_sources(world: tuple[Path, Path, dict[int, Path]]) -> None:
     recipe, tokenizer_path, states = world
-    plan = plan_of(recipe, tokenizer_path)
+    plan = plan_of(load_recipe(recipe), tokenizer_path)
     names = ("first row", f"first {ALL_SOURCES_ROWS} rows, of all sources")
     for name, num_rows in zip(names, (1, ALL_SOURCES_ROWS), strict=True):
         take = partial(first_rows, plan, states, num_rows)

@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from linly.curriculum.timeline import decisions_in_force
-from tests.support.guarded_world import NUM_STEPS, OVERRIDES, make_guarded_world
 from tests.support.rank_processes import (
     TIMES,
     TRAIN,
@@ -22,15 +21,17 @@ from tests.support.rank_processes import (
     wait_all,
     without,
 )
+from tests.support.tiny_world import GUARDED_OVERRIDES, make_tiny_world
 
 pytestmark = pytest.mark.distributed
-SETTINGS = (*OVERRIDES, "training.micro_batch=4", "data.producers=1")
+NUM_STEPS = 16
+SETTINGS = (*GUARDED_OVERRIDES, "training.micro_batch=4", "data.producers=1")
 
 
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
-    make_guarded_world(folder)
+    make_tiny_world(folder, num_steps=NUM_STEPS, guarded=True)
     return folder
 
 

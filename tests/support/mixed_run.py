@@ -11,9 +11,9 @@ from linly.config.recipe import load_recipe
 from linly.curriculum.timeline import start_decision
 from linly.data.mixing.mixed_row import MixedRow
 from linly.data.mixing.stream_plan import make_mixer, stream_plan
-from linly.data.reading.shards import list_shards
 from linly.records.row_record import RowRecord
 from linly.runs.runs import RunFolder
+from tests.support.worlds import shards_of
 
 WORLD_SIZE = 2
 
@@ -28,10 +28,7 @@ def write_mixed_run(
 ) -> list[MixedRow]:
     """Record the first steps of a recipe as the trainer does; returns their rows."""
     recipe = load_recipe(recipe_path)
-    shards = {
-        name: list_shards(source.corpus, source.data_root)
-        for name, source in recipe.sources.items()
-    }
+    shards = shards_of(recipe)
     run = RunFolder.create_or_open(path)
     run.append("decisions", start_decision(recipe))
     (path / "recipe.yaml").write_text(recipe.to_yaml(), encoding="utf-8")

@@ -11,11 +11,9 @@ import orjson
 import zstandard
 from numpy.typing import NDArray
 
-from linly.config.recipe import load_recipe
 from linly.data.mixing.mixer import Mixer
 from linly.data.mixing.state import MixerState
-from linly.data.mixing.stream_plan import StreamPlan, stream_plan
-from linly.data.reading.shards import list_shards
+from linly.data.mixing.stream_plan import StreamPlan
 from linly.tokenization.growth.characters import (
     DEFAULT_STANDARDS,
     choose_characters,
@@ -81,16 +79,6 @@ def write_recipe(
     path = folder / "recipe.yaml"
     path.write_bytes(orjson.dumps(recipe))
     return path
-
-
-def plan_of(recipe: Path, tokenizer_path: Path) -> StreamPlan:
-    """The stream that a recipe describes, over the shards that are there now."""
-    loaded = load_recipe(recipe)
-    shards = {
-        name: list_shards(source.corpus, source.data_root)
-        for name, source in loaded.sources.items()
-    }
-    return stream_plan(loaded, tokenizer_path, shards)
 
 
 def make_rows(

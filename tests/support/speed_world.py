@@ -13,8 +13,7 @@ import numpy as np
 from demo.write import write_sample
 from linly.config.recipe import Recipe
 from linly.data.loading.loader import Loader, MicroBatch
-from linly.data.mixing.stream_plan import StreamPlan, stream_plan
-from linly.data.reading.shards import list_shards
+from tests.support.worlds import plan_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RECIPE = """\
@@ -63,19 +62,10 @@ def make_speed_world(
     return recipe
 
 
-def world_plan(recipe: Recipe, tokenizer: Path) -> StreamPlan:
-    """The stream of a recipe's rows, without a run."""
-    shards = {
-        name: list_shards(source.corpus, source.data_root)
-        for name, source in recipe.sources.items()
-    }
-    return stream_plan(recipe, tokenizer, shards)
-
-
 def first_steps(recipe: Recipe, tokenizer: Path, num_steps: int) -> list[tuple[MicroBatch, ...]]:
     """Micro-batches of the first steps, of all ranks in one."""
     settings = recipe.data.model_copy(update={"producers": 0})
-    plan = world_plan(recipe, tokenizer)
+    plan = plan_of(recipe, tokenizer)
     with Loader(
         plan,
         settings=settings,

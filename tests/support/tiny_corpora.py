@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import random
-import textwrap
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,11 +11,11 @@ import sentencepiece
 import zstandard
 
 from linly.config.corpus import Corpus
-from linly.config.recipe import Recipe, load_recipe
+from linly.config.recipe import load_recipe
 from linly.config.source import Source
 from linly.data.mixing.blocks import BlockLimits
-from linly.data.mixing.stream_plan import StreamPlan, stream_plan
-from linly.data.reading.shards import list_shards
+from linly.data.mixing.stream_plan import StreamPlan
+from tests.support.worlds import plan_of, write_world
 
 SOURCES = ("handful", "pairs", "tasks", "texts")
 TEXT_SHARD_SIZES = (30, 7, 1, 55, 12)
@@ -69,9 +68,6 @@ _CURRICULUM = """
     """
 
 _RECIPE = """
-    curriculum: curriculum.yaml
-    corpora: [corpora]
-    data_root: data
     run: runs/tiny
     data: {sequence_length: 64, global_batch: 12, producers: 0, timeout_s: 30}
     training: {micro_batch: 1}
@@ -93,11 +89,7 @@ def write_corpora(folder: Path) -> Path:
     tasks[36] = "not an object"
     _write(folder / "data/tasks/tasks.json", json.dumps(tasks))
     _write(folder / "data/handful/handful.txt", "山水\n日月风\n春江花月夜\n")
-    for name, text in _CORPORA.items():
-        _write(folder / "corpora" / f"{name}.yaml", textwrap.dedent(text))
-    _write(folder / "curriculum.yaml", textwrap.dedent(_CURRICULUM))
-    _write(folder / "recipe.yaml", textwrap.dedent(_RECIPE))
-    return folder / "recipe.yaml"
+    return write_world(folder, corpora=_CORPORA, curriculum=_CURRICULUM, recipe=_RECIPE)
 
 
 def source_of(
@@ -107,25 +99,16 @@ def source_of(
     return Source(name, corpus, template, data_root)
 
 
-def plan_of(recipe: Recipe, tokenizer_path: Path) -> StreamPlan:
-    """A stream plan over shards listed now, with blocks small enough to have many."""
-    shards = {
-        name: list_shards(source.corpus, source.data_root)
-        for name, source in recipe.sources.items()
-    }
-    plan = stream_plan(recipe, tokenizer_path, shards)
+def load_plan(recipe_path: Path, tokenizer_path: Path, *overrides: str) -> StreamPlan:
+    """The plan of a written recipe, with blocks small enough to have many."""
+    plan = plan_of(load_recipe(recipe_path, overrides), tokenizer_path)
     return replace(
         plan, sources=tuple(replace(source, limits=SMALL_BLOCKS) for source in plan.sources)
     )
 
 
-def load_plan(recipe_path: Path, tokenizer_path: Path, *overrides: str) -> StreamPlan:
-    """The plan of a written recipe."""
-    return plan_of(load_recipe(recipe_path, overrides), tokenizer_path)
-
-
 def train_tokenizer(folder: Path) -> Path:
-    """A small sentencepiece model with byte fallback."""
+    """A small sentencepiece model with byte fallback; the frozen order of rows depends on it."""
     draw = random.Random(1)
     sentencepiece.SentencePieceTrainer.train(
         sentence_iterator=iter([_english(draw, 12) for _ in range(500)]),

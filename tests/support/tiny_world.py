@@ -1,4 +1,8 @@
-"""A world for tests of training: two corpora, a tokenizer, a small Llama, a recipe; in seconds."""
+"""A world for tests of training: three corpora, a tokenizer, a small Llama, a recipe; in seconds.
+
+`guarded=True` gives the world of guard tests: its model knows English, and forgets it within a few
+steps of Chinese under GUARDED_OVERRIDES.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +10,14 @@ import random
 from pathlib import Path
 
 import orjson
-import sentencepiece
+import torch
+from transformers import PreTrainedModel
 
 from linly.modeling.load import init_model, save_model
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.growth.train import VocabularySpec, train_vocabulary
+from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from linly.tokenization.tokenizer import Tokenizer
+from tests.support.worlds import write_records, write_world
 
 ENGLISH = [
     "the",
@@ -30,9 +37,6 @@ ENGLISH = [
 CHINESE = list("猫狗看见喜欢大小红房子树跑走到从下上")
 
 RECIPE = """\
-curriculum: curriculum.yaml
-corpora: [corpora]
-data_root: data
 run: {run}
 model: model
 data: {{sequence_length: 32, global_batch: 8, seed: 7, producers: 1, prefetch_rows: 32}}
@@ -50,6 +54,27 @@ mixture:
   chinese: {{ratio: rest, sources: {{chinese: 100%}}}}
 """
 
+GUARDED_CURRICULUM = """\
+tokens: {tokens}
+mixture:
+  english:
+    ratio:
+      {{curve: linear, from: 15%, to: 5%,
+       guard: {{source: english, max_rise: 3%, cap: 75%, steps: 2}}}}
+    sources: {{english: 100%}}
+  tuned: {{ratio: 20%, sources: {{tuned: 100%}}}}
+  chinese: {{ratio: rest, sources: {{chinese: 100%}}}}
+"""
+
+GUARDED_OVERRIDES = (
+    "training.lr=5e-3",
+    "training.schedule=constant",
+    "training.warmup=0%",
+    "training.micro_batch=8",
+    "evaluation.every=2",
+    "evaluation.prompts=[]",
+)
+
 CORPORA = {
     "english": "language: en\nkind: text\npaths: ['english/*.jsonl']\nheld_out: 10%\n",
     "chinese": "language: zh\nkind: text\npaths: ['chinese/*.jsonl']\nheld_out: 10%\n",
@@ -60,59 +85,50 @@ CORPORA = {
 }
 
 
-def make_tiny_world(folder: Path, *, num_steps: int = 20) -> Path:
+def make_tiny_world(folder: Path, *, num_steps: int = 20, guarded: bool = False) -> Path:
     """Write the world; returns its recipe, whose run folder is `FOLDER/runs/tiny`."""
     generator = random.Random(5)
     for name, words, space in (("english", ENGLISH, " "), ("chinese", CHINESE, "")):
         for shard in range(2):
-            _write(
-                folder / "data" / name / f"{shard}.jsonl",
-                [
-                    {"text": space.join(generator.choices(words, k=generator.randint(5, 40)))}
-                    for _ in range(300)
-                ],
+            texts = [
+                space.join(generator.choices(words, k=generator.randint(5, 40))) for _ in range(300)
+            ]
+            write_records(
+                folder / "data" / name / f"{shard}.jsonl", [{"text": text} for text in texts]
             )
-    _write(
-        folder / "data" / "tuned" / "0.jsonl",
-        [
-            {
-                "instruction": " ".join(generator.choices(ENGLISH, k=4)),
-                "output": "".join(generator.choices(CHINESE, k=generator.randint(2, 12))),
-            }
-            for _ in range(600)
-        ],
-    )
-    (folder / "corpora").mkdir()
-    for name, text in CORPORA.items():
-        (folder / "corpora" / f"{name}.yaml").write_text(text, encoding="utf-8")
-    curriculum = CURRICULUM.format(tokens=num_steps * 8 * 32)
-    (folder / "curriculum.yaml").write_text(curriculum, encoding="utf-8")
-    tokenizer = train_tokenizer(folder)
-    save_model(init_model("nano", tokenizer, seed=1), tokenizer, folder / "model")
-    recipe = folder / "recipe.yaml"
+    tasks = [
+        {
+            "instruction": " ".join(generator.choices(ENGLISH, k=4)),
+            "output": "".join(generator.choices(CHINESE, k=generator.randint(2, 12))),
+        }
+        for _ in range(600)
+    ]
+    write_records(folder / "data" / "tuned" / "0.jsonl", tasks)
+    text = [" ".join(ENGLISH), " ".join(CHINESE)] * 20
+    tokenizer = SentencePieceTokenizer(train_vocabulary(text, VocabularySpec(360, coverage=1.0)))
+    model = init_model("nano", tokenizer, seed=1)
+    if guarded:
+        _teach_english(model, tokenizer, folder / "data" / "english")
+    save_model(model, tokenizer, folder / "model")
     (folder / "runs").mkdir()
-    recipe.write_text(RECIPE.format(run=folder / "runs" / "tiny"), encoding="utf-8")
-    return recipe
-
-
-def train_tokenizer(folder: Path) -> Tokenizer:
-    """A small sentencepiece BPE with byte fallback, of the kind LLaMA has."""
-    text = folder / "tokenizer.txt"
-    text.write_text(f"{' '.join(ENGLISH)}\n{' '.join(CHINESE)}\n" * 20, encoding="utf-8")
-    sentencepiece.SentencePieceTrainer.train(
-        input=str(text),
-        model_prefix=str(folder / "tokenizer"),
-        model_type="bpe",
-        vocab_size=360,
-        hard_vocab_limit=False,
-        byte_fallback=True,
-        normalization_rule_name="identity",
-        remove_extra_whitespaces=False,
-        minloglevel=2,
+    curriculum = GUARDED_CURRICULUM if guarded else CURRICULUM
+    return write_world(
+        folder,
+        corpora=CORPORA,
+        curriculum=curriculum.format(tokens=num_steps * 8 * 32),
+        recipe=RECIPE.format(run=folder / "runs" / "tiny"),
     )
-    return load_tokenizer(folder / "tokenizer.model")
 
 
-def _write(path: Path, records: list[dict[str, str]]) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(b"".join(orjson.dumps(record) + b"\n" for record in records))
+def _teach_english(model: PreTrainedModel, tokenizer: Tokenizer, data: Path) -> None:
+    """Train a model on all of a corpus, once."""
+    lines = [line for shard in sorted(data.iterdir()) for line in shard.read_bytes().splitlines()]
+    ids: list[int] = []
+    for line in lines:
+        text = tokenizer.encode(orjson.loads(line)["text"]).tolist()
+        ids += [tokenizer.bos_id, *text, tokenizer.eos_id]
+    optimizer = torch.optim.AdamW(model.float().parameters(), lr=1e-2)
+    for batch in torch.tensor(ids[: len(ids) // 32 * 32]).view(-1, 32).split(8):
+        model(batch, labels=batch).loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()

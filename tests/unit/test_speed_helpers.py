@@ -6,18 +6,19 @@ from pathlib import Path
 
 import pytest
 
+from linly.config.recipe import load_recipe
 from linly.data.mixing.stream_plan import StreamPlan
 from linly.tokenization.load import load_tokenizer
 from tests.support.real_mixture import (
     MIXTURE,
     make_rows,
-    plan_of,
     texts_of,
     write_corpus,
     write_recipe,
     write_shards,
 )
 from tests.support.speed import Measured, Target, side_by_side, table_row
+from tests.support.worlds import plan_of
 
 TEXTS = [f"{number} the old bridge in the rain" for number in range(50)]
 
@@ -35,7 +36,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory, tiny_tokenizer_path: Path) ->
         corpora=folder / "corpora",
         sequence_length=64,
     )
-    return plan_of(recipe, tiny_tokenizer_path)
+    return plan_of(load_recipe(recipe), tiny_tokenizer_path)
 
 
 def test_alternatives_are_taken_in_turn() -> None:

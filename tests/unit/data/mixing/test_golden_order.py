@@ -13,10 +13,10 @@ import pytest
 
 from demo.write import write_sample
 from linly.config.recipe import load_recipe
-from linly.data.loading.stream import StreamPlan, stream_plan
+from linly.data.loading.stream import StreamPlan
 from linly.data.mixing.stream_plan import make_mixer
-from linly.data.reading.shards import list_shards
 from tests.support.vocabularies import hand_made
+from tests.support.worlds import plan_of
 
 GOLDEN = Path(__file__).resolve().parents[3] / "golden"
 PIECES = ["▁t", "▁a", "he", "▁the", "in", "er", "an", "▁of", "中", "的", "是", "国", "▁###", "。"]
@@ -32,10 +32,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> StreamPlan:
     pieces = [*PIECES, *characters]
     tokenizer.write_bytes(hand_made([(piece, -float(i)) for i, piece in enumerate(pieces)]))
     recipe = load_recipe(GOLDEN / "recipe.yaml", [f"data_root={folder / 'sample'}"])
-    shards = {
-        source: list_shards(one.corpus, one.data_root) for source, one in recipe.sources.items()
-    }
-    return stream_plan(recipe, tokenizer, shards)
+    return plan_of(recipe, tokenizer)
 
 
 def test_the_rows_of_the_committed_recipe_are_the_golden_ones(plan: StreamPlan) -> None:

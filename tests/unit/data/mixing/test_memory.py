@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import io
 import json
-import os
 import random
 import re
 import subprocess
 import sys
-import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,9 +21,11 @@ import zstandard
 from linly.config.corpus import load_corpora
 from linly.data.loading.producer import ProducedRows
 from linly.data.reading.shards import ShardReader, list_shards
+from tests.support.rank_processes import environment
 from tests.support.remote_servers import FileServer, serving
 from tests.support.tiny_corpora import load_plan
 from tests.support.vocabularies import english_model
+from tests.support.worlds import write_records, write_world
 
 LIMIT_BYTES = 3 << 30
 """Of addresses: Arrow reserves 1 GiB that it does not use, orjson asks for 12 times a line."""
@@ -47,9 +47,6 @@ CURRICULUM = """
           lines: {share: 0.2%, max_epochs: 1000000}
     """
 RECIPE = """
-    curriculum: curriculum.yaml
-    corpora: [corpora]
-    data_root: data
     run: runs/large
     data: {sequence_length: 128, global_batch: 8}
     training: {micro_batch: 1}
@@ -61,13 +58,14 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A recipe over records of 50 MB: 30 of little text and a field to filter by, one all text."""
     folder = tmp_path_factory.mktemp("large")
     (folder / "english.model").write_bytes(english_model())
-    (folder / "corpora").mkdir()
     (folder / "data").mkdir()
-    for name, paths in CORPORA.items():
-        text = f"language: en\nkind: text\nheld_out: 0%\n{paths}\n"
-        (folder / "corpora" / f"{name}.yaml").write_text(text)
-    (folder / "curriculum.yaml").write_text(textwrap.dedent(CURRICULUM))
-    (folder / "recipe.yaml").write_text(textwrap.dedent(RECIPE))
+    head = "language: en\nkind: text\nheld_out: 0%\n"
+    recipe = write_world(
+        folder,
+        corpora={name: head + paths for name, paths in CORPORA.items()},
+        curriculum=CURRICULUM,
+        recipe=RECIPE,
+    )
     draw = random.Random(1)
     fast = zstandard.ZstdCompressor(level=-5)
     with zstandard.open(folder / "data" / "blobs.jsonl.zst", "wb", cctx=fast) as file:
@@ -82,9 +80,10 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     line = draw.randbytes(200_000).hex().encode()
     with zstandard.open(folder / "data" / "books.jsonl.zst", "wb", cctx=fast) as file:
         file.write(b'{"unread": "' + line + b'"' + b", " + book[1:] + b"\n")
-    lines = "".join(json.dumps({"text": f"{i} the old bridge"}) + "\n" for i in range(50))
-    (folder / "data" / "lines.jsonl").write_text(lines)
-    return folder / "recipe.yaml"
+    write_records(
+        folder / "data" / "lines.jsonl", ({"text": f"{i} the old bridge"} for i in range(50))
+    )
+    return recipe
 
 
 PROGRAM = """
@@ -93,14 +92,9 @@ limit = int(sys.argv[3])
 resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
 from pathlib import Path
 from linly.config.recipe import load_recipe
-from linly.data.reading.shards import list_shards
-from linly.data.loading.stream import data_stream, stream_plan
-recipe = load_recipe(Path(sys.argv[1]))
-shards = {
-    name: list_shards(source.corpus, source.data_root)
-    for name, source in recipe.sources.items()
-}
-plan = stream_plan(recipe, Path(sys.argv[2]), shards)
+from linly.data.loading.stream import data_stream
+from tests.support.worlds import plan_of
+plan = plan_of(load_recipe(Path(sys.argv[1])), Path(sys.argv[2]))
 options = {"producers": int(sys.argv[4]), "prefetch_rows": 10**9, "timeout_s": 300}
 rows = data_stream(plan, plan.new_state(), **options)
 sources = [mixed.row.source for mixed in rows]
@@ -110,7 +104,7 @@ print(len(sources), *sorted(set(sources)))
 
 
 QUIETLY: dict[str, Any] = {
-    "env": os.environ | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
+    "env": environment() | {"OPENBLAS_NUM_THREADS": "1"},
     "capture_output": True,
     "text": True,
 }
@@ -165,19 +159,20 @@ def test_a_consumer_that_does_not_read_stops_the_producer(
 ) -> None:
     """What the producers have fetched tells how far they have gone."""
     words = ("the river under the old mountain walks slowly " * 20).encode()
-    (tmp_path / "corpora").mkdir()
-    for name in ("books", "plays"):
+    names, share = ("books", "plays"), "{share: 50%, max_epochs: 1, on_exhausted: stop}"
+    for name in names:
         server.files[f"/{name}.jsonl"] = (b'{"text": "' + words + b'"}\n') * 10_000
-        (tmp_path / "corpora" / f"{name}.yaml").write_text(
-            f"language: en\nkind: text\npaths: ['{server.url}/{name}.jsonl']\n"
-        )
-    share = "{share: 50%, max_epochs: 1, on_exhausted: stop}"
-    (tmp_path / "curriculum.yaml").write_text(
-        "tokens: 100M\nmixture: {all: {ratio: 100%, sources: "
-        f"{{books: {share}, plays: {share}}}}}}}\n"
+    recipe = write_world(
+        tmp_path,
+        corpora={
+            name: f"language: en\nkind: text\npaths: ['{server.url}/{name}.jsonl']\n"
+            for name in names
+        },
+        curriculum="tokens: 100M\nmixture: {all: {ratio: 100%, sources: "
+        f"{{books: {share}, plays: {share}}}}}}}\n",
+        recipe=RECIPE,
     )
-    (tmp_path / "recipe.yaml").write_text(textwrap.dedent(RECIPE))
-    plan = load_plan(tmp_path / "recipe.yaml", tiny_tokenizer_path)
+    plan = load_plan(recipe, tiny_tokenizer_path)
     server.requests.clear()
     rows = ProducedRows(
         plan,

@@ -21,7 +21,7 @@ from linly.data.mixing.mixed_row import MixedRow
 from linly.data.mixing.state import MixerState
 from linly.data.mixing.stream_plan import StreamPlan, make_mixer
 from linly.errors import CheckpointError, ConfigError, DataError
-from tests.support.tiny_corpora import load_plan, plan_of, write_corpora
+from tests.support.tiny_corpora import load_plan, write_corpora
 
 FROZEN_ORDER = "1a76a85199e5134c8eb330086bb3fd1dd24237f4805db16a3e234f73ef9bf79f"
 """Rolling hash over the tiny stream's sources and pieces: it changes with the order only."""
@@ -259,7 +259,7 @@ def test_a_tokenizer_that_changed_since_the_plan_is_refused(
 ) -> None:
     path = tmp_path / "tokenizer.model"
     path.write_bytes(tiny_tokenizer_path.read_bytes())
-    plan = plan_of(load_recipe(tiny_recipe), path)
+    plan = load_plan(tiny_recipe, path)
     path.write_bytes(llama_tokenizer_path.read_bytes())
     with pytest.raises(ConfigError, match="restore the file"):
         make_mixer(plan, plan.new_state())

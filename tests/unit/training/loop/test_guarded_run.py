@@ -20,9 +20,10 @@ from linly.monitor.history.recount import recount
 from linly.training.loop.trainer import train
 from linly.training.loop.training_state import TrainingState
 from linly.training.ranks.processes import Processes
-from tests.support.guarded_world import NUM_STEPS, OVERRIDES, make_guarded_world
 from tests.support.rank_processes import TIMES, lines_of, rows_of, without
+from tests.support.tiny_world import GUARDED_OVERRIDES, make_tiny_world
 
+NUM_STEPS = 16
 ROWS = 8
 """Of a step."""
 
@@ -30,7 +31,7 @@ ROWS = 8
 @pytest.fixture(scope="module")
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("world")
-    make_guarded_world(folder)
+    make_tiny_world(folder, num_steps=NUM_STEPS, guarded=True)
     return folder
 
 
@@ -38,7 +39,7 @@ def start(
     world: Path, alone: Processes, name: str, *overrides: str, step: int | None = None
 ) -> Path:
     run = world / "runs" / name
-    settings = [f"run={run}", "data.producers=0", *OVERRIDES, *overrides]
+    settings = [f"run={run}", "data.producers=0", *GUARDED_OVERRIDES, *overrides]
     train(load_recipe(world / "recipe.yaml", settings), alone, resume_step=step, is_quiet=True)
     return run
 
