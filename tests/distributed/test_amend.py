@@ -72,7 +72,7 @@ def replayed(run: Path) -> list[tuple[object, ...]]:
             mixed.row.source,
             [
                 {"shard": p.shard, "record": p.record, "start": p.start, "end": p.end}
-                for p in mixed.row.pieces
+                for p in mixed.row.spans
             ],
         )
         for mixed in make_mixer(plan, plan.new_state())
