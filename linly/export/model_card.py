@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from linly.modeling.parameters import ParameterCount
+from linly.records.evaluation_record import SourceEvaluation, parse_sources
 
 
 def model_card(
@@ -104,7 +105,7 @@ def _mixture_lines(counts: Mapping[str, Any]) -> list[str]:
 
 
 def _evaluation_lines(state: Mapping[str, Any]) -> list[str]:
-    before, after = state["baseline"], state["latest"]
+    before, after = parse_sources(state["baseline"]), parse_sources(state["latest"])
     if not after:
         return []
     rows = [
@@ -124,6 +125,6 @@ def _evaluation_lines(state: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _figure(result: Mapping[str, Any]) -> str:
-    bits = result["bits_per_byte"]
+def _figure(result: SourceEvaluation) -> str:
+    bits = result.bits_per_byte
     return "none" if bits is None else f"{bits:.3f}"

@@ -153,6 +153,17 @@ def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
         yield from places(below, (*path, key))
 
 
+@pytest.mark.parametrize("count", [-1, 2**62, 2**63, 1.5, None])
+def test_a_count_out_of_range_is_named(run: Path, count: float | None) -> None:
+    log = run / "metrics.jsonl"
+    lines = log.read_bytes().splitlines()
+    last = orjson.loads(lines[-1])
+    last["rows_by_source"]["belle"] = count
+    log.write_bytes(b"\n".join([*lines[:-1], orjson.dumps(last)]) + b"\n")
+    assert_refused(run, r"metrics.jsonl:110: rows_by_source.belle: ")
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize("name", LOGS)
 def test_no_value_of_a_record_ends_in_a_traceback(run: Path, name: str) -> None:
     log = run / f"{name}.jsonl"
