@@ -53,22 +53,26 @@ def model_card(
         f"{counts['largest_drift']:.2f} row.",
         "",
         *_evaluation_lines(state),
+        *_use_lines(exact=exact),
+    ]
+    return "\n".join(lines)
+
+
+def _use_lines(*, exact: bool) -> list[str]:
+    loading = ['tokenizer = AutoTokenizer.from_pretrained("PATH")']
+    remark = ["It has no exact `tokenizer.json`: use sentencepiece with `tokenizer.model`.", ""]
+    return [
         "## Use",
         "",
         "```python",
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
         'model = AutoModelForCausalLM.from_pretrained("PATH", dtype="bfloat16")',
-        *(['tokenizer = AutoTokenizer.from_pretrained("PATH")'] if exact else []),
+        *(loading if exact else []),
         "```",
         "",
-        *(
-            []
-            if exact
-            else ["It has no exact `tokenizer.json`: use sentencepiece with `tokenizer.model`.", ""]
-        ),
+        *([] if exact else remark),
     ]
-    return "\n".join(lines)
 
 
 def _trained(recipe: Mapping[str, Any], parameters: ParameterCount) -> str:

@@ -84,14 +84,7 @@ def export_tokenizer(
     """
     if not isinstance(tokenizer, SentencePieceTokenizer):
         assert isinstance(tokenizer, ByteLevelTokenizer)
-        pieces = [tokenizer.readable(token) for token in range(tokenizer.vocab_size)]
-        hard_texts = torture_texts([piece for piece in pieces if piece])
-        num_verified, reason = write_byte_level(tokenizer, directory, chain(hard_texts, texts))
-        if source is not None and not read_chat_templates(directory):
-            publish_together(directory, template_files(read_chat_templates(source)))
-        if read_chat_templates(directory):
-            _read_special_tokens(directory / CONFIG_JSON)
-        return TokenizerExport(reason is None, reason, num_verified)
+        return _export_byte_level(tokenizer, directory, source, texts)
     reason = why_not_exact(tokenizer)
     num_verified = 0
     chat = read_chat_tokens(tokenizer, source)
@@ -198,6 +191,19 @@ def merges(scores: dict[str, float]) -> list[tuple[str, str]]:
     return found + [(run[:-1], SPACE) for run in runs if run[:-1] in scores]
 
 
+def _export_byte_level(
+    tokenizer: ByteLevelTokenizer, directory: Path, source: Path | None, texts: Iterable[str]
+) -> TokenizerExport:
+    pieces = [tokenizer.readable(token) for token in range(tokenizer.vocab_size)]
+    hard_texts = torture_texts([piece for piece in pieces if piece])
+    num_verified, reason = write_byte_level(tokenizer, directory, chain(hard_texts, texts))
+    if source is not None and not read_chat_templates(directory):
+        publish_together(directory, template_files(read_chat_templates(source)))
+    if read_chat_templates(directory):
+        _read_special_tokens(directory / CONFIG_JSON)
+    return TokenizerExport(reason is None, reason, num_verified)
+
+
 def hugging_face_json(tokenizer: SentencePieceTokenizer, chat: ChatTokens = NO_CHAT) -> bytes:
     """Build the `tokenizer.json` of a BPE vocabulary with byte fallback."""
     model = parse_model(tokenizer.model_bytes, origin="model")
@@ -214,32 +220,10 @@ def hugging_face_json(tokenizer: SentencePieceTokenizer, chat: ChatTokens = NO_C
         "version": "1.0",
         "truncation": None,
         "padding": None,
-        "added_tokens": [
-            {
-                "id": token,
-                "content": piece.piece,
-                "single_word": False,
-                "lstrip": piece.piece in chat.lstrip,
-                "rstrip": piece.piece in chat.rstrip,
-                "normalized": piece.piece in chat.inside,
-                "special": True,
-            }
-            for token, piece in enumerate(model.pieces)
-            if piece.type in (UNKNOWN, CONTROL)
-        ],
+        "added_tokens": _added_tokens(model, chat),
         "normalizer": {"type": "Sequence", "normalizers": normalizers},
         "pre_tokenizer": None,
-        "post_processor": {
-            "type": "TemplateProcessing",
-            "single": [_special(bos, 0), {"Sequence": {"id": "A", "type_id": 0}}],
-            "pair": [
-                _special(bos, 0),
-                {"Sequence": {"id": "A", "type_id": 0}},
-                _special(bos, 1),
-                {"Sequence": {"id": "B", "type_id": 1}},
-            ],
-            "special_tokens": {bos: {"id": bos, "ids": [tokenizer.bos_id], "tokens": [bos]}},
-        },
+        "post_processor": _beginning_with(bos, tokenizer.bos_id),
         "decoder": {
             "type": "Sequence",
             "decoders": [
@@ -263,6 +247,33 @@ def hugging_face_json(tokenizer: SentencePieceTokenizer, chat: ChatTokens = NO_C
         },
     }
     return orjson.dumps(value, option=orjson.OPT_INDENT_2)
+
+
+def _added_tokens(model: Any, chat: ChatTokens) -> list[dict[str, Any]]:
+    return [
+        {
+            "id": token,
+            "content": piece.piece,
+            "single_word": False,
+            "lstrip": piece.piece in chat.lstrip,
+            "rstrip": piece.piece in chat.rstrip,
+            "normalized": piece.piece in chat.inside,
+            "special": True,
+        }
+        for token, piece in enumerate(model.pieces)
+        if piece.type in (UNKNOWN, CONTROL)
+    ]
+
+
+def _beginning_with(bos: str, bos_id: int) -> dict[str, Any]:
+    """The post-processor that puts BOS before each text."""
+    text, pair = {"Sequence": {"id": "A", "type_id": 0}}, {"Sequence": {"id": "B", "type_id": 1}}
+    return {
+        "type": "TemplateProcessing",
+        "single": [_special(bos, 0), text],
+        "pair": [_special(bos, 0), text, _special(bos, 1), pair],
+        "special_tokens": {bos: {"id": bos, "ids": [bos_id], "tokens": [bos]}},
+    }
 
 
 def _special(piece: str, type_id: int) -> dict[str, Any]:

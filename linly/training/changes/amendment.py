@@ -125,28 +125,10 @@ def plan_amendment(
     _check_past(at, wanted)
     recipe = _recipe(run, at, wanted, relist)
     lists = {source: _list_again(run, at, recipe, source) for source in sorted(relist)}
-    line = {
-        "step": at.step,
-        "kind": "amend",
-        "row": at.row,
-        **curriculum_form(wanted, recipe.corpora),
-        "relisted": {
-            source: {"from_epoch": new.from_epoch, "file": new.file, "sha256": _digest(new)}
-            for source, new in lists.items()
-        },
-    }
+    line = _decision(at, wanted, recipe, lists)
     after = at.timeline.with_decision(line)
     tokenizer = load_tokenizer(run.path / "model")
-    inventories = {
-        name: source_inventory(
-            source,
-            tokenizer,
-            sequence_length=recipe.data.sequence_length,
-            max_held_out=recipe.evaluation.max_documents,
-        )
-        for name, source in recipe.sources.items()
-        if name not in at.timeline.sources
-    }
+    inventories = _new_inventories(at, recipe, tokenizer)
     _check_guards(wanted, at)
     return Amendment(
         at,
@@ -314,6 +296,38 @@ def _corpus(at: RunAtCheckpoint, wanted: Curriculum, name: str, *, is_listed_aga
             f"curriculum {wanted.name}: {unknown('corpus', name, files)} (in {where})"
         )
     return known
+
+
+def _decision(
+    at: RunAtCheckpoint, wanted: Curriculum, recipe: Recipe, lists: Mapping[str, NewList]
+) -> dict[str, Any]:
+    """The line of decisions.jsonl."""
+    return {
+        "step": at.step,
+        "kind": "amend",
+        "row": at.row,
+        **curriculum_form(wanted, recipe.corpora),
+        "relisted": {
+            source: {"from_epoch": new.from_epoch, "file": new.file, "sha256": _digest(new)}
+            for source, new in lists.items()
+        },
+    }
+
+
+def _new_inventories(
+    at: RunAtCheckpoint, recipe: Recipe, tokenizer: Tokenizer
+) -> dict[str, SourceInventory]:
+    """Inventories of the sources that the run has not had yet."""
+    return {
+        name: source_inventory(
+            source,
+            tokenizer,
+            sequence_length=recipe.data.sequence_length,
+            max_held_out=recipe.evaluation.max_documents,
+        )
+        for name, source in recipe.sources.items()
+        if name not in at.timeline.sources
+    }
 
 
 def _list_again(run: RunFolder, at: RunAtCheckpoint, recipe: Recipe, source: str) -> NewList:
