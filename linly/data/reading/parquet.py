@@ -37,6 +37,9 @@ _FEW_BATCHES = 64
 
 _TEXT = "BYTE_ARRAY"
 
+_DELTAS = frozenset({"DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"})
+"""Encodings that pyarrow cannot read as dictionaries. The first shares beginnings of texts."""
+
 
 def read_parquet(shard: ShardFiles) -> Iterator[RawRecord]:
     """Read the rows of a parquet file; skips whole row groups.
@@ -174,15 +177,26 @@ class _GroupReader:
             return self._read(self._file, index, max(1, min(rows, bounded)))
         # pyarrow aborts the process on the chunk metadata of a damaged file, unless it has begun
         # to read the chunk.
-        stored = [i for i in self._texts if self._file.schema.column(i).physical_type == _TEXT]
-        first = next(self._read(self._file_with(stored), index, 1), None)
-        chunks = {leaf: group.column(leaf) for leaf in self._texts}
+        stored = [leaf for leaf in self._texts if self._is_text(leaf)]
+        try:
+            first = next(self._read(self._file_with(stored), index, 1), None)
+            chunks = {leaf: group.column(leaf) for leaf in self._texts}
+        except OSError as error:
+            if "Not yet implemented" not in str(error):
+                raise
+            chunks = {leaf: group.column(leaf) for leaf in self._texts}
+            stored = [leaf for leaf in stored if not _is_delta(chunks[leaf])]
+            first = next(self._read(self._file_with(stored), index, 1), None)
         outside = [chunk for leaf, chunk in chunks.items() if leaf not in self._in_lists]
         largest = sum(self._largest(chunk, first) for chunk in outside)
         rows = max(1, min(rows, SHARED_BYTES // max(1, largest)))
         shared = []
         free_bytes = SHARED_BYTES
         for leaf in self._in_lists:
+            if _is_delta(chunks[leaf]):
+                if _at_most_bytes(chunks[leaf]) > SHARED_BYTES:
+                    rows = 1
+                continue
             most = self._most_bytes(index, leaf, chunks[leaf], rows, free_bytes)
             if most > free_bytes:
                 shared.append(leaf)
@@ -190,14 +204,19 @@ class _GroupReader:
                 free_bytes -= most
         return self._read(self._file_with(shared), index, rows)
 
+    def _is_text(self, leaf: int) -> bool:
+        return bool(self._file.schema.column(leaf).physical_type == _TEXT)
+
     def _largest(self, chunk: pq.ColumnChunkMetaData, first: pa.RecordBatch | None) -> int:
-        """Return an upper bound on the largest value in a column chunk's dictionary.
+        """Return an upper bound on the largest value that a column chunk stores only once.
 
         Args:
             chunk: Column chunk of texts, not in lists.
             first: A row as it is stored. If it has the whole dictionary, the size is exact: in the
                 dictionary's page each value's length takes four bytes.
         """
+        if _is_delta(chunk):
+            return int(chunk.total_uncompressed_size)
         page = dictionary_of(self._source, chunk)
         size = 0 if page is None else page.size_bytes
         if size and first is not None and chunk.path_in_schema in first.schema.names:
@@ -260,6 +279,10 @@ class _GroupReader:
                 self._source, metadata=self._file.metadata, read_dictionary=paths
             )
         return self._files[key]
+
+
+def _is_delta(chunk: pq.ColumnChunkMetaData) -> bool:
+    return not _DELTAS.isdisjoint(chunk.encodings)
 
 
 def _at_most_bytes(chunk: pq.ColumnChunkMetaData) -> int:

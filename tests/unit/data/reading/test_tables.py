@@ -290,6 +290,20 @@ def test_a_text_that_is_stored_once_and_stands_a_thousand_times_takes_little_mem
     assert int(kilobytes) < 700 << 10
 
 
+@pytest.mark.parametrize("encoding", ["DELTA_BYTE_ARRAY", "DELTA_LENGTH_BYTE_ARRAY"])
+@pytest.mark.parametrize("column", ["text", "text.list.element"])
+def test_texts_in_delta_encodings_are_read_from_large_row_groups(
+    tmp_path: Path, column: str, encoding: str
+) -> None:
+    texts = [f"{i} " + "abcdefgh" * 300 for i in range(20_000)]
+    values = texts if column == "text" else [[text] for text in texts]
+    path = tmp_path / "a.parquet"
+    options = {"use_dictionary": False, "column_encoding": {column: encoding}}
+    pq.write_table(pa.table({"text": values}), path, **options)
+    raws = list(parquet.read_parquet(ShardFiles((path,), (), ("text",), (), 0)))
+    assert [raw.value for raw in raws] == [{"text": value} for value in values]
+
+
 TURNS = [[{"role": r, "content": f"{r} says {i}"} for r in ("user", "gpt")] for i in range(60)]
 IN_LISTS: dict[str, list[object]] = {
     "list": [[turn["content"] for turn in turns] for turns in TURNS],
