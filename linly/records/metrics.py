@@ -77,8 +77,17 @@ class MeasuredRecord:
     """Metrics that are properties of the record, by name."""
 
 
-def metrics_of(record: type[MeasuredRecord]) -> dict[str, Metric]:
+def metrics_of(record: type[MeasuredRecord]) -> Mapping[str, Metric]:
     """Metrics of a record by key, in the order of its fields; nested records are not included."""
+    if record not in _tables:  # reading the annotations takes a millisecond
+        _tables[record] = _read_table(record)
+    return _tables[record]
+
+
+_tables: dict[type[MeasuredRecord], Mapping[str, Metric]] = {}
+
+
+def _read_table(record: type[MeasuredRecord]) -> Mapping[str, Metric]:
     hints = get_type_hints(record, include_extras=True)
     stored = {
         key: extra
