@@ -17,9 +17,9 @@ from rich.console import Console
 
 from linly.cli.corpora import name_of
 from linly.cli.corpora_view import CorpusView, printable
-from linly.cli.main import main
 from linly.config.corpus import load_corpora
 from linly.tokenization.load import load_tokenizer
+from tests.support.commands import linly
 from tests.support.tiny_corpora import source_of
 from tests.support.vocabularies import english_model
 
@@ -52,14 +52,6 @@ def put(folder: Path, name: str, *records: dict[str, object]) -> None:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("".join(json.dumps(record) + "\n" for record in records))
-
-
-def linly(*arguments: str) -> int:
-    try:
-        main(arguments)
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 DATA = ("--data-root", "data")

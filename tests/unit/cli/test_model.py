@@ -8,19 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from linly.cli.main import main
 from linly.modeling.load import load_model
 from linly.tokenization.growth.extend import extend_vocabulary
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.commands import linly
 from tests.support.vocabularies import english_model
-
-
-def linly(*arguments: str) -> int:
-    try:
-        main(arguments)
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 @pytest.fixture

@@ -9,9 +9,9 @@ import pytest
 import sentencepiece
 from transformers import AutoTokenizer
 
-from linly.cli.main import main
 from linly.tokenization.growth import reachable
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
+from tests.support.commands import linly
 from tests.support.vocabularies import ENGLISH, english_model, hand_made
 
 ZH = ["山水山水山。", "水日月，山木。"]
@@ -31,14 +31,6 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
             f"language: {name}\nkind: text\npaths: ['{name}.jsonl']\nheld_out: 0%\n"
         )
     return tmp_path
-
-
-def linly(*arguments: str) -> int:
-    try:
-        main(arguments)
-    except SystemExit as end:
-        return int(end.code or 0)
-    return 0
 
 
 DATA = ("--data-root", "data")

@@ -21,7 +21,6 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from linly.cli.main import main
 from linly.config.corpus import Corpus
 from linly.data.inspection.held_out import held_out_documents
 from linly.data.loading.stream import data_stream
@@ -35,6 +34,7 @@ from linly.data.types import RawRecord
 from linly.errors import ConfigError, DamagedShardError, DataError
 from linly.storage.files import BLOCK_BYTES
 from linly.tokenization.load import load_tokenizer
+from tests.support.commands import linly_ok
 from tests.support.remote_servers import FileServer, HubServer, s3_store, serving, use_s3
 from tests.support.tiny_corpora import SOURCES, load_plan, source_of, write_corpora
 
@@ -414,12 +414,6 @@ def test_a_url_that_is_not_allowed_is_refused_in_a_corpus_file_and_in_a_frozen_l
         list(ShardReader(corpus, tmp_path).read(replace(shard, path=path)))
 
 
-def linly(*arguments: str) -> None:
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
-    assert not caught.value.code
-
-
 def test_the_commands_that_look_at_data_look_at_a_bucket(
     recipe: Path,
     store: str,
@@ -431,12 +425,12 @@ def test_the_commands_that_look_at_data_look_at_a_bucket(
     use_s3(monkeypatch, store)
     path = remote_recipe(recipe, tmp_path, "s3://texts/data")
     monkeypatch.chdir(tmp_path)
-    linly("corpora", "show", "pairs", "--tokenizer", str(tiny_tokenizer_path))
+    linly_ok("corpora", "show", "pairs", "--tokenizer", str(tiny_tokenizer_path))
     assert "s3://texts/data/pairs/pairs.jsonl, record 0" in capsys.readouterr().out
-    linly("corpora", "new", "s3://texts/data/texts/*.jsonl.zst", "--name", "guessed")
+    linly_ok("corpora", "new", "s3://texts/data/texts/*.jsonl.zst", "--name", "guessed")
     written = (tmp_path / "corpora" / "guessed.yaml").read_text()
     assert "s3://texts/data/texts/*.jsonl.zst" in written
-    linly(
+    linly_ok(
         "vocab",
         "train",
         "--corpus",
@@ -450,7 +444,7 @@ def test_the_commands_that_look_at_data_look_at_a_bucket(
     )
     assert (tmp_path / "zh.model").stat().st_size > 0
     capsys.readouterr()
-    linly("plan", str(path), "--json", "--tokenizer", str(tiny_tokenizer_path))
+    linly_ok("plan", str(path), "--json", "--tokenizer", str(tiny_tokenizer_path))
     planned = json.loads(capsys.readouterr().out)
     assert {source["name"] for source in planned["sources"]} == set(SOURCES)
     assert all(source["available"]["tokens"] > 0 for source in planned["sources"])

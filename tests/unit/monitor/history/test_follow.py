@@ -27,6 +27,18 @@ def assert_same(one: History | None, other: History) -> None:
             assert mine == theirs, field.name
 
 
+def followed(
+    path: Path, *, num_steps: int, with_curriculum: bool = True
+) -> tuple[SyntheticRun, RunFollower]:
+    """A run that has taken some steps, and a follower that has looked at them."""
+    run = SyntheticRun(path, with_curriculum=with_curriculum)
+    run.start()
+    run.train(1, num_steps)
+    follower = RunFollower(path)
+    follower.look()
+    return run, follower
+
+
 def test_looks_add_up_to_a_whole_reading(tmp_path: Path) -> None:
     run = SyntheticRun(tmp_path / "run")
     follower = RunFollower(tmp_path / "run")
@@ -43,11 +55,7 @@ def test_looks_add_up_to_a_whole_reading(tmp_path: Path) -> None:
 
 
 def test_a_resume_that_cuts_the_logs_back_is_followed(tmp_path: Path) -> None:
-    run = SyntheticRun(tmp_path / "run")
-    run.start()
-    run.train(1, 163)
-    follower = RunFollower(tmp_path / "run")
-    follower.look()
+    run, follower = followed(tmp_path / "run", num_steps=163)
     step = run.resume()
     assert step == 100
     assert_same(follower.look().history, read_history(tmp_path / "run"))
@@ -56,11 +64,7 @@ def test_a_resume_that_cuts_the_logs_back_is_followed(tmp_path: Path) -> None:
 
 
 def test_a_resume_between_two_looks_is_seen_though_the_log_grew(tmp_path: Path) -> None:
-    run = SyntheticRun(tmp_path / "run")
-    run.start()
-    run.train(1, 163)
-    follower = RunFollower(tmp_path / "run")
-    follower.look()
+    run, follower = followed(tmp_path / "run", num_steps=163)
     step = run.resume()
     run.loss = lambda source, step: 2.5  # as after a change of the learning rate
     run.train(step + 1, 400)
@@ -86,11 +90,7 @@ def test_a_half_written_line_waits_for_its_end(tmp_path: Path) -> None:
 
 
 def test_a_damaged_line_is_told_and_the_last_good_state_stays(tmp_path: Path) -> None:
-    run = SyntheticRun(tmp_path / "run")
-    run.start()
-    run.train(1, 20)
-    follower = RunFollower(tmp_path / "run")
-    follower.look()
+    _, follower = followed(tmp_path / "run", num_steps=20)
     log = tmp_path / "run" / "metrics.jsonl"
     good = log.read_bytes()
     log.write_bytes(good + b'{"step": 21, \x00\n')
@@ -105,21 +105,13 @@ def test_a_damaged_line_is_told_and_the_last_good_state_stays(tmp_path: Path) ->
 
 
 def test_a_log_that_is_emptied_begins_anew(tmp_path: Path) -> None:
-    run = SyntheticRun(tmp_path / "run")
-    run.start()
-    run.train(1, 20)
-    follower = RunFollower(tmp_path / "run")
-    follower.look()
+    _, follower = followed(tmp_path / "run", num_steps=20)
     (tmp_path / "run" / "metrics.jsonl").write_bytes(b"")
     assert follower.look().history is None
 
 
 def test_a_source_that_appears_later_gets_its_column(tmp_path: Path) -> None:
-    run = SyntheticRun(tmp_path / "run", with_curriculum=False)
-    run.start()
-    run.train(1, 20)
-    follower = RunFollower(tmp_path / "run")
-    follower.look()
+    run, follower = followed(tmp_path / "run", num_steps=20, with_curriculum=False)
     run.rows["late"] = 3
     run.train(21, 25)
     look = follower.look()

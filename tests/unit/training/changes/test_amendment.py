@@ -26,6 +26,7 @@ from linly.training.changes.amendment import without_source
 from linly.training.changes.pinned_inputs import read_later_lists, read_shards
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
+from tests.support.commands import linly_ok
 from tests.support.tiny_world import make_tiny_world
 
 FAST = ("data.producers=0", "evaluation.max_documents=1", "evaluation.prompts=[]")
@@ -70,9 +71,9 @@ def stopped(world: Path, alone: Processes) -> Path:
 def amended(stopped: Path, world: Path, alone: Processes) -> Path:
     """Amended at step 6 by a file with two new sources, and at step 9 without one of them."""
     run = copy(stopped, "amended")
-    main_ok("amend", run, world / "flatter.yaml")
+    linly_ok("amend", run, world / "flatter.yaml")
     start(world, alone, "amended", "stop_at_step=9")
-    main_ok("amend", run, "--drop", "songs")
+    linly_ok("amend", run, "--drop", "songs")
     start(world, alone, "amended")
     return run
 
@@ -91,12 +92,6 @@ def start(
 
 def copy(run: Path, name: str) -> Path:
     return Path(shutil.copytree(run, run.parent / name))
-
-
-def main_ok(*words: object) -> None:
-    with pytest.raises(SystemExit) as left:
-        main([str(word) for word in words])
-    assert left.value.code in (0, None)
 
 
 def lines(run: Path, name: str) -> list[dict[str, Any]]:
@@ -224,7 +219,7 @@ def test_a_torn_checkpoint_does_not_undo_an_amendment_in_silence(
     stopped: Path, world: Path, alone: Processes
 ) -> None:
     run = copy(stopped, "torn")
-    main_ok("amend", run, world / "flatter.yaml")
+    linly_ok("amend", run, world / "flatter.yaml")
     (run / "checkpoints" / "step-00000006" / "state.json").write_bytes(b"{}")
     with pytest.raises(CheckpointError, match=r"amended at step 6.*of step 3.*--resume step-3"):
         start(world, alone, "torn")
@@ -237,7 +232,7 @@ def test_an_amendment_names_the_torn_checkpoints_that_it_passes_by(
 ) -> None:
     run = copy(stopped, "passed-by")
     (run / "checkpoints" / "step-00000006" / "state.json").write_bytes(b"{}")
-    main_ok("amend", run, world / "flatter.yaml", "--dry-run")
+    linly_ok("amend", run, world / "flatter.yaml", "--dry-run")
     shown = capsys.readouterr().out
     assert "step-00000006 is incomplete; the run resumes from step 3" in shown
     assert "from step 3 (row 24) on" in shown
@@ -271,14 +266,14 @@ def test_an_amendment_that_was_interrupted_holds_wholly_or_not_at_all(
     assert (timeline_of(run).curriculum.name == "flatter") is is_amended
     if not is_amended:
         assert replay(run) == replay(stopped)
-        main_ok("amend", run, world / "flatter.yaml")
+        linly_ok("amend", run, world / "flatter.yaml")
     amended = copy(stopped, f"{tmp_path.name}-amended")
-    main_ok("amend", amended, world / "flatter.yaml")
+    linly_ok("amend", amended, world / "flatter.yaml")
     assert replay(run) == replay(amended)
 
 
 def test_counters_agree_with_a_recount_after_amendments(amended: Path) -> None:
-    main_ok("report", amended, "--recount")
+    linly_ok("report", amended, "--recount")
 
 
 def test_the_run_folder_shows_the_curriculum_in_force(amended: Path, world: Path) -> None:
@@ -294,7 +289,7 @@ def test_the_recipe_may_say_the_old_curriculum_or_the_new_one(
     stopped: Path, world: Path, alone: Processes, tmp_path: Path
 ) -> None:
     run = copy(stopped, "either")
-    main_ok("amend", run, world / "flatter.yaml")
+    linly_ok("amend", run, world / "flatter.yaml")
     start(world, alone, "either", "stop_at_step=7", f"curriculum={world}/flatter.yaml")
     start(world, alone, "either", "stop_at_step=8")
     assert trained(run) == replay(run)[: 8 * ROWS]
@@ -363,7 +358,7 @@ def test_a_longer_run_counts_positions_from_its_start(
     longer = tmp_path / "longer.yaml"
     longer.write_text(text.replace(f"tokens: {12 * ROWS * 32}", f"tokens: {20 * ROWS * 32}"))
     run = copy(stopped, "longer")
-    main_ok("amend", run, longer)
+    linly_ok("amend", run, longer)
     start(world, alone, "longer", "stop_at_step=10")
     mixture = timeline_of(run).phases[-1].mixture
     assert mixture.share("english", 10 * ROWS) == pytest.approx(0.5)
@@ -419,7 +414,7 @@ def test_new_shards_change_nothing_until_they_are_listed_again(
     assert trained(run) == plain[: 6 * ROWS]
     notice = f"1 new shards match its corpus file, ignored until `linly amend {run} --relist"
     assert notice in capsys.readouterr().out
-    main_ok("amend", run, "--relist", "english")
+    linly_ok("amend", run, "--relist", "english")
     assert "1 of them new" in capsys.readouterr().out
     start(small_world, alone, "shards", "stop_at_step=9")
     assert "new shards match" not in capsys.readouterr().out
@@ -447,7 +442,7 @@ def test_a_pattern_is_taken_up_with_the_list_that_it_gives(
     corpus.write_text(corpus.read_text().replace("['", "['late/*.jsonl', '"))
     with pytest.raises(ConfigError, match=r"corpora\.english\.paths"):
         start(small_world, alone, "patterns")
-    main_ok("amend", run, "--relist", "english")
+    linly_ok("amend", run, "--relist", "english")
     start(small_world, alone, "patterns")
     assert trained(run) == replay(run)
     assert "late/0.jsonl" in {piece[0] for row in trained(run) for piece in row[2]}
@@ -488,7 +483,7 @@ def test_a_list_that_was_changed_after_it_was_taken_up_is_refused(
     start(small_world, alone, "changed", "stop_at_step=3")
     run = small_world / "runs" / "changed"
     write(small_world / "data" / "english" / "2.jsonl", [{"text": "a new house"}] * 9)
-    main_ok("amend", run, "--relist", "english")
+    linly_ok("amend", run, "--relist", "english")
     file = run / "shards" / "english.2.jsonl"
     file.write_bytes(file.read_bytes().replace(b"2.jsonl", b"1.jsonl"))
     with pytest.raises(CheckpointError, match="not the shard list of source 'english'"):
@@ -499,7 +494,7 @@ def test_a_dry_run_writes_nothing(
     stopped: Path, world: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = tree(stopped)
-    main_ok("amend", stopped, world / "flatter.yaml", "--dry-run")
+    linly_ok("amend", stopped, world / "flatter.yaml", "--dry-run")
     shown = capsys.readouterr().out
     assert tree(stopped) == before
     assert "from step 6 (row 48) on" in shown

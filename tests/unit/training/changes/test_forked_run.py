@@ -20,6 +20,7 @@ from linly.curriculum.timeline import fold
 from linly.runs.runs import RunFolder
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
+from tests.support.commands import linly_ok
 from tests.support.tiny_world import make_tiny_world
 
 FAST = ("data.producers=0", "evaluation.max_documents=1", "evaluation.prompts=[]")
@@ -44,12 +45,6 @@ def start(world: Path, alone: Processes, name: str, *overrides: str) -> None:
     run = world / "runs" / name
     settings = [f"run={run}", "checkpoint.every=4", "checkpoint.keep_last=9", *FAST, *overrides]
     train(load_recipe(world / "recipe.yaml", settings), alone, resume_step=None)
-
-
-def ok(*words: object) -> None:
-    with pytest.raises(SystemExit) as left:
-        main([str(word) for word in words])
-    assert left.value.code in (0, None)
 
 
 def lines(run: Path, name: str) -> list[dict[str, Any]]:
@@ -81,7 +76,7 @@ def test_a_fork_without_changes_is_the_original_run_again(
     whole: Path, world: Path, alone: Processes
 ) -> None:
     before = tree(whole)
-    ok("fork", whole, "--step", "4", "--run", world / "runs" / "same")
+    linly_ok("fork", whole, "--step", "4", "--run", world / "runs" / "same")
     run = world / "runs" / "same"
     assert order(run) == order(whole)[: 4 * ROWS]
     assert [line["step"] for line in lines(run, "metrics")] == [1, 2, 3, 4]
@@ -90,12 +85,12 @@ def test_a_fork_without_changes_is_the_original_run_again(
     assert row_table(run) == row_table(whole)
     assert losses(run) == losses(whole)
     assert tree(whole) == before
-    ok("report", run, "--recount")
+    linly_ok("report", run, "--recount")
 
 
 def test_a_fork_says_where_it_comes_from(whole: Path, world: Path) -> None:
     run = world / "runs" / "named"
-    ok("fork", whole, "--step", "step-8", "--run", run)
+    linly_ok("fork", whole, "--step", "step-8", "--run", run)
     decisions = lines(run, "decisions")
     assert [line["kind"] for line in decisions] == ["start", "fork"]
     assert (decisions[1]["run"], decisions[1]["step"]) == (str(whole), 8)
@@ -108,7 +103,7 @@ def test_a_checkpoint_is_linked_not_copied_where_links_can_be_made(
     whole: Path, world: Path
 ) -> None:
     run = world / "runs" / "linked"
-    ok("fork", whole, "--step", "8", "--run", run)
+    linly_ok("fork", whole, "--step", "8", "--run", run)
     for path in (run / "checkpoints" / "step-00000008").iterdir():
         assert path.samefile(whole / "checkpoints" / "step-00000008" / path.name)
     assert not (run / "metrics.jsonl").samefile(whole / "metrics.jsonl")
@@ -125,7 +120,7 @@ def test_a_checkpoint_is_copied_where_no_link_can_be_made(
     monkeypatch.setattr(os, "link", no_link)
     run, folder = world / "runs" / "copied", Path("checkpoints") / "step-00000008"
     with RunFolder.open(whole).lock():
-        ok("fork", whole, "--step", "8", "--run", run)
+        linly_ok("fork", whole, "--step", "8", "--run", run)
     assert tree(run / folder) == tree(whole / folder)
     assert not (run / folder / "state.json").samefile(whole / folder / "state.json")
 
@@ -135,7 +130,9 @@ def test_exactly_the_rows_of_skipped_steps_are_left_out(
 ) -> None:
     """Every step keeps its number, its rows and its learning rate; it is counted as skipped."""
     run = world / "runs" / "skipping"
-    ok("fork", whole, "--step", "4", "--run", run, "--skip-steps", "6-7", "--skip-steps", "11")
+    linly_ok(
+        "fork", whole, "--step", "4", "--run", run, "--skip-steps", "6-7", "--skip-steps", "11"
+    )
     start(world, alone, "skipping", "stop_at_step=6")  # a resume within what is passed over
     start(world, alone, "skipping")
     assert order(run) == order(whole)
@@ -153,15 +150,15 @@ def test_exactly_the_rows_of_skipped_steps_are_left_out(
     state = orjson.loads((run / "checkpoints" / "step-00000012" / "state.json").read_bytes())
     assert state["optimizer_steps"] == STEPS - 3
     assert state["guards"]["total"] == 0
-    ok("report", run, "--recount")
+    linly_ok("report", run, "--recount")
     capsys.readouterr()
-    ok("trace", run, "--spikes")
+    linly_ok("trace", run, "--spikes")
     assert capsys.readouterr().out.splitlines() == [
         "steps 6 to 7 skipped by the fork: rows 40 to 55 were consumed but not trained on",
         "step 11 skipped by the fork: rows 80 to 87 were consumed but not trained on",
         "no guard skipped a step and no loss jumped",
     ]
-    ok("trace", run, "--step", "6", "--top", "1")
+    linly_ok("trace", run, "--step", "6", "--top", "1")
     assert "skipped, no loss over 28 tokens" in capsys.readouterr().out
 
 
@@ -169,7 +166,7 @@ def test_a_fork_that_passes_steps_over_resumes_exactly(
     world: Path, whole: Path, alone: Processes
 ) -> None:
     run = world / "runs" / "skips"
-    ok("fork", whole, "--step", "4", "--run", run, "--skip-steps", "7-9")
+    linly_ok("fork", whole, "--step", "4", "--run", run, "--skip-steps", "7-9")
     again = Path(shutil.copytree(run, world / "runs" / "skips-again"))
     start(world, alone, "skips")
     start(world, alone, "skips-again", "stop_at_step=8")
@@ -183,7 +180,7 @@ def test_a_fork_may_have_another_future(whole: Path, world: Path, alone: Process
     text = (world / "curriculum.yaml").read_text()
     file.write_text(text.replace("from: 80%, to: 20%", "from: 20%, to: 80%"))
     run = world / "runs" / "other"
-    ok("fork", whole, "--step", "4", "--run", run, "--curriculum", file)
+    linly_ok("fork", whole, "--step", "4", "--run", run, "--curriculum", file)
     timeline = fold(RunFolder.open(run).read("decisions"))
     assert [phase.from_row for phase in timeline.phases] == [0, 4 * ROWS]
     assert [line["kind"] for line in lines(run, "decisions")] == ["start", "fork", "amend"]
@@ -208,7 +205,7 @@ def test_steps_that_are_skipped_are_those_of_the_forks_own_curriculum(
     assert "allowed: A-B with 9 <= A <= B <= 10" in capsys.readouterr().err
     assert not run.exists()
     file.write_text(text.replace(now, f"tokens: {16 * ROWS * 32}"))
-    ok(*words, "--skip-steps", "13-16")
+    linly_ok(*words, "--skip-steps", "13-16")
     assert lines(run, "decisions")[1]["skip_steps"] == [[13, 16]]
 
 
@@ -222,7 +219,7 @@ def test_a_fork_of_a_run_in_the_middle_of_a_part_of_its_row_record(
     for _, _, path in folder.row_parts():
         path.unlink()
     pq.write_table(pa.concat_tables(tables), odd / "rows" / "step-00000001-00000012.parquet")
-    ok("fork", odd, "--step", "8", "--run", world / "runs" / "from-odd")
+    linly_ok("fork", odd, "--step", "8", "--run", world / "runs" / "from-odd")
     assert order(world / "runs" / "from-odd") == order(whole)[: 8 * ROWS]
     assert len(order(odd)) == STEPS * ROWS
 

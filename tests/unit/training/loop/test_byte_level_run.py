@@ -9,21 +9,15 @@ import numpy as np
 import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from linly.cli.main import main
 from linly.config.recipe import load_recipe
 from linly.export.export import export_run
 from linly.tokenization.load import load_tokenizer
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
+from tests.support.commands import linly_ok
 from tests.support.tiny_world import CHINESE, make_tiny_world
 from tests.support.tiny_world import ENGLISH as WORDS
 from tests.support.vocabularies import byte_level_folder
-
-
-def linly(*arguments: str) -> None:
-    with pytest.raises(SystemExit) as end:
-        main(arguments)
-    assert not end.value.code
 
 
 def test_extend_train_and_export(
@@ -33,10 +27,10 @@ def test_extend_train_and_export(
     base, new = tmp_path / "base", tmp_path / "new"
     byte_level_folder(base, [" ".join(WORDS)] * 20, size=300)
     data = ("--corpora", str(tmp_path / "corpora"), "--data-root", str(tmp_path / "data"))
-    linly("vocab", "characters", "--base", str(base), "--from-corpus", "chinese",
+    linly_ok("vocab", "characters", "--base", str(base), "--from-corpus", "chinese",
           "--output", str(tmp_path / "c.txt"), *data)  # fmt: skip
     assert set((tmp_path / "c.txt").read_text().split()) == set(CHINESE)
-    linly("vocab", "extend", "--base", str(base), "--characters", str(tmp_path / "c.txt"),
+    linly_ok("vocab", "extend", "--base", str(base), "--characters", str(tmp_path / "c.txt"),
           "--output", str(new))  # fmt: skip
     out = capsys.readouterr().out
     size = load_tokenizer(base).vocab_size
@@ -44,10 +38,10 @@ def test_extend_train_and_export(
     assert "tried on all 1,112,064 code points: old ids are unchanged" in out
     assert f"helper {size}: bytes " in out
 
-    linly("model", "init", "--config", "nano", "--tokenizer", str(base),
+    linly_ok("model", "init", "--config", "nano", "--tokenizer", str(base),
           "--output", str(tmp_path / "old"))  # fmt: skip
     for source, target in (("old", "grown"), ("grown", "twice")):
-        linly("model", "extend", "--model", str(tmp_path / source), "--tokenizer", str(new),
+        linly_ok("model", "extend", "--model", str(tmp_path / source), "--tokenizer", str(new),
               "--output", str(tmp_path / target))  # fmt: skip
     weights = [(tmp_path / name / "model.safetensors").read_bytes() for name in ("grown", "twice")]
     assert weights[0] == weights[1]
