@@ -69,7 +69,7 @@ def test_the_newest_whole_one_is_latest(checkpoints: Path) -> None:
 
 @pytest.mark.parametrize("name", [*FILES, "state.json", MANIFEST])
 @pytest.mark.parametrize("damage", [truncate, empty, flip_a_byte, Path.unlink])
-def test_a_torn_one_is_skipped_by_fork_and_refused_by_name(
+def test_a_torn_one_is_skipped_and_refused_by_name(
     checkpoints: Path, name: str, damage: object
 ) -> None:
     assert callable(damage)
