@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from linly.errors import DamagedShardError, DataError
 from linly.storage.decompression import DECOMPRESSOR_ERRORS, Readable, compression, decompressed
-from linly.storage.files import open_file
+from linly.storage.open_files import open_file
 from linly.storage.retries import PATIENT, Retries
 from linly.storage.urls import Location
 

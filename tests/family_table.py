@@ -25,9 +25,9 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from linly.config.recipe import load_recipe
 from linly.errors import LinlyError
-from linly.export.export import export_run, open_checkpoints
+from linly.export.model_export import export_run, open_checkpoints
 from linly.modeling.embeddings import extend_model
-from linly.modeling.load import load_model
+from linly.modeling.load_model import load_model
 from linly.runs.runs import RunFolder
 from linly.tokenization.growth.extend import extend_vocabulary
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
@@ -88,7 +88,7 @@ class Tried:
     gguf: str = "-"
 
 
-@patch("linly.tokenization.hugging_face.export.torture_texts", lambda _: ENGLISH)
+@patch("linly.tokenization.hugging_face.tokenizer_export.torture_texts", lambda _: ENGLISH)
 def try_family(name: str, folder: Path, processes: Processes) -> Tried:
     """Extend, train, export and reload a tiny model; its export and logits stay in `export`.
 

@@ -157,7 +157,7 @@ def _mirror(recipe: Recipe, place: str) -> str | Note:
 
 
 def _world_size(recipe: Recipe, world_size: int) -> str:
-    from linly.curriculum.plan import Batch, valid_world_sizes
+    from linly.curriculum.run_plan import Batch, valid_world_sizes
     from linly.data.loading.ranks import check_world_size
 
     batch = Batch(recipe.data.global_batch, recipe.training.micro_batch)
@@ -211,7 +211,7 @@ def _model(recipe: Recipe) -> tuple[SuitableModel, str]:
     """Examine the model with the code that accepts or refuses it when training starts."""
     from linly.evaluation.evaluation import check_prompts
     from linly.modeling.suitability import examine_model
-    from linly.tokenization.load import load_tokenizer
+    from linly.tokenization.load_tokenizer import load_tokenizer
 
     if recipe.model is None:
         raise ConfigError("missing, but training needs one; set model=PATH")
@@ -267,7 +267,7 @@ def _free_memory() -> int:
 
 def _export(suitable: SuitableModel) -> str | Note:
     from linly.export.rehearsal import try_export
-    from linly.tokenization.load import load_tokenizer
+    from linly.tokenization.load_tokenizer import load_tokenizer
 
     path, config = suitable.stored.path, suitable.stored.config
     notes = try_export(path, config, load_tokenizer(path))

@@ -79,7 +79,7 @@ def _compare_plans(paths: Sequence[Path], output: Path | None) -> None:
 def _facts(path: Path) -> PlanFacts:
     """Return the plan of a curriculum or recipe, without reading data."""
     from linly.cli.plan import CURRICULUM_SEQUENCE_LENGTH, load_plan_file
-    from linly.curriculum.plan import make_plan
+    from linly.curriculum.run_plan import make_plan
     from linly.monitor.plans.plan_facts import Costs, plan_facts
 
     recipe, curriculum = load_plan_file(path, [])

@@ -14,7 +14,7 @@ import typer
 from linly.cli.numbers import MAX_COUNT
 from linly.config.corpus import Corpus, load_corpora, make_corpus, with_chat
 from linly.config.source import Source
-from linly.config.yaml.model import suggestion
+from linly.config.yaml.strict_model import suggestion
 from linly.config.yaml.yaml import Origin, parse_yaml, read_yaml, write_yaml
 from linly.errors import ConfigError, DataError
 
@@ -55,7 +55,7 @@ def show(
 ) -> None:
     """Show a corpus's first records as documents and tokens; parts without loss are dim."""
     from linly.cli.corpora_view import open_view
-    from linly.tokenization.load import load_tokenizer
+    from linly.tokenization.load_tokenizer import load_tokenizer
 
     vocabulary = None if tokenizer is None else load_tokenizer(tokenizer)
     found = _find(corpus, corpora)

@@ -33,7 +33,7 @@ def export(
     """
     from transformers.utils.logging import disable_progress_bar
 
-    from linly.export.export import export_run, parse_run
+    from linly.export.model_export import export_run, parse_run
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     folder, steps = parse_run(run)

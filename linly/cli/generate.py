@@ -56,7 +56,7 @@ def generate(
     """Print a model's completion of each prompt; the defaults are those of the Linly models."""
     from transformers.utils.logging import disable_progress_bar
 
-    from linly.export.generate import Sampling, generate_texts, open_model
+    from linly.export.generation import Sampling, generate_texts, open_model
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     sampling = Sampling(max_new_tokens, temperature, top_k, top_p, repetition_penalty, seed)

@@ -19,7 +19,7 @@ from linly.cli.numbers import MAX_COUNT
 from linly.config.recipe import Recipe, load_recipe
 from linly.curriculum.apportion import Phase
 from linly.curriculum.drift import count_rows
-from linly.curriculum.plan import Batch
+from linly.curriculum.run_plan import Batch
 from linly.data.inspection.first_records import check_first_records
 from linly.data.loading.ranks import rank_slice
 from linly.data.loading.stream import RowStream, StreamPlan, data_stream, stream_plan

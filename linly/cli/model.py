@@ -44,9 +44,9 @@ def init(
     """Create a new Llama with random weights."""
     from transformers.utils.logging import disable_progress_bar
 
-    from linly.modeling.load import init_model, save_model
+    from linly.modeling.load_model import init_model, save_model
     from linly.modeling.stored.folder import new_folder
-    from linly.tokenization.load import load_tokenizer
+    from linly.tokenization.load_tokenizer import load_tokenizer
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     vocabulary = load_tokenizer(tokenizer)
@@ -89,7 +89,7 @@ def extend(
 ) -> None:
     """Add rows to a model for the new pieces of its vocabulary."""
     from linly.modeling.embeddings import Init, extend_model
-    from linly.tokenization.load import load_tokenizer
+    from linly.tokenization.load_tokenizer import load_tokenizer
 
     vocabulary = load_tokenizer(tokenizer)
     report = extend_model(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from linly.config.curriculum import Curriculum
     from linly.config.recipe import Recipe
     from linly.curriculum.guard_plan import GuardPlan
-    from linly.curriculum.plan import Available, Plan, SourcePlan
+    from linly.curriculum.run_plan import Available, Plan, SourcePlan
     from linly.monitor.plans.plan_facts import Costs
 
 CURRICULUM_SEQUENCE_LENGTH = 2048
@@ -66,7 +66,7 @@ def plan(
     Fail if the ratios do not add up, or a source would be read too often.
     """
     from linly.curriculum.guard_plan import idle_warning, num_decisions
-    from linly.curriculum.plan import Batch, check_plan, make_plan
+    from linly.curriculum.run_plan import Batch, check_plan, make_plan
 
     recipe, curriculum = load_plan_file(file, overrides or [])
     notes: list[str] = []
@@ -113,8 +113,8 @@ def load_plan_file(file: Path, overrides: Sequence[str]) -> tuple[Recipe | None,
     """Read a recipe, or a curriculum without one, depending on the file."""
     from linly.config.curriculum import Curriculum
     from linly.config.recipe import load_recipe
-    from linly.config.yaml.model import validate
     from linly.config.yaml.overrides import Override, parse_override, with_override
+    from linly.config.yaml.strict_model import validate
     from linly.config.yaml.yaml import read_yaml
 
     tree = read_yaml(file)
@@ -151,7 +151,7 @@ def _look_at_data(recipe: Recipe, model: Path) -> dict[str, Available]:
     from rich.console import Console
 
     from linly.data.inspection.source_inventory import source_inventory
-    from linly.tokenization.load import load_tokenizer
+    from linly.tokenization.load_tokenizer import load_tokenizer
 
     tokenizer = load_tokenizer(model)
     available: dict[str, Available] = {}
@@ -324,7 +324,7 @@ def _costs(made: Plan, recipe: Recipe | None, tokens_per_second: float | None) -
 
 def _draw(curriculum: Curriculum, made: Plan, costs: Costs, path: Path) -> None:
     """Write the page and print its path."""
-    from linly.curriculum.plan import check_plan
+    from linly.curriculum.run_plan import check_plan
     from linly.monitor.plans.plan_facts import plan_facts
     from linly.monitor.plans.plan_page import write_plan_page
 

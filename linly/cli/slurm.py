@@ -66,7 +66,7 @@ def slurm(
     Fail if the recipe's global batch cannot be divided among the ranks.
     """
     from linly.config.recipe import load_recipe
-    from linly.curriculum.plan import Batch
+    from linly.curriculum.run_plan import Batch
     from linly.data.loading.ranks import check_world_size
 
     loaded = load_recipe(recipe, overrides or [])

@@ -90,7 +90,7 @@ def _print_deepspeed_config(recipe: Recipe) -> None:
     import torch
 
     from linly.config.deepspeed import settings_deepspeed_config
-    from linly.curriculum.plan import Batch
+    from linly.curriculum.run_plan import Batch
     from linly.data.loading.ranks import check_world_size
 
     world_size = int(os.environ.get("WORLD_SIZE", "1"))

@@ -80,7 +80,7 @@ def characters(
         standard_characters,
     )
     from linly.tokenization.growth.reachable import dead_characters
-    from linly.tokenization.load import load_tokenizer
+    from linly.tokenization.load_tokenizer import load_tokenizer
 
     if standard and from_corpus:
         raise ConfigError("found --standard and --from-corpus: pass only one of them")
@@ -135,7 +135,7 @@ def extend(
     from linly.cli.vocab_extend import extend_file, extend_folder
     from linly.tokenization.byte_level import ByteLevelTokenizer
     from linly.tokenization.growth.characters import read_characters
-    from linly.tokenization.load import load_tokenizer
+    from linly.tokenization.load_tokenizer import load_tokenizer
     from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
     old, wanted = load_tokenizer(base), read_characters(characters)
@@ -176,7 +176,11 @@ def train(
 ) -> None:
     """Train a sentencepiece vocabulary on a seeded sample of corpora."""
     from linly.files import publish
-    from linly.tokenization.growth.train import VocabularySpec, sample_texts, train_vocabulary
+    from linly.tokenization.growth.new_vocabulary import (
+        VocabularySpec,
+        sample_texts,
+        train_vocabulary,
+    )
     from linly.tokenization.sentence_piece import SentencePieceTokenizer
 
     texts = _open(corpus, corpora, data_root)
@@ -237,7 +241,7 @@ def export(
     from itertools import chain
 
     from linly.files import made
-    from linly.tokenization.hugging_face.export import (
+    from linly.tokenization.hugging_face.tokenizer_export import (
         compare,
         export_tokenizer,
         hugging_face_json,
@@ -291,7 +295,7 @@ def report(
 
     from linly.cli.vocab_report import print_json, show
     from linly.tokenization.growth.fertility import MAX_EXAMPLES, compare_vocabularies
-    from linly.tokenization.load import load_tokenizer
+    from linly.tokenization.load_tokenizer import load_tokenizer
     from linly.tokenization.subtokens import check_grows
 
     old, new = load_tokenizer(base), load_tokenizer(tokenizer)

@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from linly.config.yaml.model import Model
 from linly.config.yaml.quantities import Text
+from linly.config.yaml.strict_model import Model
 from linly.errors import ConfigError
 from linly.files import read_limited
 

@@ -17,19 +17,10 @@ from linly.config.fields import (
     parse_form,
     parse_path,
 )
-from linly.config.patterns import LANGUAGE, LANGUAGE_FORM, Pattern, parse_patterns
 from linly.config.settings import Packing
 from linly.config.shard_formats import FORMATS, FileFormat
+from linly.config.shard_patterns import LANGUAGE, LANGUAGE_FORM, Pattern, parse_patterns
 from linly.config.where import Where
-from linly.config.yaml.model import (
-    OnResume,
-    Settings,
-    check_name,
-    found,
-    problem,
-    suggestion,
-    validate,
-)
 from linly.config.yaml.quantities import (
     Count,
     Date,
@@ -39,6 +30,15 @@ from linly.config.yaml.quantities import (
     at_most,
     format_fraction,
     parse_fraction,
+)
+from linly.config.yaml.strict_model import (
+    OnResume,
+    Settings,
+    check_name,
+    found,
+    problem,
+    suggestion,
+    validate,
 )
 from linly.config.yaml.yaml import Located, read_yaml, shown
 from linly.errors import ConfigError

@@ -10,16 +10,6 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from linly.config.curve import REST, Curve, RatioGuard, format_position, parse_at, parse_ratio
-from linly.config.yaml.model import (
-    Model,
-    OnResume,
-    Settings,
-    check_name,
-    found,
-    problem,
-    unknown,
-    validate,
-)
 from linly.config.yaml.quantities import (
     Fraction,
     Number,
@@ -29,6 +19,16 @@ from linly.config.yaml.quantities import (
     format_fraction,
     format_tokens,
     parse_fraction,
+)
+from linly.config.yaml.strict_model import (
+    Model,
+    OnResume,
+    Settings,
+    check_name,
+    found,
+    problem,
+    unknown,
+    validate,
 )
 from linly.config.yaml.yaml import read_yaml, write_yaml
 

@@ -9,14 +9,6 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, InstanceOf, ValidationError, model_validator
 
 from linly.config.shapes import CURVES, Linear, Shape, kind_of
-from linly.config.yaml.model import (
-    Model,
-    check_keys,
-    first_problem,
-    found,
-    problem,
-    suggestion,
-)
 from linly.config.yaml.quantities import (
     Count,
     Fraction,
@@ -25,6 +17,14 @@ from linly.config.yaml.quantities import (
     format_tokens,
     parse_fraction,
     parse_tokens,
+)
+from linly.config.yaml.strict_model import (
+    Model,
+    check_keys,
+    first_problem,
+    found,
+    problem,
+    suggestion,
 )
 
 REST = "rest"

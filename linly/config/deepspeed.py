@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from linly.config.settings import MAX_BUFFER, DataSettings, TrainingSettings
-from linly.config.yaml.model import describe, error_at, found, unknown
 from linly.config.yaml.overrides import relative_to_origin
+from linly.config.yaml.strict_model import describe, error_at, found, unknown
 from linly.config.yaml.yaml import Located, Origin, shown
 from linly.errors import ConfigError
 from linly.files import read_limited

@@ -33,17 +33,6 @@ from linly.config.settings import (
     settings_form,
 )
 from linly.config.source import Source, sources_of
-from linly.config.yaml.model import (
-    OnResume,
-    Settings,
-    check_name,
-    describe,
-    error_at,
-    found,
-    problem,
-    unknown,
-    validate,
-)
 from linly.config.yaml.overrides import (
     Override,
     escape_variables,
@@ -54,6 +43,17 @@ from linly.config.yaml.overrides import (
     with_override,
 )
 from linly.config.yaml.quantities import Count, Text
+from linly.config.yaml.strict_model import (
+    OnResume,
+    Settings,
+    check_name,
+    describe,
+    error_at,
+    found,
+    problem,
+    unknown,
+    validate,
+)
 from linly.config.yaml.yaml import Located, Origin, read_yaml, shown, write_yaml
 from linly.errors import ConfigError
 

@@ -7,16 +7,6 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, Strict, field_validator, model_validator
 
 from linly.config.prompts import DEFAULT_PROMPTS
-from linly.config.yaml.model import (
-    Model,
-    OnResume,
-    Settings,
-    describe,
-    found,
-    problem,
-    suggestion,
-    unknown,
-)
 from linly.config.yaml.overrides import escape_variables
 from linly.config.yaml.quantities import (
     Count,
@@ -29,6 +19,16 @@ from linly.config.yaml.quantities import (
     at_least,
     at_most,
     format_fraction,
+)
+from linly.config.yaml.strict_model import (
+    Model,
+    OnResume,
+    Settings,
+    describe,
+    found,
+    problem,
+    suggestion,
+    unknown,
 )
 from linly.storage.urls import is_url, url_problem
 

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
-from linly.config.yaml.model import Model, found, problem
 from linly.config.yaml.quantities import Fraction, Number, at_least, format_fraction
+from linly.config.yaml.strict_model import Model, found, problem
 
 Floats = NDArray[np.float64]
 

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
-from linly.config.yaml.model import Model, describe, found, problem
 from linly.config.yaml.quantities import Text
+from linly.config.yaml.strict_model import Model, describe, found, problem
 
 
 def _check_scalar(value: Any) -> Any:

@@ -10,11 +10,11 @@ from transformers import AutoConfig, PretrainedConfig
 from transformers.core_model_loading import revert_weight_conversion
 
 from linly.errors import ConfigError, LinlyError
-from linly.export.export import write_configuration
+from linly.export.model_export import write_configuration
 from linly.modeling.stored.dtypes import kept_dtypes
 from linly.modeling.stored.empty_model import empty_model
 from linly.tokenization.byte_level import ByteLevelTokenizer
-from linly.tokenization.hugging_face.export import export_tokenizer
+from linly.tokenization.hugging_face.tokenizer_export import export_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 
 

@@ -41,8 +41,8 @@ from linly.modeling.stored.weight_files import (
     write_json_object,
 )
 from linly.modeling.vocabulary import Role, VocabularyTensors, vocabulary_tensors
-from linly.tokenization.hugging_face.export import TokenizerExport, export_tokenizer
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.hugging_face.tokenizer_export import TokenizerExport, export_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.subtokens import SubTokens, added_subtokens
 from linly.tokenization.tokenizer import Tokenizer
 

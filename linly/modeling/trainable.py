@@ -14,7 +14,7 @@ from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
 from linly.config.settings import Lora, Trainable
-from linly.config.yaml.model import unknown
+from linly.config.yaml.strict_model import unknown
 from linly.errors import ConfigError
 from linly.modeling.parameters import ParameterCount
 from linly.modeling.stored.empty_model import empty_model

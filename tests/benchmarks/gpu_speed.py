@@ -275,7 +275,7 @@ def model_config(size: str, *, tiny: bool) -> Any:
     """Of TinyLlama's or LLaMA-2-7B's shape with 40,076 pieces; or of very little."""
     from transformers import LlamaConfig
 
-    from linly.modeling.load import SIZES
+    from linly.modeling.load_model import SIZES
 
     shape = SIZES["nano" if tiny else size]
     return LlamaConfig(

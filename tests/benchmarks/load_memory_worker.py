@@ -14,7 +14,7 @@ import orjson
 import torch
 
 from linly.config.settings import TrainingSettings
-from linly.modeling.load import load_model
+from linly.modeling.load_model import load_model
 from linly.training.engine.engine import Engine
 from linly.training.ranks.processes import start_processes, stop_processes
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from linly.modeling.load import save_weights
+from linly.modeling.load_model import save_weights
 from tests.support.rank_processes import logs, start_ranks, wait_all
 
 pytestmark = pytest.mark.benchmark

@@ -21,7 +21,7 @@ from linly.config.corpus import load_corpora
 from linly.data.mixing.source_spec import SourceSpec
 from linly.data.mixing.source_stream import SourceStream
 from linly.data.reading.shards import list_shards
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from tests.support.rank_processes import environment
 from tests.support.tiny_corpora import source_of
 from tests.support.vocabularies import ENGLISH, english_model

@@ -19,7 +19,7 @@ from linly.config.corpus import Corpus, load_corpora
 from linly.config.recipe import load_recipe
 from linly.data.mixing.stream_plan import StreamPlan
 from linly.data.reading.shards import list_shards
-from linly.tokenization.hugging_face.export import hugging_face_json
+from linly.tokenization.hugging_face.tokenizer_export import hugging_face_json
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from tests.support.real_mixture import (
     CHINESE,

@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from linly.export.export import export_run
+from linly.export.model_export import export_run
 from linly.modeling.stored.weight_files import WEIGHTS
 from tests.support.rank_processes import TRAIN, lines_of, logs, start_ranks, wait_all
 from tests.support.tiny_world import make_tiny_world

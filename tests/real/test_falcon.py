@@ -14,11 +14,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from linly.config.recipe import load_recipe
 from linly.config.yaml.yaml import write_yaml
-from linly.export.export import assemble, export_run, open_checkpoints
+from linly.export.model_export import assemble, export_run, open_checkpoints
 from linly.modeling.embeddings import extend_model
-from linly.modeling.load import save_model
+from linly.modeling.load_model import save_model
 from linly.runs.runs import RunFolder
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
 from tests.support.byte_level import train_byte_level, with_new_characters

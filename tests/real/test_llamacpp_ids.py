@@ -14,7 +14,7 @@ from linly.tokenization.growth.characters import (
 )
 from linly.tokenization.growth.extend import extend_vocabulary
 from linly.tokenization.growth.merge import Scores, merge_vocabularies
-from linly.tokenization.hugging_face.export import export_tokenizer
+from linly.tokenization.hugging_face.tokenizer_export import export_tokenizer
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from linly.tokenization.tokenizer import Tokenizer
 from tests.support.byte_level import PRE_TOKENIZERS, train_byte_level, with_new_characters

@@ -24,7 +24,7 @@ from linly.tokenization.growth.characters import (
 from linly.tokenization.growth.extend import add_pad_piece, extend_vocabulary
 from linly.tokenization.growth.fertility import LocatedText, compare_vocabularies
 from linly.tokenization.growth.merge import Merge, Scores, merge_vocabularies
-from linly.tokenization.hugging_face.export import export_tokenizer, why_not_exact
+from linly.tokenization.hugging_face.tokenizer_export import export_tokenizer, why_not_exact
 from linly.tokenization.hugging_face.torture import random_texts
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from tests.support.real_texts import all_texts, some_texts

@@ -19,7 +19,7 @@ import zstandard
 
 from linly.config.corpus import Corpus
 from linly.config.shard_formats import FormatName
-from linly.config.yaml.model import validate
+from linly.config.yaml.strict_model import validate
 from linly.config.yaml.yaml import Origin, parse_yaml
 
 COMPRESS: dict[str, Callable[[bytes], bytes]] = {

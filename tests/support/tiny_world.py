@@ -13,8 +13,8 @@ import orjson
 import torch
 from transformers import PreTrainedModel
 
-from linly.modeling.load import init_model, save_model
-from linly.tokenization.growth.train import VocabularySpec, train_vocabulary
+from linly.modeling.load_model import init_model, save_model
+from linly.tokenization.growth.new_vocabulary import VocabularySpec, train_vocabulary
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from linly.tokenization.tokenizer import Tokenizer
 from tests.support.worlds import write_records, write_world

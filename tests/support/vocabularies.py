@@ -11,7 +11,7 @@ from sentencepiece import sentencepiece_model_pb2
 from tokenizers import decoders, models, normalizers, pre_tokenizers, trainers
 
 from linly.tokenization.byte_level import ByteLevelTokenizer
-from linly.tokenization.growth.train import VocabularySpec, train_vocabulary
+from linly.tokenization.growth.new_vocabulary import VocabularySpec, train_vocabulary
 from linly.tokenization.model_file import BPE, BYTE, CONTROL, NORMAL, UNKNOWN
 
 ENGLISH = [

@@ -8,7 +8,7 @@ import pytest
 
 from linly.config.recipe import load_recipe
 from linly.data.mixing.stream_plan import StreamPlan
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from tests.support.real_mixture import (
     MIXTURE,
     make_rows,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from linly.config.yaml.model import describe
+from linly.config.yaml.strict_model import describe
 from linly.config.yaml.yaml import Located, Origin, key_text, parse_yaml, shown
 from linly.errors import ConfigError
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field, Strict
 
-from linly.config.yaml.model import found, problem
+from linly.config.yaml.strict_model import found, problem
 
 _PERCENT = re.compile(r"([0-9]{1,20}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})\s*%")
 _AMOUNT = re.compile(r"([0-9]{1,20}(?:\.[0-9]{1,12})?)([KMBT]?)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from linly.config.source import Source
-from linly.curriculum.plan import Available
+from linly.curriculum.run_plan import Available
 from linly.data.inspection.estimate import estimate_tokens
 from linly.data.inspection.first_records import check_first_records
 from linly.data.inspection.held_out import held_out_documents

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from linly.config.settings import DataSettings
 from linly.curriculum.apportion import Phase
-from linly.curriculum.plan import Batch
+from linly.curriculum.run_plan import Batch
 from linly.data.loading.producer import RowStream
 from linly.data.loading.ranks import rank_slice
 from linly.data.loading.stream import StreamPlan, data_stream

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from linly.curriculum.plan import Batch, valid_world_sizes
+from linly.curriculum.run_plan import Batch, valid_world_sizes
 from linly.errors import ConfigError
 
 

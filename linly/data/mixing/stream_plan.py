@@ -16,7 +16,7 @@ from linly.data.mixing.source_spec import SourceSpec, source_fingerprint
 from linly.data.mixing.state import Identity, MixerState
 from linly.data.types import Shard, ShardList
 from linly.errors import ConfigError, DataError
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 
 
 @dataclass(frozen=True, slots=True)

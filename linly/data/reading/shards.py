@@ -22,8 +22,8 @@ from linly.data.reading.shard_files import ShardFiles
 from linly.data.types import RawRecord, Shard
 from linly.errors import ConfigError, DamagedShardError, DataError
 from linly.files import inside
-from linly.storage.files import FileState, state_of
 from linly.storage.local import list_local_files
+from linly.storage.open_files import FileState, state_of
 from linly.storage.patterns import Pattern
 from linly.storage.remote import list_remote_files
 from linly.storage.retries import Retries, describe

@@ -25,7 +25,7 @@ from linly.data.reading.shard_files import ShardFiles
 from linly.data.types import RawRecord
 from linly.errors import DamagedShardError, DataError
 from linly.storage.decompression import compression
-from linly.storage.files import open_file
+from linly.storage.open_files import open_file
 from linly.storage.retries import PATIENT, Retries
 from linly.storage.urls import Location, Url
 from linly.streams import MAX_LINE_BYTES

@@ -21,7 +21,7 @@ from linly.errors import DataError
 from linly.monitor.history.documents import rows_of_step
 from linly.records.row_record import RowRecord
 from linly.runs.runs import RunFolder
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 
 
 @dataclass(frozen=True, slots=True)

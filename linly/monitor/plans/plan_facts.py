@@ -13,7 +13,7 @@ from linly.config.settings import CheckpointSettings
 from linly.config.shapes import Floats
 from linly.curriculum.guard_plan import group_ratios, raised_mixture
 from linly.curriculum.mixture import Mixture
-from linly.curriculum.plan import Plan, reaches
+from linly.curriculum.run_plan import Plan, reaches
 from linly.modeling.parameters import ParameterCount
 
 _NUM_POINTS = 1001

@@ -22,7 +22,7 @@ from typing import Any
 from linly.config.corpus import Corpus, corpus_files, make_corpus, with_chat, with_packing
 from linly.config.curriculum import Curriculum
 from linly.config.recipe import Recipe
-from linly.config.yaml.model import unknown
+from linly.config.yaml.strict_model import unknown
 from linly.config.yaml.yaml import read_yaml
 from linly.curriculum.timeline import Timeline, curriculum_form
 from linly.curriculum.wording import amount
@@ -34,7 +34,7 @@ from linly.data.types import Shard
 from linly.errors import ConfigError, DataError
 from linly.files import publish
 from linly.runs.runs import RunFolder
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.changes.forecast import SourceForecast, source_forecasts
 from linly.training.changes.pinned_inputs import (

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from linly.config.curriculum import Curriculum
-from linly.config.yaml.model import check_name
+from linly.config.yaml.strict_model import check_name
 from linly.curriculum.timeline import decisions_in_force, resume_decision
 from linly.errors import ConfigError
 from linly.modeling.stored.folder import new_folder

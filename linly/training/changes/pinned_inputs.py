@@ -20,7 +20,7 @@ import orjson
 
 from linly.config.recipe import Recipe
 from linly.config.settings import Trainable
-from linly.curriculum.plan import Available, Batch, check_plan, make_plan
+from linly.curriculum.run_plan import Available, Batch, check_plan, make_plan
 from linly.curriculum.timeline import Relisted, Timeline
 from linly.data.inspection.source_inventory import SourceInventory, source_inventory
 from linly.data.reading.shards import list_shards
@@ -34,7 +34,7 @@ from linly.modeling.stored.weight_files import hash_weights, read_json_object, w
 from linly.modeling.trainable import trains_all
 from linly.runs.runs import RunFolder
 from linly.tokenization.byte_level import TOKENIZER_JSON, companions
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.ranks.processes import Processes
 

@@ -12,7 +12,7 @@ import orjson
 from linly.config.curriculum import Curriculum
 from linly.config.recipe import Recipe
 from linly.config.settings import SECTIONS, settings_form
-from linly.config.yaml.model import OnResume, Settings
+from linly.config.yaml.strict_model import OnResume, Settings
 from linly.curriculum.timeline import Timeline, curriculum_form
 from linly.errors import CheckpointError, ConfigError
 

@@ -13,7 +13,7 @@ from linly.data.loading.loader import Loader
 from linly.data.loading.stream import stream_plan
 from linly.evaluation.evaluation import Evaluator, prepare_held_out
 from linly.modeling.attention.separation import row_layout
-from linly.modeling.load import load_exactly
+from linly.modeling.load_model import load_exactly
 from linly.modeling.stored.stored_model import StoredModel
 from linly.modeling.trainable import count_trained, make_trainable
 from linly.runs.runs import RunFolder

@@ -11,7 +11,7 @@ from linly.errors import ConfigError
 from linly.evaluation.evaluation import check_prompts
 from linly.modeling.stored.stored_model import StoredModel
 from linly.modeling.suitability import SuitableModel, examine_model
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.changes.pinned_inputs import model_identity
 from linly.training.ranks.processes import Processes

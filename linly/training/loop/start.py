@@ -7,7 +7,7 @@ from contextlib import ExitStack, contextmanager
 
 from linly.config.deepspeed import settings_deepspeed_config
 from linly.config.recipe import Recipe
-from linly.curriculum.plan import Batch
+from linly.curriculum.run_plan import Batch
 from linly.data.loading.ranks import check_world_size
 from linly.runs.runs import RunFolder
 from linly.training.checkpoints.checkpoints import Checkpoints

@@ -18,7 +18,7 @@ from rich.console import Console
 from linly.cli.corpora import name_of
 from linly.cli.corpora_view import CorpusView, printable
 from linly.config.corpus import load_corpora
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from tests.support.commands import linly
 from tests.support.tiny_corpora import source_of
 from tests.support.vocabularies import english_model

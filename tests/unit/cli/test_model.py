@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from linly.modeling.load import load_model
+from linly.modeling.load_model import load_model
 from linly.tokenization.growth.extend import extend_vocabulary
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from tests.support.commands import linly

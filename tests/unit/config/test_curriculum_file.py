@@ -10,7 +10,7 @@ from pydantic import ValidationError
 from linly.config.curriculum import Curriculum, Group, SourceShare, load_curriculum
 from linly.config.curve import Curve, Position, RatioGuard
 from linly.config.shapes import CURVES, Cosine, Linear, Sigmoid
-from linly.config.yaml.model import validate
+from linly.config.yaml.strict_model import validate
 from linly.config.yaml.yaml import Origin, parse_yaml
 from linly.errors import ConfigError
 from tests.support.mixture_strategies import shapes

@@ -30,7 +30,7 @@ from linly.config.settings import (
 )
 from linly.config.shapes import CURVES
 from linly.config.where import Where
-from linly.config.yaml.model import Model
+from linly.config.yaml.strict_model import Model
 from linly.config.yaml.yaml import write_yaml
 from linly.curriculum.mixture import Mixture
 from linly.errors import ConfigError

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from linly.config.curriculum import Curriculum
 from linly.config.curve import Curve, parse_ratio
 from linly.config.shapes import CURVES, Floats, Linear, Shape, Step, kind_of
-from linly.config.yaml.model import validate
+from linly.config.yaml.strict_model import validate
 from linly.config.yaml.yaml import Origin, parse_yaml
 from linly.curriculum.curves import CurveFunction
 from linly.curriculum.extrema import extremes

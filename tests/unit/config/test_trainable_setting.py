@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from linly.config.settings import Lora, Trainable, TrainingSettings, settings_form
-from linly.config.yaml.model import Model, validate
 from linly.config.yaml.quantities import Text
+from linly.config.yaml.strict_model import Model, validate
 from linly.config.yaml.yaml import Origin, parse_yaml
 from linly.errors import ConfigError
 

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from linly.config.curriculum import Curriculum
-from linly.config.yaml.model import validate
+from linly.config.yaml.strict_model import validate
 from linly.config.yaml.yaml import Origin, parse_yaml
 from linly.curriculum.guard_plan import GuardPlan
-from linly.curriculum.plan import Available, Plan, SourcePlan, check_plan, make_plan
+from linly.curriculum.run_plan import Available, Plan, SourcePlan, check_plan, make_plan
 from linly.errors import ConfigError
 
 TEXT = """

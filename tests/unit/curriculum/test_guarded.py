@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from linly.config.curriculum import Curriculum
 from linly.config.shapes import Floats
-from linly.config.yaml.model import validate
+from linly.config.yaml.strict_model import validate
 from linly.config.yaml.yaml import Origin, parse_yaml
 from linly.curriculum.apportion import Phase
 from linly.curriculum.curves import CurveFunction

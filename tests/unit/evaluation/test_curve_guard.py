@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linly.config.curriculum import Curriculum
-from linly.config.yaml.model import validate
+from linly.config.yaml.strict_model import validate
 from linly.config.yaml.yaml import Origin, parse_yaml
 from linly.evaluation.curve_guard import guard_decisions
 from linly.records.evaluation_record import SourceEvaluation

@@ -15,8 +15,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 from transformers.utils.logging import disable_progress_bar
 
 from linly.config.settings import TrainingSettings
-from linly.export.export import assemble, open_checkpoints, write_configuration
-from linly.modeling.load import load_model, save_weights
+from linly.export.model_export import assemble, open_checkpoints, write_configuration
+from linly.modeling.load_model import load_model, save_weights
 from linly.modeling.stored.dtypes import persistent_buffers
 from linly.modeling.stored.weight_files import WEIGHTS
 from linly.modeling.trainable import make_trainable

@@ -10,7 +10,7 @@ import pytest
 from linly.errors import ConfigError
 from linly.export import rehearsal
 from linly.export.rehearsal import try_export
-from linly.modeling.load import init_model, save_model
+from linly.modeling.load_model import init_model, save_model
 from linly.modeling.stored.stored_model import open_stored_model
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from tests.support.vocabularies import english_model

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from linly.errors import ConfigError
 from linly.modeling.embeddings import Init, extend_model
-from linly.modeling.load import init_model, load_model, save_model
+from linly.modeling.load_model import init_model, load_model, save_model
 from linly.modeling.stored.weight_files import WEIGHTS, WEIGHTS_INDEX
 from linly.tokenization.growth.extend import add_pad_piece, extend_vocabulary
 from linly.tokenization.sentence_piece import SentencePieceTokenizer

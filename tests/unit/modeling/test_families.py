@@ -16,12 +16,12 @@ from transformers.utils import logging as transformers_logging
 from linly.errors import ConfigError
 from linly.modeling import embeddings
 from linly.modeling.embeddings import extend_model
-from linly.modeling.load import load_model
+from linly.modeling.load_model import load_model
 from linly.modeling.stored.stored_model import open_stored_model
 from linly.modeling.stored.weight_files import WEIGHTS
 from linly.modeling.vocabulary import Role, vocabulary_tensors
 from linly.tokenization.growth.extend import extend_vocabulary
-from linly.tokenization.hugging_face.export import TokenizerExport
+from linly.tokenization.hugging_face.tokenizer_export import TokenizerExport
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from tests.support.models import FAMILIES, VARIANTS, tiny_model
 from tests.support.vocabularies import english_model

@@ -16,7 +16,7 @@ from transformers.utils import logging as transformers_logging
 
 from linly.config.settings import TrainingSettings
 from linly.errors import ConfigError
-from linly.modeling.load import load_model
+from linly.modeling.load_model import load_model
 from linly.modeling.recompute import checkpoint_activations
 from linly.modeling.stored.weight_files import WEIGHTS, WEIGHTS_INDEX
 from linly.modeling.suitability import SuitableModel, examine_model

@@ -224,7 +224,7 @@ def test_a_missing_package_is_named_with_the_extra(
     program = (
         "import sys\n"
         f"sys.modules[{package!r}] = None  # any import of it now fails\n"
-        "from linly.storage.files import state_of\n"
+        "from linly.storage.open_files import state_of\n"
         "from linly.storage.urls import Url\n"
         f"state_of(Url({f'{scheme}://127.0.0.1/a'!r}))\n"
     )

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from linly.errors import ConfigError, DataError
 from linly.tokenization.byte_level import BYTE_TO_LETTER, ByteLevelTokenizer, to_bytes, to_letters
-from linly.tokenization.hugging_face.export import export_tokenizer
-from linly.tokenization.load import load_tokenizer, tokenizer_from_bytes
+from linly.tokenization.hugging_face.tokenizer_export import export_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer, tokenizer_from_bytes
 from linly.tokenization.tokenizer import Tokenizer
 from tests.support.vocabularies import (
     CHINESE,

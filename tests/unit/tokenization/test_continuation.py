@@ -8,8 +8,8 @@ import pytest
 
 from linly.errors import ConfigError
 from linly.tokenization.continuation import continued_prefix, special_id
-from linly.tokenization.growth.train import VocabularySpec, train_vocabulary
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.growth.new_vocabulary import VocabularySpec, train_vocabulary
+from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 from tests.support.chat_templates import LLAMA3, write_byte_level
 from tests.support.vocabularies import ENGLISH, HARD_TEXTS, english_model

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from linly.errors import ConfigError, DataError
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.model_file import SPACE, UNIGRAM
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from tests.support.vocabularies import ENGLISH, HARD_TEXTS, english_model, hand_made

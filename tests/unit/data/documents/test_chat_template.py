@@ -28,7 +28,7 @@ from linly.data.reading.records import Texts, UnusableRecord
 from linly.data.reading.shards import list_shards
 from linly.data.types import BadRecord, Document, RawRecord, Segment, Shard
 from linly.errors import ConfigError
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from tests.support.chat_templates import (
     CHATML,
     DEEPSEEK_R1,

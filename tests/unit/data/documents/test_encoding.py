@@ -10,7 +10,7 @@ import pytest
 from linly.data.documents.encoding import encode_documents
 from linly.data.types import Document, Segment
 from linly.errors import DataError
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 
 

@@ -11,7 +11,7 @@ from linly.config.corpus import Corpus
 from linly.data.inspection import estimate
 from linly.data.inspection.estimate import TokenEstimate, estimate_tokens
 from linly.data.reading.shards import ShardReader, list_shards
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 from tests.support.tiny_corpora import source_of
 

@@ -25,7 +25,7 @@ from linly.data.mixing.source_stream import SourceStream
 from linly.data.reading.shards import ShardReader, list_shards
 from linly.data.types import BadRecord, Document, Row, ShardList
 from linly.errors import DataError
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 from tests.support.tiny_corpora import (
     NUM_BAD_TEXTS,

@@ -23,7 +23,7 @@ from linly.data.mixing.source_stream import SourceStream
 from linly.data.reading.shards import ShardReader, list_shards
 from linly.data.types import BadRecord, Row
 from linly.errors import DamagedShardError, DataError
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 from tests.support.tiny_corpora import source_of
 

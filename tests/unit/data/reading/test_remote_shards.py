@@ -32,8 +32,8 @@ from linly.data.mixing.stream_plan import StreamPlan
 from linly.data.reading.shards import ShardReader, list_held_out_shards, list_shards
 from linly.data.types import RawRecord
 from linly.errors import ConfigError, DamagedShardError, DataError
-from linly.storage.files import BLOCK_BYTES
-from linly.tokenization.load import load_tokenizer
+from linly.storage.open_files import BLOCK_BYTES
+from linly.tokenization.load_tokenizer import load_tokenizer
 from tests.support.commands import linly_ok
 from tests.support.remote_servers import FileServer, HubServer, s3_store, serving, use_s3
 from tests.support.tiny_corpora import SOURCES, load_plan, source_of, write_corpora

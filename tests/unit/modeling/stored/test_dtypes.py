@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
-from linly.modeling.load import load_model
+from linly.modeling.load_model import load_model
 from linly.modeling.stored.dtypes import kept_dtypes
 from linly.modeling.stored.weight_files import WEIGHTS
 from tests.support.models import tiny_model

@@ -25,7 +25,7 @@ from linly.errors import DataError
 from linly.monitor.history.documents import rows_of_step
 from linly.monitor.history.row_texts import Tracer, by_loss, worst_rows
 from linly.records.span import Span
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from tests.support.mixed_run import write_mixed_run
 from tests.support.tiny_corpora import source_of
 from tests.support.vocabularies import english_model

@@ -11,7 +11,7 @@ from linly.config.curriculum import load_curriculum
 from linly.config.settings import CheckpointSettings
 from linly.curriculum.apportion import Phase, row_counts
 from linly.curriculum.mixture import Mixture
-from linly.curriculum.plan import Available, Batch, make_plan
+from linly.curriculum.run_plan import Available, Batch, make_plan
 from linly.monitor.plans.plan_facts import Costs, PlanFacts, kept_checkpoints, plan_facts
 from linly.monitor.plans.plan_page import write_plan_page
 

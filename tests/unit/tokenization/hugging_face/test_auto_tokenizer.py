@@ -11,7 +11,7 @@ from transformers import AutoTokenizer
 
 from linly.tokenization.byte_level import CONFIG_JSON, TOKENIZER_JSON, ByteLevelTokenizer
 from linly.tokenization.hugging_face import auto_tokenizer
-from linly.tokenization.hugging_face.export import export_tokenizer
+from linly.tokenization.hugging_face.tokenizer_export import export_tokenizer
 from tests.support.transformers4 import read_with_transformers4
 from tests.support.vocabularies import ENGLISH, HARD_TEXTS, byte_level_folder
 

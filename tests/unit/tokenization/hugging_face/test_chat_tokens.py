@@ -16,12 +16,12 @@ from linly.data.documents.encoding import encode_documents
 from linly.data.types import Document
 from linly.errors import ConfigError
 from linly.modeling.embeddings import extend_model
-from linly.modeling.load import init_model, save_weights
+from linly.modeling.load_model import init_model, save_weights
 from linly.tokenization.byte_level import ByteLevelTokenizer
 from linly.tokenization.growth.byte_merges import extend_byte_level
 from linly.tokenization.growth.extend import extend_vocabulary
-from linly.tokenization.hugging_face.export import export_tokenizer
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.hugging_face.tokenizer_export import export_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.model_file import CONTROL, USER_DEFINED, parse_model
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from linly.tokenization.tokenizer import Tokenizer

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import pytest
 
 from linly.config.recipe import Recipe
-from linly.config.yaml.model import OnResume, Settings
+from linly.config.yaml.strict_model import OnResume, Settings
 from linly.errors import ConfigError
 from linly.training.changes.resume import differences, policy_of, recorded_changes
 

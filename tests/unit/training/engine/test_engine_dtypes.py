@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 
 from linly.config.settings import CheckpointSettings, TrainingSettings
 from linly.data.loading.loader import MicroBatch
-from linly.modeling.load import load_model
+from linly.modeling.load_model import load_model
 from linly.training.checkpoints.checkpoint_files import read_buffers
 from linly.training.checkpoints.checkpoints import Checkpoints
 from linly.training.engine.engine import Engine

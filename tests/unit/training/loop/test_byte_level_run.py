@@ -10,8 +10,8 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from linly.config.recipe import load_recipe
-from linly.export.export import export_run
-from linly.tokenization.load import load_tokenizer
+from linly.export.model_export import export_run
+from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
 from tests.support.commands import linly_ok

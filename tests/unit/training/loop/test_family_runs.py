@@ -10,9 +10,9 @@ import pytest
 from linly.cli.main import main
 from linly.config.recipe import load_recipe
 from linly.errors import ConfigError
-from linly.export.generate import Sampling, generate_texts, open_model
-from linly.modeling.load import save_model
-from linly.tokenization.load import load_tokenizer
+from linly.export.generation import Sampling, generate_texts, open_model
+from linly.modeling.load_model import save_model
+from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
 from tests.support.models import tiny_model

@@ -19,11 +19,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from linly.config.recipe import load_recipe
 from linly.curriculum.mixture import Mixture
 from linly.errors import CheckpointError, ConfigError, DataError, ExhaustedError, TrainingError
-from linly.export.export import assemble, export_run, open_checkpoints, parse_run
-from linly.export.generate import Sampling, apply_template, generate_texts, open_model
-from linly.modeling.load import init_model
+from linly.export.generation import Sampling, apply_template, generate_texts, open_model
+from linly.export.model_export import assemble, export_run, open_checkpoints, parse_run
+from linly.modeling.load_model import init_model
 from linly.runs.runs import RunFolder
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.training.checkpoints.manifest import verified
 from linly.training.engine.losses import Losses
 from linly.training.engine.objective import Objective

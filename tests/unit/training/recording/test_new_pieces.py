@@ -17,9 +17,9 @@ from linly.data.mixing.stream_plan import make_mixer, stream_plan
 from linly.data.shard_list import read_shard_list
 from linly.data.types import Row
 from linly.errors import ConfigError
-from linly.export.export import export_run
+from linly.export.model_export import export_run
 from linly.modeling.embeddings import extend_model
-from linly.modeling.load import init_model, load_model, save_model
+from linly.modeling.load_model import init_model, load_model, save_model
 from linly.tokenization.growth.extend import extend_vocabulary
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from linly.training.loop.trainer import train

@@ -9,8 +9,8 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel
 
 from linly.errors import ConfigError
-from linly.export.generate import ChatPrompts, OpenModel, Sampling, generate_texts
-from linly.tokenization.load import load_tokenizer
+from linly.export.generation import ChatPrompts, OpenModel, Sampling, generate_texts
+from linly.tokenization.load_tokenizer import load_tokenizer
 from tests.support.chat_templates import LLAMA3, METHARME, MISTRAL, SPECIAL, write_byte_level
 from tests.support.models import tiny_model
 

@@ -1,4 +1,4 @@
-"""linly.storage.files: reads that fail for a while go on, at the byte reached; others stop."""
+"""linly.storage.open_files: reads that fail for a while go on, at the byte reached; others stop."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 
 from linly.errors import DamagedShardError, DataError
 from linly.storage import local
-from linly.storage.files import BLOCK_BYTES, File, open_file, state_of
+from linly.storage.open_files import BLOCK_BYTES, File, open_file, state_of
 from linly.storage.retries import Retries
 from linly.storage.urls import Url
 from tests.support.remote_servers import FileServer, serving, use_s3

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linly.config.curriculum import Curriculum, load_curriculum
-from linly.curriculum.plan import (
+from linly.curriculum.run_plan import (
     Available,
     Batch,
     Plan,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from linly.errors import ConfigError
-from linly.modeling.load import (
+from linly.modeling.load_model import (
     SIZES,
     init_model,
     llama_config,
@@ -19,7 +19,7 @@ from linly.modeling.load import (
 from linly.modeling.stored.configuration import check_vocabulary, is_in_documents
 from linly.modeling.stored.weight_files import WEIGHTS, WEIGHTS_INDEX
 from linly.tokenization.growth.extend import add_pad_piece, extend_vocabulary
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from tests.support.vocabularies import byte_level_folder, english_model
 

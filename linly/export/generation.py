@@ -17,15 +17,15 @@ from linly.data.documents.encoding import encode_segments
 from linly.data.documents.templates import alpaca, alpaca_no_input, linly
 from linly.data.reading.records import UnusableRecord
 from linly.errors import ConfigError
-from linly.export.export import assemble, open_checkpoints, parse_run
+from linly.export.model_export import assemble, open_checkpoints, parse_run
 from linly.modeling.completion import complete, prompt_ids
-from linly.modeling.load import load_model
+from linly.modeling.load_model import load_model
 from linly.modeling.positions import num_positions
 from linly.modeling.stored.dtypes import cast_buffers, kept_dtypes, usual_dtype
 from linly.modeling.stored.weight_files import stored_tensors
 from linly.runs.runs import RunFolder
 from linly.tokenization.continuation import special_id
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 
 TEMPLATES = {"alpaca": alpaca, "alpaca-no-input": alpaca_no_input, "linly": linly}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from linly.errors import ConfigError
-from linly.tokenization.growth.train import (
+from linly.tokenization.growth.new_vocabulary import (
     MAX_LINE_CHARACTERS,
     VocabularySpec,
     sample_texts,

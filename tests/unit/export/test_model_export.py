@@ -15,8 +15,8 @@ from linly.config.chat import read_chat_templates
 from linly.config.recipe import load_recipe
 from linly.errors import CheckpointError, ConfigError
 from linly.export import export as module
-from linly.export.export import export_run, open_checkpoints, parse_run
-from linly.modeling.load import load_model, save_weights
+from linly.export.model_export import export_run, open_checkpoints, parse_run
+from linly.modeling.load_model import load_model, save_weights
 from linly.modeling.stored.weight_files import WEIGHTS, WEIGHTS_INDEX
 from linly.runs.runs import RunFolder
 from linly.training.loop.trainer import train

@@ -16,7 +16,7 @@ from linly.modeling.accelerator import choose_accelerator
 from linly.modeling.stored.configuration import padding_id
 from linly.modeling.stored.dtypes import restore_exact, usual_dtype
 from linly.modeling.stored.stored_model import StoredModel, open_stored_model, read_weights
-from linly.tokenization.hugging_face.export import TokenizerExport, export_tokenizer
+from linly.tokenization.hugging_face.tokenizer_export import TokenizerExport, export_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 
 SHARD_SIZE = "5GB"

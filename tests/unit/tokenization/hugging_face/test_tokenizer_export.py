@@ -13,7 +13,7 @@ from transformers import AutoTokenizer
 from linly.errors import ConfigError
 from linly.tokenization.growth.extend import add_pad_piece, extend_vocabulary
 from linly.tokenization.hugging_face import export
-from linly.tokenization.hugging_face.export import (
+from linly.tokenization.hugging_face.tokenizer_export import (
     compare,
     export_tokenizer,
     hugging_face_json,

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from linly.config.yaml.model import found, problem
 from linly.config.yaml.quantities import Text
+from linly.config.yaml.strict_model import found, problem
 from linly.storage.urls import URL_FORM, is_url, url_problem
 
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")

@@ -27,7 +27,7 @@ from linly.config.yaml.yaml import read_yaml
 from linly.errors import CheckpointError, ConfigError
 from linly.export.model_card import model_card
 from linly.files import publish_text
-from linly.modeling.load import (
+from linly.modeling.load_model import (
     SHARD_SIZE,
     load_model,
     save_weights,
@@ -40,8 +40,8 @@ from linly.modeling.stored.folder import new_folder
 from linly.modeling.stored.weight_files import read_json_object, write_json_object
 from linly.modeling.trainable import lora_addition, lora_names, trained_names, trains_all
 from linly.runs.runs import RunFolder
-from linly.tokenization.hugging_face.export import TokenizerExport, export_tokenizer
-from linly.tokenization.load import load_tokenizer
+from linly.tokenization.hugging_face.tokenizer_export import TokenizerExport, export_tokenizer
+from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.training.changes.pinned_inputs import model_identity
 from linly.training.checkpoints.checkpoint_files import read_buffers, read_master_weight, read_state
 from linly.training.checkpoints.manifest import Manifest, parse_step, verified
