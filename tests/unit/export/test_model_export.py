@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 from linly.config.chat import read_chat_templates
 from linly.config.recipe import load_recipe
 from linly.errors import CheckpointError, ConfigError
-from linly.export import export as module
+from linly.export import model_export as module
 from linly.export.model_export import export_run, open_checkpoints, parse_run
 from linly.modeling.load_model import load_model, save_weights
 from linly.modeling.stored.weight_files import WEIGHTS, WEIGHTS_INDEX

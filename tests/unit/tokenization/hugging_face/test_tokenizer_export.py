@@ -12,7 +12,7 @@ from transformers import AutoTokenizer
 
 from linly.errors import ConfigError
 from linly.tokenization.growth.extend import add_pad_piece, extend_vocabulary
-from linly.tokenization.hugging_face import export
+from linly.tokenization.hugging_face import tokenizer_export
 from linly.tokenization.hugging_face.tokenizer_export import (
     compare,
     export_tokenizer,
@@ -73,8 +73,8 @@ def test_blank_runs_with_one_score_grow_from_the_left(text: str) -> None:
 def test_a_wrong_order_of_merges_is_found_and_nothing_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    right = export.merges
-    monkeypatch.setattr(export, "merges", lambda scores: right(scores)[::-1])
+    right = tokenizer_export.merges
+    monkeypatch.setattr(tokenizer_export, "merges", lambda scores: right(scores)[::-1])
     done = export_tokenizer(VOCABULARY, tmp_path)
     assert not done.exact
     assert "the ids differ on" in (done.reason or "")
