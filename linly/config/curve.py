@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, InstanceOf, ValidationError, model_validator
+from pydantic_core import PydanticCustomError
 
 from linly.config.shapes import CURVES, Linear, Shape, kind_of
 from linly.config.yaml.quantities import (
@@ -177,18 +178,18 @@ def parse_ratio(value: Any) -> Curve | dict[str, Any] | None:
 def _parse_curve(form: dict[str, Any]) -> Curve:
     kind: Any = form.get("curve")
     curve = CURVES.get(kind) if isinstance(kind, str) else None
+    if "curve" in form and curve is None:
+        raise _unknown_kind(kind)
     own_keys = curve.file_keys() if curve else ()
-    owners = {key: name for name, other in CURVES.items() for key in other.file_keys()}
-    check_keys(form, (*_CURVE_KEYS, *owners), shown=(*_CURVE_KEYS, *own_keys))
-    if kind == "constant":
-        raise problem("a constant is written as a bare percentage, such as ratio: 60%", "curve")
+    all_keys = {key for other in CURVES.values() for key in other.file_keys()}
+    check_keys(form, (*_CURVE_KEYS, *all_keys), shown=(*_CURVE_KEYS, *own_keys))
     if curve is None:
-        near = suggestion(kind, CURVES) if isinstance(kind, str) else ""
-        text = f"found {kind!r}{near or ','}" if "curve" in form else "missing,"
-        raise problem(f"{text} allowed: {', '.join(CURVES)}", "curve")
+        raise problem(f"missing, allowed: {', '.join(CURVES)}", "curve")
     for key in form:
         if key not in (*_CURVE_KEYS, *own_keys):
-            raise problem(f"only a {owners[key]} has it, this curve is {kind!r}", key)
+            owners = [name for name, other in CURVES.items() if key in other.file_keys()]
+            text = f"only {' and '.join(owners)} curves have it, this curve is {kind!r}"
+            raise problem(text, key)
     if "guard" in form and not isinstance(form["guard"], dict):
         raise problem(found(form["guard"], _GUARD_FORM), "guard")
     points = _points(form)
@@ -197,6 +198,13 @@ def _parse_curve(form: dict[str, Any]) -> Curve:
     except ValidationError as error:
         raise first_problem(error) from None
     return Curve(shape=shape, points=points)
+
+
+def _unknown_kind(kind: Any) -> PydanticCustomError:
+    if kind == "constant":
+        return problem("a constant is written as a bare percentage, such as ratio: 60%", "curve")
+    near = suggestion(kind, CURVES) if isinstance(kind, str) else ""
+    return problem(f"found {kind!r}{near or ','} allowed: {', '.join(CURVES)}", "curve")
 
 
 def _points(form: dict[str, Any]) -> tuple[tuple[Position, float], ...]:

@@ -61,6 +61,7 @@ class LanguageEvaluation(MeasuredRecord):
     """Held-out text of one language, over all its bytes.
 
     Attributes:
+        bits_per_byte: Bits per UTF-8 byte of the supervised text.
         change: Change since step 0, such as 0.1 for a rise by 10%; None without a value at step 0.
             A rise in the language that the base model knows is forgetting.
     """

@@ -31,8 +31,10 @@ class StepRecord(MeasuredRecord):
         step: Number of the step, from 1.
         time: Seconds since 1970 at its end.
         tokens_seen: Tokens of all sources so far.
+        lr: Learning rate.
         loss: Mean negative log-likelihood per supervised target of the global batch; like all
             measured values None for a step that a fork skipped.
+        loss_by_source: Loss of each source of the step; None without targets.
         grad_norm: Gradient norm before clipping; null in the file if the step was skipped.
         tokens_per_second: Throughput, without evaluations and saves.
         data_wait_fraction: Fraction of the step spent waiting for rows.

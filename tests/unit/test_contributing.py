@@ -15,6 +15,7 @@ def test_a_metric_takes_two_files(tmp_path: Path) -> None:
         tmp_path,
         "-vv",
         "tests/unit/records/test_metrics.py",
+        "tests/unit/training/recording/test_run_counts.py",
         "tests/unit/training/recording/test_plotted_run.py::test_a_run_writes_every_metric",
     )
     for promise in ("is_shown_or_says_why_not", "with_a_tag_is_exported"):

@@ -8,13 +8,13 @@ import platform
 import socket
 from typing import Any
 
-import torch
-
 _PACKAGES = ("linly", "torch", "deepspeed", "transformers", "sentencepiece", "numpy")
 
 
 def describe_machine() -> dict[str, Any]:
     """Host, CPUs and GPUs of this process's node."""
+    import torch
+
     gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     return {"host": socket.gethostname(), "cpus": os.cpu_count(), "gpus": gpus}
 

@@ -24,6 +24,9 @@ def run_linly(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_command_module_is_registered() -> None:
+    folder = Path(main_module.__file__).parent
+    modules = {path.stem for path in folder.glob("*.py") if "\ndef register(" in path.read_text()}
+    assert set(COMMAND_MODULES) == modules
     command = typer.main.get_command(build_app())
     assert set(COMMAND_MODULES) == set(command.commands)  # type: ignore[attr-defined]
 

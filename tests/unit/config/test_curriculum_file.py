@@ -335,8 +335,8 @@ def test_a_guard_s_source_is_never_ambiguous() -> None:
         (
             "to: 20%}",
             "to: 20%, steepness: 3}",
-            "c.yaml:4: mixture.english.ratio.steepness: only a sigmoid has it, this curve is "
-            "'cosine'",
+            "c.yaml:4: mixture.english.ratio.steepness: only sigmoid curves have it, this curve "
+            "is 'cosine'",
         ),
         (
             "curve: cosine",

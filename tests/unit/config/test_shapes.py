@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from linly.config import shapes as shapes_module
 from linly.config.curriculum import Curriculum
 from linly.config.curve import Curve, parse_ratio
-from linly.config.shapes import CURVES, Floats, Linear, Shape, Step, kind_of
+from linly.config.shapes import CURVES, Floats, Linear, Shape, Sigmoid, Step, kind_of
 from linly.config.yaml.strict_model import validate
 from linly.config.yaml.yaml import Origin, parse_yaml
 from linly.curriculum.curves import CurveFunction
@@ -33,6 +34,12 @@ mixture:
     sources: {web: 100%}
   chinese: {ratio: rest, sources: {wiki: 100%}}
 """
+GUARD = ", guard: {source: english, max_rise: 3%, cap: 60%}"
+EXTREMES = (
+    *("-2000", "-1e-9", "0", "1e-300", "1e-9", "0.001", "0.999999999", "1", "2", "100", "1e9"),
+    *("1e300", "0%", "0.0000001%", "99.9999999%", "100%"),
+)
+"""Numbers and percentages for any parameter."""
 
 
 class Wave(Shape):
@@ -88,6 +95,15 @@ def check_extremes(shape: Shape) -> None:
         assert extreme.value == pytest.approx(1.0, abs=1e-12)
 
 
+def test_every_shape_has_a_name() -> None:
+    defined = [
+        found
+        for found in vars(shapes_module).values()
+        if isinstance(found, type) and issubclass(found, Shape) and found is not Shape
+    ]
+    assert sorted(map(repr, CURVES.values())) == sorted(map(repr, defined))
+
+
 @pytest.mark.parametrize("kind", CURVES)
 def test_maths_of_every_kind_hold_by_default(kind: str) -> None:
     check_maths(CURVES[kind]())
@@ -99,6 +115,23 @@ def test_maths_of_every_kind_hold_by_default(kind: str) -> None:
 def test_maths_hold_for_any_parameters(shape: Shape) -> None:
     check_maths(shape)
     check_extremes(shape)
+
+
+@pytest.mark.parametrize("value", EXTREMES)
+@pytest.mark.parametrize(
+    ("kind", "key"), [(kind, key) for kind, shape in CURVES.items() for key in shape.file_keys()]
+)
+def test_an_extreme_parameter_is_refused_or_its_maths_hold(kind: str, key: str, value: str) -> None:
+    try:
+        curriculum = read(GUARDED.replace(GUARD, "").replace("KIND", f"{kind}, {key}: {value}"))
+    except ConfigError as error:
+        assert f"mixture.english.ratio.{key}: found " in str(error)
+        return
+    curve = curriculum.mixture["english"].ratio
+    assert curve is not None
+    with np.errstate(over="raise", divide="raise", invalid="raise"):
+        check_maths(curve.shape)
+        check_extremes(curve.shape)
 
 
 @pytest.mark.parametrize("kind", CURVES)
@@ -117,9 +150,29 @@ def test_the_file_form_of_every_kind_reads_back_equal(kind: str) -> None:
 def test_a_key_of_another_kind_is_refused(kind: str) -> None:
     for other, shape in CURVES.items():
         for key in set(shape.file_keys()) - set(CURVES[kind].file_keys()):
-            text = GUARDED.replace("KIND", f"{kind}, {key}: 50%")
-            with pytest.raises(ConfigError, match=f"only a {other} has it, this curve is '{kind}'"):
-                read(text)
+            with pytest.raises(ConfigError, match=rf"only .*\b{other}\b.* curves have it, this"):
+                read(GUARDED.replace("KIND", f"{kind}, {key}: 50%"))
+
+
+def test_kinds_may_share_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(CURVES, "late", type("Late", (Sigmoid,), {}))
+    read(GUARDED.replace("KIND", "late, steepness: 20"))
+    read(GUARDED.replace("KIND", "sigmoid, steepness: 20"))
+    with pytest.raises(ConfigError) as caught:
+        read(GUARDED.replace("KIND", "cosine, steepness: 20"))
+    assert str(caught.value) == (
+        "c.yaml:5: mixture.english.ratio.steepness: only sigmoid and late curves have it, this "
+        "curve is 'cosine'"
+    )
+
+
+def test_an_unknown_kind_is_reported_before_its_keys() -> None:
+    with pytest.raises(ConfigError) as caught:
+        read(GUARDED.replace("KIND", "sigmod, speed: 3"))
+    assert str(caught.value) == (
+        "c.yaml:5: mixture.english.ratio.curve: found 'sigmod', did you mean 'sigmoid'? allowed: "
+        + ", ".join(CURVES)
+    )
 
 
 @pytest.mark.parametrize("kind", CURVES)
@@ -157,8 +210,7 @@ def test_a_kind_that_is_not_monotone_holds_all_but_a_guard(
     check_maths(Wave())
     check_extremes(Wave())
     check_guard("wave")
-    plain = GUARDED.replace(", guard: {source: english, max_rise: 3%, cap: 60%}", "")
-    curriculum = read(plain.replace("KIND", "wave"))
+    curriculum = read(GUARDED.replace(GUARD, "").replace("KIND", "wave"))
     assert read(curriculum.to_yaml()) == curriculum
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields, replace
 from typing import Any, get_args
@@ -175,6 +176,12 @@ def test_a_metric_with_a_tag_is_exported(
     for tag, value in expected.items():
         for program in recorded.exported:
             assert program[tag][-1] == pytest.approx(value, rel=1e-5), tag
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_the_docstring_describes_every_field(record: type[Any]) -> None:
+    described = re.findall(r"^        (\w+): ", record.__doc__ or "", re.MULTILINE)
+    assert described == [field.name for field in fields(record)]
 
 
 def test_no_two_metrics_share_a_tag() -> None:

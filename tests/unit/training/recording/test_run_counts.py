@@ -1,51 +1,47 @@
-"""The end line of a run."""
+"""The counts of a run, and the record of a step that follows from them."""
 
 from __future__ import annotations
 
-import pytest
+from dataclasses import fields
 
-from linly.evaluation.summary import summary_line
-from linly.records.evaluation_record import (
-    LanguageEvaluation,
-    SourceEvaluation,
-    bits_per_byte_by_language,
-    results_by_language,
-)
+import numpy as np
+
+from linly.config.shapes import Linear
+from linly.curriculum.apportion import Phase
+from linly.curriculum.curves import CurveFunction
+from linly.curriculum.mixture import Mixture
+from linly.data.cursor import SourceCursor
+from linly.data.mixing.mixed_row import MixedRow
+from linly.data.types import Row
+from linly.records.metrics import metrics_of
+from linly.records.row_loss import RowLoss
+from linly.records.span import Span
+from linly.records.step_record import StepRecord
+from linly.training.recording.run_counts import Machine, RunCounts, StepFacts
+
+LENGTH = 8
+FACTS = StepFacts(step=1, lr=1e-4, grad_norm=1.5, skipped=True, seconds=2.0, wait_s=0.5)
 
 
-def source(
-    language: str, bits: float, size_bytes: int = 100, kind: str = "text"
-) -> SourceEvaluation:
-    return SourceEvaluation(language=language, bits_per_byte=bits, size_bytes=size_bytes, kind=kind)
-
-
-def test_the_end_line_gives_each_language() -> None:
-    before = {"wiki": source("zh", 1.92), "pajama": source("en", 1.0), "ko": source("ko", 3.0)}
-    after = {"wiki": source("zh", 1.312), "pajama": source("en", 1.018), "ko": source("ko", 2.0)}
-    assert summary_line(before, after, largest_drift=0.931) == (
-        "ko 3.00 -> 2.00 bits/byte, zh 1.92 -> 1.31 bits/byte, en +1.8%, largest drift 0.93 row"
+def mixed_row(index: int, source: str) -> MixedRow:
+    ids = np.ones(LENGTH, np.int32)
+    spans = (Span(f"{source}.jsonl", index, 0, LENGTH - 1),)
+    row = Row(
+        source, 0, ids, ids, np.array([0, LENGTH - 1], np.int32), spans, 1, SourceCursor(), ()
     )
+    return MixedRow(index, 0, row, b"")
 
 
-def test_languages_are_weighted_by_bytes_and_plain_text_decides() -> None:
-    sources = {
-        "a": source("zh", 1.0, 300),
-        "b": source("zh", 2.0, 100),
-        "tuned": source("zh", 9.0, 900, "instruction"),
-        "only": source("ja", 4.0, 10, "instruction"),
-    }
-    assert bits_per_byte_by_language(sources) == {"ja": 4.0, "zh": 1.25}
+def record_of_a_step() -> StepRecord:
+    halves = CurveFunction([0.0], [0.5], Linear())
+    mixture = Mixture({"a": halves, "b": halves}, {"a": {"en": 1}, "b": {"zh": 1}}, num_rows=4)
+    counts = RunCounts(mixture.sources, Machine(1.0, 1e3), sequence_length=LENGTH)
+    rows = [mixed_row(0, "en"), mixed_row(1, "zh")]
+    losses = [RowLoss(row.index, row.row.source, 7.0, LENGTH - 1) for row in rows]
+    return counts.count(rows, losses, FACTS, Phase(0, mixture))
 
 
-def test_forgetting_is_the_change_since_the_first_evaluation() -> None:
-    before = {"pajama": source("en", 1.0)}
-    after = {"pajama": source("en", 1.1), "wiki": source("zh", 2.0)}
-    found = results_by_language(before, after)
-    assert found["en"].bits_per_byte == 1.1
-    assert found["en"].change == pytest.approx(0.1)
-    assert found["zh"] == LanguageEvaluation(bits_per_byte=2.0, change=None)
-    assert results_by_language(before, before)["en"].change == 0
-
-
-def test_without_held_out_documents_the_drift_remains() -> None:
-    assert summary_line({}, {}, largest_drift=0.5) == "largest drift 0.50 row"
+def test_counting_a_step_sets_every_metric() -> None:
+    counted, empty = record_of_a_step(), StepRecord(step=1)
+    stored = [field.name for field in fields(StepRecord) if field.name in metrics_of(StepRecord)]
+    assert [key for key in stored if getattr(counted, key) == getattr(empty, key)] == []
