@@ -224,7 +224,8 @@ class DocumentMaker:
         self._template, self._evaluated = _templates_of(source)
         self._read_texts = text_reader(corpus)
         self._left_out = {
-            is_table: compile_where(corpus.where, is_table=is_table) for is_table in (False, True)
+            as_text: compile_where(corpus.where, numbers_are_text=as_text)
+            for as_text in (False, True)
         }
         self._format = corpus.format
         # Held-out files are separate shards: all their records count as held out.
@@ -266,6 +267,6 @@ class DocumentMaker:
         if raw.value is None:
             raise UnusableRecord(raw.error or "the record could not be parsed")
         found = self._format or format_of(shard)
-        is_table = found is not None and FORMATS[found].is_table
-        left_out = self._left_out[is_table](raw.value)
+        as_text = found is not None and FORMATS[found].numbers_are_text
+        left_out = self._left_out[as_text](raw.value)
         return left_out if left_out is not None else self._read_texts(raw.value)

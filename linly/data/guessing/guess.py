@@ -118,7 +118,7 @@ def _guess_corpus(path: Location) -> Guess | None:
     text = head if encoding == UTF8 else head.decode(encoding, "ignore").encode()
     found = guess_format(path, text)
     table = None
-    if FORMATS[found].is_table:
+    if FORMATS[found].has_columns:
         table = look_at_table(text.decode(UTF8, "replace"), is_quoted=found == "csv")
     columns: tuple[str, ...] = ()
     if table is not None and not table.has_header:

@@ -205,7 +205,7 @@ def is_held_out(texts: Texts, fraction: float) -> bool:
 
 
 def compile_where(
-    conditions: Iterable[Where], *, is_table: bool = False
+    conditions: Iterable[Where], *, numbers_are_text: bool = False
 ) -> Callable[[Mapping[str, Any]], str | None]:
     """Return a function that returns the reason why `where` excludes a record, None if it does not.
 
@@ -214,8 +214,8 @@ def compile_where(
 
     Args:
         conditions: Conditions, all of which a record must meet.
-        is_table: Whether the records are CSV or TSV, where everything is text: a number in text
-            compares as the number, and an empty cell is null.
+        numbers_are_text: Whether text that spells a number compares as the number, and empty text
+            is null.
     """
     tests = [(where, FieldPath.parse(where.field), _condition(where)) for where in conditions]
 
@@ -223,7 +223,7 @@ def compile_where(
         for where, path, holds in tests:
             for value in _values(path, record):
                 try:
-                    kept = holds(_cell(value, where) if is_table else value)
+                    kept = holds(_cell(value, where) if numbers_are_text else value)
                 except TypeError as error:
                     raise UnusableRecord(_cannot_compare(where, path, value)) from error
                 if not kept:

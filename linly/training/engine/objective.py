@@ -118,7 +118,7 @@ def _obstacle(objective: Objective) -> str | None:
     the layer's output, replaced by numbers large enough to be capped, must equal the logits.
     """
     model, head = objective.model, objective.head()
-    if type(head) is not torch.nn.Linear or head.bias is not None:
+    if type(head) is not torch.nn.Linear or getattr(head, "bias", None) is not None:
         return "the output layer is not a plain matrix"
     pieces = len(head.weight)
     marks = torch.linspace(-100, 100, pieces, device=head.weight.device, dtype=head.weight.dtype)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from linly.config.chat import CHAT_TEMPLATES
 from linly.config.corpus import Corpus
+from linly.config.shard_formats import FORMATS
 from linly.data.documents.templates import HELD_OUT, TEMPLATES, DocumentMaker
 from linly.data.documents.texts import parallel_order
 from linly.data.types import BadRecord, Document, Filtered, RawRecord, Segment
@@ -353,3 +355,13 @@ def test_where_compares_numbers_in_the_text_of_tables(
     )
     made = maker.make(shard, raw({"text": "a text", "score": "4"}, 0), 0)
     assert isinstance(made, Document if is_made else BadRecord)
+
+
+def test_a_format_without_columns_may_have_numbers_in_text(
+    make_corpus: MakeCorpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(FORMATS, "txt", replace(FORMATS["txt"], numbers_are_text=True))
+    where = "where: [{field: score, at_least: 2}]"
+    maker = DocumentMaker(source_of(make_corpus(f"{TEXT[:-1]}, {where}}}")))
+    found = [maker.make("a.txt", raw({"text": "x", "score": n}), 0) for n in ("10", "1")]
+    assert [type(one) for one in found] == [Document, Filtered]

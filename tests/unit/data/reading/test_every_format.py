@@ -129,5 +129,23 @@ def test_an_empty_file_is_an_error(tmp_path: Path, name: str) -> None:
 
 def test_a_name_without_a_reader_does_not_type_check(tmp_path: Path) -> None:
     reader = '        case "tmx":\n            return read_tmx\n'
-    errors = type_errors(tmp_path, "data/reading/formats.py", {"no_reader": (reader, "")})
-    assert errors == {"no_reader": ["Missing return statement  [return]"]}
+    changes = {
+        "no_reader": (reader, ""),
+        "no_name": (reader, f'{reader}        case "pdf":\n            return read_txt\n'),
+    }
+    assert type_errors(tmp_path, "data/reading/formats.py", changes) == {
+        "no_reader": ["Missing return statement  [return]"],
+        "no_name": ["Statement is unreachable  [unreachable]"],
+    }
+
+
+def test_a_name_without_properties_does_not_type_check(tmp_path: Path) -> None:
+    entry = '        case "json":\n            return Format((".json",), "text")\n'
+    changes = {
+        "no_properties": (entry, ""),
+        "no_name": (entry, entry.replace('"json"', '"pdf"') + entry),
+    }
+    assert type_errors(tmp_path, "config/shard_formats.py", changes) == {
+        "no_properties": ["Missing return statement  [return]"],
+        "no_name": ["Statement is unreachable  [unreachable]"],
+    }

@@ -138,15 +138,17 @@ CONDITIONS: list[dict[str, object]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("is_table", [False, True])
+@pytest.mark.parametrize("numbers_are_text", [False, True])
 @pytest.mark.parametrize("condition", CONDITIONS)
 def test_null_compares_as_an_absent_optional_field(
-    condition: dict[str, object], is_table: bool
+    condition: dict[str, object], numbers_are_text: bool
 ) -> None:
-    null = compile_where([where(condition)], is_table=is_table)({"meta": {"value": None}})
+    null = compile_where([where(condition)], numbers_are_text=numbers_are_text)(
+        {"meta": {"value": None}}
+    )
     optional = Where.model_validate({"field": "meta.value?", **condition})
     assert null == "where: meta.value is 'None'"
-    assert compile_where([optional], is_table=is_table)({"meta": {}}) == null
+    assert compile_where([optional], numbers_are_text=numbers_are_text)({"meta": {}}) == null
 
 
 def test_null_is_none_of_what_a_condition_names() -> None:
@@ -183,7 +185,7 @@ def test_only_text_matches_a_pattern(value: object) -> None:
 def test_numbers_in_the_text_of_a_table_compare_as_numbers(
     condition: dict[str, object], kept: list[str], left_out: list[str]
 ) -> None:
-    reason = compile_where([where(condition)], is_table=True)
+    reason = compile_where([where(condition)], numbers_are_text=True)
     assert [reason({"meta": {"value": value}}) for value in kept] == [None] * len(kept)
     assert None not in [reason({"meta": {"value": value}}) for value in left_out]
 
@@ -191,7 +193,7 @@ def test_numbers_in_the_text_of_a_table_compare_as_numbers(
 @pytest.mark.parametrize("value", ["high", "1_000", "４", "nan", "1,5"])
 def test_text_of_a_table_that_is_no_number_is_named(value: str) -> None:
     with pytest.raises(UnusableRecord, match=r"where: field 'meta\.value' is text .* a number"):
-        compile_where([where({"at_least": 1})], is_table=True)({"meta": {"value": value}})
+        compile_where([where({"at_least": 1})], numbers_are_text=True)({"meta": {"value": value}})
 
 
 def test_where_through_a_list_looks_at_every_element() -> None:

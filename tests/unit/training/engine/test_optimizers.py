@@ -105,9 +105,11 @@ def test_a_name_without_a_kind_does_not_type_check(tmp_path: Path) -> None:
 """
     changes = {
         "no_kind": (case, '        case "other":\n            raise AssertionError\n'),
+        "no_name": (case, case + case.replace('"adamw"', '"other"')),
         "no_moments": ('moments=("exp_avg", "exp_avg_sq"), ', ""),
     }
     errors = type_errors(tmp_path, "training/engine/optimizers.py", changes)
     assert errors.keys() == changes.keys()
     assert "Missing return statement  [return]" in errors["no_kind"]
+    assert errors["no_name"] == ["Statement is unreachable  [unreachable]"]
     assert 'Missing positional argument "moments"' in errors["no_moments"][0]
