@@ -209,7 +209,7 @@ class TrainingSettings(Settings):
     lr: Annotated[
         Number,
         at_least(1e-12, "fp32 weights do not move by less"),
-        at_most(10, "AdamW moves every weight by about this much in a step"),
+        at_most(10, "adaptive optimizers move every weight by about this much in a step"),
         OnResume.RECORDED,
     ] = 5e-5
     schedule: Annotated[Literal["cosine", "constant"], OnResume.RECORDED] = "cosine"

@@ -63,6 +63,34 @@ def test_the_state_is_what_torch_keeps_of_a_parameter(kind: OptimizerKind) -> No
     assert kind.bytes_per_parameter == 4 * (1 + len(kind.moments))
 
 
+def stepped(kind: OptimizerKind, parts: list[int], *, decay: float, grad: float) -> torch.Tensor:
+    """Weights of 1 after two steps, as parameters of these sizes."""
+    weights = [torch.nn.Parameter(torch.ones(size)) for size in parts]
+    groups: Groups = [{"params": weights, "weight_decay": decay}]
+    optimizer = kind.make(groups, TrainingSettings(lr=1e-3))
+    gradients = (grad * torch.arange(1.0, 1 + sum(parts))).split(parts)
+    for _ in range(2):
+        for weight, gradient in zip(weights, gradients, strict=True):
+            weight.grad = gradient.clone()
+        optimizer.step()
+    return torch.cat([weight.detach() for weight in weights])
+
+
+@every_kind
+def test_weight_decay_is_that_of_the_group(kind: OptimizerKind) -> None:
+    assert torch.equal(stepped(kind, [6], decay=0.0, grad=0.0), torch.ones(6))
+    decayed = stepped(kind, [6], decay=0.5, grad=0.0)
+    assert ((decayed > 0.9) & (decayed < 1)).all()
+
+
+@every_kind
+def test_the_update_is_elementwise(kind: OptimizerKind) -> None:
+    together = stepped(kind, [6], decay=0.1, grad=1.0)
+    apart = stepped(kind, [1, 3, 2], decay=0.1, grad=1.0)
+    torch.testing.assert_close(apart, together, rtol=1e-6, atol=0)
+    assert not torch.equal(together, torch.ones(6))
+
+
 @every_kind
 def test_a_loaded_checkpoint_steps_to_the_bit(
     kind: OptimizerKind, alone: Processes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
