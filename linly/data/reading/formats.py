@@ -22,6 +22,13 @@ from linly.config.shard_formats import FORMATS, FormatName
 from linly.data.reading.first_look import check_first_bytes
 from linly.data.reading.json_array import array_elements
 from linly.data.reading.library_errors import errors_of
+from linly.data.reading.lines import (
+    decoded_line,
+    numbered_lines,
+    over_long,
+    text_lines,
+    undecodable,
+)
 from linly.data.reading.names_twice import name_twice
 from linly.data.reading.parquet import read_parquet
 from linly.data.reading.shard_files import ShardFiles
@@ -29,11 +36,10 @@ from linly.data.reading.tables import read_arrow
 from linly.data.reading.tmx import read_tmx
 from linly.data.types import RawRecord
 from linly.errors import DamagedShardError, DataError
-from linly.storage.decompression import CODECS, Readable
+from linly.storage.decompression import CODECS
 from linly.storage.urls import Location
 from linly.streams import (
     MAX_LINE_BYTES,
-    UTF8,
     as_utf8,
     count_lines,
     iter_lines,
@@ -63,23 +69,23 @@ _STRING = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"', re.DOTALL)
 def read_jsonl(shard: ShardFiles) -> Iterator[RawRecord]:
     """Read one JSON object per line; of a long one, keep only the requested fields."""
     kept = _fields_kept(shard)
-    for record, size, line in _lines(shard, shard.start_record):
+    for record, size, line in numbered_lines(shard, shard.start_record):
         if line is None:
-            yield _over_long(record, size)
+            yield over_long(record, size)
         elif line.strip():
             yield _parse_object(record, line, kept)
 
 
 def read_txt(shard: ShardFiles) -> Iterator[RawRecord]:
     """Read one document per line, as `{"text": line}`."""
-    for record, size, line in _lines(shard, shard.start_record):
+    for record, size, line in numbered_lines(shard, shard.start_record):
         if line is None:
-            yield _over_long(record, size)
+            yield over_long(record, size)
         elif line.strip():
             try:
-                yield RawRecord(record, {"text": _decoded(line)}, None, size)
+                yield RawRecord(record, {"text": decoded_line(line)}, None, size)
             except UnicodeDecodeError as error:
-                yield RawRecord(record, None, _undecodable(shard, error), size)
+                yield RawRecord(record, None, undecodable(shard, error), size)
 
 
 def read_tsv(shard: ShardFiles) -> Iterator[RawRecord]:
@@ -94,10 +100,10 @@ def read_tsv(shard: ShardFiles) -> Iterator[RawRecord]:
     if not names:
         names = _read_header(shard)
         header_lines = 1
-    for line_number, size, line in _lines(shard, start + header_lines):
+    for line_number, size, line in numbered_lines(shard, start + header_lines):
         record = line_number - header_lines
         if line is None:
-            yield _over_long(record, size)
+            yield over_long(record, size)
         elif line.strip():
             yield _parse_columns(shard, record, line, names)
 
@@ -111,7 +117,7 @@ def read_csv(shard: ShardFiles) -> Iterator[RawRecord]:
         DamagedShardError: If quoting is broken, so that the following rows cannot be found.
     """
     with open_stream(shard.paths[0], shard.retries) as stream:
-        lines = _text_lines(as_utf8(stream, shard.encoding))
+        lines = text_lines(as_utf8(stream, shard.encoding))
         first = next(lines, "")
         delimiter = shard.delimiter
         first_line = 1
@@ -173,7 +179,7 @@ def read_moses(shard: ShardFiles) -> Iterator[RawRecord]:
     if len(set(counts)) > 1:
         found = ", ".join(f"{p} has {n:,}" for p, n in zip(shard.paths, counts, strict=True))
         raise DataError(f"the files are not line-aligned: {found} lines; align them again")
-    sides_of = [_lines(shard, shard.start_record, side) for side in range(len(shard.paths))]
+    sides_of = [numbered_lines(shard, shard.start_record, side) for side in range(len(shard.paths))]
     for sides in zip_longest(*sides_of):
         if any(line is None or line.strip() for _, _, line in sides):
             yield _parse_sides(shard, sides)
@@ -224,19 +230,6 @@ def format_of(path: Location | str) -> FormatName | None:
     if suffix.lower() in CODECS:
         suffix = splitext(stem)[1]
     return _BY_SUFFIX.get(suffix.lower())
-
-
-def _lines(shard: ShardFiles, start: int, side: int = 0) -> Iterator[tuple[int, int, bytes | None]]:
-    """Yield (line number from 0, size in bytes, line) from line `start` on."""
-    with open_stream(shard.paths[side], shard.retries) as stream:
-        numbered = enumerate(iter_lines(as_utf8(stream, shard.encoding)))
-        for number, (size, line) in islice(numbered, start, None):
-            yield number, size, line
-
-
-def _over_long(record: int, size: int) -> RawRecord:
-    reason = f"the line of {size:,} bytes is longer than {MAX_LINE_BYTES:,}"
-    return RawRecord(record, None, reason, 0)
 
 
 def _no_object(record: int, value: object, size: int) -> RawRecord:
@@ -301,14 +294,6 @@ def _parse_object(record: int, line: bytes, kept: frozenset[str]) -> RawRecord:
     return RawRecord(record, _without_unread(value, len(line), kept), None, len(line))
 
 
-def _decoded(line: bytes) -> str:
-    return line.removesuffix(b"\r").decode("utf-8")
-
-
-def _undecodable(shard: ShardFiles, error: UnicodeDecodeError) -> str:
-    return f"bad UTF-8: {error}" if shard.encoding == UTF8 else f"not all of it is {shard.encoding}"
-
-
 def _read_header(shard: ShardFiles) -> tuple[str, ...]:
     path = shard.paths[0]
     with open_stream(path, shard.retries) as stream:
@@ -319,7 +304,7 @@ def _read_header(shard: ShardFiles) -> tuple[str, ...]:
     if line is None:
         raise DataError(f"{path}: the first line is too long for a header; name the `columns`")
     try:
-        return _different(shard, tuple(_decoded(line).split("\t")))
+        return _different(shard, tuple(decoded_line(line).split("\t")))
     except UnicodeDecodeError as error:
         raise DataError(f"{path}: the header is not {shard.encoding}: {error}") from error
 
@@ -339,9 +324,9 @@ def _parse_columns(
     shard: ShardFiles, record: int, line: bytes, names: tuple[str, ...]
 ) -> RawRecord:
     try:
-        parts = _decoded(line).split("\t")
+        parts = decoded_line(line).split("\t")
     except UnicodeDecodeError as error:
-        return RawRecord(record, None, _undecodable(shard, error), len(line))
+        return RawRecord(record, None, undecodable(shard, error), len(line))
     return _name_columns(record, parts, names, len(line))
 
 
@@ -354,25 +339,17 @@ def _name_columns(
     return RawRecord(record, dict(zip(names, parts, strict=True)), None, size_bytes)
 
 
-def _text_lines(stream: Readable) -> Iterator[str]:
-    """Yield lines with their ends; invalid UTF-8 becomes lone surrogates, rejected later."""
-    for _, line in iter_lines(stream):
-        if line is None:
-            raise DataError(f"a line is longer than {MAX_LINE_BYTES:,} bytes")
-        yield line.decode("utf-8", "surrogateescape") + "\n"
-
-
 def _parse_sides(shard: ShardFiles, sides: tuple[tuple[int, int, bytes | None], ...]) -> RawRecord:
     record = sides[0][0]
     size_bytes = sum(size for _, size, _ in sides)
     value: dict[str, Any] = {}
     for language, (_, size, line) in zip(shard.names, sides, strict=True):
         if line is None:
-            return _over_long(record, size)
+            return over_long(record, size)
         try:
-            value[language] = _decoded(line)
+            value[language] = decoded_line(line)
         except UnicodeDecodeError as error:
-            reason = f"{language}: {_undecodable(shard, error)}"
+            reason = f"{language}: {undecodable(shard, error)}"
             return RawRecord(record, None, reason, size_bytes)
         if not value[language].strip():
             return RawRecord(record, None, f"unmatched pair: {language} is empty", size_bytes)

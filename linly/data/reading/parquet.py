@@ -11,8 +11,8 @@ import pyarrow.parquet as pq
 
 from linly.data.reading.expansion import LEAF_BYTES, row_bytes
 from linly.data.reading.library_errors import columnar_error
-from linly.data.reading.parquet_footer import values_of_chunks
-from linly.data.reading.parquet_pages import dictionary_of, pages_of
+from linly.data.reading.parquet_file.parquet_footer import values_of_chunks
+from linly.data.reading.parquet_file.parquet_pages import dictionary_of, pages_of
 from linly.data.reading.shard_files import ShardFiles
 from linly.data.reading.tables import (
     DAMAGE,

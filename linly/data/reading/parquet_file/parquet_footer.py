@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-from linly.data.reading.parquet_pages import Compact
+from linly.data.reading.parquet_file.parquet_pages import Compact
 
 _END_BYTES = 8
 """Size of the end of a file: the length of the footer (4 bytes) and `PAR1`."""

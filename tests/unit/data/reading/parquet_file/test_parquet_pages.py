@@ -1,4 +1,4 @@
-"""linly.data.reading.parquet_pages: every page of a column chunk, and how it stores its values."""
+"""linly.data.reading.parquet_file: every page of a column chunk, and how it stores its values."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from linly.data.reading.parquet_pages import Page, dictionary_of, pages_of
+from linly.data.reading.parquet_file.parquet_pages import Page, dictionary_of, pages_of
 
 TEXTS = [f"{number % 7} says {number}" for number in range(3000)]
 
