@@ -53,17 +53,6 @@ class ChatFormat(Model):
     rstrip: tuple[str, ...] = ()
     tool_use: Text | None = None
 
-    def file_form(self) -> dict[str, Any]:
-        """Return plain data that reads back equal."""
-        form: dict[str, Any] = {
-            "template": self.template,
-            "tokens": dict(self.tokens),
-            "special_tokens": list(self.special_tokens),
-        }
-        strips = {"lstrip": list(self.lstrip), "rstrip": list(self.rstrip)}
-        form |= {key: names for key, names in strips.items() if names}
-        return form if self.tool_use is None else {**form, "tool_use": self.tool_use}
-
 
 def read_chat_format(folder: Path) -> ChatFormat:
     """Read the chat format in a model folder.

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, PlainValidator, model_validator
+from pydantic import AfterValidator, BeforeValidator, PlainSerializer, model_validator
 
 from linly.config.chat import CHAT_TEMPLATES, ChatFormat, read_chat_format
 from linly.config.fields import (
@@ -61,6 +61,9 @@ _DEFAULT_FIELDS = {
     "parallel": {"zh": "zh", "en": "en"},
     "instruction": {"instruction": "instruction", "input": "input?", "output": "output"},
 }
+_ALWAYS_WRITTEN = ("exclude", "where", "held_out", "max_bad_fraction")
+"""Keys that a resolved corpus file has even at their defaults."""
+
 _LITERAL_ROLES = frozenset({"user_mark", "assistant_mark"})
 
 
@@ -86,6 +89,10 @@ def _parse_held_out(value: Any) -> float | tuple[str, ...] | dict[str, str]:
         allowed = f"a percentage of the records, or held-out files as a list, such as [{value}]"
         raise problem(found(value, allowed))
     return parse_fraction(value)
+
+
+def _format_held_out(value: float | tuple[str, ...] | dict[str, str]) -> Any:
+    return format_fraction(value) if isinstance(value, float) else value
 
 
 class Corpus(Settings):
@@ -116,10 +123,10 @@ class Corpus(Settings):
         where: Conditions, all of which a record must meet.
         template: Template that turns records into documents; must fit the kind.
         chat: Chat format for the templates chat and inscp; filled in from the recipe's model.
-        chat_date: Date that a chat template receives as today's (2024-07-26).
         packing: Method of packing documents into rows.
         held_out: Fraction of records, chosen by hash, that is never trained on; or held-out files.
         max_bad_fraction: Fraction of records that may be quarantined before the run stops.
+        chat_date: Date that a chat template receives as today's (2024-07-26).
         damaged_shards: Reaction to a damaged shard: stop the run, or skip the rest of the shard.
             The rest counts as one bad record, since the number of lost records is unknown.
         read_attempts: Consecutive failed reads from storage before the run stops.
@@ -132,7 +139,7 @@ class Corpus(Settings):
     format: Annotated[FileFormat | None, OnResume.REFUSED] = None
     encoding: Annotated[Encoding, OnResume.REFUSED] = "utf-8"
     paths: Annotated[
-        tuple[str, ...] | dict[str, str], PlainValidator(parse_patterns), OnResume.REFUSED
+        tuple[str, ...] | dict[str, str], BeforeValidator(parse_patterns), OnResume.REFUSED
     ]
     exclude: Annotated[tuple[Pattern, ...], OnResume.REFUSED] = ()
     fields: Annotated[dict[str, Text], OnResume.REFUSED]
@@ -142,12 +149,15 @@ class Corpus(Settings):
     where: Annotated[tuple[Where, ...], OnResume.REFUSED] = ()
     template: Annotated[Text, OnResume.REFUSED]
     chat: Annotated[ChatFormat | None, OnResume.REFUSED] = None
-    chat_date: Annotated[Date | None, OnResume.REFUSED] = None
     packing: Annotated[Packing, OnResume.REFUSED]
     held_out: Annotated[
-        float | tuple[str, ...] | dict[str, str], PlainValidator(_parse_held_out), OnResume.REFUSED
+        float | tuple[str, ...] | dict[str, str],
+        BeforeValidator(_parse_held_out),
+        PlainSerializer(_format_held_out),
+        OnResume.REFUSED,
     ] = 0.0
     max_bad_fraction: Annotated[Fraction, OnResume.RECORDED] = 0.01
+    chat_date: Annotated[Date | None, OnResume.REFUSED] = None
     damaged_shards: Annotated[Literal["error", "quarantine"], OnResume.RECORDED] = "error"
     read_attempts: Annotated[
         Count, at_most(1000, "the pauses before them are up to 30 s each"), OnResume.FREE
@@ -252,39 +262,8 @@ class Corpus(Settings):
 
     def file_form(self) -> dict[str, Any]:
         """Return plain data that reads back equal, without the name."""
-        form: dict[str, Any] = {"language": self.language, "kind": self.kind}
-        if self.format is not None:
-            form["format"] = self.format
-        if self.encoding != "utf-8":
-            form["encoding"] = self.encoding
-        form["paths"] = _list_or_mapping(self.paths)
-        form["exclude"] = list(self.exclude)
-        form["fields"] = dict(self.fields)
-        if self.columns:
-            form["columns"] = list(self.columns)
-        if self.delimiter != ",":
-            form["delimiter"] = self.delimiter
-        if self.escape is not None:
-            form["escape"] = self.escape
-        form["where"] = [condition.file_form() for condition in self.where]
-        form["template"] = self.template
-        if self.chat is not None:
-            form["chat"] = self.chat.file_form()
-        form["packing"] = self.packing
-        form["held_out"] = (
-            format_fraction(self.held_out)
-            if isinstance(self.held_out, float)
-            else _list_or_mapping(self.held_out)
-        )
-        form["max_bad_fraction"] = format_fraction(self.max_bad_fraction)
-        for key in ("chat_date", "damaged_shards", "read_attempts", "read_delay_s"):
-            if (value := getattr(self, key)) != type(self).model_fields[key].default:
-                form[key] = value
-        return form
-
-
-def _list_or_mapping(value: tuple[str, ...] | dict[str, str]) -> list[str] | dict[str, str]:
-    return dict(value) if isinstance(value, dict) else list(value)
+        form = self.model_dump(mode="json", include={*_ALWAYS_WRITTEN}) | self.short_form()
+        return {key: form[key] for key in self.file_keys() if key in form and key != "name"}
 
 
 def misfit(template: str, kind: Kind) -> str:

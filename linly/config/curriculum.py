@@ -7,9 +7,9 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import Field, field_serializer, model_validator
 
-from linly.config.curve import REST, Curve, RatioGuard, format_position, parse_at, parse_ratio
+from linly.config.curve import Curve, Ratio, RatioGuard, format_position, parse_at
 from linly.config.yaml.quantities import (
     Fraction,
     Number,
@@ -17,7 +17,6 @@ from linly.config.yaml.quantities import (
     Tokens,
     at_most,
     format_fraction,
-    format_tokens,
     parse_fraction,
 )
 from linly.config.yaml.strict_model import (
@@ -40,31 +39,18 @@ class SourceShare(Model):
     """A source of a group: its corpus, share of the group, and largest number of epochs."""
 
     corpus: Text
-    template: Text | None = None
     share: Fraction
+    template: Text | None = None
     max_epochs: Annotated[Number, Field(ge=1), at_most(1e9, "no run has time for more epochs")] = (
         4.0
     )
     on_exhausted: Literal["error", "stop"] = "error"
 
-    def file_form(self, name: str) -> Any:
-        """Return the form that a curriculum file has under this name."""
-        form: dict[str, Any] = {"share": format_fraction(self.share)}
-        if self.corpus != name:
-            form = {"corpus": self.corpus} | form
-        if self.template is not None:
-            form["template"] = self.template
-        if self.max_epochs != SourceShare.model_fields["max_epochs"].default:
-            form["max_epochs"] = self.max_epochs
-        if self.on_exhausted != "error":
-            form["on_exhausted"] = self.on_exhausted
-        return form if len(form) > 1 else form["share"]
-
 
 class Group(Model):
     """Sources that share one ratio; `ratio` is None for the group that takes the rest."""
 
-    ratio: Annotated[Curve | None, BeforeValidator(parse_ratio)]
+    ratio: Ratio
     sources: dict[str, SourceShare]
 
     @classmethod
@@ -74,6 +60,10 @@ class Group(Model):
         if not isinstance(sources, dict):
             return value
         return value | {"sources": {name: _spelled_out(name, s) for name, s in sources.items()}}
+
+    @field_serializer("sources")
+    def _shorten_sources(self, sources: dict[str, SourceShare]) -> dict[str, Any]:
+        return {name: _shortened(name, source) for name, source in sources.items()}
 
     @model_validator(mode="after")
     def _check_shares(self) -> Group:
@@ -97,6 +87,13 @@ def _spelled_out(name: str, source: Any) -> Any:
     if isinstance(source, SourceShare):
         return source
     raise problem(found(source, _SHARE_FORM), "sources", name)
+
+
+def _shortened(name: str, source: SourceShare) -> Any:
+    form = source.short_form()
+    if source.corpus == name:
+        del form["corpus"]
+    return form if len(form) > 1 else form["share"]
 
 
 class Curriculum(Settings):
@@ -213,15 +210,6 @@ class Curriculum(Settings):
             allowed = "at most 100%" if has_rest else "exactly 100%, as no group is 'rest'"
             text = f"ratios add up to {_sum_text(ratios)} {where}, allowed: {allowed}"
             raise problem(text, "mixture")
-
-    def file_form(self) -> dict[str, Any]:
-        """Return plain data that reads back equal."""
-        mixture = {}
-        for name, group in self.mixture.items():
-            ratio = REST if group.ratio is None else group.ratio.file_form()
-            sources = {key: source.file_form(key) for key, source in group.sources.items()}
-            mixture[name] = {"ratio": ratio, "sources": sources}
-        return {"name": self.name, "tokens": format_tokens(self.tokens), "mixture": mixture}
 
     def to_yaml(self) -> str:
         """Return the resolved file; `load_curriculum` reads it back equal."""

@@ -6,7 +6,14 @@ import re
 from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, InstanceOf, ValidationError, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    InstanceOf,
+    PlainSerializer,
+    ValidationError,
+    model_validator,
+)
 from pydantic_core import PydanticCustomError
 
 from linly.config.shapes import CURVES, Linear, Shape, kind_of
@@ -70,17 +77,6 @@ class RatioGuard(Model):
     cap: Fraction
     steps: Annotated[Count, Field(le=100)] = 4
 
-    def file_form(self) -> dict[str, Any]:
-        """Return the form that a curriculum file has."""
-        form: dict[str, Any] = {
-            "source": self.source,
-            "max_rise": format_fraction(self.max_rise),
-            "cap": format_fraction(self.cap),
-        }
-        if self.steps != RatioGuard.model_fields["steps"].default:
-            form["steps"] = self.steps
-        return form
-
 
 class Curve(Model):
     """A ratio over a run in normal form: points with a curve between them, constant outside them.
@@ -109,21 +105,6 @@ class Curve(Model):
             )
             raise problem(text, "guard")
         return self
-
-    def file_form(self) -> Any:
-        """Return the form that a curriculum file has."""
-        if len(self.points) == 1:
-            return format_fraction(self.points[0][1])
-        form: dict[str, Any] = {
-            "curve": kind_of(self.shape),
-            "points": {
-                format_position(position): format_fraction(ratio) for position, ratio in self.points
-            },
-        }
-        form |= self.shape.file_form()
-        if self.guard is not None:
-            form["guard"] = self.guard.file_form()
-        return form
 
 
 def _parse_position(text: str, *path: str | int) -> Position:
@@ -231,3 +212,17 @@ def _listed_points(form: Any) -> tuple[tuple[Position, float], ...]:
         (_parse_position(key, "points", key), parse_at(parse_fraction, ratio, "points", key))
         for key, ratio in form.items()
     )
+
+
+def format_ratio(ratio: Curve | None) -> Any:
+    """Return the file form that `parse_ratio` reads back equal."""
+    if ratio is None:
+        return REST
+    if len(ratio.points) == 1:
+        return format_fraction(ratio.points[0][1])
+    points = {format_position(at): format_fraction(value) for at, value in ratio.points}
+    form = {"curve": kind_of(ratio.shape), "points": points, **ratio.shape.file_form()}
+    return form if ratio.guard is None else form | {"guard": ratio.guard.short_form()}
+
+
+Ratio = Annotated[Curve | None, BeforeValidator(parse_ratio), PlainSerializer(format_ratio)]

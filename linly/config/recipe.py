@@ -30,7 +30,6 @@ from linly.config.settings import (
     GuardSettings,
     TrainingSettings,
     WandbSettings,
-    settings_form,
 )
 from linly.config.source import Source, sources_of
 from linly.config.yaml.overrides import (
@@ -62,21 +61,18 @@ class Recipe(Settings):
     """Complete description of a run: equal recipes over equal data train equally.
 
     Attributes:
+        run: Run folder; its name identifies the run when it resumes.
+        data_root: Folder that the corpora's patterns are relative to.
+        model: Model folder: weights, config and tokenizer; None to run only the data path.
+        stop_at_step: Step at which the run ends early; schedules keep their full length.
         corpora: Corpora that the curriculum uses.
         corpus_folders: Folders in which an amended curriculum's other corpora are looked up; those
             of `corpora` if it lists folders.
-        data_root: Folder that the corpora's patterns are relative to.
-        run: Run folder; its name identifies the run when it resumes.
-        model: Model folder: weights, config and tokenizer; None to run only the data path.
-        stop_at_step: Step at which the run ends early; schedules keep their full length.
     """
 
     name: Annotated[Text, OnResume.FREE]
-    curriculum: Curriculum
-    corpora: dict[str, Corpus]
-    corpus_folders: Annotated[tuple[Path, ...], OnResume.FREE] = ()
-    data_root: Annotated[Path, OnResume.FREE]
     run: Annotated[Path, OnResume.FREE]
+    data_root: Annotated[Path, OnResume.FREE]
     # Compared by its identity, not by its path.
     model: Annotated[Path | None, OnResume.FREE] = None
     data: DataSettings = DataSettings()
@@ -87,6 +83,9 @@ class Recipe(Settings):
     alarms: Annotated[AlarmSettings, OnResume.FREE] = AlarmSettings()
     wandb: Annotated[WandbSettings | None, OnResume.FREE] = None
     stop_at_step: Annotated[Count | None, OnResume.FREE] = None
+    curriculum: Curriculum
+    corpora: dict[str, Corpus]
+    corpus_folders: Annotated[tuple[Path, ...], OnResume.FREE] = ()
 
     @property
     def num_rows(self) -> int:
@@ -123,17 +122,11 @@ class Recipe(Settings):
 
     def file_form(self) -> dict[str, Any]:
         """Return plain data that reads back equal, including the curriculum and corpora."""
-        form: dict[str, Any] = {"name": self.name}
-        for key in ("run", "data_root", "model"):
-            path: Path | None = getattr(self, key)
-            form[key] = path if path is None else escape_variables(str(path))
-        for key in SECTIONS:
-            section = getattr(self, key)
-            form[key] = None if section is None else settings_form(section)
-        form["stop_at_step"] = self.stop_at_step
-        form["curriculum"] = self.curriculum.file_form()
-        form["corpora"] = {name: corpus.file_form() for name, corpus in self.corpora.items()}
-        form["corpus_folders"] = [escape_variables(str(folder)) for folder in self.corpus_folders]
+        documents = {  # variables in them are not expanded
+            "curriculum": self.curriculum.file_form(),
+            "corpora": {name: corpus.file_form() for name, corpus in self.corpora.items()},
+        }
+        form: dict[str, Any] = escape_variables(super().file_form()) | documents
         return form
 
     def to_yaml(self) -> str:

@@ -4,10 +4,16 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, Strict, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    Field,
+    PlainSerializer,
+    Strict,
+    field_validator,
+    model_validator,
+)
 
 from linly.config.prompts import DEFAULT_PROMPTS
-from linly.config.yaml.overrides import escape_variables
 from linly.config.yaml.quantities import (
     Count,
     Fraction,
@@ -18,7 +24,6 @@ from linly.config.yaml.quantities import (
     Text,
     at_least,
     at_most,
-    format_fraction,
 )
 from linly.config.yaml.strict_model import (
     Model,
@@ -34,23 +39,6 @@ from linly.storage.urls import is_url, url_problem
 
 SECTIONS = ("data", "training", "checkpoint", "evaluation", "guards", "alarms", "wandb")
 OptimizerName = Literal["adamw"]
-_FRACTIONS = ("warmup", "final_lr", "loss_rise", "forgetting", "data_wait", "quarantine", "dropout")
-
-
-def settings_form(settings: Model) -> dict[str, Any]:
-    """Return the form that a section has in a recipe file."""
-    form = settings.model_dump(by_alias=True)
-    for key, value in form.items():
-        if key == "trainable":
-            form[key] = getattr(settings, key).file_form()
-        elif key in _FRACTIONS:
-            form[key] = format_fraction(value)
-        elif isinstance(value, str):
-            form[key] = escape_variables(value)
-        elif isinstance(value, tuple):
-            form[key] = [escape_variables(v) if isinstance(v, str) else v for v in value]
-    return form
-
 
 _MIN_SEQUENCE_LENGTH = 8
 MAX_BUFFER = (1 << 31) - 1
@@ -151,10 +139,6 @@ class Trainable(Model):
     kind: Literal["full", "embeddings", "lora"] = "full"
     lora: Lora | None = None
 
-    def file_form(self) -> Any:
-        """Return the form that a recipe file has."""
-        return self.kind if self.lora is None else {"lora": settings_form(self.lora)}
-
 
 def _trainable(value: Any) -> Any:
     """Spell out `embeddings` as {kind: embeddings} and {lora: ...} as {kind: lora, lora: ...}."""
@@ -174,6 +158,11 @@ def _trainable(value: Any) -> Any:
         allowed = "full, embeddings, or {lora: {rank: 8, alpha: 32, targets: [q_proj, ...]}}"
         raise problem(f"found {describe(value)}{near or ','} allowed: {allowed}", "trainable")
     return {"kind": value}
+
+
+def _format_trainable(trainable: Trainable) -> str | dict[str, Any]:
+    """Return the short form, which `_trainable` spells out."""
+    return trainable.kind if trainable.lora is None else {"lora": trainable.lora.file_form()}
 
 
 def _activation_checkpointing(value: Any) -> Any:
@@ -232,7 +221,9 @@ class TrainingSettings(Settings):
         OnResume.RECORDED,
     ] = 1.0
     micro_batch: Annotated[Count, OnResume.FREE] = 4
-    trainable: Annotated[Trainable, OnResume.REFUSED] = Trainable()
+    trainable: Annotated[Trainable, PlainSerializer(_format_trainable), OnResume.REFUSED] = (
+        Trainable()
+    )
     activation_checkpointing: Annotated[Literal["full", "selective", "none"], OnResume.FREE] = (
         "full"
     )

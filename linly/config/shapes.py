@@ -1,4 +1,4 @@
-"""Curves between two points: the parameters, file form and maths of each kind, behind `CURVES`.
+"""Curves between two points: the parameters and maths of each kind, behind `CURVES`.
 
 A new kind is a subclass of `Shape` here and a line of `CURVES`. All its methods are abstract in
 `Shape`, and a type checker refuses a class in `CURVES` that lacks one.
@@ -7,7 +7,7 @@ A new kind is a subclass of `Shape` here and a line of `CURVES`. All its methods
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,10 +42,6 @@ class Shape(Model):
     @abstractmethod
     def bend(self, start: Floats, end: Floats) -> Floats:
         """Upper bound of |s''| over each [start, end] in [0, 1]."""
-
-    def file_form(self) -> dict[str, Any]:
-        """Return the keys of the shape as a curriculum file has them."""
-        return self.model_dump()
 
 
 class Linear(Shape):
@@ -132,10 +128,6 @@ class Sigmoid(Shape):
         at_least(0.001, "a flatter curve is a straight line, which is curve: linear"),
         Field(le=100),
     ] = 10.0
-
-    def file_form(self) -> dict[str, Any]:
-        """See `Shape`."""
-        return {"midpoint": format_fraction(self.midpoint), "steepness": self.steepness}
 
     def rise(self, t: Floats) -> Floats:
         """See `Shape`; a quotient of differences, written as a product without cancellation."""

@@ -49,7 +49,7 @@ class Where(Model):
 
     @model_validator(mode="after")
     def _check_condition(self) -> Where:
-        given = [key for key, value in self.file_form().items() if key != "field"]
+        given = [key for key in self.short_form() if key != "field"]
         if len(given) != 1:
             text = " and ".join(given) or "no condition"
             raise problem(f"found {text}, allowed: exactly one of {', '.join(self.conditions())}")
@@ -60,8 +60,3 @@ class Where(Model):
                 text = f"found {describe(self.matches)}, not a regular expression: {error}"
                 raise problem(text, "matches") from None
         return self
-
-    def file_form(self) -> dict[str, Any]:
-        """Return the form that a corpus file has."""
-        form = self.model_dump(by_alias=True, exclude_none=True)
-        return {key: list(v) if isinstance(v, tuple) else v for key, v in form.items()}

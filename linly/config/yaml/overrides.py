@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from linly.config.yaml.strict_model import describe
 from linly.config.yaml.yaml import Located, Origin, key_text, parse_yaml, shown
@@ -101,9 +102,13 @@ def expand_variables(tree: Located, path: tuple[str | int, ...] = ()) -> Located
     return tree
 
 
-def escape_variables(text: str) -> str:
-    """Escape a text so that `expand_variables` returns it unchanged."""
-    return text.replace("${", "$${")
+def escape_variables(value: Any) -> Any:
+    """Escape every text in plain data so that `expand_variables` returns it unchanged."""
+    if isinstance(value, dict):
+        return {key: escape_variables(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [escape_variables(inner) for inner in value]
+    return value.replace("${", "$${") if isinstance(value, str) else value
 
 
 def _variable(tree: Located, path: tuple[str | int, ...]) -> Callable[[re.Match[str]], str]:

@@ -8,7 +8,7 @@ import re
 from decimal import Decimal
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator, Field, Strict
+from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Strict
 
 from linly.config.yaml.strict_model import found, problem
 
@@ -89,8 +89,8 @@ def _shown(bound: float) -> str:
     return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
 
 
-Fraction = Annotated[float, BeforeValidator(parse_fraction)]
-Tokens = Annotated[int, BeforeValidator(parse_tokens)]
+Fraction = Annotated[float, BeforeValidator(parse_fraction), PlainSerializer(format_fraction)]
+Tokens = Annotated[int, BeforeValidator(parse_tokens), PlainSerializer(format_tokens)]
 Text = Annotated[str, Strict(), Field(min_length=1)]
 Switch = Annotated[bool, Strict()]
 Number = Annotated[float, Strict()]

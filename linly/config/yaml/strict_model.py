@@ -49,6 +49,14 @@ class Model(BaseModel):
         """Turn the short forms that a file may use into the model's fields."""
         return value
 
+    def file_form(self) -> dict[str, Any]:
+        """Return the form that a file has: plain data that reads back equal."""
+        return self.model_dump(mode="json", by_alias=True)
+
+    def short_form(self) -> dict[str, Any]:
+        """Return the file form without the keys that are at their defaults."""
+        return self.model_dump(mode="json", by_alias=True, exclude_defaults=True)
+
 
 class OnResume(Enum):
     """Whether a run may resume with another value of a setting; in the field's annotation."""

@@ -258,7 +258,7 @@ def _number_in(text: str) -> int | float | None:
 
 
 def _cannot_compare(where: Where, path: FieldPath, value: Any) -> str:
-    ((condition, wanted),) = ((k, v) for k, v in where.file_form().items() if k != "field")
+    ((condition, wanted),) = ((k, v) for k, v in where.short_form().items() if k != "field")
     expected = "text" if condition == "matches" else "a number"
     kind = "text" if isinstance(value, str) else type(value).__name__
     shown = repr(value)[:_MAX_VALUE_SHOWN]

@@ -182,7 +182,6 @@ def without_source(curriculum: Curriculum, source: str) -> Curriculum:
     if source not in curriculum.sources:
         raise ConfigError(f"--drop: {unknown('source', source, curriculum.sources)}")
     group, _ = curriculum.sources[source]
-    form = curriculum.file_form()
     sources = curriculum.mixture[group].sources
     rest = {name: share for name, share in sources.items() if name != source}
     parts = {name: Fraction(repr(share.share)) for name, share in rest.items()}  # as written
@@ -200,10 +199,13 @@ def without_source(curriculum: Curriculum, source: str) -> Curriculum:
                 f"(curriculum {curriculum.name}: mixture.{guarded}.ratio.guard.source): give "
                 "`linly amend` a curriculum whose guard watches another source, or without it"
             )
-    form["mixture"][group]["sources"] = {
-        name: share.model_copy(update={"share": float(parts[name] / whole)}).file_form(name)
+    scaled = {
+        name: share.model_copy(update={"share": float(parts[name] / whole)})
         for name, share in rest.items()
     }
+    changed = curriculum.mixture[group].model_copy(update={"sources": scaled})
+    form = curriculum.file_form()
+    form["mixture"][group] = changed.file_form()
     return Curriculum.model_validate(form)
 
 

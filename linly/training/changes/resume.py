@@ -11,7 +11,7 @@ import orjson
 
 from linly.config.curriculum import Curriculum
 from linly.config.recipe import Recipe
-from linly.config.settings import SECTIONS, settings_form
+from linly.config.settings import SECTIONS
 from linly.config.yaml.strict_model import OnResume, Settings
 from linly.curriculum.timeline import Timeline, curriculum_form
 from linly.errors import CheckpointError, ConfigError
@@ -168,7 +168,7 @@ def recorded_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 def _default_settings() -> dict[str, Any]:
     """Defaults of all settings in a recipe's sections, by key, as `plain_recipe` has them."""
     sections = {name: Recipe.model_fields[name].default for name in SECTIONS}
-    form = {name: settings_form(section) for name, section in sections.items() if section}
+    form = {name: section.file_form() for name, section in sections.items() if section}
     return _flat(orjson.loads(orjson.dumps(form)))
 
 

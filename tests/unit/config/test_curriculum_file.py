@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from linly.config.curriculum import Curriculum, Group, SourceShare, load_curriculum
-from linly.config.curve import Curve, Position, RatioGuard
+from linly.config.curve import Curve, Position, RatioGuard, format_ratio
 from linly.config.shapes import CURVES, Cosine, Linear, Sigmoid
 from linly.config.yaml.strict_model import validate
 from linly.config.yaml.yaml import Origin, parse_yaml
@@ -463,7 +463,7 @@ def curves(draw: st.DrawFn) -> Curve:
 
 @given(curves(), st.floats(min_value=0.001, max_value=0.999), st.integers(1, 10**13))
 def test_any_curve_reads_back_equal(curve: Curve, share: float, tokens: int) -> None:
-    ratio = curve.file_form()
+    ratio = format_ratio(curve)
     group = Group.model_validate({"ratio": ratio, "sources": {"a": "100%"}})
     assert group.ratio == curve
     source = SourceShare(corpus="b", template="text", share=share, on_exhausted="stop")

@@ -190,7 +190,10 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_a_recipe_names_a_file_and_its_resolved_form_holds_it(recipe: Path) -> None:
-    own = {"zero_optimization": {"reduce_bucket_size": 1000}, "comms_logger": {"prof_ops": ["a"]}}
+    own = {
+        "zero_optimization": {"reduce_bucket_size": 1000},
+        "comms_logger": {"prof_ops": ["${A}"]},
+    }
     (recipe.parent / "own.json").write_text(json.dumps(own, indent="\t"))
     extending = recipe.with_name("with-own.yaml")
     extending.write_text("extends: recipe.yaml\ntraining: {deepspeed: own.json}\n")

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 
 from linly.config import shapes as shapes_module
 from linly.config.curriculum import Curriculum
-from linly.config.curve import Curve, parse_ratio
+from linly.config.curve import Curve, format_ratio, parse_ratio
 from linly.config.shapes import CURVES, Floats, Linear, Shape, Sigmoid, Step, kind_of
 from linly.config.yaml.strict_model import validate
 from linly.config.yaml.yaml import Origin, parse_yaml
@@ -139,7 +139,7 @@ def test_the_file_form_of_every_kind_reads_back_equal(kind: str) -> None:
     short = parse_ratio({"curve": kind, "from": "70%", "to": "20%"})
     assert isinstance(short, Curve)
     assert kind_of(short.shape) == kind
-    form = short.file_form()
+    form = format_ratio(short)
     assert form == {"curve": kind, "points": {"0%": "70%", "100%": "20%"}} | {
         key: form[key] for key in CURVES[kind].file_keys()
     }

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from linly.config.settings import Lora, Trainable, TrainingSettings, settings_form
+from linly.config.settings import Lora, Trainable, TrainingSettings
 from linly.config.yaml.quantities import Text
 from linly.config.yaml.strict_model import Model, validate
 from linly.config.yaml.yaml import Origin, parse_yaml
@@ -44,7 +44,7 @@ def read(trainable: str) -> TrainingSettings:
 def test_each_form_is_read_and_reads_back_equal(text: str, expected: Trainable) -> None:
     settings = read(text)
     assert settings.trainable == expected
-    assert TrainingSettings.model_validate(settings_form(settings)) == settings
+    assert TrainingSettings.model_validate(settings.file_form()) == settings
 
 
 def test_the_defaults_are_those_of_chinese_llama() -> None:

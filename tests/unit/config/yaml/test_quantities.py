@@ -6,11 +6,14 @@ from hypothesis import strategies as st
 from pydantic_core import PydanticCustomError
 
 from linly.config.yaml.quantities import (
+    Fraction,
+    Tokens,
     format_fraction,
     format_tokens,
     parse_fraction,
     parse_tokens,
 )
+from linly.config.yaml.strict_model import Model
 
 
 @pytest.mark.parametrize(
@@ -81,3 +84,14 @@ def test_a_written_fraction_reads_back_exactly(value: float) -> None:
 @given(st.integers(min_value=1, max_value=10**16))
 def test_written_tokens_read_back_exactly(value: int) -> None:
     assert parse_tokens(format_tokens(value)) == value
+
+
+class Stretch(Model):
+    share: Fraction = 0.07
+    tokens: Tokens
+
+
+def test_a_model_writes_its_quantities_as_text() -> None:
+    stretch = Stretch.model_validate({"tokens": "5B"})
+    assert stretch.file_form() == {"share": "7%", "tokens": "5B"}
+    assert stretch.short_form() == {"tokens": "5B"}
