@@ -8,40 +8,34 @@ by its corpus, also from a record in its middle, and is guessed at, as `linly co
 
 from __future__ import annotations
 
-import bz2
-import gzip
 import io
 import json
-import lzma
 import random
 import sys
 import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import orjson
 import pyarrow as pa
 import pyarrow.parquet as pq
-import zstandard
 
 from linly.config.corpus import Corpus, make_corpus
+from linly.config.shard_formats import FORMATS
 from linly.config.yaml.yaml import Origin, parse_yaml
 from linly.data.guessing.guess import guess_corpus
+from linly.data.reading.formats import format_of
 from linly.data.reading.shards import ShardReader, list_shards
 from linly.data.types import RawRecord
 from linly.errors import DataError, LinlyError
+from tests.support.shard_samples import COMPRESS, SAMPLES, Sample
 
 SEED = 20_261_129
 NUM_RECORDS = 60
-COMPRESS: dict[str, Callable[[bytes], bytes]] = {
-    "": bytes,
-    ".zst": lambda data: zstandard.ZstdCompressor(write_checksum=True).compress(data),
-    ".gz": gzip.compress,
-    ".bz2": bz2.compress,
-    ".xz": lzma.compress,
-}
+CODECS: dict[str, Callable[[bytes], bytes]] = {"": bytes, **COMPRESS}
 TEXTS = [f'{i} the old bridge, 老桥 "{i * 7919 % 1009}" & rain' for i in range(NUM_RECORDS)]
 
 
@@ -62,8 +56,28 @@ class Case:
     corpus: str
 
 
+@cache
 def sound_shards() -> dict[str, bytes]:
-    """Uncompressed sound shards by name."""
+    """Uncompressed sound shards of all formats, by name."""
+    return _own_shards() | {name: sample.files(TEXTS)[name] for name, sample in _added().items()}
+
+
+@cache
+def _added() -> dict[str, Sample]:
+    """Samples of the formats that this module has no shard of, by the name of their file."""
+    known = {"moses", *map(format_of, _own_shards())}
+    others = [sample for sample in SAMPLES.values() if sample.format not in known]
+    files = [(sample, sample.files(())) for sample in others]
+    return {
+        name: sample
+        for sample, names in files
+        for name in names
+        if not name.endswith(tuple(COMPRESS))
+    }
+
+
+def _own_shards() -> dict[str, bytes]:
+    """Shards with more kinds of values and ways to write them than a sample has."""
     objects = [{"text": text, "n": i, "inner": {"a": [i, None]}} for i, text in enumerate(TEXTS)]
     units = "".join(
         f'<tu><tuv xml:lang="en"><seg>{i} bridge &amp; rain</seg></tuv>'
@@ -115,6 +129,11 @@ def _arrow(new: Callable[..., pa.RecordBatchWriter], options: object = None) -> 
     return sink.getvalue()
 
 
+def has_own_compression(name: str) -> bool:
+    found = format_of(name)
+    return found is not None and FORMATS[found].layout == "columnar"
+
+
 FIELDS = {
     "tmx": "{zh: zh, en: en}",
     "parquet": '{text: "{text}{coded?}{turns.content?}{numbers?}{when?}"}',
@@ -128,7 +147,7 @@ def cases(seed: int, count: int, first: int = 0) -> Iterator[Case]:
     for number in range(first, first + count):
         draw = random.Random(f"{seed}/{number}")
         name = draw.choice([name for name in sound if name != "a.zh"])
-        suffix = "" if name.endswith((".parquet", ".arrow")) else draw.choice(list(COMPRESS))
+        suffix = "" if has_own_compression(name) else draw.choice(list(CODECS))
         names = ["a.en", "a.zh"] if name == "a.en" else [name]
         hurt = draw.choice(names)
         is_inside = bool(suffix) and draw.random() < 0.4
@@ -137,7 +156,7 @@ def cases(seed: int, count: int, first: int = 0) -> Iterator[Case]:
             data = sound[each]
             if each == hurt and is_inside:
                 data, damage = _damaged(data, draw, list(sound.values()))
-            data = COMPRESS[suffix](data)
+            data = CODECS[suffix](data)
             if each == hurt and not is_inside:
                 data, damage = _damaged(data, draw, list(sound.values()))
             files[each + suffix] = data
@@ -149,6 +168,8 @@ def _corpus(names: Sequence[str], suffix: str) -> str:
     if len(names) == 2:
         paths = f"en: a.en{suffix}, zh: a.zh{suffix}"
         return f"{{kind: parallel, paths: {{{paths}}}, damaged_shards: quarantine}}"
+    if sample := _added().get(names[0]):
+        return f"{{{sample.corpus}, damaged_shards: quarantine}}"
     kind = names[0].rpartition(".")[2]
     what = "kind: parallel" if kind == "tmx" else "kind: text, language: en"
     fields = FIELDS.get(kind, "{text: text}")

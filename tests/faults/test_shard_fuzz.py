@@ -7,11 +7,18 @@ import sys
 
 import pytest
 
+from linly.config.shard_formats import FORMATS
+from linly.data.reading.formats import format_of
 from tests.faults.guards_file import ROOT
-from tests.faults.shard_fuzz import SEED
+from tests.faults.shard_fuzz import SEED, sound_shards
 
 NUM_SHARDS = 10_000
 NUM_AT_ONCE = 500
+
+
+def test_every_format_is_among_the_damaged_shards() -> None:
+    found = {format_of(name) or "moses" for name in sound_shards()}
+    assert found == FORMATS.keys()
 
 
 @pytest.mark.faults

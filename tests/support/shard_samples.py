@@ -42,10 +42,13 @@ class Sample:
         corpus: Keys of the corpus file that reads it.
         field: Field of a record that holds the text.
         is_flat: Whether a text may not hold a newline.
+        damage: Bytes of the text "two" in the first file, and bytes in their place that spoil its
+            record in a way of this format.
     """
 
     format: FormatName
     files: Callable[[Sequence[str]], dict[str, bytes]]
+    damage: tuple[bytes, bytes]
     corpus: str = TEXT
     field: str = "text"
     is_flat: bool = False
@@ -57,6 +60,14 @@ class Sample:
             put(folder, name, data)
         return [folder / name for name in self.files(())]
 
+    def write_damaged(self, folder: Path) -> list[Path]:
+        """Write a shard of the texts "one", "two" and "three", the second spoiled."""
+        name, *_ = files = self.files(("one", "two", "three"))
+        sound, damaged = self.damage
+        assert files[name].count(sound) == 1, f"{name}: found {files[name].count(sound)} times"
+        files[name] = files[name].replace(sound, damaged)
+        return [put(folder, name, data) for name, data in files.items()]
+
     def texts(self, texts: Sequence[str]) -> list[str]:
         """The texts as the format can hold them."""
         return [text.replace("\n", " ") if self.is_flat else text for text in texts]
@@ -65,6 +76,9 @@ class Sample:
         return validate(Corpus, parse_yaml(f"{{{self.corpus}}}", ORIGIN), name="sample")
 
 
+NO_UTF8 = (b"two", b"\xffwo")
+NO_COLON = (b'"text":"two"', b'"text""two"')
+MORE_COLUMNS = (b"two\t7", b"two\t7\t7")
 ORIGIN = Origin("sample.yaml", 1, Path("/"))
 
 
@@ -130,40 +144,45 @@ def _one(name: str, data: Callable[[Sequence[str]], bytes]) -> Callable[..., dic
 
 def _samples() -> dict[str, Sample]:
     samples = {
-        "parquet": Sample("parquet", _one("a.parquet", _parquet)),
+        "parquet": Sample("parquet", _one("a.parquet", _parquet), (b"two\5", b"\xffwo\5")),
         "arrow file": Sample(
-            "arrow", _one("a.arrow", lambda t: arrow(_table(t), batch_rows=_batch_rows(t)))
+            "arrow", _one("a.arrow", lambda t: arrow(_table(t), batch_rows=_batch_rows(t))), NO_UTF8
         ),
         "arrow stream": Sample(
             "arrow",
             _one("a.arrow", lambda t: arrow(_table(t), as_stream=True, batch_rows=_batch_rows(t))),
+            NO_UTF8,
         ),
     }
     for codec in ("", *COMPRESS):
         samples |= {
             f"jsonl{codec}": Sample(
-                "jsonl", _one(f"a.jsonl{codec}", lambda t: jsonl(_objects(t)))
+                "jsonl", _one(f"a.jsonl{codec}", lambda t: jsonl(_objects(t))), NO_COLON
             ),
             f"json{codec}": Sample(
                 "json",
                 _one(f"a.json{codec}", lambda t: json.dumps(_objects(t), indent=1).encode()),
+                (b'"text": "two"', b'"text" "two"'),
             ),
-            f"txt{codec}": Sample("txt", _one(f"a.txt{codec}", _lines), is_flat=True),
+            f"txt{codec}": Sample("txt", _one(f"a.txt{codec}", _lines), NO_UTF8, is_flat=True),
             f"tsv{codec}": Sample(
                 "tsv",
                 _one(f"a.tsv{codec}", lambda t: b"text\tnumber\n" + _lines(t, "\t7\n")),
+                MORE_COLUMNS,
                 is_flat=True,
             ),
             f"tsv without header{codec}": Sample(
                 "tsv",
                 _one(f"a.tsv{codec}", lambda t: _lines(t, "\t7\n")),
+                MORE_COLUMNS,
                 f"{TEXT}, columns: [text, number]",
                 is_flat=True,
             ),
-            f"csv{codec}": Sample("csv", _one(f"a.csv{codec}", _csv)),
+            f"csv{codec}": Sample("csv", _one(f"a.csv{codec}", _csv), (b'"two"', b'"two"x')),
             f"tmx{codec}": Sample(
                 "tmx",
                 _one(f"a.tmx{codec}", lambda t: tmx(t, ("en", "zh"))),
+                (b'"en"><seg>two</seg>', b'"en"><seg>two'),
                 f'{PAIRS}, paths: ["a.*"]',
                 "en",
             ),
@@ -172,6 +191,7 @@ def _samples() -> dict[str, Sample]:
                 lambda t, codec=codec: {  # type: ignore[misc]
                     f"a.en{codec}": _lines(t), f"a.zh{codec}": _lines(t)
                 },
+                (b"two\n", b""),
                 f'{PAIRS}, paths: {{en: "*.en{codec}", zh: "*.zh{codec}"}}',
                 "en",
                 is_flat=True,

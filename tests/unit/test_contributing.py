@@ -43,8 +43,14 @@ def test_a_format_takes_two_files_and_a_sample(tmp_path: Path) -> None:
     output = run_tests(
         tmp_path, "-vv", "-k", "json-seq or sample", "tests/unit/data/reading/test_every_format.py"
     )
-    for promise in ("any_record_can_be_the_first", "memory_does_not_grow_with_the_shard"):
+    for promise in (
+        "any_record_can_be_the_first",
+        "memory_does_not_grow_with_the_shard",
+        "a_spoiled_record_is_named_and_never_given",
+        "an_over_long_record_is_named_and_never_given",
+    ):
         assert f"test_{promise}[json-seq] PASSED" in output
+    run_tests(tmp_path, "-m", "not faults", "tests/faults/test_shard_fuzz.py")
 
 
 def test_an_optimizer_takes_two_files(tmp_path: Path) -> None:

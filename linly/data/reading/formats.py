@@ -162,7 +162,10 @@ def read_json(shard: ShardFiles) -> Iterator[RawRecord]:
         kept = _fields_kept(shard)
         elements = enumerate(array_elements(as_utf8(stream, shard.encoding)))
         for record, element in islice(elements, shard.start_record, None):
-            yield _parse_object(record, element, kept)
+            if len(element) > MAX_LINE_BYTES:
+                yield over_long(record, len(element), "element")
+            else:
+                yield _parse_object(record, element, kept)
 
 
 def read_moses(shard: ShardFiles) -> Iterator[RawRecord]:

@@ -30,9 +30,9 @@ def numbered_lines(
             yield number, size, line
 
 
-def over_long(record: int, size: int) -> RawRecord:
-    """Return the bad record of a line that is too long."""
-    reason = f"the line of {size:,} bytes is longer than {MAX_LINE_BYTES:,}"
+def over_long(record: int, size: int, what: str = "line") -> RawRecord:
+    """Return the bad record of a line, or another part of a file, that is too long."""
+    reason = f"the {what} of {size:,} bytes is longer than {MAX_LINE_BYTES:,}"
     return RawRecord(record, None, reason, 0)
 
 

@@ -16,6 +16,7 @@ from linly.data.reading.formats import format_of
 from linly.data.reading.shards import ShardReader, list_shards
 from linly.data.types import RawRecord
 from linly.errors import DataError
+from linly.streams import MAX_LINE_BYTES
 from tests.support.shard_samples import SAMPLES, Sample
 from tests.support.type_checks import type_errors
 
@@ -24,6 +25,7 @@ NUM_TEXTS = 40_000
 MAX_GROWTH_BYTES = 24 << 20
 
 every_sample = pytest.mark.parametrize("name", SAMPLES)
+every_plain_sample = pytest.mark.parametrize("name", [name for name in SAMPLES if "." not in name])
 READ = """
 import resource, sys
 from pathlib import Path
@@ -63,7 +65,7 @@ def test_any_record_can_be_the_first(tmp_path: Path, name: str) -> None:
         assert all(raw.error is None and raw.size_bytes > 0 for raw in found)
 
 
-@pytest.mark.parametrize("name", [name for name in SAMPLES if "." not in name])
+@every_plain_sample
 def test_memory_does_not_grow_with_the_shard(tmp_path: Path, name: str) -> None:
     texts = [f"{number} " + chr(97 + number % 26) * 1000 for number in range(NUM_TEXTS)]
     SAMPLES[name].write(tmp_path / "small", texts[: NUM_TEXTS // 10])
@@ -116,6 +118,35 @@ def test_random_bytes_are_an_error_or_bad_records(tmp_path: Path, name: str) -> 
         assert paths[0].name in str(error)
     else:
         assert all(raw.error for raw in found)
+
+
+@every_plain_sample
+def test_a_spoiled_record_is_named_and_never_given(tmp_path: Path, name: str) -> None:
+    sample = SAMPLES[name]
+    path, *_ = sample.write_damaged(tmp_path)
+    check_bad_record(sample, tmp_path, path, "")
+
+
+@every_plain_sample
+def test_an_over_long_record_is_named_and_never_given(tmp_path: Path, name: str) -> None:
+    sample = SAMPLES[name]
+    path, *_ = sample.write(tmp_path, ["one", "x" * (MAX_LINE_BYTES + (1 << 20)), "three"])
+    check_bad_record(sample, tmp_path, path, "long")
+
+
+def check_bad_record(sample: Sample, folder: Path, path: Path, reason: str) -> None:
+    """The second of three records is bad, or the shard is refused from it on."""
+    found: list[RawRecord] = []
+    try:
+        found.extend(read(sample, folder))
+    except DataError as error:
+        assert path.name in str(error)
+        assert reason in str(error)
+        expected = ["one"][: len(found)]
+    else:
+        assert [raw.record for raw in found if raw.error and reason in raw.error] == [1]
+        expected = ["one", "three"]
+    assert [raw.value[sample.field] for raw in found if raw.value] == expected
 
 
 @every_sample

@@ -137,7 +137,7 @@ def test_records_that_look_like_an_answer_are_taken(tmp_path: Path, name: str) -
 
 
 TEXT = b'{"text": "one"}\n{"text": "two"}\n'
-TEXT_KINDS = [kind for kind in KINDS if kind not in ("parquet", "arrow")]
+TEXT_KINDS = [kind for kind in KINDS if FORMATS[kind].layout != "columnar"]
 
 
 def parquet() -> bytes:
@@ -204,7 +204,9 @@ def test_text_of_wide_characters_is_named_where_the_corpus_says_another_encoding
     mark, encoding = WIDE[name]
     data = COMPRESS[suffix]((mark + "text\nthe river runs\n").encode(encoding))
     path = put(tmp_path, f"a{suffix}", data)
-    for kind in ("jsonl", "json", "txt", "tsv", "csv"):
+    for kind in TEXT_KINDS:
+        if FORMATS[kind].declares_encoding:
+            continue
         with pytest.raises(
             DataError, match=rf"first bytes are {encoding[:6]}\S*, .*set `encoding: utf-"
         ):
@@ -233,7 +235,7 @@ def test_lines_that_end_in_carriage_returns_only_are_an_error_in_every_format_of
     tmp_path: Path, name: str, suffix: str
 ) -> None:
     path = put(tmp_path, f"a{suffix}", COMPRESS[suffix](CR_ONLY[name]))
-    for kind in ("jsonl", "txt", "tsv", "csv"):
+    for kind in [kind for kind in KINDS if FORMATS[kind].layout == "lines"]:
         with pytest.raises(DataError, match="carriage returns only"):
             read(path, kind)
     for paths in ((path, path), (put(tmp_path, "b", b"one\ntwo\nthree\n"), path)):
