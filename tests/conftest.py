@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import hypothesis
 import pytest
 
-from linly.config.corpus import Corpus, load_corpora
+from linly.config.corpus import Corpus, load_corpus
 from tests.support.tiny_corpora import train_tokenizer, write_corpora
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def make_corpus(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Corpu
     def make(yaml: str, *, name: str = "sample") -> Corpus:
         folder = tmp_path_factory.mktemp("corpora")
         (folder / f"{name}.yaml").write_text(textwrap.dedent(yaml), encoding="utf-8")
-        return load_corpora([folder])[name]
+        return load_corpus(name, [folder])
 
     return make
 

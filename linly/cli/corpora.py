@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from linly.cli.numbers import MAX_COUNT
-from linly.config.corpus import Corpus, load_corpora, make_corpus, with_chat
+from linly.config.corpus import Corpus, load_corpus, make_corpus, with_chat
 from linly.config.source import Source
-from linly.config.yaml.strict_model import suggestion
 from linly.config.yaml.yaml import Origin, parse_yaml, read_yaml, write_yaml
 from linly.errors import ConfigError, DataError
 
@@ -187,14 +186,7 @@ def _find(corpus: str, folders: list[Path]) -> Corpus:
     path = Path(corpus)
     if path.suffix == ".yaml":
         return make_corpus(path.stem, read_yaml(path))
-    known = load_corpora(folders)
-    if corpus not in known:
-        near = suggestion(corpus, known)
-        raise ConfigError(
-            f"corpus: found {corpus!r}{near or ','} allowed: {', '.join(sorted(known)) or 'none'} "
-            f"(of {', '.join(map(str, folders))}), or the path of a corpus file"
-        )
-    return known[corpus]
+    return load_corpus(corpus, folders)
 
 
 def _parsed(name: str, text: str, folder: Path) -> Corpus:

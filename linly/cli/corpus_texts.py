@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from linly.config.corpus import Corpus, load_corpora
+from linly.config.corpus import Corpus, load_corpus
 from linly.config.source import Source
 from linly.data.documents.templates import DocumentMaker
 from linly.data.reading.shards import ShardReader, list_shards
@@ -39,16 +39,10 @@ class CorpusTexts:
             ConfigError: If a name does not exist (lists those that do), or the data root is not a
                 folder.
         """
-        known = load_corpora(folders)
-        for name in names:
-            if name not in known:
-                raise ConfigError(
-                    f"corpus: found {name!r}, allowed {', '.join(sorted(known)) or 'none'} "
-                    f"(of {', '.join(map(str, folders))})"
-                )
+        corpora = {name: load_corpus(name, folders) for name in names}
         if not data_root.is_dir():
             raise ConfigError(f"data root {data_root}: no such folder")
-        return cls({name: known[name] for name in names}, data_root)
+        return cls(corpora, data_root)
 
     def documents(self, name: str) -> Iterator[str]:
         """Iterate over the documents of one corpus, shard by shard, their segments joined."""

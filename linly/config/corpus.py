@@ -334,12 +334,17 @@ def make_corpus(name: str, tree: Located, *, prefix: tuple[str | int, ...] = ())
     return validate(Corpus, tree, prefix=prefix, name=name)
 
 
-def load_corpora(folders: Sequence[Path]) -> dict[str, Corpus]:
-    """Read every corpus file of the folders.
+def load_corpus(name: str, folders: Sequence[Path]) -> Corpus:
+    """Read the corpus file of a name; the other files of the folders are not read.
 
     Raises:
-        ConfigError: If a file is invalid (names file, line and key), or a name occurs twice.
+        ConfigError: If there is none (lists the names), or it is invalid (names file, line, key).
     """
-    return {
-        name: make_corpus(name, read_yaml(path)) for name, path in corpus_files(folders).items()
-    }
+    files = corpus_files(folders)
+    if name not in files:
+        near = suggestion(name, files)
+        raise ConfigError(
+            f"corpus: found {name!r}{near or ','} allowed: {', '.join(sorted(files)) or 'none'} "
+            f"(of {', '.join(map(str, folders))})"
+        )
+    return make_corpus(name, read_yaml(files[name]))

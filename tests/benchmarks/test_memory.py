@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from linly.config.corpus import load_corpora
+from linly.config.corpus import load_corpus
 from linly.data.mixing.source_spec import SourceSpec
 from linly.data.mixing.source_stream import SourceStream
 from linly.data.reading.shards import list_shards
@@ -104,7 +104,7 @@ def test_a_hundred_thousand_shards_are_listed_and_opened(tmp_path: Path) -> None
         path.write_text(line)
     (tmp_path / "many.yaml").write_text("language: en\nkind: text\npaths: ['*/*.jsonl']\n")
     (tmp_path / "english.model").write_bytes(english_model())
-    corpus = load_corpora([tmp_path])["many"]
+    corpus = load_corpus("many", [tmp_path])
     tokenizer = load_tokenizer(tmp_path / "english.model")
     began = time.perf_counter()
     shards = list_shards(corpus, tmp_path / "data")

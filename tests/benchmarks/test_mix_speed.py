@@ -15,7 +15,7 @@ import pytest
 import sentencepiece
 import tokenizers
 
-from linly.config.corpus import Corpus, load_corpora
+from linly.config.corpus import Corpus
 from linly.config.recipe import load_recipe
 from linly.data.mixing.stream_plan import StreamPlan
 from linly.data.reading.shards import list_shards
@@ -32,6 +32,7 @@ from tests.support.real_mixture import (
     write_recipe,
 )
 from tests.support.speed import Measured, Target, cpu_seconds, side_by_side, table_row
+from tests.support.tiny_corpora import load_corpora
 from tests.support.worlds import plan_of
 
 pytestmark = pytest.mark.benchmark
@@ -180,7 +181,7 @@ def interleaved(
     data_root: Path, tokenizer: tokenizers.Tokenizer, cache: Path
 ) -> Iterator[dict[str, Any]]:
     """The same files in the same ratios: each source tokenized, packed, then interleaved."""
-    corpora = load_corpora([REPOSITORY / "tests/real/corpora"])
+    corpora = load_corpora(REPOSITORY / "tests/real/corpora")
     streams = [
         text_dataset(corpora[name], data_root, cache)
         .map(lambda batch: encode(tokenizer, batch), batched=True, batch_size=16)

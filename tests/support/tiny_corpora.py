@@ -10,7 +10,7 @@ from pathlib import Path
 import sentencepiece
 import zstandard
 
-from linly.config.corpus import Corpus
+from linly.config.corpus import Corpus, corpus_files, load_corpus
 from linly.config.recipe import load_recipe
 from linly.config.source import Source
 from linly.data.mixing.blocks import BlockLimits
@@ -152,3 +152,8 @@ def _chinese(draw: random.Random, num_characters: int) -> str:
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8")
+
+
+def load_corpora(folder: Path) -> dict[str, Corpus]:
+    """All corpora of a folder by name."""
+    return {name: load_corpus(name, [folder]) for name in corpus_files([folder])}

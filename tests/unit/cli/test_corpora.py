@@ -17,7 +17,7 @@ from rich.console import Console
 
 from linly.cli.corpora import name_of
 from linly.cli.corpora_view import CorpusView, printable
-from linly.config.corpus import load_corpora
+from linly.config.corpus import load_corpus
 from linly.tokenization.load_tokenizer import load_tokenizer
 from tests.support.commands import linly
 from tests.support.tiny_corpora import source_of
@@ -86,7 +86,7 @@ def test_control_characters_and_markup_of_a_record_do_nothing(
 
 
 def test_what_carries_no_loss_is_dim(here: Path) -> None:
-    corpus = load_corpora([here / "corpora"])["alpaca"]
+    corpus = load_corpus("alpaca", [here / "corpora"])
     tokenizer = load_tokenizer(here / "base.model")
     file = io.StringIO()
     console = Console(file=file, force_terminal=True, color_system="standard", soft_wrap=True)
@@ -126,7 +126,7 @@ def test_new_writes_a_corpus_file_that_reads_its_shards(
     out = capsys.readouterr().out
     assert "written: corpora/news.yaml" in out
     assert "loss    | 标题" in out
-    corpus = load_corpora([here / "corpora"])["news"]
+    corpus = load_corpus("news", [here / "corpora"])
     assert (corpus.language, corpus.kind, corpus.held_out) == ("zh", "text", 0.01)
     assert corpus.fields == {"text": "{title?}\n\n{content}"}
     assert "one of 2 shards" in (here / "corpora/news.yaml").read_text()
@@ -136,7 +136,7 @@ def test_new_leaves_files_out_that_describe_the_shards(here: Path) -> None:
     put(here, "data/hub/train.jsonl", {"text": "A page."})
     (here / "data/hub/README.md").write_text("# About\n")
     assert not linly("corpora", "new", "hub/*", *DATA)
-    corpus = load_corpora([here / "corpora"])["hub"]
+    corpus = load_corpus("hub", [here / "corpora"])
     assert (corpus.format, corpus.exclude) == (None, ("hub/README.md",))
 
 
@@ -146,7 +146,7 @@ def test_new_reads_text_by_its_byte_order_mark(
     (here / "data/old").mkdir()
     (here / "data/old/a.txt").write_bytes("一行文字\n又一行\n".encode("utf-16"))
     assert not linly("corpora", "new", "old/*.txt", *DATA)
-    assert load_corpora([here / "corpora"])["old"].encoding == "utf-16"
+    assert load_corpus("old", [here / "corpora"]).encoding == "utf-16"
     assert "loss    | 一行文字" in capsys.readouterr().out
 
 
@@ -164,7 +164,7 @@ def test_new_never_overwrites(here: Path, capsys: pytest.CaptureFixture[str]) ->
     assert "corpora/alpaca.yaml exists already" in capsys.readouterr().err
     assert (here / "corpora" / "alpaca.yaml").read_text() == ALPACA
     assert not linly("corpora", "new", "alpaca/*.jsonl", "--name", "alpaca-2", *DATA)
-    assert load_corpora([here / "corpora"])["alpaca-2"].kind == "instruction"
+    assert load_corpus("alpaca-2", [here / "corpora"]).kind == "instruction"
 
 
 @pytest.mark.parametrize(
@@ -255,7 +255,7 @@ def test_new_writes_the_dialect_of_a_table(here: Path, capsys: pytest.CaptureFix
         'title;text\nT;"He said \\"yes\\"; and left."\nU;"She said \\"no\\"."\n'
     )
     assert not linly("corpora", "new", "tables/*", *DATA)
-    corpus = load_corpora([here / "corpora"])["tables"]
+    corpus = load_corpus("tables", [here / "corpora"])
     assert (corpus.delimiter, corpus.escape) == (";", "\\")
     assert 'He said "yes"; and left.' in capsys.readouterr().out
 
@@ -279,7 +279,7 @@ def test_new_pairs_files_of_two_languages(
     for name in names:
         (here / "data/opus" / name).write_text(f"A line of {name}.\nAnother line.\n")
     assert not linly("corpora", "new", pattern, *DATA)
-    corpus = load_corpora([here / "corpora"])["opus"]
+    corpus = load_corpus("opus", [here / "corpora"])
     assert (corpus.kind, corpus.paths) == ("parallel", paths)
     assert "loss    | A line of" in capsys.readouterr().out
 

@@ -142,7 +142,7 @@ def test_an_unknown_corpus_lists_the_known_ones(
 ) -> None:
     assert linly("vocab", "train", "--corpus", "fr", "--size", "380", "--output", "x",
                  *DATA) == 1  # fmt: skip
-    assert "found 'fr', allowed en, zh" in capsys.readouterr().err
+    assert "found 'fr', allowed: en, zh" in capsys.readouterr().err
 
 
 def test_bad_records_are_left_out_and_said(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from linly.config.chat import ChatFormat, read_chat_format
-from linly.config.corpus import load_corpora, with_chat
+from linly.config.corpus import load_corpus, with_chat
 from linly.config.yaml.yaml import write_yaml
 from linly.errors import ConfigError
 from tests.support.chat_templates import CHATML, LLAMA3, SPECIAL, write_byte_level
@@ -69,15 +69,15 @@ def test_a_broken_configuration_is_refused(tmp_path: Path, text: str) -> None:
 def test_a_corpus_with_a_chat_format_reads_back_equal(tmp_path: Path) -> None:
     folder = write_byte_level(tmp_path / "model", CHATML)
     (tmp_path / "a.yaml").write_text("{language: en, kind: text, paths: [a.txt], template: inscp}")
-    corpus = with_chat(load_corpora([tmp_path])["a"], None, folder)
+    corpus = with_chat(load_corpus("a", [tmp_path]), None, folder)
     assert corpus.chat == read_chat_format(folder)
     (tmp_path / "a.yaml").write_text(write_yaml(corpus.file_form()), encoding="utf-8")
-    assert load_corpora([tmp_path])["a"] == corpus
+    assert load_corpus("a", [tmp_path]) == corpus
 
 
 def test_only_chat_templates_look_into_the_model_folder(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text("{language: en, kind: text, paths: [a.txt]}")
-    corpus = load_corpora([tmp_path])["a"]
+    corpus = load_corpus("a", [tmp_path])
     assert with_chat(corpus, None, tmp_path / "no model") is corpus
     with pytest.raises(ConfigError, match="no chat template"):
         with_chat(corpus, "inscp", tmp_path / "no model")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from linly.config.corpus import Corpus, corpus_files, load_corpora, make_corpus
+from linly.config.corpus import Corpus, corpus_files, load_corpus, make_corpus
 from linly.config.where import Where
 from linly.config.yaml.yaml import Origin, parse_yaml, write_yaml
 from linly.errors import ConfigError
@@ -349,8 +349,16 @@ def test_corpora_are_named_by_their_files(tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(TEXT, encoding="utf-8")
     (tmp_path / "b.yaml").write_text(MOSES, encoding="utf-8")
     (tmp_path / "notes.txt").write_text("no corpus", encoding="utf-8")
-    corpora = load_corpora([tmp_path])
-    assert {name: corpus.name for name, corpus in corpora.items()} == {"a": "a", "b": "b"}
+    assert corpus_files([tmp_path]).keys() == {"a", "b"}
+    assert load_corpus("a", [tmp_path]).name == "a"
+
+
+def test_a_corpus_loads_beside_a_broken_file(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(TEXT, encoding="utf-8")
+    (tmp_path / "bad.yaml").write_text("paths: [", encoding="utf-8")
+    assert load_corpus("a", [tmp_path]).name == "a"
+    with pytest.raises(ConfigError, match=r"bad\.yaml"):
+        load_corpus("bad", [tmp_path])
 
 
 def test_the_same_name_in_two_folders_is_refused(tmp_path: Path) -> None:
@@ -363,4 +371,4 @@ def test_the_same_name_in_two_folders_is_refused(tmp_path: Path) -> None:
 
 def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="nope, allowed: an existing folder"):
-        load_corpora([tmp_path / "nope"])
+        load_corpus("a", [tmp_path / "nope"])

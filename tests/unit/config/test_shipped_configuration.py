@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from linly.config.corpus import load_corpora
 from linly.config.curriculum import load_curriculum
 from linly.config.recipe import load_recipe
 from linly.config.yaml.yaml import Origin, parse_yaml
+from tests.support.tiny_corpora import load_corpora
 
 ROOT = Path(__file__).parents[3]
 REAL = ROOT / "tests/real"
@@ -44,7 +44,7 @@ def test_every_curriculum_loads_and_reads_back(path: Path, tmp_path: Path) -> No
 
 
 def test_every_corpus_loads() -> None:
-    corpora = load_corpora([ROOT / "corpora"])
+    corpora = load_corpora(ROOT / "corpora")
     assert {corpus.kind for corpus in corpora.values()} == {
         "text",
         "parallel",
@@ -97,7 +97,7 @@ def test_every_value_of_the_shared_recipe_is_commented_as_published_or_chosen() 
 
 
 def test_the_shards_and_held_out_files_of_the_real_corpora_exist(real_data: Path) -> None:
-    for name, corpus in load_corpora([REAL / "corpora"]).items():
+    for name, corpus in load_corpora(REAL / "corpora").items():
         held_out = () if isinstance(corpus.held_out, float) else corpus.held_out
         for patterns in (corpus.paths, held_out):
             for pattern in patterns.values() if isinstance(patterns, dict) else patterns:

@@ -19,7 +19,6 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from linly.config.corpus import load_corpora
 from linly.data.documents.templates import (
     ALPACA_INPUT_PREAMBLE,
     ALPACA_PREAMBLE,
@@ -27,9 +26,9 @@ from linly.data.documents.templates import (
 )
 from linly.data.reading.shards import ShardReader, list_shards
 from linly.data.types import BadRecord, Document, Filtered
-from tests.support.tiny_corpora import source_of
+from tests.support.tiny_corpora import load_corpora, source_of
 
-CORPORA = load_corpora([Path(__file__).parents[4] / "corpora"])
+CORPORA = load_corpora(Path(__file__).parents[4] / "corpora")
 Made = list[tuple[str, bool]] | str
 """A document's (text, supervised) pairs; "filtered" or "bad" where there is none."""
 

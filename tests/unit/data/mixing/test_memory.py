@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 import zstandard
 
-from linly.config.corpus import load_corpora
+from linly.config.corpus import load_corpus
 from linly.data.loading.producer import ProducedRows
 from linly.data.reading.shards import ShardReader, list_shards
 from tests.support.rank_processes import environment
@@ -203,7 +203,7 @@ def test_a_row_group_is_read_in_pieces(server: FileServer, tmp_path: Path) -> No
     (tmp_path / "far.yaml").write_text(
         f"language: en\nkind: text\npaths: ['{server.url}/a.parquet']\n"
     )
-    corpus = load_corpora([tmp_path])["far"]
+    corpus = load_corpus("far", [tmp_path])
     (shard,) = list_shards(corpus, tmp_path)
     records = ShardReader(corpus, tmp_path).read(shard)
     next(records)

@@ -351,9 +351,9 @@ def test_a_file_on_the_web_is_the_same_however_its_name_is_quoted(
 HUB_PROGRAM = """
 import sys
 from pathlib import Path
-from linly.config.corpus import load_corpora
+from linly.config.corpus import load_corpus
 from linly.data.reading.shards import ShardReader, list_shards
-corpus = load_corpora([Path(sys.argv[1])])["far"]
+corpus = load_corpus("far", [Path(sys.argv[1])])
 for shard in list_shards(corpus, Path("/not/there")):
     print(shard.path, shard.size_bytes, shard.version is not None, flush=True)
     input()
