@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import orjson
 from pydantic import model_validator
 
 from linly.config.corpus import (
@@ -355,9 +354,3 @@ def _path(tree: Located, key: str, node: Located) -> Path:
         origin = Origin(node.origin.source, node.origin.line, Path.cwd())
         node = Located(node.value, origin)
     return relative_to_origin(node)
-
-
-def plain_recipe(recipe: Recipe) -> dict[str, Any]:
-    """Return the resolved recipe as JSON, as checkpoints store it."""
-    plain: dict[str, Any] = orjson.loads(orjson.dumps(recipe.file_form(), default=str))
-    return plain

@@ -95,7 +95,7 @@ def plain_before(saved: Mapping[str, Any], timeline: Timeline) -> dict[str, Any]
     """A checkpoint's recipe with the curriculum in force.
 
     Args:
-        saved: `plain_recipe` of the checkpoint.
+        saved: File form of the checkpoint's recipe.
         timeline: Timeline of the decisions up to the checkpoint.
     """
     decided = curriculum_form(timeline.curriculum, timeline.corpora)
@@ -103,8 +103,7 @@ def plain_before(saved: Mapping[str, Any], timeline: Timeline) -> dict[str, Any]
         name: form | _changed_on_the_way(saved["corpora"].get(name, {}), name)
         for name, form in decided["corpora"].items()
     }
-    plain: dict[str, Any] = orjson.loads(orjson.dumps(decided["curriculum"], default=str))
-    return {**saved, "curriculum": plain, "corpora": corpora}
+    return {**saved, "curriculum": decided["curriculum"], "corpora": corpora}
 
 
 def _changed_on_the_way(corpus: Mapping[str, Any], name: str) -> dict[str, Any]:
@@ -120,8 +119,8 @@ def policy_of(key: str) -> OnResume:
     """Whether a resume may change a setting.
 
     Args:
-        key: Key of the setting in `plain_recipe`, such as `training.lr`; a key that this version
-            does not know is refused.
+        key: Key of the setting in a recipe, such as `training.lr`; a key that this version does
+            not know is refused.
     """
     settings: type[Settings] = Recipe
     names = key.split(".")
@@ -140,8 +139,8 @@ def recorded_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
     """Changes of a resumed run's recipe that must be recorded.
 
     Args:
-        before: `plain_recipe` of the checkpoint.
-        now: `plain_recipe` of this start.
+        before: File form of the checkpoint's recipe.
+        now: File form of the recipe at this start.
 
     Raises:
         ConfigError: If any other setting changed; the error lists each one.
@@ -166,10 +165,9 @@ def recorded_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
 
 
 def _default_settings() -> dict[str, Any]:
-    """Defaults of all settings in a recipe's sections, by key, as `plain_recipe` has them."""
+    """Defaults of all settings in a recipe's sections, by key."""
     sections = {name: Recipe.model_fields[name].default for name in SECTIONS}
-    form = {name: section.file_form() for name, section in sections.items() if section}
-    return _flat(orjson.loads(orjson.dumps(form)))
+    return _flat({name: section.file_form() for name, section in sections.items() if section})
 
 
 def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[SettingChange]:

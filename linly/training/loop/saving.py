@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from linly.config.recipe import Recipe, plain_recipe
+from linly.config.recipe import Recipe
 from linly.errors import LinlyError
 from linly.training.checkpoints.checkpoints import Checkpoints
 from linly.training.checkpoints.state_form import STATE_VERSION
@@ -51,7 +51,7 @@ class Saver:
         self._fixed = {
             "version": STATE_VERSION,
             "world_size": processes.world_size,
-            "recipe": plain_recipe(recipe),
+            "recipe": recipe.file_form(),
             "model": dict(model),
         }
         self.saved_step = saved_step

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from linly.config.recipe import Recipe, plain_recipe
+from linly.config.recipe import Recipe
 from linly.curriculum.timeline import (
     Timeline,
     fold,
@@ -164,7 +164,7 @@ def _check_same_run(
     model: CheckedModel,
 ) -> list[SettingChange]:
     """Refuse to resume with another recipe or model, and return the changes to record."""
-    changes = recorded_changes(plain_before(state["recipe"], timeline), plain_recipe(recipe))
+    changes = recorded_changes(plain_before(state["recipe"], timeline), recipe.file_form())
     saved, found = state["model"], model.identity
     if saved != found:
         names = sorted(saved.keys() | found.keys())

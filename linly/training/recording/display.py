@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from linly.config.recipe import Recipe, plain_recipe
+from linly.config.recipe import Recipe
 from linly.records.evaluation_record import EvaluationRecord
 from linly.records.step_record import StepRecord
 from linly.runs.runs import RunFolder
@@ -42,7 +42,7 @@ class Display:
         self._view = ProgressView(step=step, num_steps=recipe.num_steps, is_quiet=is_quiet)
         self._logs: list[ScalarLog] = [TensorBoardLog(run, resumed_step=step)]
         if recipe.wandb is not None:
-            wandb = WandbLog(run, recipe.wandb, resumed_step=step, recipe=plain_recipe(recipe))
+            wandb = WandbLog(run, recipe.wandb, resumed_step=step, recipe=recipe.file_form())
             self._logs.append(wandb)
             self.message(f"wandb: {wandb.place}")
         self._alarms = AlarmRelay(run, recipe.alarms, event)

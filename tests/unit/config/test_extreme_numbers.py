@@ -18,7 +18,7 @@ from linly.cli.main import build_app
 from linly.config.corpus import Corpus
 from linly.config.curriculum import Curriculum, SourceShare
 from linly.config.curve import Curve, RatioGuard
-from linly.config.recipe import Recipe, load_recipe, plain_recipe
+from linly.config.recipe import Recipe, load_recipe
 from linly.config.settings import (
     AlarmSettings,
     CheckpointSettings,
@@ -171,8 +171,7 @@ def put_to_use(recipe: Recipe) -> None:
     """Everything that is computed from a recipe before any data is read."""
     (recipe.data_root.parent / "again.yaml").write_text(write_yaml(recipe.file_form()))
     assert load_recipe(recipe.data_root.parent / "again.yaml") == recipe
-    plain_recipe(recipe)
-    orjson.dumps(recipe.curriculum.file_form())
+    assert orjson.loads(orjson.dumps(recipe.file_form())) == recipe.file_form()
     steps = recipe.num_steps
     assert steps >= 1
     assert kept_checkpoints(recipe.checkpoint, steps) >= 2
