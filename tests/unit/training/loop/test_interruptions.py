@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -116,15 +117,16 @@ def test_a_run_whose_checkpoints_are_gone_is_never_begun_again(
     found: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    run = world / "runs" / "gone"
+    run, shelf = world / "runs" / "gone", world / "shelf"
     shutil.rmtree(run, ignore_errors=True)
     shutil.copytree(resumed, run)
     for path in [path for pattern in lost for path in run.glob(pattern)]:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     before = {path: path.read_bytes() for path in run.glob("*.*")}
-    says = rf"name step-00000007, but no .*; found {found}\. .* such as /shelf/gone/checkpoints,"
+    place = re.escape(str(shelf / "gone" / "checkpoints"))
+    says = rf"name step-00000007, but no .*; found {found}\. .* such as {place},"
     with pytest.raises(CheckpointError, match=says):
-        start(world, alone, "gone", "checkpoint.mirror=/shelf")
+        start(world, alone, "gone", f"checkpoint.mirror={shelf}")
     assert {path: path.read_bytes() for path in run.glob("*.*")} == before
     with pytest.raises(SystemExit):
         main(["check", str(world / "recipe.yaml"), f"run={run}"])
