@@ -90,7 +90,7 @@ def show(amendment: Amendment) -> None:
         f"from step {at.step} (row {at.row:,}) on; before -> after, curriculum "
         f"{at.timeline.curriculum.name} -> {amendment.after.curriculum.name}"
     )
-    for name in at.torn:
+    for name in at.incomplete:
         console.print(f"warning: {name} is incomplete; the run resumes from step {at.step}")
     console.print(_table(amendment))
     (steps_before, steps), (lr_before, lr) = amendment.num_steps, amendment.lr

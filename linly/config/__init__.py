@@ -1,6 +1,10 @@
 """YAML in, frozen pydantic models out: corpus, curriculum and recipe files.
 
-`yaml.py` reads plain data with the line of every value; `overrides.py` applies the command line,
-`extends` and `${VARIABLES}` to it; the models check it; `model.py` turns their errors into
-`file:line: key: found ..., allowed: ...`.
+    file --yaml/--> plain data with the line of every value --models--> frozen, checked settings
+
+In: YAML files and overrides from the command line. Out: `Recipe` with its `Curriculum`, corpora and
+settings, or an error `file:line: key: found ..., allowed: ...`.
+
+Open `recipe` first: it joins the others. `curve` and `shapes` are the ratios of a curriculum,
+`settings` holds what a resume may change, `source` what a source is.
 """

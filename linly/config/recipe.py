@@ -220,7 +220,7 @@ def _curriculum(
     prefix: tuple[str, ...] = ()
     name = default_name
     if isinstance(node.value, str):
-        path = _existing(tree, "curriculum", node, "file")
+        path = _existing("curriculum", node, "file")
         document, name = read_yaml(path), path.stem
     elif isinstance(node.value, dict):
         document, prefix = node, ("curriculum",)
@@ -273,7 +273,7 @@ def _corpus_folders(tree: Located, node: Located) -> list[Path]:
     if not items or not all(isinstance(item.value, str) for item in items):
         allowed = "a list of folders, such as [../../corpora]"
         raise error_at(tree, ("corpora",), found(node.plain(), allowed))
-    return [_existing(tree, "corpora", item, "folder") for item in items]
+    return [_existing("corpora", item, "folder") for item in items]
 
 
 def _corpus(name: str, document: Path | Located, overrides: Sequence[Override]) -> Corpus:
@@ -300,7 +300,7 @@ def _check_corpus_overrides(
             raise ConfigError(f"{origin}: {text}")
 
 
-def _existing(tree: Located, key: str, node: Located, what: Literal["file", "folder"]) -> Path:
+def _existing(key: str, node: Located, what: Literal["file", "folder"]) -> Path:
     path = relative_to_origin(node)
     if not (path.is_file() if what == "file" else path.is_dir()):
         text = f"found {describe(node.value)}, allowed: an existing {what}"

@@ -3,5 +3,8 @@
     Curriculum -> CurveFunction      -> Mixture            -> Apportioner
     (YAML)        one group's ratio     every source's        the source of
               and its integral      share and integral    each row
-`plan` computes from the same values a report to read before a run starts.
+
+Open `mixture` first. `apportion` assigns rows to sources by their `deadlines`, `timeline` folds a
+run's decisions into phases, `drift` compares rows with their plan, and `run_plan` computes from the
+same values what a reader should know before a run starts.
 """

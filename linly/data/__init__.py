@@ -2,7 +2,7 @@
 
 Each stage is a module that maps the type above it to the one below it (`types`)::
 
-    Shard ------- shards, formats   a file of a corpus, as frozen at the start of the run
+    Shard ------- shards, formats   a file of a corpus, pinned at the start of the run
       |
     RawRecord --- blocks            up to 8 shards in turn, permuted 1,024 records at a time
       |
@@ -34,7 +34,7 @@ The whole stream of a recipe::
         state.advance(mixed)      # consumed; state.to_json() now resumes after it
     rows.close()
 
-`decisions` folds the run's decision log into the mixtures, each from its first row.
+The phases of the plan come from `linly.curriculum.timeline`, each with its mixture and first row.
 
 Why it stays exact. The only randomness is `order.permutation`, hashed from names. There is no
 shuffle buffer: a block is read again from its start, so a cursor is a few integers. The state is

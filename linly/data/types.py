@@ -23,7 +23,7 @@ IGNORE_LABEL = -100
 
 @dataclass(frozen=True, slots=True)
 class Shard:
-    """One file of a source, as frozen at the start of a run.
+    """One file of a source, pinned at the start of a run.
 
     Attributes:
         path: Path relative to the data root, with forward slashes, or a URL (Moses pairs: both

@@ -3,5 +3,5 @@
 In: verified checkpoints and the run's model folder. Out: safetensors, configuration, tokenizer and
 a model card in a new folder; or text.
 
-Open `export` first: `assemble` builds the model of one checkpoint or the mean of several.
+Open `model_export` first: `assemble` builds the model of one checkpoint or the mean of several.
 """

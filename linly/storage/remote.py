@@ -81,7 +81,7 @@ def describe_file(url: Url) -> RemoteFile:
     """
     filesystem = file_system(url.scheme)
     if is_web(url.text):
-        return _describe_http(filesystem, url)
+        return _describe_http(url)
     more = {"expand_info": True} if url.scheme == "hf" else {}  # the hash, where info leaves it out
     return _from_details(url, filesystem.info(url.text, refresh=True, **more))
 
@@ -275,7 +275,7 @@ def _fetch_http(file: RemoteFile, start: int, size: int) -> bytes:
     return data
 
 
-def _describe_http(filesystem: Any, url: Url) -> RemoteFile:
+def _describe_http(url: Url) -> RemoteFile:
     """Request a file's first byte: it shows the size, and that the server supports ranges."""
 
     async def read(response: Any) -> RemoteFile:

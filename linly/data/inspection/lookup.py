@@ -93,7 +93,7 @@ def find_texts(
     distinguish the two, the sides of a parallel pair are returned in the opposite order.
 
     Raises:
-        DataError: If a shard is not in the frozen list, or is missing, changed or damaged, has no
+        DataError: If a shard is not in the pinned list, or is missing, changed or damaged, has no
             such record, or the record no longer yields a document with as many tokens.
     """
     maker = DocumentMaker(traced.source)

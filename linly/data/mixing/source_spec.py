@@ -22,7 +22,7 @@ NOT_IN_ROWS = (
     "read_attempts",
     "read_delay_s",
 )
-"""Keys of a corpus file that no row depends on: patterns (the shard list is frozen), and limits for
+"""Keys of a corpus file that no row depends on: patterns (the shard list is pinned), and limits for
 stopping (the rows before a damaged shard are the same whether the stream then stops or not)."""
 
 
@@ -32,7 +32,7 @@ class SourceSpec:
 
     Attributes:
         source: Source whose rows to build.
-        shards: Shard list frozen when the source joined the run.
+        shards: Shard list pinned when the source joined the run.
         later_lists: Shard lists that replaced it since, by ascending epoch.
         padding_id: Token id of the padding in best-fit and one-document rows.
     """

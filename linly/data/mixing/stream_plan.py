@@ -57,7 +57,7 @@ def stream_plan(
     Args:
         recipe: Resolved recipe.
         tokenizer_path: Path of the recipe model's tokenizer, or of its replacement.
-        shards: Source name -> the list frozen when the source joined the run.
+        shards: Source name -> the list pinned when the source joined the run.
         timeline: Timeline of the run after its decisions; None for a run without decisions.
         later_lists: Source name -> lists of shards made during the run.
 

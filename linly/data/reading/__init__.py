@@ -5,7 +5,7 @@
 In: the patterns of a corpus file, local or remote. Out: one `RawRecord` (shard, position, value or
 the reason why it is unusable) at a time, in bounded memory.
 
-Open `shards` first: `list_shards` expands patterns, `read_shard` opens one. `formats` has one
+Open `shards` first: `list_shards` expands patterns, `ShardReader` opens one. `formats` has one
 reader per format; JSON arrays, parquet, other columnar files and TMX have modules of their own.
 `lines` reads the lines of text files, `parquet_file` what pyarrow does not show of a parquet file.
 `records` finds fields and applies `where`.

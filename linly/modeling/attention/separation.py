@@ -216,7 +216,7 @@ def find_obstacle(
     was_training = model.training
     model.train(False)
     try:
-        return _compare(_Probe(model, layout), backend, way, usual)
+        return _compare(_Probe(model, layout), backend, way)
     except torch.OutOfMemoryError:
         raise
     except ConfigError as error:
@@ -295,7 +295,7 @@ def _long_row(length: int, config: PretrainedConfig) -> int:
     return min(length, _LONG_ROW_TOKENS) if chunk == 1 else length - beyond // chunk * chunk
 
 
-def _compare(probe: _Probe, backend: str, way: Way, usual: str) -> Obstacle | None:
+def _compare(probe: _Probe, backend: str, way: Way) -> Obstacle | None:
     model, layout = probe.model, probe.layout
     limits = _FP32 if model.dtype == torch.float32 else _FEWER_BITS
     with recorded_masks() as masks:

@@ -5,5 +5,5 @@ vocabulary in which every old id keeps its meaning.
 
 Open `extend` first (sentencepiece), then `byte_merges` (byte-level). `characters` lists the
 candidates, `reachable` finds pieces that text never produces, `merge` is the Chinese-LLaMA merge,
-`train` trains a vocabulary, `fertility` measures tokens per character.
+`new_vocabulary` trains one, `fertility` measures tokens per character.
 """

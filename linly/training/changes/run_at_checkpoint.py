@@ -23,7 +23,7 @@ class RunAtCheckpoint:
         rows: Rows of each source so far.
         counts: Rows of each source since the phase's start.
         baseline: Evaluation before the first step, by source.
-        torn: Names of later checkpoints, all of them damaged.
+        incomplete: Names of later checkpoints, all of them incomplete or damaged.
     """
 
     recipe: Recipe
@@ -33,7 +33,7 @@ class RunAtCheckpoint:
     rows: Mapping[str, int]
     counts: Mapping[str, int]
     baseline: Mapping[str, Any]
-    torn: tuple[str, ...]
+    incomplete: tuple[str, ...]
 
     @property
     def row(self) -> int:
@@ -54,14 +54,14 @@ class RunAtCheckpoint:
         return any(parts) or cursor["packed_row"] > 0
 
 
-def run_at_checkpoint(run: RunFolder, *, step: int | None = None) -> RunAtCheckpoint:
-    """State of a run at a step's checkpoint, or at the newest complete one.
+def run_at_checkpoint(run: RunFolder) -> RunAtCheckpoint:
+    """State of a run at its newest complete checkpoint.
 
     Raises:
         CheckpointError: If there is none, or the decision log cannot be followed.
         TrainingError: If a line of the decision log is damaged.
     """
-    folder, manifest = verified(run.checkpoints, step)
+    folder, manifest = verified(run.checkpoints, None)
     later = [path for path in list_checkpoints(run.checkpoints) if step_of(path) > manifest.step]
     state = read_state(folder)
     here = resume_decision(state["step"], evaluated_step=state["evaluated_step"])
@@ -79,5 +79,5 @@ def run_at_checkpoint(run: RunFolder, *, step: int | None = None) -> RunAtCheckp
         rows=data["rows"],
         counts=data["counts"] if inside else {},
         baseline=state["baseline"],
-        torn=tuple(path.name for path in later) if step is None else (),
+        incomplete=tuple(path.name for path in later),
     )

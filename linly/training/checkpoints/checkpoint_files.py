@@ -21,7 +21,7 @@ _BUFFERS_FILE = "rank-00000.safetensors"
 
 
 def read_state(folder: Path) -> dict[str, Any]:
-    """The state that was passed to `Checkpoints.save`, from a verified checkpoint."""
+    """The state that was passed to `Checkpoints`, from a verified checkpoint."""
     state: dict[str, Any] = orjson.loads((folder / STATE).read_bytes())
     return state
 
