@@ -15,7 +15,7 @@ from linly.training.ranks.processes import Processes
 from tests.support.models import tiny_model
 
 
-@pytest.fixture(params=["full", {"lora": {"rank": 2, "dropout": 0.0, "also": ["lm_head"]}}])
+@pytest.fixture(params=["full", {"lora": {"rank": 8, "dropout": 0.0, "also": ["lm_head"]}}])
 def settings(request: pytest.FixtureRequest) -> Iterator[TrainingSettings]:
     form = {"micro_batch": 1, "activation_checkpointing": True, "trainable": request.param}
     yield TrainingSettings.model_validate(form)
