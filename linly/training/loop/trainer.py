@@ -198,7 +198,8 @@ class Trainer:
         bad = [*(bad for mixed in loader.left_over for bad in mixed.row.bad), *loader.exhausted.bad]
         self._recorder.bad_records(bad, step=self._state.step + 1, row=loader.state.row)
         if self._saver.saved_step < self._state.step:
-            self._evaluate()
+            if not self._state.is_evaluated:
+                self._evaluate()
             self._save(loader)
 
     def _save(self, loader: Loader) -> None:

@@ -14,7 +14,7 @@ from linly.data.mixing.mixed_row import MixedRow
 from linly.data.types import BadRecord
 from linly.modeling.parameters import ParameterCount
 from linly.records.evaluation_record import EvaluationRecord
-from linly.records.row_loss import RowLoss
+from linly.records.row_loss import RowLoss, mean_loss
 from linly.records.row_record import RowRecord
 from linly.records.step_record import StepRecord
 from linly.runs.runs import RunFolder
@@ -223,6 +223,6 @@ def row_records(
             epoch=mixed.row.epoch,
             supervised_tokens=loss.targets,
             padding=mixed.row.num_padding,
-            loss=loss.nll / loss.targets if is_trained and loss.targets else None,
+            loss=mean_loss([loss]) if is_trained else None,
             documents=mixed.row.spans,
         )

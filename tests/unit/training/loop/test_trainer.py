@@ -258,6 +258,12 @@ def test_a_planned_end_of_a_source_completes_the_run(
     assert [line["reason"] for line in lines(copy / "runs" / "ended", "quarantine")] == [
         "field 'output' is missing; fields found: 'instruction'"
     ] * 3
+    every = f"evaluation.every={outcome.step}"
+    start(copy, alone, "evaluated", "curriculum.tokens=400K", every, "checkpoint.every=1000")
+    evaluated = [
+        record.step for record in RunFolder.open(copy / "runs" / "evaluated").read_evaluations()
+    ]
+    assert evaluated == [0, outcome.step], "the last step is evaluated once"
 
 
 def test_what_was_trained_before_a_source_ran_out_is_saved(
