@@ -44,6 +44,9 @@ KEPT_WHOLE = frozenset({"decisions"})
 EVALUATION_LOGS = frozenset({"evaluations", "samples"})
 """Logs written by evaluations."""
 
+PINNED = ("shards", "held_out", "model")
+"""Folders of the inputs that a run pins; their files are replaced but never modified."""
+
 
 class RunFolder:
     """A run's folder, written by the one process that holds the lock and readable by others."""

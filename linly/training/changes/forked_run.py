@@ -23,15 +23,12 @@ from linly.curriculum.timeline import decisions_in_force, resume_decision
 from linly.errors import ConfigError
 from linly.modeling.stored.folder import new_folder
 from linly.runs.run_places import enclosing_run
-from linly.runs.runs import KEPT_WHOLE, LOGS, RunFolder
+from linly.runs.runs import KEPT_WHOLE, LOGS, PINNED, RunFolder
 from linly.training.changes.amendment import Amendment, plan_amendment, write_amendment
 from linly.training.changes.pinned_inputs import write_recipe
 from linly.training.changes.run_at_checkpoint import RunAtCheckpoint, run_at_checkpoint
 from linly.training.checkpoints.checkpoint_files import read_state
 from linly.training.checkpoints.manifest import MANIFEST, folder_name, verified
-
-PINNED = ("shards", "held_out", "model")
-"""Folders of a run whose files are replaced but never modified."""
 
 Steps = tuple[int, int]
 """First and last step."""

@@ -32,7 +32,7 @@ from linly.modeling.stored.configuration import read_configuration
 from linly.modeling.stored.stored_model import StoredModel
 from linly.modeling.stored.weight_files import hash_weights, read_json_object, write_json_object
 from linly.modeling.trainable import trains_all
-from linly.runs.runs import RunFolder
+from linly.runs.runs import PINNED, RunFolder
 from linly.tokenization.byte_level import TOKENIZER_JSON, companions
 from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
@@ -62,7 +62,7 @@ def pin_inputs(
     """
     with processes.together("preparing the run folder"):
         if processes.is_first:
-            for name in ("shards", "held_out", "model"):
+            for name in PINNED:
                 shutil.rmtree(run.path / name, ignore_errors=True)
                 (run.path / name).mkdir()
             write_recipe(run, recipe)

@@ -28,7 +28,7 @@ from typing import Any
 import orjson
 
 from linly.errors import CheckpointError, ConfigError
-from linly.runs.runs import RunFolder
+from linly.runs.runs import PINNED, RunFolder
 from linly.storage.retries import describe
 from linly.storage.urls import is_url
 from linly.training.checkpoints.manifest import (
@@ -45,7 +45,7 @@ SET_ASIDE = "manifest.abandoned.json"
 """Name of a manifest whose checkpoint the run has abandoned."""
 
 _NOT_COPIED = (CHECKPOINTS, "lock")
-_REPLACED = ("rows", "shards", "held_out", "model")
+_REPLACED = ("rows", *PINNED)
 """Folders whose files are replaced when a run resumes an earlier step or starts again."""
 
 _PATIENCE_S = 30.0

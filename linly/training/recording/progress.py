@@ -8,7 +8,7 @@ import time
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from linly.records.evaluation_record import EvaluationRecord, bits_per_byte_by_language
+from linly.records.evaluation_record import EvaluationRecord
 from linly.records.step_record import StepRecord
 
 PLAIN_INTERVAL_S = 10.0
@@ -61,8 +61,9 @@ class ProgressView:
             for source, result in record.sources.items()
         )
         self.message(f"step {record.step} bits/byte: {bits or 'no held-out documents'}")
-        by_language = bits_per_byte_by_language(record.sources)
-        short = " ".join(f"{language} {value:.3f}" for language, value in by_language.items())
+        short = " ".join(
+            f"{language} {value:.3f}" for language, value in record.by_language.items()
+        )
         self._evaluated = f"  bits/byte at {record.step}: {short}" if short else ""
 
     def message(self, text: str) -> None:
