@@ -1,8 +1,6 @@
-"""What `deepspeed`, `torchrun` and `srun` start: `linly train` with the same arguments."""
+"""`deepspeed launch/train.py RECIPE`, `torchrun launch/train.py RECIPE`: see `linly.launch`."""
 
-import sys
-
-from linly.cli.main import main
+from linly.launch import main
 
 if __name__ == "__main__":
-    main(["train", *sys.argv[1:]])
+    main()

@@ -137,7 +137,7 @@ def repeated_names() -> dict[str, list[str]]:
     """Names of modules and classes that occur more than once -> where."""
     places: dict[str, list[str]] = defaultdict(list)
     for name, path in modules().items():
-        if path.name != "__init__.py":
+        if path.name not in ("__init__.py", "__main__.py"):
             places[path.stem].append(name)
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):

@@ -1,4 +1,4 @@
-"""`linly corpora`: a corpus's records as documents and tokens, and corpus files for new shards."""
+"""`linly corpora`: the corpora there are, their records as documents, files for new shards."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from linly.cli.corpus_folders import CorpusFolders
 from linly.cli.numbers import MAX_COUNT
-from linly.config.corpus import Corpus, load_corpus, make_corpus, with_chat
+from linly.cli.printed_table import print_table
+from linly.config.corpus import Corpus, corpus_files, load_corpus, make_corpus, with_chat
 from linly.config.source import Source
 from linly.config.yaml.yaml import Origin, parse_yaml, read_yaml, write_yaml
 from linly.errors import ConfigError, DataError
@@ -22,7 +24,6 @@ if TYPE_CHECKING:
     from linly.storage.urls import Location
 
 DataRoot = Annotated[Path, typer.Option(envvar="LINLY_DATA", help="Folder of the shards.")]
-DEFAULT_CORPORA = [Path("corpora")]
 
 _NAME_LIMIT = 64
 _HELD_OUT = "1%"
@@ -31,15 +32,39 @@ _HELD_OUT = "1%"
 def register(app: typer.Typer) -> None:
     """Add `linly corpora ...`."""
     corpora = typer.Typer(
-        no_args_is_help=True, help="Show corpora, and write corpus files for shards."
+        no_args_is_help=True, help="List and show corpora, and write corpus files for shards."
     )
+    corpora.command("list")(list_corpora)
     corpora.command("show")(show)
     corpora.command("new")(new)
     app.add_typer(corpora, name="corpora")
 
 
+def list_corpora(corpora: CorpusFolders) -> None:
+    """List corpora with language, kind, format and paths of their shards below the data root."""
+    rows = []
+    for name, path in sorted(corpus_files(corpora).items()):
+        corpus = make_corpus(name, read_yaml(path))
+        paths = corpus.paths.values() if isinstance(corpus.paths, dict) else corpus.paths
+        rows.append((name, corpus.language, corpus.kind, _format(corpus), ", ".join(paths)))
+    print_table(("name", "language", "kind", "format", "paths"), rows)
+
+
+def _format(corpus: Corpus) -> str:
+    """Return the format of a corpus's shards, as far as its file says it."""
+    from linly.data.reading.formats import format_of
+
+    if corpus.format is not None:
+        return corpus.format
+    if isinstance(corpus.paths, dict):
+        return "aligned lines"
+    named = {format_of(path) or "by file name" for path in corpus.paths}
+    return ", ".join(sorted(named))
+
+
 def show(
     corpus: Annotated[str, typer.Argument(help="Name of a corpus, or its file.")],
+    corpora: CorpusFolders,
     num: Annotated[
         int, typer.Option("-n", "--num", min=1, max=MAX_COUNT, help="Documents to show.")
     ] = 2,
@@ -49,7 +74,6 @@ def show(
     template: Annotated[
         str | None, typer.Option(help="Template to use instead of the corpus file's.")
     ] = None,
-    corpora: Annotated[list[Path], typer.Option(help="Folder of corpus files.")] = DEFAULT_CORPORA,
     data_root: DataRoot = Path("."),
 ) -> None:
     """Show a corpus's first records as documents and tokens; parts without loss are dim."""

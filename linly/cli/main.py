@@ -11,9 +11,11 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
+from typing import Annotated
 
 import typer
 
+from linly import __version__
 from linly.errors import LinlyError
 
 COMMAND_MODULES = (
@@ -21,9 +23,11 @@ COMMAND_MODULES = (
     "check",
     "mix",
     "corpora",
+    "recipes",
     "vocab",
     "model",
     "train",
+    "launch",
     "amend",
     "fork",
     "restore",
@@ -60,9 +64,27 @@ def build_app() -> typer.Typer:
         add_completion=False,
         pretty_exceptions_enable=False,
     )
+    app.callback()(_options)
     for name in COMMAND_MODULES:
         importlib.import_module(f"linly.cli.{name}").register(app)
     return app
+
+
+def _print_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"linly {__version__}")
+        raise typer.Exit
+
+
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Take the options of the program itself; those that print something end it."""
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -16,17 +17,17 @@ _WORD = re.compile(r"[\w.+:,=-]+")
 
 SCRIPT = """\
 #!/usr/bin/env bash
-# Trains {recipe} on {nodes} nodes of {gpus} GPUs: sbatch THIS_FILE, from the project's folder.
-# The project, its virtual environment, the data and the run folder must be on a file system that
-# all nodes share.
+# Trains {recipe} on {nodes} nodes of {gpus} GPUs.
+# Submit it by sbatch from the folder in which it was printed. That folder, the Python environment,
+# the data and the run folder must be on a file system that all nodes share.
 {settings}
 set -euo pipefail
 
 cd "${{SLURM_SUBMIT_DIR}}"
-export PATH="${{PWD}}/.venv/bin:${{PATH}}"
+export PATH={programs}:"${{PATH}}"
 
 code=0
-srun --kill-on-bad-exit=1 python launch/train.py {arguments} || code=$?
+srun --kill-on-bad-exit=1 linly train {arguments} || code=$?
 
 # 75: saved before the time limit. The same command resumes from the newest complete checkpoint.
 if [[ ${{code}} -eq 75 ]]; then
@@ -95,6 +96,7 @@ def slurm(
         nodes=nodes,
         gpus=gpus_per_node,
         settings="\n".join(lines),
+        programs=_programs(),
         arguments=arguments,
     )
     typer.echo(script, nl=False)
@@ -103,6 +105,14 @@ def slurm(
 def _check(form: re.Pattern[str], text: str, option: str, allowed: str) -> None:
     if form.fullmatch(text) is None:
         raise ConfigError(f"{option}: found {text!r}, allowed: {allowed}")
+
+
+def _programs() -> str:
+    """Return the folder of this environment's programs, as the script writes it."""
+    folder, here = Path(sys.executable).parent, Path.cwd()
+    if here in folder.parents:
+        return f'"${{PWD}}"/{shlex.quote(str(folder.relative_to(here)))}'
+    return shlex.quote(str(folder))
 
 
 def _one_line(text: str) -> str:

@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from linly.config.recipe import Recipe
 
 
+Resume = Annotated[
+    str | None,
+    typer.Option(
+        metavar="step-N",
+        help="Checkpoint to resume from (default: the newest complete one); later ones are set "
+        "aside.",
+    ),
+]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Print only warnings and the summary.")]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("train")(train)
@@ -24,17 +35,8 @@ def train(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Override recipe values.")
     ] = None,
-    resume: Annotated[
-        str | None,
-        typer.Option(
-            metavar="step-N",
-            help="Checkpoint to resume from (default: the newest complete one); later ones are "
-            "set aside.",
-        ),
-    ] = None,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", help="Print only warnings and the summary.")
-    ] = False,
+    resume: Resume = None,
+    quiet: Quiet = False,
     print_deepspeed_config: Annotated[
         bool,
         typer.Option(
@@ -49,9 +51,9 @@ def train(
 ) -> None:
     """Train a recipe; the same command resumes it.
 
-    By itself it trains in one process. To train on several, start it with
-    `deepspeed launch/train.py`, `torchrun launch/train.py` or `srun`. Exit code 75: stopped by
-    SIGTERM, with a checkpoint saved.
+    By itself it trains in one process, and under `srun` or `torchrun -m linly.launch` in several.
+    `linly launch` starts several by itself. Exit code 75: stopped by SIGTERM, with a checkpoint
+    saved.
     """
     from linly.config.recipe import load_recipe
     from linly.training.ranks.processes import start_processes, stop_processes

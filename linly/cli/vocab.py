@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from linly.cli.corpus_folders import CorpusFolders
 from linly.cli.numbers import MAX_COUNT, MAX_SEED, finite
 from linly.errors import ConfigError
 
@@ -18,10 +19,7 @@ if TYPE_CHECKING:
 
 Base = Annotated[Path, typer.Option(help="Vocabulary: a .model file or a model folder.")]
 Output = Annotated[Path, typer.Option(help="File to write.")]
-Corpora = Annotated[list[Path], typer.Option(help="Folder of corpus files.")]
 DataRoot = Annotated[Path, typer.Option(envvar="LINLY_DATA", help="Folder of the shards.")]
-
-DEFAULT_CORPORA = [Path("corpora")]
 
 
 class ScoresName(str, Enum):
@@ -68,7 +66,8 @@ def characters(
         list[str] | None,
         typer.Option(help="Take the most frequent characters of a corpus instead; repeatable."),
     ] = None,
-    corpora: Corpora = DEFAULT_CORPORA,
+    *,
+    corpora: CorpusFolders,
     data_root: DataRoot = Path("."),
 ) -> None:
     """List characters that a base vocabulary lacks, from public standards or a corpus."""
@@ -157,7 +156,7 @@ def train(
         ),
     ],
     output: Output,
-    corpora: Corpora = DEFAULT_CORPORA,
+    corpora: CorpusFolders,
     data_root: DataRoot = Path("."),
     kind: Annotated[Kind, typer.Option(help="Training method.")] = Kind.bpe,
     coverage: Annotated[
@@ -234,7 +233,8 @@ def export(
     verify_corpus: Annotated[
         list[str] | None, typer.Option(help="Corpus to compare on; repeatable.")
     ] = None,
-    corpora: Corpora = DEFAULT_CORPORA,
+    *,
+    corpora: CorpusFolders,
     data_root: DataRoot = Path("."),
 ) -> None:
     """Write a Hugging Face tokenizer that returns sentencepiece's ids on every text."""
@@ -279,7 +279,7 @@ def report(
     base: Base,
     tokenizer: Annotated[Path, typer.Option(help="The new vocabulary.")],
     corpus: Annotated[list[str], typer.Option(help="Name of a corpus; repeatable.")],
-    corpora: Corpora = DEFAULT_CORPORA,
+    corpora: CorpusFolders,
     data_root: DataRoot = Path("."),
     max_documents: Annotated[
         int | None,

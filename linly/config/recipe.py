@@ -36,6 +36,7 @@ from linly.config.yaml.overrides import (
     escape_variables,
     expand_variables,
     inherit,
+    named_path,
     parse_override,
     relative_to_origin,
     with_override,
@@ -138,9 +139,10 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
 
     Later overrides win. Relative paths are relative to the file that names them; `run` and paths in
     overrides are relative to the working directory. All paths of the result are absolute.
+    `extends`, `curriculum` and `corpora` may name what comes with linly (`linly.shipped`).
 
     Args:
-        path: The recipe file.
+        path: The recipe file, or `linly:recipes/NAME.yaml`.
         overrides: `key.path=value`; keys reach into `curriculum.` and `corpora.NAME.`.
 
     Raises:
@@ -173,7 +175,7 @@ def _read_extended(path: Path, chain: tuple[Path, ...]) -> Located:
     if not isinstance(expanded.value, str):
         text = found(expanded.plain(), "the path of one recipe")
         raise ConfigError(f"{parent.origin}: extends: {text}")
-    parent_path = relative_to_origin(expanded)
+    parent_path = named_path("extends", expanded)
     chain = (*chain, Path(os.path.realpath(path)))
     if Path(os.path.realpath(parent_path)) in chain:
         names = " -> ".join(shown(file) for file in (*chain, parent_path))
@@ -301,7 +303,7 @@ def _check_corpus_overrides(
 
 
 def _existing(key: str, node: Located, what: Literal["file", "folder"]) -> Path:
-    path = relative_to_origin(node)
+    path = named_path(key, node)
     if not (path.is_file() if what == "file" else path.is_dir()):
         text = f"found {describe(node.value)}, allowed: an existing {what}"
         raise ConfigError(f"{node.origin}: {key}: {text}; {shown(path)} does not exist")

@@ -12,6 +12,7 @@ from typing import Any
 from linly.config.yaml.strict_model import describe
 from linly.config.yaml.yaml import Located, Origin, key_text, parse_yaml, shown
 from linly.errors import ConfigError
+from linly.shipped import shipped_path
 
 _VARIABLE = re.compile(r"(\$?)\$\{([^}]*)(\}?)")
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -137,3 +138,16 @@ def relative_to_origin(tree: Located) -> Path:
     """Return the absolute path of a text that is relative to the file that names it."""
     assert isinstance(tree.value, str), shown(Path(str(tree.value)))
     return Path(os.path.abspath(tree.origin.folder / Path(tree.value).expanduser()))
+
+
+def named_path(key: str, tree: Located) -> Path:
+    """Return the path of a settings file or folder that a key names: `linly:NAME`, or relative.
+
+    Raises:
+        ConfigError: If it is `linly:NAME` and nothing of that name comes with linly.
+    """
+    try:
+        shipped = shipped_path(str(tree.value))
+    except ConfigError as error:
+        raise ConfigError(f"{tree.origin}: {key}: {error}") from None
+    return shipped or relative_to_origin(tree)

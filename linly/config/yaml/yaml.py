@@ -20,6 +20,7 @@ import yaml
 
 from linly.errors import ConfigError, LinlyError
 from linly.files import read_limited
+from linly.shipped import shipped_path
 
 MAX_BYTES = 1 << 20
 MAX_DEPTH = 32
@@ -105,11 +106,15 @@ def shown(path: Path) -> str:
 def read_yaml(path: Path) -> Located:
     """Read one YAML document.
 
+    Args:
+        path: File, or the name of one that comes with linly (`linly:recipes/base.yaml`).
+
     Raises:
         ConfigError: If the file is not plain YAML 1.2 data: tags, anchors, aliases, duplicate
             keys, keys that are not scalars, several documents, numbers that are not finite, more
             than 1 MiB, nesting deeper than 32, bad UTF-8. Names file and line.
     """
+    path = shipped_path(str(path)) or path
     name = shown(path)
     try:
         data = read_limited(path, limit_bytes=MAX_BYTES)

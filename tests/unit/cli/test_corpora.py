@@ -57,6 +57,40 @@ def put(folder: Path, name: str, *records: dict[str, object]) -> None:
 DATA = ("--data-root", "data")
 
 
+def test_list_shows_the_form_of_each_corpus(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (here / "corpora" / "pairs.yaml").write_text(
+        "kind: parallel\npaths: {en: 'p/[ab].en', zh: 'p/[ab].zh'}\n"
+    )
+    (here / "corpora" / "pages.yaml").write_text(
+        "language: zh\nkind: text\npaths: ['a/*.parquet', 'b/*.jsonl.zst', 'c/*']\n"
+    )
+    assert linly("corpora", "list") == 0
+    rows = [re.split(r"\s{2,}", line.strip()) for line in capsys.readouterr().out.splitlines()]
+    assert rows[1:] == [
+        ["alpaca", "en", "instruction", "jsonl", "alpaca/*.jsonl"],
+        ["pages", "zh", "text", "by file name, jsonl, parquet", "a/*.parquet, b/*.jsonl.zst, c/*"],
+        ["pairs", "en-zh", "parallel", "aligned lines", "p/[ab].en, p/[ab].zh"],
+    ]
+
+
+@pytest.mark.parametrize("is_asked", [False, True])
+def test_the_corpora_of_linly_are_used_where_there_are_none(
+    here: Path, capsys: pytest.CaptureFixture[str], is_asked: bool
+) -> None:
+    if not is_asked:
+        (here / "corpora").rename(here / "others")
+    asked = ["--corpora", "linly:corpora"] if is_asked else []
+    assert linly("corpora", "list", *asked) == 0
+    assert "slimpajama" in capsys.readouterr().out
+    put(
+        here,
+        "data/alpaca/alpaca_data.json",
+        {"instruction": "Sit", "input": "", "output": "The chair"},
+    )
+    assert linly("corpora", "show", "alpaca", *asked, *DATA) == 0
+    assert "The chair" in capsys.readouterr().out
+
+
 def test_show_prints_record_document_and_tokens(
     here: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

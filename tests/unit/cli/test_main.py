@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from linly import __version__
 from linly.cli import main as main_module
 from linly.cli.main import COMMAND_MODULES, build_app, main
 from linly.errors import DataError
@@ -36,6 +37,13 @@ def test_help_lists_the_commands() -> None:
     assert done.returncode == 0
     for name in COMMAND_MODULES:
         assert name in done.stdout
+
+
+@pytest.mark.parametrize("module", ["linly", "linly.cli.main"])
+def test_the_version_is_printed(module: str) -> None:
+    command = [sys.executable, "-m", module, "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"linly {__version__}\n"
 
 
 def test_a_user_error_is_one_line_on_stderr_with_exit_code_1(tmp_path: Path) -> None:

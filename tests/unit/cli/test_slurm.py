@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -82,10 +83,27 @@ def test_the_words_reach_the_trainer_as_they_are(
     done = run_with_stand_ins(script, tmp_path, 0)
     assert done.returncode == 0, done.stderr
     words = (tmp_path / "words").read_text().split("\0")[:-1]
-    assert words == [
-        "--kill-on-bad-exit=1", "python", "launch/train.py", str(recipe), hostile,
-    ]  # fmt: skip
+    assert words == ["--kill-on-bad-exit=1", "linly", "train", str(recipe), hostile]
     assert not (tmp_path / "owned").exists()
+
+
+@pytest.mark.parametrize("folder", ["here/.venv/bin", "else where/bin"])
+def test_the_programs_are_those_of_the_environment_that_printed_it(
+    recipe: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    folder: str,
+) -> None:
+    """The folder is written relative to the working directory where it is below it."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    monkeypatch.setattr(sys, "executable", str(tmp_path / folder / "python"))
+    script = printed(capsys, str(recipe), "--gpus-per-node", "2")
+    assert (str(tmp_path) in script.replace(str(recipe), "")) is ("else" in folder)
+    echoed = script.replace("srun", "echo ${PATH} #")
+    done = run_with_stand_ins(echoed, tmp_path / "here", 0)
+    assert done.stdout.startswith(f"{tmp_path / folder}:"), done.stderr
 
 
 @pytest.mark.parametrize(("code", "is_queued"), [(75, True), (1, False), (0, False)])
@@ -121,6 +139,7 @@ def test_the_example_is_what_the_command_prints(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("LINLY_DATA", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", str(ROOT / ".venv" / "bin" / "python"))
     monkeypatch.chdir(ROOT)
     example = (ROOT / "launch" / "slurm.example.sh").read_text(encoding="utf-8")
     assert printed(capsys, "launch/recipes/linly-llama2-7b.yaml", "--nodes", "8") == example

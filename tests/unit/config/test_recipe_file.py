@@ -12,6 +12,7 @@ from linly.config.settings import TrainingSettings
 from linly.config.shapes import Linear
 from linly.config.yaml.overrides import parse_override
 from linly.errors import ConfigError
+from linly.shipped import CORPORA
 from tests.support.chat_templates import LLAMA3, write_byte_level
 
 CURRICULUM = """\
@@ -119,6 +120,52 @@ def test_a_chain_of_extends_is_followed_from_each_files_own_folder(project: Path
     assert recipe.model == project / "deeper/tiny"
     assert recipe.curriculum.name == "mix"
     assert (recipe.training.lr, recipe.training.betas) == (3.0, (0.8, 0.9))
+
+
+def test_a_recipe_anywhere_can_name_what_comes_with_linly(tmp_path: Path) -> None:
+    (tmp_path / "corpora").mkdir()
+    (tmp_path / "corpora" / "books.yaml").write_text(BOOKS, encoding="utf-8")
+    (tmp_path / "mine.yaml").write_text(
+        "extends: linly:recipes/base.yaml\n"
+        "curriculum: linly:curricula/linly-llama2-guarded.yaml\n"
+        "corpora: [linly:corpora, corpora]\n"
+        "data_root: data\nrun: runs/mine\n",
+        encoding="utf-8",
+    )
+    recipe = load_recipe(tmp_path / "mine.yaml")
+    assert recipe.curriculum.name == "linly-llama2-guarded"
+    assert recipe.data.global_batch == 512
+    assert recipe.corpora["slimpajama"].language == "en"
+    assert recipe.data_root == tmp_path / "data"
+    assert recipe.corpus_folders == (CORPORA, tmp_path / "corpora")
+
+
+def test_a_recipe_that_comes_with_linly_is_read_by_its_name(tmp_path: Path) -> None:
+    settings = [f"data_root={tmp_path}", "curriculum=linly:curricula/linly-llama2-guarded.yaml"]
+    recipe = load_recipe(Path("linly:recipes/linly-llama2-7b.yaml"), settings)
+    assert recipe.name == "linly-llama2-7b"
+    assert recipe.curriculum.name == "linly-llama2-guarded"
+
+
+@pytest.mark.parametrize(
+    ("key", "name"),
+    [
+        ("extends", "linly:recipes/bass.yaml"),
+        ("curriculum", "linly:curricula/../recipes/base.yaml"),
+        ("corpora", "linly:corpora/alpaca.yaml"),
+    ],
+)
+def test_what_does_not_come_with_linly_is_named_with_its_place(
+    project: Path, key: str, name: str
+) -> None:
+    recipe = project / "recipes" / "wrong.yaml"
+    values = {"extends": "base.yaml", "run": "runs/mine", "data_root": "data", key: name}
+    lines = [f"{known}: {value}" for known, value in values.items()]
+    recipe.write_text("\n".join(lines), encoding="utf-8")
+    place = f"wrong.yaml:{list(values).index(key) + 1}"
+    with pytest.raises(ConfigError) as refused:
+        load_recipe(recipe)
+    assert f"{place}: {key}: found {name!r}, which does not come" in str(refused.value)
 
 
 def test_a_circle_of_extends_is_refused(project: Path) -> None:
