@@ -26,15 +26,14 @@ TIME = Target(most=1.5)
 MEMORY = Target(most=1.5)
 
 PROGRAM = """
-import re, sys, time
+import sys, time
 from pathlib import Path
 import pyarrow.parquet as pq
 from linly.data.reading.parquet import BUFFER_BYTES, read_parquet
 from linly.data.reading.shard_files import ShardFiles
+from tests.support.peak_memory import peak_bytes
 path = Path(sys.argv[2])
-def peak():
-    return int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) << 10
-before = peak()
+before = peak_bytes()
 began = time.process_time()
 if sys.argv[1] == "linly":
     for record in read_parquet(ShardFiles((path,), (), ("messages",), (), 0)):
@@ -45,7 +44,7 @@ else:
             for row in batch.to_pylist():
                 pass
 print(time.process_time() - began)
-print(peak() - before)
+print(peak_bytes() - before)
 """
 
 
@@ -68,7 +67,11 @@ def write_chats(path: Path, megabytes: int) -> None:
 def measure(how: str, path: Path) -> tuple[float, float]:
     """Give processor seconds, and how many bytes more were resident at the peak."""
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, how, str(path)], capture_output=True, text=True, check=True
+        [sys.executable, "-c", PROGRAM, how, str(path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=Path(__file__).parents[2],
     )
     seconds, size_bytes = map(float, done.stdout.split())
     return seconds, size_bytes

@@ -11,6 +11,7 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
 from itertools import chain, islice, zip_longest
 from posixpath import splitext
 from typing import Any
@@ -227,6 +228,7 @@ def reader_of(name: FormatName) -> Callable[[ShardFiles], Iterator[RawRecord]]:
             return read_moses
 
 
+@lru_cache(maxsize=1024)  # asked for every record, and a sentence pair is short
 def format_of(path: Location | str) -> FormatName | None:
     """Return the format that a file name implies (`a.jsonl.zst`: "jsonl"), None if none."""
     stem, suffix = splitext(str(path))

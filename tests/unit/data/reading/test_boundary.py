@@ -9,7 +9,6 @@ import gzip
 import io
 import lzma
 import os
-import resource
 import subprocess
 import sys
 import threading
@@ -32,6 +31,7 @@ from linly.data.types import RawRecord
 from linly.errors import DamagedShardError, DataError
 from linly.streams import open_stream
 from tests.faults.shard_fuzz import SEED, run, sound_shards
+from tests.support.peak_memory import peak_bytes, reset_peak
 
 MakeCorpus = Callable[..., Corpus]
 
@@ -278,9 +278,9 @@ def numbers(path: Path, sizes: list[int]) -> Path:
 
 def test_a_row_group_of_over_long_lists_is_refused_before_it_is_held(tmp_path: Path) -> None:
     path = numbers(tmp_path / "a.parquet", [3, 12 * LONG, 2])
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    before = reset_peak()
     first, refused, last = read(path, "text", "numbers")
-    grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) << 10
+    grown = peak_bytes() - before
     assert (first.value, last.value) == (
         {"text": "0", "numbers": [1, 1, 1]}, {"text": "2", "numbers": [1, 1]}
     )  # fmt: skip
