@@ -24,6 +24,7 @@ COMMAND_MODULES = (
     "mix",
     "corpora",
     "recipes",
+    "schema",
     "vocab",
     "model",
     "train",

@@ -19,8 +19,15 @@ from linly.config.fields import (
 )
 from linly.config.settings import Packing
 from linly.config.shard_formats import FORMATS, FileFormat
-from linly.config.shard_patterns import LANGUAGE, LANGUAGE_FORM, Pattern, parse_patterns
+from linly.config.shard_patterns import (
+    LANGUAGE,
+    LANGUAGE_FORM,
+    Pattern,
+    parse_patterns,
+    patterns_schema,
+)
 from linly.config.where import Where
+from linly.config.yaml.json_forms import ALLOWED, JsonForm, JsonSchema
 from linly.config.yaml.quantities import (
     Count,
     Date,
@@ -29,6 +36,7 @@ from linly.config.yaml.quantities import (
     Text,
     at_most,
     format_fraction,
+    fraction_schema,
     parse_fraction,
 )
 from linly.config.yaml.strict_model import (
@@ -95,14 +103,20 @@ def _format_held_out(value: float | tuple[str, ...] | dict[str, str]) -> Any:
     return format_fraction(value) if isinstance(value, float) else value
 
 
+def _held_out_schema() -> JsonSchema:
+    forms = [fraction_schema(), *patterns_schema()["anyOf"]]
+    return {"anyOf": forms, ALLOWED: "percentage, or patterns as in `paths`"}
+
+
 class Corpus(Settings):
     r"""A set of shards of one shape.
 
     Attributes:
         name: Stem of the corpus file.
-        language: Language of the text; for parallel text both, joined: `en-zh`.
+        language: Language of the text; for parallel text both, joined: `en-zh`, which is then the
+            default.
         kind: Kind of the records.
-        format: Format of the shards; None takes it from the suffix before a compression suffix.
+        format: Format of the shards; by default that of the suffix before a compression suffix.
         encoding: Encoding of text formats: any that Python knows; gb18030 also reads GBK and
             GB2312. A TMX file may declare its own.
         paths: Patterns below the data root, or URLs (s3, hf, https); for line-aligned files one
@@ -121,9 +135,11 @@ class Corpus(Settings):
         delimiter: Character between the cells of CSV; a first line `sep=;` takes precedence.
         escape: Escape character of CSV: a backslash makes the next character literal (`\"`).
         where: Conditions, all of which a record must meet.
-        template: Template that turns records into documents; must fit the kind.
+        template: Template that turns records into documents; must fit the kind. The default is
+            `text` for text, `parallel` for parallel text, `alpaca` for the others.
         chat: Chat format for the templates chat and inscp; filled in from the recipe's model.
-        packing: Method of packing documents into rows.
+        packing: Method of packing documents into rows. The default is `best-fit` for instructions
+            and conversations, `chunk` for the others.
         held_out: Fraction of records, chosen by hash, that is never trained on; or held-out files.
         max_bad_fraction: Fraction of records that may be quarantined before the run stops.
         chat_date: Date that a chat template receives as today's (2024-07-26).
@@ -139,7 +155,10 @@ class Corpus(Settings):
     format: Annotated[FileFormat | None, OnResume.REFUSED] = None
     encoding: Annotated[Encoding, OnResume.REFUSED] = "utf-8"
     paths: Annotated[
-        tuple[str, ...] | dict[str, str], BeforeValidator(parse_patterns), OnResume.REFUSED
+        tuple[str, ...] | dict[str, str],
+        BeforeValidator(parse_patterns),
+        JsonForm(patterns_schema),
+        OnResume.REFUSED,
     ]
     exclude: Annotated[tuple[Pattern, ...], OnResume.REFUSED] = ()
     fields: Annotated[dict[str, Text], OnResume.REFUSED]
@@ -154,6 +173,7 @@ class Corpus(Settings):
         float | tuple[str, ...] | dict[str, str],
         BeforeValidator(_parse_held_out),
         PlainSerializer(_format_held_out),
+        JsonForm(_held_out_schema),
         OnResume.REFUSED,
     ] = 0.0
     max_bad_fraction: Annotated[Fraction, OnResume.RECORDED] = 0.01
@@ -168,6 +188,23 @@ class Corpus(Settings):
     def shown_keys(cls) -> tuple[str, ...]:
         """Return all keys but `name` (the file's stem) and `chat` (filled in from the model)."""
         return tuple(key for key in cls.file_keys() if key not in ("name", "chat"))
+
+    @classmethod
+    def file_schema(cls, schema: JsonSchema) -> JsonSchema:
+        """Remove the name, which is the file's, and what a kind fills in from the required keys."""
+        keys = {key: form for key, form in schema["properties"].items() if key != "name"}
+        keys["template"] |= {"enum": sorted({name for fit in TEMPLATES.values() for name in fit})}
+        language = {"if": _is_kind("parallel"), "else": {"required": ["language"]}}
+        fields = {"if": _is_kind("conversation"), "then": {"required": ["fields"]}}
+        fitting = [
+            {"if": _is_kind(kind), "then": {"properties": {"template": {"enum": list(names)}}}}
+            for kind, names in TEMPLATES.items()
+        ]
+        return schema | {
+            "properties": keys,
+            "required": ["kind", "paths"],
+            "allOf": [language, fields, *fitting],
+        }
 
     @classmethod
     def from_file_form(cls, value: dict[str, Any]) -> dict[str, Any]:
@@ -264,6 +301,10 @@ class Corpus(Settings):
         """Return plain data that reads back equal, without the name."""
         form = self.model_dump(mode="json", include={*_ALWAYS_WRITTEN}) | self.short_form()
         return {key: form[key] for key in self.file_keys() if key in form and key != "name"}
+
+
+def _is_kind(kind: Kind) -> JsonSchema:
+    return {"properties": {"kind": {"const": kind}}, "required": ["kind"]}
 
 
 def misfit(template: str, kind: Kind) -> str:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_serializer, model_validator
 
 from linly.config.curve import Curve, Ratio, RatioGuard, format_position, parse_at
+from linly.config.yaml.json_forms import ALLOWED, JsonSchema
 from linly.config.yaml.quantities import (
     Fraction,
     Number,
@@ -17,6 +18,7 @@ from linly.config.yaml.quantities import (
     Tokens,
     at_most,
     format_fraction,
+    fraction_schema,
     parse_fraction,
 )
 from linly.config.yaml.strict_model import (
@@ -36,7 +38,16 @@ _SHARE_FORM = "a percentage, or a mapping such as {share: 40%, max_epochs: 2}"
 
 
 class SourceShare(Model):
-    """A source of a group: its corpus, share of the group, and largest number of epochs."""
+    """A source of a group: its share, as a bare percentage or with its other settings.
+
+    Attributes:
+        corpus: Corpus that it reads; by default the one of its own name.
+        share: Share of its group; the shares of a group add up to 100%.
+        template: Template in place of the corpus file's.
+        max_epochs: Largest number of times that its documents may be read.
+        on_exhausted: Reaction to a plan that reads it more often: `error` refuses the plan, `stop`
+            ends the run where its documents run out.
+    """
 
     corpus: Text
     share: Fraction
@@ -46,9 +57,21 @@ class SourceShare(Model):
     )
     on_exhausted: Literal["error", "stop"] = "error"
 
+    @classmethod
+    def file_schema(cls, schema: JsonSchema) -> JsonSchema:
+        """Add the bare share; a group fills in `corpus`."""
+        full = schema | {"required": ["share"]}
+        return {"anyOf": [fraction_schema(), full], ALLOWED: "percentage, or a mapping"}
+
 
 class Group(Model):
-    """Sources that share one ratio; `ratio` is None for the group that takes the rest."""
+    """Sources that share one ratio; `ratio` is None for the group that takes the rest.
+
+    Attributes:
+        ratio: Ratio of the group in the mixture: constant, along a curve, or the rest, which is
+            100% minus the other groups' ratios.
+        sources: Sources of the group by name.
+    """
 
     ratio: Ratio
     sources: dict[str, SourceShare]
@@ -97,11 +120,22 @@ def _shortened(name: str, source: SourceShare) -> Any:
 
 
 class Curriculum(Settings):
-    """The mixture over a run of `tokens`; one curriculum serves any model."""
+    """The mixture over a run of `tokens`; one curriculum serves any model.
+
+    Attributes:
+        name: Name in logs and pages; by default the file's stem.
+        tokens: Tokens of the run, over all sources.
+        mixture: Groups of sources by name; their ratios add up to 100% at every point of the run.
+    """
 
     name: Annotated[Text, OnResume.FREE]
     tokens: Annotated[Tokens, OnResume.REFUSED]
     mixture: Annotated[dict[str, Group], OnResume.REFUSED]
+
+    @classmethod
+    def file_schema(cls, schema: JsonSchema) -> JsonSchema:
+        """Allow a file without `name`, which is then its stem."""
+        return schema | {"required": ["tokens", "mixture"]}
 
     @property
     def sources(self) -> dict[str, tuple[str, SourceShare]]:

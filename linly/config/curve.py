@@ -11,18 +11,22 @@ from pydantic import (
     Field,
     InstanceOf,
     PlainSerializer,
+    Strict,
     ValidationError,
     model_validator,
 )
 from pydantic_core import PydanticCustomError
 
 from linly.config.shapes import CURVES, Linear, Shape, kind_of
+from linly.config.yaml.json_forms import ALLOWED, JsonForm, JsonSchema, mapping_of
 from linly.config.yaml.quantities import (
-    Count,
+    AMOUNT_PATTERN,
+    PERCENT_PATTERN,
     Fraction,
     Text,
     format_fraction,
     format_tokens,
+    fraction_schema,
     parse_fraction,
     parse_tokens,
 )
@@ -36,10 +40,21 @@ from linly.config.yaml.strict_model import (
 )
 
 REST = "rest"
-_CURVE_KEYS = ("curve", "from", "to", "until", "points", "guard")
+_CURVE_KEYS = {
+    "curve": "Kind of the curve.",
+    "from": "Ratio at the start of the run.",
+    "to": "Ratio at the end of the run, or at `until`.",
+    "until": "Position at which `to` is reached; the ratio is constant after it.",
+    "points": "Positions and their ratios, in place of `from` and `to`; the curve is between each "
+    "two, and the ratio is constant outside them.",
+    "guard": "Guard that raises the ratio while a monitored source becomes worse.",
+}
+"""Key of a curve of any kind -> its description."""
+
 _RATIO_FORM = "a percentage, a curve such as {curve: linear, from: 0%, to: 15%}, or rest"
 _GUARD_FORM = "a mapping such as {source: english, max_rise: 3%, cap: 60%}"
 _ZERO_TOKENS = re.compile("0+")
+_POSITION_PATTERN = f"^({PERCENT_PATTERN}|{AMOUNT_PATTERN})$"
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +90,7 @@ class RatioGuard(Model):
     source: Text
     max_rise: Fraction
     cap: Fraction
-    steps: Annotated[Count, Field(le=100)] = 4
+    steps: Annotated[int, Strict(), Field(ge=1, le=100)] = 4
 
 
 class Curve(Model):
@@ -225,4 +240,46 @@ def format_ratio(ratio: Curve | None) -> Any:
     return form if ratio.guard is None else form | {"guard": ratio.guard.short_form()}
 
 
-Ratio = Annotated[Curve | None, BeforeValidator(parse_ratio), PlainSerializer(format_ratio)]
+def _ratio_schema() -> JsonSchema:
+    """Build the JSON schema of what `parse_ratio` reads."""
+    kinds = [_curve_schema(kind, shape) for kind, shape in CURVES.items()]
+    allowed = "percentage, `rest`, or a curve"
+    return {"anyOf": [fraction_schema(), {"const": REST}, *kinds], ALLOWED: allowed}
+
+
+def _curve_schema(kind: str, shape: type[Shape]) -> JsonSchema:
+    position = {
+        "type": ["string", "integer"],
+        "pattern": _POSITION_PATTERN,
+        ALLOWED: "position: % of the run, or tokens",
+    }
+    points = mapping_of(fraction_schema(), keys={"pattern": _POSITION_PATTERN})
+    forms: JsonSchema = {
+        "curve": {"const": kind},
+        "from": fraction_schema(),
+        "to": fraction_schema(),
+        "until": position,
+        "points": points | {"minProperties": 2, ALLOWED: "mapping of positions to percentages"},
+        "guard": RatioGuard.model_json_schema(),
+    }
+    keys = {key: form | {"description": _CURVE_KEYS[key]} for key, form in forms.items()}
+    whole = {"required": ["from", "to"], "not": {"required": ["points"]}}
+    listed = {
+        "required": ["points"],
+        "not": {"anyOf": [{"required": [key]} for key in ("from", "to", "until")]},
+    }
+    return {
+        "type": "object",
+        "properties": keys | shape.model_json_schema()["properties"],
+        "required": ["curve"],
+        "additionalProperties": False,
+        "oneOf": [whole, listed],
+    }
+
+
+Ratio = Annotated[
+    Curve | None,
+    BeforeValidator(parse_ratio),
+    PlainSerializer(format_ratio),
+    JsonForm(_ratio_schema),
+]

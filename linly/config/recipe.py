@@ -31,6 +31,7 @@ from linly.config.settings import (
     WandbSettings,
 )
 from linly.config.source import Source, sources_of
+from linly.config.yaml.json_forms import JsonSchema, either, without_required
 from linly.config.yaml.overrides import (
     Override,
     escape_variables,
@@ -61,11 +62,20 @@ class Recipe(Settings):
     """Complete description of a run: equal recipes over equal data train equally.
 
     Attributes:
+        name: Name in logs and pages; by default the file's stem.
         run: Run folder; its name identifies the run when it resumes.
         data_root: Folder that the corpora's patterns are relative to.
-        model: Model folder: weights, config and tokenizer; None to run only the data path.
+        model: Model folder: weights, config and tokenizer. Without it only the data path runs.
+        data: Path from documents to global batches.
+        training: Optimizer and training step.
+        checkpoint: Saving and keeping of checkpoints.
+        evaluation: Evaluation on held-out documents, and sampled prompts.
+        guards: Conditions under which a step is skipped and the run fails.
+        alarms: Thresholds of the alarms.
+        wandb: Curves at Weights & Biases; without this section nothing is sent.
         stop_at_step: Step at which the run ends early; schedules keep their full length.
-        corpora: Corpora that the curriculum uses.
+        curriculum: Curriculum file, or the curriculum itself.
+        corpora: Corpora that the curriculum uses: folders of corpus files, or corpora by name.
         corpus_folders: Folders in which an amended curriculum's other corpora are looked up; those
             of `corpora` if it lists folders.
     """
@@ -86,6 +96,23 @@ class Recipe(Settings):
     curriculum: Curriculum
     corpora: dict[str, Corpus]
     corpus_folders: Annotated[tuple[Path, ...], OnResume.FREE] = ()
+
+    @classmethod
+    def file_schema(cls, schema: JsonSchema) -> JsonSchema:
+        """Add what is allowed in a file only; any key may come from the recipe that it extends."""
+        keys = schema["properties"]
+        path = {"type": "string", "minLength": 1}
+        folders = {"type": "array", "items": path, "minItems": 1}
+        keys["curriculum"] = either(
+            keys["curriculum"], path, allowed="path of a file, or a mapping"
+        )
+        keys["corpora"] = either(
+            keys["corpora"], path, folders, allowed="list of folders, or a mapping"
+        )
+        for section in SECTIONS:
+            keys[section] = without_required(keys[section])
+        extended = {"description": "Recipe whose keys this file overrides; relative to it."}
+        return without_required(schema) | {"properties": {"extends": path | extended} | keys}
 
     @property
     def num_rows(self) -> int:

@@ -14,6 +14,7 @@ from pydantic import (
 )
 
 from linly.config.prompts import DEFAULT_PROMPTS
+from linly.config.yaml.json_forms import ALLOWED, JsonSchema
 from linly.config.yaml.quantities import (
     Count,
     Fraction,
@@ -139,6 +140,20 @@ class Trainable(Model):
     kind: Literal["full", "embeddings", "lora"] = "full"
     lora: Lora | None = None
 
+    @classmethod
+    def file_schema(cls, schema: JsonSchema) -> JsonSchema:
+        """Describe the forms that `_trainable` spells out, in place of the fields."""
+        lora = {
+            "type": "object",
+            "properties": {"lora": schema["properties"]["lora"]["anyOf"][0]},
+            "required": ["lora"],
+            "additionalProperties": False,
+        }
+        return {
+            "anyOf": [{"enum": ["full", "embeddings"]}, lora],
+            ALLOWED: "`full`, `embeddings`, or `{lora: ...}`",
+        }
+
 
 def _trainable(value: Any) -> Any:
     """Spell out `embeddings` as {kind: embeddings} and {lora: ...} as {kind: lora, lora: ...}."""
@@ -176,8 +191,12 @@ class TrainingSettings(Settings):
     Attributes:
         optimizer: Optimizer, sharded over the ranks.
         lr: Peak learning rate.
+        schedule: Form of the learning rate after warmup: a cosine down to `final_lr`, or constant.
         warmup: Fraction of the steps with linear warmup.
         final_lr: Fraction of `lr` at the end of the cosine.
+        weight_decay: Decoupled weight decay; norms and biases have none.
+        betas: Decay rates of AdamW's first and second moment.
+        eps: Term that AdamW adds to the denominator.
         clip: Norm to which a step's gradient is clipped.
         micro_batch: Rows that a rank computes at once.
         trainable: Trainable parameters; the rest of the model is frozen.
@@ -240,6 +259,15 @@ class TrainingSettings(Settings):
     deepspeed: Annotated[dict[str, Any] | None, OnResume.RECORDED] = None
 
     @classmethod
+    def file_schema(cls, schema: JsonSchema) -> JsonSchema:
+        """Add the short forms."""
+        keys = schema["properties"]
+        keys["activation_checkpointing"]["enum"] += [True, False]
+        keys["deepspeed"]["anyOf"].append({"type": "string", "minLength": 1})
+        keys["deepspeed"][ALLOWED] = "path of a JSON file, or its content"
+        return schema
+
+    @classmethod
     def from_file_form(cls, value: dict[str, Any]) -> dict[str, Any]:
         """Spell out the short forms."""
         forms = {"trainable": _trainable, "activation_checkpointing": _activation_checkpointing}
@@ -250,8 +278,10 @@ class CheckpointSettings(Model):
     """Settings of saving checkpoints and keeping them (in steps).
 
     Attributes:
-        is_async: Whether training continues while a copy in host memory is written; `async` in
-            a file.
+        every: Steps between checkpoints.
+        keep_last: Newest checkpoints to keep.
+        keep_every: Steps between checkpoints to keep for good; null keeps only the newest.
+        is_async: Whether training continues while a copy in host memory is written.
         mirror: Folder or s3://bucket/prefix; the run is copied to NAME in it after each save.
     """
 
@@ -285,6 +315,7 @@ class EvaluationSettings(Settings):
         every: Steps between evaluations.
         max_documents: Largest number of held-out documents of each source.
         prompts: Prompts that the model completes at every evaluation; `[]` for none.
+        max_new_tokens: Largest number of tokens of a completion.
     """
 
     every: Annotated[Count, OnResume.RECORDED] = 250  # a guarded curve decides at evaluations

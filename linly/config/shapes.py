@@ -125,8 +125,8 @@ class Sigmoid(Shape):
     midpoint: Annotated[Fraction, AfterValidator(_within)] = 0.5
     steepness: Annotated[
         Number,
-        at_least(0.001, "a flatter curve is a straight line, which is curve: linear"),
         Field(le=100),
+        at_least(0.001, "a flatter curve is a straight line, which is curve: linear"),
     ] = 10.0
 
     def rise(self, t: Floats) -> Floats:

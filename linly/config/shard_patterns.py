@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
+from linly.config.yaml.json_forms import ALLOWED, JsonSchema, mapping_of
 from linly.config.yaml.quantities import Text
 from linly.config.yaml.strict_model import found, problem
 from linly.storage.urls import URL_FORM, is_url, url_problem
@@ -46,6 +47,14 @@ def parse_patterns(value: Any) -> tuple[str, ...] | dict[str, str]:
             _parse_pattern(pattern, index)
         return tuple(value)
     raise problem(found(value, allowed))
+
+
+def patterns_schema() -> JsonSchema:
+    """Build the JSON schema of what `parse_patterns` reads."""
+    pattern = {"type": "string", "minLength": 1}
+    listed = {"type": "array", "items": pattern, "minItems": 1}
+    by_language = mapping_of(pattern, keys={"pattern": f"^{LANGUAGE.pattern}$"})
+    return {"anyOf": [listed, by_language], ALLOWED: "list of patterns, or one by language"}
 
 
 def _parse_pattern(pattern: Any, *path: str | int) -> None:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field, Strict, model_validator
 
+from linly.config.yaml.json_forms import ALLOWED, JsonForm, JsonSchema
 from linly.config.yaml.quantities import Text
 from linly.config.yaml.strict_model import Model, describe, found, problem
 
@@ -17,12 +18,17 @@ def _check_scalar(value: Any) -> Any:
     return value
 
 
+def _scalar_schema() -> JsonSchema:
+    return {"type": ["boolean", "number", "string"], ALLOWED: "text, number, `true` or `false`"}
+
+
 Scalar = Annotated[
     Annotated[bool, Strict()]
     | Annotated[int, Strict()]
     | Annotated[float, Strict()]
     | Annotated[str, Strict()],
     BeforeValidator(_check_scalar),
+    JsonForm(_scalar_schema),
 ]
 
 
@@ -32,6 +38,15 @@ class Where(Model):
     If the field is a list, or its path goes through one, every element must meet the condition. A
     record without the field is bad, unless the path ends with `?`: then the value is null. Null
     meets `not_in` and no other condition. In CSV and TSV, text that is a number compares as one.
+
+    Attributes:
+        field: Path in the record, as in `fields`.
+        equal: Value that the field must have.
+        in_: Values of which the field must have one.
+        not_in: Values that the field must not have.
+        at_least: Smallest number that the field may have.
+        at_most: Largest number that the field may have.
+        matches: Regular expression that must be found in the field's text.
     """
 
     field: Text
@@ -41,6 +56,13 @@ class Where(Model):
     at_least: Annotated[float, Strict()] | None = None
     at_most: Annotated[float, Strict()] | None = None
     matches: Text | None = None
+
+    @classmethod
+    def file_schema(cls, schema: JsonSchema) -> JsonSchema:
+        """Require exactly one condition; a condition that is null is none."""
+        given = {"not": {"type": "null"}}
+        one = [{"required": [key], "properties": {key: given}} for key in cls.conditions()]
+        return schema | {"oneOf": one}
 
     @classmethod
     def conditions(cls) -> tuple[str, ...]:

@@ -5,11 +5,22 @@ from __future__ import annotations
 import datetime
 import math
 import re
+from dataclasses import dataclass
 from decimal import Decimal
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field, PlainSerializer, Strict
+from pydantic import (
+    AfterValidator,
+    BeforeValidator,
+    Field,
+    GetCoreSchemaHandler,
+    GetJsonSchemaHandler,
+    PlainSerializer,
+    Strict,
+)
+from pydantic_core import CoreSchema, core_schema
 
+from linly.config.yaml.json_forms import ALLOWED, JsonForm, JsonSchema
 from linly.config.yaml.strict_model import found, problem
 
 _PERCENT = re.compile(r"([0-9]{1,20}(?:\.[0-9]{0,400})?|\.[0-9]{1,400})\s*%")
@@ -63,34 +74,83 @@ def format_tokens(tokens: int) -> str | int:
     return tokens
 
 
-def at_least(bound: float, reason: str) -> AfterValidator:
+@dataclass(frozen=True, slots=True)
+class Bound:
+    """Annotation of a number: its lower or upper bound, and the reason, which the error includes.
+
+    Attributes:
+        bound: Smallest or largest value.
+        reason: Reason for it.
+        side: Kind of bound, by its name in JSON schema.
+    """
+
+    bound: float
+    reason: str
+    side: Literal["minimum", "maximum"]
+
+    def check(self, value: float) -> float:
+        """Refuse a value outside the bound (a validator's check)."""
+        is_upper = self.side == "maximum"
+        if value > self.bound if is_upper else value < self.bound:
+            limit = f"{_shown(self.bound)} or {'less' if is_upper else 'more'}"
+            raise problem(found(value, f"{limit}: {self.reason}"))
+        return value
+
+    def __get_pydantic_core_schema__(
+        self, source: Any, handler: GetCoreSchemaHandler
+    ) -> CoreSchema:
+        """Check values after pydantic's own checks."""
+        return core_schema.no_info_after_validator_function(self.check, handler(source))
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchema:
+        """Add the bound, unless there is a stricter one."""
+        written: JsonSchema = handler(schema)
+        stricter = min if self.side == "maximum" else max
+        return written | {self.side: stricter(self.bound, written.get(self.side, self.bound))}
+
+
+def at_least(bound: float, reason: str) -> Bound:
     """Build a check of a number's lower bound; its error includes the reason."""
-
-    def check(value: float) -> float:
-        if value < bound:
-            raise problem(found(value, f"{_shown(bound)} or more: {reason}"))
-        return value
-
-    return AfterValidator(check)
+    return Bound(bound, reason, "minimum")
 
 
-def at_most(bound: float, reason: str) -> AfterValidator:
+def at_most(bound: float, reason: str) -> Bound:
     """Build a check of a number's upper bound; its error includes the reason."""
-
-    def check(value: float) -> float:
-        if value > bound:
-            raise problem(found(value, f"{_shown(bound)} or less: {reason}"))
-        return value
-
-    return AfterValidator(check)
+    return Bound(bound, reason, "maximum")
 
 
 def _shown(bound: float) -> str:
     return f"{bound:,}" if isinstance(bound, int) else f"{bound:g}"
 
 
-Fraction = Annotated[float, BeforeValidator(parse_fraction), PlainSerializer(format_fraction)]
-Tokens = Annotated[int, BeforeValidator(parse_tokens), PlainSerializer(format_tokens)]
+PERCENT_PATTERN = r"0*(100(\.0*)?|[0-9]{1,2}(\.[0-9]*)?|\.[0-9]+)\s*%"
+AMOUNT_PATTERN = r"[0-9]{1,20}(\.[0-9]{1,12})?[KMBT]?"
+
+
+def fraction_schema() -> JsonSchema:
+    """Build the JSON schema of what `parse_fraction` reads."""
+    number = {"type": "number", "minimum": 0, "maximum": 1}
+    text = {"type": "string", "pattern": f"^{PERCENT_PATTERN}$"}
+    return {"anyOf": [text, number], ALLOWED: "percentage"}
+
+
+def _tokens_schema() -> JsonSchema:
+    number = {"type": "number", "minimum": 1, "maximum": _MAX_TOKENS}
+    text = {"type": "string", "pattern": f"^{AMOUNT_PATTERN}$"}
+    return {"anyOf": [text, number], ALLOWED: "tokens, such as `5B` or `200M`"}
+
+
+Fraction = Annotated[
+    float,
+    BeforeValidator(parse_fraction),
+    PlainSerializer(format_fraction),
+    JsonForm(fraction_schema),
+]
+Tokens = Annotated[
+    int, BeforeValidator(parse_tokens), PlainSerializer(format_tokens), JsonForm(_tokens_schema)
+]
 Text = Annotated[str, Strict(), Field(min_length=1)]
 Switch = Annotated[bool, Strict()]
 Number = Annotated[float, Strict()]

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 from collections.abc import Iterable, Mapping
 from enum import Enum
 from typing import Any, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    GetJsonSchemaHandler,
+    ValidationError,
+    model_validator,
+)
+from pydantic_core import CoreSchema, ErrorDetails, PydanticCustomError
 
+from linly.config.yaml.json_forms import ON_RESUME, JsonSchema, read_docstring
 from linly.config.yaml.yaml import Located, key_text
 from linly.errors import ConfigError
 
@@ -48,6 +56,35 @@ class Model(BaseModel):
     def from_file_form(cls, value: dict[str, Any]) -> dict[str, Any]:
         """Turn the short forms that a file may use into the model's fields."""
         return value
+
+    @classmethod
+    def file_schema(cls, schema: JsonSchema) -> JsonSchema:
+        """Add to a JSON schema of the fields the short forms that `from_file_form` spells out."""
+        return schema
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> JsonSchema:
+        """Describe the file form: every key with its sentence and its default as written."""
+        schema: JsonSchema = handler.resolve_ref_schema(handler(core_schema))
+        schema["description"], sentences = read_docstring(cls)
+        defaults: dict[str, Any] = {}
+        if not inspect.isabstract(cls):
+            defaults = cls.model_construct().model_dump(mode="json", by_alias=True)
+        for name, field in cls.model_fields.items():
+            key = schema["properties"][field.alias or name]
+            for made in ("title", "default"):
+                key.pop(made, None)
+            if name in sentences:
+                key["description"] = sentences[name]
+            default = defaults.get(field.alias or name)
+            if not field.is_required() and not isinstance(default, dict):
+                key["default"] = default
+            policy = next((entry for entry in field.metadata if isinstance(entry, OnResume)), None)
+            if policy is not None:
+                key[ON_RESUME] = policy.value
+        return cls.file_schema(schema)
 
     def file_form(self) -> dict[str, Any]:
         """Return the form that a file has: plain data that reads back equal."""

@@ -1,0 +1,1 @@
+"""Code that builds the documentation site: MkDocs calls `site`, which makes pages from the code."""
