@@ -17,7 +17,7 @@ SHELL := /bin/bash
 PYTHON ?= python3
 TORCH_INDEX ?=
 WHEELS ?=
-EXTRAS := lora,monitor,remote,wandb,dev
+EXTRAS := lora,monitor,remote,wandb,docs,dev
 VENV := .venv
 STAMP := $(VENV)/.installed
 VENV4 := .venv-transformers4
@@ -30,7 +30,7 @@ PIP_SOURCE := $(if $(WHEELS),--no-index --find-links $(WHEELS),$(PIP_INDEX))
 # Launchers and tools are those of .venv.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help install wheelhouse demo demo-chinese-only test test-faults test-exhaustive families lint bench clean
+.PHONY: help install wheelhouse demo demo-chinese-only test test-faults test-exhaustive families lint docs bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -97,6 +97,9 @@ lint: $(STAMP)  ## ruff, its formatter, mypy --strict
 	ruff check .
 	ruff format --check .
 	mypy --strict linly
+
+docs: $(STAMP)  ## the documentation site in build/site; a warning is an error, and nothing is fetched
+	NO_MKDOCS_2_WARNING=1 python -m mkdocs build --quiet
 
 bench: $(STAMP)  ## speed and memory, each beside its alternative (leave the machine alone meanwhile)
 	python -m pytest -q -s -m benchmark tests/benchmarks

@@ -7,7 +7,7 @@
     names              modules and classes whose name occurs twice
     docstrings         Args and Attributes lines that do not begin with a noun
 
-`python -m tests.house --draw` writes the diagrams of docs/architecture.md.
+`python -m tests.house --draw` writes the diagrams of docs/maintainers/architecture.md.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from functools import cache
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parents[1] / "linly"
-DOCUMENT = PACKAGE.parent / "docs" / "architecture.md"
+DOCUMENT = PACKAGE.parent / "docs" / "maintainers" / "architecture.md"
 DRAWN = ("linly", "linly.data", "linly.training", "linly.monitor")
-"""Folders whose parts docs/architecture.md draws."""
+"""Folders whose parts docs/maintainers/architecture.md draws."""
 LONG_FUNCTION = 50
 NO_NOUN = re.compile(
     r"^\s+\w+: (Of|That|Whose|With|Without|What|Where|As|To|From|For|Or|So|Like|See|Behind)\b"

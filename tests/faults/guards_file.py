@@ -1,6 +1,6 @@
 """Guards behind each promise: the entries of `guards/*.yaml`, and how one is removed.
 
-`python -m tests.faults.guards_file` writes their tables into docs/reliability.md.
+`python -m tests.faults.guards_file` writes their tables into docs/maintainers/reliability.md.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = Path(__file__).resolve().parent / "guards"
-DOCUMENT = ROOT / "docs" / "reliability.md"
+DOCUMENT = ROOT / "docs" / "maintainers" / "reliability.md"
 BEGIN, END = "<!-- guards: begin -->", "<!-- guards: end -->"
 KEYS = {"promise", "guard", "file", "old", "new", "tests"}
 PROMISES = {

@@ -20,7 +20,7 @@ from linly.records.metrics import MeasuredRecord, metrics_of
 from linly.records.step_record import StepRecord
 
 ROOT = Path(__file__).resolve().parents[2]
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 CODE = re.compile(r"^```.*?^```", re.DOTALL | re.MULTILINE)
 
 

@@ -1,4 +1,4 @@
-"""The structure of the package stays as docs/architecture.md draws it."""
+"""The structure of the package stays as docs/maintainers/architecture.md draws it."""
 
 from __future__ import annotations
 
