@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from linly.monitor.history.history import read_history
+from linly.records.before_after import Results, changes_by_language
 
 RUNS = Path("demo/output/runs")
 MAX_LAST_QUARTER_GAIN = 0.02
@@ -17,24 +18,24 @@ MAX_ENGLISH_CHANGE = 0.05
 MIN_ENGLISH_LOSS_WITHOUT_REPLAY = 0.10
 
 
-def evaluations(run: str) -> list[tuple[int, dict[str, float]]]:
-    """Step and bits per byte by language of each evaluation, in order."""
+def evaluations(run: str) -> list[tuple[int, Results]]:
+    """Step and results of each evaluation, in order."""
     history = read_history(RUNS / run)
-    return [(evaluation.step, evaluation.by_language) for evaluation in history.evaluations]
+    return [(evaluation.step, evaluation.sources) for evaluation in history.evaluations]
 
 
 def last_quarter_gain(run: str, language: str) -> float:
     """Share of the bits per byte that the last quarter of a run took away."""
     measured = evaluations(run)
     end, last = measured[-1]
-    start = max((step, values) for step, values in measured if step <= 0.76 * end)
-    return 1 - last[language] / start[1][language]
+    start = max(step for step, _ in measured if step <= 0.76 * end)
+    return -changes_by_language(dict(measured)[start], last)[language].relative
 
 
 def change(run: str, language: str) -> float:
     """Relative change of bits per byte from before the first step to the end."""
     measured = evaluations(run)
-    return measured[-1][1][language] / measured[0][1][language] - 1
+    return changes_by_language(measured[0][1], measured[-1][1])[language].relative
 
 
 def checks(which: str) -> list[tuple[bool, str]]:

@@ -28,7 +28,7 @@ def compare(
         Path | None, typer.Option(help="Also write the comparison to this HTML file.")
     ] = None,
 ) -> None:
-    """Compare runs (Chinese gained per English lost) or curricula (tokens of each source)."""
+    """Compare runs (what each learned and forgot) or curricula (tokens of each source)."""
     if len(paths) < 2:
         raise ConfigError(f"linly compare: found {len(paths)} path, allowed: two or more")
     are_files = [path.is_file() for path in paths]

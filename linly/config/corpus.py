@@ -17,15 +17,10 @@ from linly.config.fields import (
     parse_form,
     parse_path,
 )
+from linly.config.languages import LANGUAGE, LANGUAGE_FORM
 from linly.config.settings import Packing
 from linly.config.shard_formats import FORMATS, FileFormat
-from linly.config.shard_patterns import (
-    LANGUAGE,
-    LANGUAGE_FORM,
-    Pattern,
-    parse_patterns,
-    patterns_schema,
-)
+from linly.config.shard_patterns import Pattern, parse_patterns, patterns_schema
 from linly.config.where import Where
 from linly.config.yaml.json_forms import ALLOWED, JsonForm, JsonSchema
 from linly.config.yaml.quantities import (
@@ -82,6 +77,14 @@ def _check_encoding(name: str) -> str:
 
 
 Encoding = Annotated[Text, AfterValidator(_check_encoding)]
+
+
+def _language_pair(code: object) -> list[str] | None:
+    """Split the code of parallel text, such as en-ko; None if it is not that of two languages."""
+    parts = code.split("-") if isinstance(code, str) else []
+    pairs = [["-".join(parts[:cut]), "-".join(parts[cut:])] for cut in range(1, len(parts))]
+    found = [pair for pair in pairs if all(map(LANGUAGE.fullmatch, pair))]
+    return found[0] if len(found) == 1 else None
 
 
 def _check_delimiter(written: str) -> str:
@@ -218,6 +221,8 @@ class Corpus(Settings):
         full.setdefault("packing", "best-fit" if is_dialogue else "chunk")
         if kind == "parallel" and isinstance(paths, dict):
             full.setdefault("fields", {language: language for language in paths})
+        if kind == "parallel" and (pair := _language_pair(full.get("language"))):
+            full.setdefault("fields", {language: language for language in pair})
         if kind in _DEFAULT_FIELDS:
             full.setdefault("fields", dict(_DEFAULT_FIELDS[kind]))
         if kind == "parallel" and isinstance(full.get("fields"), dict):

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import model_validator
+from pydantic import ValidationError, model_validator
 
 from linly.config.corpus import (
     TEMPLATES,
@@ -20,6 +20,7 @@ from linly.config.corpus import (
 )
 from linly.config.curriculum import Curriculum
 from linly.config.deepspeed import with_own_deepspeed
+from linly.config.languages import Languages, default_prompts, recipe_languages
 from linly.config.settings import (
     SECTIONS,
     AlarmSettings,
@@ -66,6 +67,7 @@ class Recipe(Settings):
         run: Run folder; its name identifies the run when it resumes.
         data_root: Folder that the corpora's patterns are relative to.
         model: Model folder: weights, config and tokenizer. Without it only the data path runs.
+        languages: Languages that the run keeps and learns; they only describe it.
         data: Path from documents to global batches.
         training: Optimizer and training step.
         checkpoint: Saving and keeping of checkpoints.
@@ -85,6 +87,7 @@ class Recipe(Settings):
     data_root: Annotated[Path, OnResume.FREE]
     # Compared by its identity, not by its path.
     model: Annotated[Path | None, OnResume.FREE] = None
+    languages: Annotated[Languages, OnResume.FREE] = Languages()
     data: DataSettings = DataSettings()
     training: TrainingSettings = TrainingSettings()
     checkpoint: Annotated[CheckpointSettings, OnResume.FREE] = CheckpointSettings()
@@ -129,6 +132,18 @@ class Recipe(Settings):
         """Sources of the curriculum by name, sorted."""
         shares = {name: share for name, (_, share) in self.curriculum.sources.items()}
         return sources_of(shares, self.corpora, self.data_root)
+
+    @classmethod
+    def from_file_form(cls, value: dict[str, Any]) -> dict[str, Any]:
+        """Fill in the prompts of the recipe's languages."""
+        evaluation = value.get("evaluation", {})
+        try:
+            prompts = default_prompts(*recipe_languages(value).both)
+        except ValidationError:  # the field's own validation reports it
+            return value
+        if not isinstance(evaluation, dict):
+            return value
+        return {**value, "evaluation": {"prompts": prompts, **evaluation}}
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:

@@ -1,4 +1,4 @@
-"""The sections of a recipe: data, training, checkpoint, evaluation, guards, alarms, wandb."""
+"""Sections of a recipe: data, training, checkpoint, evaluation, guards, alarms, wandb."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from linly.config.prompts import DEFAULT_PROMPTS
+from linly.config.languages import Languages, default_prompts
 from linly.config.yaml.json_forms import ALLOWED, JsonSchema
 from linly.config.yaml.quantities import (
     Count,
@@ -38,7 +38,11 @@ from linly.config.yaml.strict_model import (
 )
 from linly.storage.urls import is_url, url_problem
 
-SECTIONS = ("data", "training", "checkpoint", "evaluation", "guards", "alarms", "wandb")
+SECTIONS = (
+    *("languages", "data", "training", "checkpoint", "evaluation", "guards", "alarms", "wandb"),
+)
+"""Keys of a recipe whose own keys are merged by `extends`."""
+
 OptimizerName = Literal["adamw"]
 
 _MIN_SEQUENCE_LENGTH = 8
@@ -314,13 +318,14 @@ class EvaluationSettings(Settings):
     Attributes:
         every: Steps between evaluations.
         max_documents: Largest number of held-out documents of each source.
-        prompts: Prompts that the model completes at every evaluation; `[]` for none.
+        prompts: Prompts that the model completes at every evaluation; `[]` for none. By default
+            some in each of the recipe's languages.
         max_new_tokens: Largest number of tokens of a completion.
     """
 
     every: Annotated[Count, OnResume.RECORDED] = 250  # a guarded curve decides at evaluations
     max_documents: Annotated[Count, OnResume.FREE] = 200
-    prompts: Annotated[tuple[Text, ...], OnResume.FREE] = DEFAULT_PROMPTS
+    prompts: Annotated[tuple[Text, ...], OnResume.FREE] = default_prompts(*Languages().both)
     max_new_tokens: Annotated[
         Count, at_most(1 << 20, "no model has more positions"), OnResume.FREE
     ] = 64

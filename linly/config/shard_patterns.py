@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
+from linly.config.languages import LANGUAGE, LANGUAGE_FORM
 from linly.config.yaml.json_forms import ALLOWED, JsonSchema, mapping_of
 from linly.config.yaml.quantities import Text
 from linly.config.yaml.strict_model import found, problem
 from linly.storage.urls import URL_FORM, is_url, url_problem
 
-LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
-LANGUAGE_FORM = "a language code such as zh, en or zh-Hant"
 _PATTERN_FORM = "a path or glob below the data root, such as wiki/*.jsonl.zst"
 
 

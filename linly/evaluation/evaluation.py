@@ -17,8 +17,8 @@ import torch
 from numpy.typing import NDArray
 from transformers import PretrainedConfig, PreTrainedModel
 
-from linly.config.recipe import Recipe
 from linly.config.settings import EvaluationSettings
+from linly.curriculum.timeline import Timeline
 from linly.data.documents.encoding import encode_documents
 from linly.data.types import IGNORE_LABEL, Document, EncodedDocument
 from linly.errors import ConfigError
@@ -172,13 +172,18 @@ class Evaluator:
 
 
 def prepare_held_out(
-    recipe: Recipe, documents: Mapping[str, Sequence[Document]], tokenizer: Tokenizer
+    timeline: Timeline, documents: Mapping[str, Sequence[Document]], tokenizer: Tokenizer
 ) -> list[HeldOut]:
-    """Encode the held-out documents of each source that has any and cut them into windows."""
+    """Encode the held-out documents of each source that has any and cut them into windows.
+
+    Args:
+        timeline: Timeline of the run; a source that it has dropped is evaluated as well.
+        documents: Held-out documents of every source.
+        tokenizer: Tokenizer of the run.
+    """
     held_out = []
-    sources = recipe.sources
     for source in sorted(source for source in documents if documents[source]):
-        corpus = sources[source].corpus
+        corpus = timeline.corpora[timeline.sources[source].corpus]
         encoded = encode_documents(tokenizer, documents[source])
         held_out.append(
             HeldOut(
@@ -188,7 +193,7 @@ def prepare_held_out(
                 tuple(
                     window
                     for document in encoded
-                    for window in windows(document, recipe.data.sequence_length)
+                    for window in windows(document, timeline.sequence_length)
                 ),
                 sum(len(document.starts) for document in encoded),
                 sum(

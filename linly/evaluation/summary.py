@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from linly.records.evaluation_record import SourceEvaluation, bits_per_byte_by_language
-
-REFERENCE_LANGUAGE = "en"
-"""Language that the base model knows; its change measures forgetting and is shown in percent."""
+from linly.config.languages import Languages
+from linly.records.before_after import changes_by_language
+from linly.records.evaluation_record import SourceEvaluation
 
 
 def summary_line(
     before: Mapping[str, SourceEvaluation],
     after: Mapping[str, SourceEvaluation],
     *,
+    languages: Languages,
     largest_drift: float,
 ) -> str:
     """Summary such as `zh 1.92 -> 1.31 bits/byte, en +1.8%, largest drift 0.93 row`.
@@ -21,18 +21,19 @@ def summary_line(
     Args:
         before: `sources` of the evaluation before the first step.
         after: `sources` of the last evaluation.
+        languages: Languages of the run; the learned one comes first, the kept one last, in percent.
         largest_drift: Largest drift of any source at any row, in rows.
     """
-    first, last = bits_per_byte_by_language(before), bits_per_byte_by_language(after)
-    parts = []
-    languages = sorted(
-        first.keys() & last.keys(), key=lambda name: (name == REFERENCE_LANGUAGE, name)
-    )
-    for language in languages:
-        if language == REFERENCE_LANGUAGE:
-            change = last[language] / first[language] - 1
-            parts.append(f"{language} {change:+.1%}")
-        else:
-            parts.append(f"{language} {first[language]:.2f} -> {last[language]:.2f} bits/byte")
+    changes = changes_by_language(before, after)
+    kept, *others = languages.ordered({languages.kept, *changes})
+    parts = [
+        f"{name} {changes[name].before:.2f} -> {changes[name].after:.2f} bits/byte"
+        f"{changes[name].remark}"
+        for name in others
+    ]
+    if kept in changes:
+        parts.append(f"{kept} {changes[kept].relative:+.1%}{changes[kept].remark}")
+    alone = {result.language for result in after.values()} - changes.keys()
+    parts += [f"{name} not compared" for name in languages.ordered(alone)]
     parts.append(f"largest drift {largest_drift:.2f} row")
     return ", ".join(parts)

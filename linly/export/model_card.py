@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from linly.config.languages import language_name, recipe_languages
 from linly.modeling.parameters import ParameterCount
-from linly.records.evaluation_record import SourceEvaluation, parse_sources
+from linly.records.before_after import BitsChange, changes_by_language, changes_by_source
+from linly.records.evaluation_record import parse_sources
 
 
 def model_card(
@@ -109,26 +111,30 @@ def _mixture_lines(counts: Mapping[str, Any]) -> list[str]:
 
 
 def _evaluation_lines(state: Mapping[str, Any]) -> list[str]:
+    """Tables of the held-out text that was evaluated before the first step and at the end."""
     before, after = parse_sources(state["baseline"]), parse_sources(state["latest"])
     if not after:
         return []
-    rows = [
-        f"| {source} | {_figure(before[source])} | {_figure(result)} |"
-        for source, result in sorted(after.items())
-        if source in before
-    ]
+    by_language, by_source = changes_by_language(before, after), changes_by_source(before, after)
+    languages = recipe_languages(state["recipe"]).ordered(by_language)
+    left_out = sorted((before.keys() | after.keys()) - by_source.keys())
+    remark = f"Not evaluated at both ends, and left out: {', '.join(left_out)}."
     return [
         "## Held-out documents, bits per byte",
         "",
-        f"After step {state['evaluated_step']:,}.",
+        f"Before the first step and after step {state['evaluated_step']:,}; lower is better.",
         "",
-        "| source | before | after |",
-        "|---|---:|---:|",
-        *rows,
+        "| language | before | after | change |",
+        "|---|---:|---:|---:|",
+        *(_change_line(language_name(name), by_language[name]) for name in languages),
         "",
+        "| source | before | after | change |",
+        "|---|---:|---:|---:|",
+        *(_change_line(name, change) for name, change in sorted(by_source.items())),
+        "",
+        *([remark, ""] if left_out else []),
     ]
 
 
-def _figure(result: SourceEvaluation) -> str:
-    bits = result.bits_per_byte
-    return "none" if bits is None else f"{bits:.3f}"
+def _change_line(name: str, change: BitsChange) -> str:
+    return f"| {name} | {change.before:.3f} | {change.after:.3f} | {change.relative:+.1%} |"

@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar
 import orjson
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from linly.records.measures import joint_bits_per_byte, relative_change
 from linly.records.metrics import Hidden, MeasuredRecord, Metric, Within
 from linly.records.step_record import Count, Measure
 
@@ -58,7 +57,7 @@ class SourceEvaluation(MeasuredRecord):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanguageEvaluation(MeasuredRecord):
-    """Held-out text of one language, over all its bytes.
+    """Held-out text of one language (`before_after.results_by_language`).
 
     Attributes:
         bits_per_byte: Bits per UTF-8 byte of the supervised text.
@@ -140,11 +139,6 @@ class EvaluationRecord(MeasuredRecord):
     ] = None
     new_pieces: NewPieceStatistics | None = None
 
-    @property
-    def by_language(self) -> dict[str, float]:
-        """Bits per byte of each language; see `bits_per_byte_by_language`."""
-        return bits_per_byte_by_language(self.sources)
-
     def to_json(self) -> dict[str, Any]:
         """Line of evaluations.jsonl."""
         form: dict[str, Any] = EVALUATION_FORM.dump_python(self, by_alias=True)
@@ -166,31 +160,3 @@ def sources_form(sources: Mapping[str, SourceEvaluation]) -> dict[str, Any]:
 def parse_sources(form: Mapping[str, Any]) -> dict[str, SourceEvaluation]:
     """Results by source from a checkpoint's state, which was checked before."""
     return _SOURCES.validate_json(orjson.dumps(form))
-
-
-def bits_per_byte_by_language(sources: Mapping[str, SourceEvaluation]) -> dict[str, float]:
-    """Bits per byte of each language over all its held-out text.
-
-    Only plain text counts, because it measures a language best. If a language has none, all its
-    sources count. A language without numbers is left out.
-    """
-    found: dict[str, float] = {}
-    for language in sorted({source.language for source in sources.values()}):
-        own = [source for source in sources.values() if source.language == language]
-        bits = joint_bits_per_byte([source for source in own if source.kind == "text"] or own)
-        if bits is not None:
-            found[language] = bits
-    return found
-
-
-def results_by_language(
-    before: Mapping[str, SourceEvaluation], after: Mapping[str, SourceEvaluation]
-) -> dict[str, LanguageEvaluation]:
-    """Result of each language, with its change since the evaluation before the first step."""
-    first = bits_per_byte_by_language(before)
-    return {
-        language: LanguageEvaluation(
-            bits_per_byte=bits, change=relative_change(first.get(language), bits)
-        )
-        for language, bits in bits_per_byte_by_language(after).items()
-    }

@@ -39,6 +39,7 @@ class _Event(_Form):
     text: str = ""
     machine: dict[str, Any] | None = None
     versions: dict[str, Any] | None = None
+    languages: dict[str, str] | None = None
 
 
 class _Sample(_Form):

@@ -19,6 +19,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from linly.config.recipe import load_recipe
+from linly.monitor.history.headlines import language_changes
 from linly.monitor.history.history import read_history
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -74,8 +75,8 @@ def run_once(arguments: argparse.Namespace, init: str, seed: int) -> BitsPerByte
             *overrides(arguments, model, run, seed),
         )
     history = read_history(run)
-    first, last = history.evaluations[0].by_language, history.evaluations[-1].by_language
-    found = {language: (first[language], last[language]) for language in LANGUAGES}
+    changes = language_changes(history)
+    found = {name: (changes[name].before, changes[name].after) for name in LANGUAGES}
     print(f"{name}: {found}", file=sys.stderr)
     return found
 

@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from linly.config.fields import BESIDE, write_path
-from linly.config.shard_patterns import LANGUAGE
+from linly.config.languages import LANGUAGE
 from linly.data.documents.turn_lists import turns_of
 from linly.data.guessing import known_names
 from linly.data.guessing.known_names import plain_name

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
+from linly.config.languages import language_name
 from linly.monitor.charts.colors import source_colors
 from linly.monitor.charts.figures import (
     MUTED,
@@ -17,9 +21,9 @@ from linly.monitor.charts.figures import (
     short_name,
     source_meta,
 )
-from linly.monitor.history.headlines import language_name
+from linly.monitor.history.headlines import language_series
 from linly.monitor.history.history import History
-from linly.records.measures import relative_change
+from linly.records.before_after import BitsChange, changes_by_source
 
 _MAX_NARROW_LINES = 7
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
@@ -39,38 +43,68 @@ def evaluation_charts(history: History) -> tuple[Chart, ...]:
 
 
 def _languages(history: History) -> Chart:
-    tokens = [evaluation.tokens_seen for evaluation in history.evaluations]
     figure = new_figure("bits per byte", x_end=_end(history), legend=True)
-    for index, language in enumerate(sorted(history.evaluations[0].by_language)):
-        values = [evaluation.by_language.get(language) for evaluation in history.evaluations]
+    series = language_series(history)
+    for index, (language, changes) in enumerate(series.items()):
+        line = {"dash": _DASHES[index % len(_DASHES)]}
         figure.add_trace(
-            evaluated_line(
-                tokens,
-                values,
-                name=language_name(language),
-                line={"dash": _DASHES[index % len(_DASHES)]},
-                hover="%{y:.3f}",
-                meta=STRONG,
-            )
+            bits_line(history, changes, name=language_name(language), line=line, meta=STRONG)
         )
-        figure.add_trace(_level(history, values[0]))
+        figure.add_trace(_levels(history, changes))
     figure.update_yaxes(rangemode="tozero")
     note = "Bits per byte, lower is better. Dotted: the original model (step 0)."
+    if any(len(set(texts_of(changes))) > 1 for changes in series.values()):
+        note += " Lines are broken where the evaluated sources change."
+    last = [changes[-1] for changes in series.values()]
+    if left_out := [name for change in last if change for name in change.left_out]:
+        note += f" Without {', '.join(left_out)}: not evaluated at both ends."
     return Chart("languages", "Held-out text by language", note, plain(figure))
+
+
+def bits_line(
+    history: History,
+    changes: Sequence[BitsChange | None],
+    *,
+    name: str,
+    line: dict[str, Any],
+    meta: dict[str, Any],
+) -> Trace:
+    """A language's bits per byte, in a line that is broken where the evaluated text changes.
+
+    Args:
+        history: History of the run.
+        changes: Change of the language at each evaluation.
+        name: Name in the legend.
+        line: Colour or dash of the line, by plotly's names.
+        meta: `meta` of the trace.
+    """
+    return evaluated_line(
+        [evaluation.tokens_seen for evaluation in history.evaluations],
+        [change.after if change else None for change in changes],
+        name=name,
+        line=line,
+        hover="%{y:.3f}",
+        meta=meta,
+        texts=texts_of(changes),
+    )
+
+
+def texts_of(changes: Sequence[BitsChange | None]) -> list[tuple[str, ...] | None]:
+    """Sources that each change of a language is measured on."""
+    return [change.sources if change else None for change in changes]
 
 
 def _changes(history: History) -> Chart:
     before = history.evaluations[0].sources
+    changes = [changes_by_source(before, e.sources) for e in history.evaluations]
     colors = source_colors(history.groups)
     figure = new_figure("change since step 0", tickformat=".0%", x_end=_end(history))
     figure.add_trace(_level(history, 0.0))
     for name in _ordered(history, set(before)):
-        evaluations = [e for e in history.evaluations if name in e.sources]
-        start = before[name].bits_per_byte
         figure.add_trace(
             evaluated_line(
-                [evaluation.tokens_seen for evaluation in evaluations],
-                [relative_change(start, e.sources[name].bits_per_byte) for e in evaluations],
+                [evaluation.tokens_seen for evaluation in history.evaluations],
+                [found[name].relative if name in found else None for found in changes],
                 name=name,
                 line={"color": colors.get(name)},
                 hover="%{y:+.1%}",
@@ -84,6 +118,8 @@ def _changes(history: History) -> Chart:
 def _together(history: History) -> Chart | None:
     """Held-out loss of all sources, at fixed shares and at the current shares."""
     tokens = [evaluation.tokens_seen for evaluation in history.evaluations]
+    first = history.evaluations[0].sources.keys()
+    texts = [first & evaluation.sources.keys() for evaluation in history.evaluations]
     fixed = [evaluation.loss_at_fixed_shares for evaluation in history.evaluations]
     current = [evaluation.loss_at_current_shares for evaluation in history.evaluations]
     if all(loss is None for loss in fixed):
@@ -95,7 +131,13 @@ def _together(history: History) -> Chart | None:
     ):
         figure.add_trace(
             evaluated_line(
-                tokens, values, name=name, line={"dash": dash}, hover="%{y:.3f}", meta=meta
+                tokens,
+                values,
+                name=name,
+                line={"dash": dash},
+                hover="%{y:.3f}",
+                meta=meta,
+                texts=texts,
             )
         )
     note = (
@@ -107,14 +149,15 @@ def _together(history: History) -> Chart | None:
 
 def _before_and_after(history: History) -> Chart:
     first, last = history.evaluations[0].sources, history.evaluations[-1].sources
-    names = _ordered(history, first.keys() & last.keys())[::-1]
+    changes = changes_by_source(first, last)
+    names = _ordered(history, set(changes))[::-1]
     colors = source_colors(history.groups)
     figure = new_figure("")
     for line, name in enumerate(names):
         color = colors.get(name)
         figure.add_trace(
             scatter(
-                x=[first[name].bits_per_byte, last[name].bits_per_byte],
+                x=[changes[name].before, changes[name].after],
                 y=[line, line],
                 mode="lines+markers",
                 line={"width": 3, "color": color},
@@ -141,6 +184,8 @@ def _before_and_after(history: History) -> Chart:
     step = history.evaluations[-1].step
     is_wide = len(names) > _MAX_NARROW_LINES
     note = f"Held-out bits per byte at step 0 (ring) and at step {step:,} (dot)."
+    if left_out := sorted((first.keys() | last.keys()) - changes.keys()):
+        note += f" Not evaluated at both: {', '.join(left_out)}."
     return Chart(
         "before-after",
         "Before and after",
@@ -151,11 +196,35 @@ def _before_and_after(history: History) -> Chart:
     )
 
 
-def _level(history: History, value: float | None) -> Trace:
-    """A dotted line at the value of step 0."""
+def _levels(history: History, changes: Sequence[BitsChange | None]) -> Trace:
+    """A dotted line at the value of step 0, of the text that each evaluation has in common with it.
+
+    Args:
+        history: History of the run.
+        changes: Change of a language at each evaluation.
+    """
+    tokens = [evaluation.tokens_seen for evaluation in history.evaluations]
+    texts = texts_of(changes)
+    values = [change.before if change else None for change in changes]
+    begins = [i for i, text in enumerate(texts) if not i or text != texts[i - 1]]
+    ends = [*(tokens[i] for i in begins[1:]), _end(history)]
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for start, end, index in zip([0, *ends], ends, begins, strict=False):
+        x += [start, end, None]
+        y += [values[index], values[index], None]
+    return _dotted(x[:-1], y[:-1])
+
+
+def _level(history: History, value: float) -> Trace:
+    """A dotted line at one value."""
+    return _dotted([0, _end(history)], [value, value])
+
+
+def _dotted(x: Sequence[float | None], y: Sequence[float | None]) -> Trace:
     return scatter(
-        x=[0, _end(history)],
-        y=[value, value],
+        x=x,
+        y=y,
         mode="lines",
         line={"width": 1, "dash": "dot"},
         hoverinfo="skip",

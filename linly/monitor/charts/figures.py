@@ -46,6 +46,7 @@ def evaluated_line(
     line: dict[str, Any],
     hover: str,
     meta: dict[str, Any],
+    texts: Sequence[object] = (),
 ) -> Trace:
     """Create a line through the values of evaluations, each marked because they are few.
 
@@ -56,7 +57,10 @@ def evaluated_line(
         line: Its colour, dash or width, by plotly's names.
         hover: Template of the hover text.
         meta: `meta` of the trace: its source, or the page's ink.
+        texts: Text that each value was measured on; the line is broken where it changes.
     """
+    if texts:
+        x, y = with_breaks(texts, x, y)
     return scatter(
         x=x,
         y=y,
@@ -68,6 +72,21 @@ def evaluated_line(
         cliponaxis=False,
         meta=meta,
     )
+
+
+def with_breaks(texts: Sequence[object], *columns: Sequence[Any]) -> list[list[Any]]:
+    """Columns of a line's points, with a gap wherever the text of its values changes.
+
+    Args:
+        texts: Text that each point was measured on.
+        columns: Values of the points.
+    """
+    rows: list[tuple[Any, ...]] = []
+    for index, row in enumerate(zip(*columns, strict=True)):
+        if index and texts[index] != texts[index - 1]:
+            rows.append((None,) * len(columns))
+        rows.append(row)
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 class Figure:

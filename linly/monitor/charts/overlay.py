@@ -7,18 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from linly.config.languages import language_name
 from linly.monitor.charts.colors import source_colors
+from linly.monitor.charts.evaluation_charts import bits_line, texts_of
 from linly.monitor.charts.figures import (
     Chart,
     display_name,
     edges,
-    evaluated_line,
     means,
     new_figure,
     plain,
     scatter,
+    with_breaks,
 )
-from linly.monitor.history.headlines import language_name
+from linly.monitor.history.headlines import language_series
 from linly.monitor.history.history import Floats, History
 from linly.monitor.history.shares import realized_and_planned
 from linly.records.metrics import Line, Metric, metrics_of
@@ -26,8 +28,6 @@ from linly.records.step_record import StepRecord
 
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 _MAX_POINTS = 100
-LOST_AND_LEARNED = ("en", "zh")
-"""The language that may be forgotten, and the one to learn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,28 +71,46 @@ def overlay_charts(runs: Sequence[NamedRun]) -> tuple[Chart, ...]:
     return tuple(chart for chart in charts if chart is not None)
 
 
-def changes_of(history: History, language: str) -> Floats:
-    """Relative change of held-out bits per byte since step 0, by evaluation; empty without any."""
-    values = [evaluation.by_language.get(language) for evaluation in history.evaluations]
-    if not values or not values[0]:
-        return np.zeros(0)
-    return np.array([np.nan if value is None else value / values[0] - 1 for value in values])
+def _both_names(runs: Sequence[NamedRun]) -> tuple[str, str]:
+    """Names of the kept and the learned language, in general words if the runs differ."""
+    kept, learned = (
+        {language_name(run.history.run_languages.both[index]) for run in runs} for index in (0, 1)
+    )
+    return (
+        kept.pop() if len(kept) == 1 else "Kept language",
+        learned.pop() if len(learned) == 1 else "Learned language",
+    )
+
+
+def _languages_of(runs: Sequence[NamedRun]) -> list[str]:
+    """Every evaluated language, in the order of the first run."""
+    found = {name for run in runs for name in language_series(run.history)}
+    return runs[0].history.run_languages.ordered(found)
 
 
 def _trade(runs: Sequence[NamedRun]) -> Chart | None:
-    """Path of each run: improvement in one language against loss in another."""
-    lost, learned = LOST_AND_LEARNED
-    figure = new_figure(f"{language_name(learned)}: improvement", tickformat=".0%")
+    """Path of each run: improvement in the learned language against loss in the kept one."""
+    kept, learned = _both_names(runs)
+    figure = new_figure(f"{learned}: improvement", tickformat=".0%")
     for index, (run, color) in enumerate(_colored(runs)):
-        x, y = changes_of(run.history, lost), changes_of(run.history, learned)
-        if len(x) != len(y) or len(x) < 2:
+        both = run.history.run_languages.both
+        series = language_series(run.history)
+        if len(run.history.evaluations) < 2 or not series.keys() >= {*both}:
             continue
-        sizes = [5] * (len(x) - 1) + [11]
+        lost, gained = (series[language] for language in both)
         steps = [evaluation.step for evaluation in run.history.evaluations]
+        x, y, steps, sizes = with_breaks(
+            list(zip(texts_of(lost), texts_of(gained), strict=True)),
+            [change.relative if change else None for change in lost],
+            [-change.relative if change else None for change in gained],
+            steps,
+            [5] * (len(steps) - 1) + [11],
+        )
+        own = [language_name(language) for language in both]
         figure.add_trace(
             scatter(
                 x=x,
-                y=-y,
+                y=y,
                 name=display_name(run.name),
                 mode="lines+markers",
                 line={"width": 1.8, "color": color},
@@ -100,8 +118,7 @@ def _trade(runs: Sequence[NamedRun]) -> Chart | None:
                 customdata=steps,
                 hovertemplate=(
                     f"{display_name(run.name)}, step %{{customdata}}: "
-                    f"{language_name(learned)} %{{y:.1%}} better, "
-                    f"{language_name(lost)} %{{x:+.1%}}<extra></extra>"
+                    f"{own[1]} %{{y:.1%}} better, {own[0]} %{{x:+.1%}}<extra></extra>"
                 ),
                 cliponaxis=False,
                 meta={"source": index},
@@ -111,34 +128,33 @@ def _trade(runs: Sequence[NamedRun]) -> Chart | None:
         return None
     figure.update_layout(hovermode="closest")
     figure.update_xaxes(
-        title={"text": f"{language_name(lost)}: change of bits per byte"},
+        title={"text": f"{kept}: change of bits per byte"},
         tickformat="+.1%",
         exponentformat=None,
     )
     note = (
-        f"{language_name(learned)} improvement against {language_name(lost)} change, from the "
-        "start to the last evaluation (large dot). Up is learned, right is forgotten."
+        f"{learned} improvement against {kept} change, from the start to the last evaluation "
+        "(large dot). Up is learned, right is forgotten."
     )
     return Chart("all-trade", "Gained and lost", note, plain(figure), is_wide=True)
 
 
 def _languages(runs: Sequence[NamedRun]) -> Chart | None:
-    found = sorted(
-        {name for run in runs for e in run.history.evaluations for name in e.by_language}
-    )
+    found = _languages_of(runs)
     if not found:
         return None
     figure = new_figure("bits per byte", x_end=_end(runs))
     for index, (run, color) in enumerate(_colored(runs)):
+        series = language_series(run.history)
         for dash, language in zip(DASHES, found, strict=False):
-            evaluations = [e for e in run.history.evaluations if language in e.by_language]
+            if language not in series:
+                continue
             figure.add_trace(
-                evaluated_line(
-                    [evaluation.tokens_seen for evaluation in evaluations],
-                    [evaluation.by_language[language] for evaluation in evaluations],
+                bits_line(
+                    run.history,
+                    series[language],
                     name=f"{run.name}, {language_name(language)}",
                     line={"color": color, "dash": dash},
-                    hover="%{y:.3f}",
                     meta={"source": index},
                 )
             )

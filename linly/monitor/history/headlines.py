@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from linly.config.languages import language_name
 from linly.curriculum.deadlines import drift_bound
 from linly.monitor.history.history import History
 from linly.monitor.number_words import count, duration, percent
-from linly.records.measures import relative_change
+from linly.records.before_after import BitsChange, changes_by_language, changes_by_source
 
-_LANGUAGES = {"en": "English", "zh": "Chinese"}
 _MAX_LANGUAGES = 4
 
 
@@ -25,45 +25,33 @@ class Headline:
     tone: Literal["good", "bad", "plain"] = "plain"
 
 
-@dataclass(frozen=True, slots=True)
-class BitsChange:
-    """Held-out bits per byte at step 0 and at the last evaluation."""
-
-    before: float
-    after: float
-
-    @property
-    def relative(self) -> float:
-        """Change relative to the start: negative is learned, positive is forgotten."""
-        change = relative_change(self.before, self.after)
-        return math.nan if change is None else change
-
-
-def language_name(language: str) -> str:
-    """English name of Chinese and English, or the code of any other language."""
-    return _LANGUAGES.get(language, language)
-
-
 def language_changes(history: History) -> dict[str, BitsChange]:
-    """Change of each language's text; empty without two evaluations."""
+    """Change of each language's text, in the run's order; empty without two evaluations."""
     if len(history.evaluations) < 2:
         return {}
-    first, last = history.evaluations[0].by_language, history.evaluations[-1].by_language
-    return {name: BitsChange(first[name], last[name]) for name in first if name in last}
+    first, last = history.evaluations[0].sources, history.evaluations[-1].sources
+    changes = changes_by_language(first, last)
+    return {name: changes[name] for name in history.run_languages.ordered(changes)}
+
+
+def language_series(history: History) -> dict[str, list[BitsChange | None]]:
+    """Change of each language since the first evaluation, at every evaluation; None if unknown.
+
+    A language that the first evaluation lacks is left out.
+    """
+    if not history.evaluations:
+        return {}
+    first = history.evaluations[0].sources
+    found = [changes_by_language(first, evaluation.sources) for evaluation in history.evaluations]
+    languages = history.run_languages.ordered(found[0])
+    return {name: [changes.get(name) for changes in found] for name in languages}
 
 
 def source_changes(history: History) -> dict[str, BitsChange]:
     """Change of each source's text; empty without two evaluations."""
     if len(history.evaluations) < 2:
         return {}
-    first, last = history.evaluations[0].sources, history.evaluations[-1].sources
-    both = [name for name in first if name in last]
-    pairs = {name: (first[name].bits_per_byte, last[name].bits_per_byte) for name in both}
-    return {
-        name: BitsChange(before, after)
-        for name, (before, after) in pairs.items()
-        if before is not None and after is not None
-    }
+    return changes_by_source(history.evaluations[0].sources, history.evaluations[-1].sources)
 
 
 def headlines(history: History) -> tuple[Headline, ...]:
@@ -78,7 +66,7 @@ def _languages(history: History) -> list[Headline]:
         Headline(
             label=f"{language_name(language)}, bits per byte",
             value=f"{change.before:.2f} → {change.after:.2f}",
-            detail=f"{percent(change.relative)} since step 0",
+            detail=f"{percent(change.relative)} since step 0{change.remark}",
             tone="good" if change.relative <= 0 else "bad",
         )
         for language, change in changes[:_MAX_LANGUAGES]

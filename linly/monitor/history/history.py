@@ -15,8 +15,11 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from linly.config.curriculum import Curriculum
+from linly.config.languages import Languages
+from linly.config.yaml.strict_model import first_problem
 from linly.curriculum.timeline import Timeline, fold
 from linly.errors import CheckpointError, TrainingError
 from linly.monitor.history.decisions import Event, decision_events
@@ -46,6 +49,7 @@ class History:
     Attributes:
         path: The run folder.
         timeline: Timeline of the run by its decisions; None if the folder has no decisions.
+        run_languages: Languages that the run keeps and learns.
         groups: Sources of each group, in the order of `sources`.
         sources: Names by group, then name; the columns of the [n, k] arrays.
         step: Step numbers, int64 [n].
@@ -73,6 +77,7 @@ class History:
 
     path: Path
     timeline: Timeline | None
+    run_languages: Languages
     groups: dict[str, tuple[str, ...]]
     sources: tuple[str, ...]
     step: Integers
@@ -194,6 +199,7 @@ def make_history(path: Path, logs: Logs) -> History:
     return History(
         path=path,
         timeline=timeline,
+        run_languages=_run_languages(path, logs.events),
         groups=groups,
         sources=sources,
         **_columns(logs.metrics, sources),
@@ -256,6 +262,17 @@ def _timeline(path: Path, decisions: Sequence[Mapping[str, Any]]) -> Timeline | 
         return fold(decisions)
     except CheckpointError as error:
         raise TrainingError(f"run {path}: {error}") from error
+
+
+def _run_languages(path: Path, events: Sequence[Mapping[str, Any]]) -> Languages:
+    """Languages as logged by the last start; the defaults if an earlier version wrote the log."""
+    try:
+        return Languages.model_validate(_last(events, "languages"))
+    except ValidationError as error:
+        raise TrainingError(
+            f"run {path}: languages in events.jsonl: {first_problem(error)}; resume the run with "
+            "other languages to correct them"
+        ) from error
 
 
 def _groups(timeline: Timeline | None, steps: Sequence[StepRecord]) -> dict[str, tuple[str, ...]]:

@@ -8,15 +8,17 @@ from pathlib import Path
 
 from markupsafe import Markup
 
+from linly.config.languages import language_name
 from linly.files import publish_text
 from linly.monitor.charts.figures import Chart
 from linly.monitor.charts.overlay import NamedRun, named_runs, overlay_charts, run_colors
-from linly.monitor.history.headlines import language_changes, language_name
+from linly.monitor.history.headlines import language_changes
 from linly.monitor.history.history import read_history
 from linly.monitor.number_words import count, percent
 from linly.monitor.pages.page import change, chart_cards, legend, page_header, section, table
 from linly.monitor.pages.rendering import part
 from linly.monitor.pages.standalone import standalone_page
+from linly.records.before_after import changes_by_language
 
 
 def write_comparison(paths: Sequence[Path], output: Path) -> Path:
@@ -47,37 +49,59 @@ def overlay_parts(runs: Sequence[NamedRun], charts: Sequence[Chart]) -> dict[str
 
 
 def trade_lines(runs: Sequence[NamedRun]) -> list[str]:
-    """Sentences on each run and pair of runs: Chinese gained for English lost."""
-    lines = []
-    for run in runs:
-        changes = language_changes(run.history)
-        if "en" in changes and "zh" in changes:
-            gained, lost = -changes["zh"].relative, changes["en"].relative
-            lines.append(f"{run.name}: Chinese {percent(-gained)}, English {percent(lost)}")
-            lines[-1] += f": {_rate(gained, lost)}"
-    for one, other in combinations(runs, 2):
-        first, second = language_changes(one.history), language_changes(other.history)
-        for language in sorted(first.keys() & second.keys()):
-            difference = second[language].after / first[language].after - 1
-            lines.append(
-                f"{other.name} against {one.name}: {language_name(language)} bits per byte "
-                f"{percent(difference)}"
-            )
+    """Sentences on each run and pair of runs: the learned language gained for the kept one lost."""
+    evaluated = [run for run in runs if len(run.history.evaluations) >= 2]
+    lines = [_trade_line(run) for run in evaluated]
+    for one, other in combinations(evaluated, 2):
+        lines += _pair_lines(one, other)
     return lines
 
 
-def _rate(gained: float, lost: float) -> str:
-    """Chinese gained per English lost, in words."""
+def _trade_line(run: NamedRun) -> str:
+    """`run: Chinese −31.8%, English +1.8%: 17.7% Chinese gained per 1% English lost`."""
+    changes = language_changes(run.history)
+    languages = run.history.run_languages
+    missing = [language for language in languages.both if language not in changes]
+    if missing:
+        found = ", ".join(changes) or "none"
+        return (
+            f"{run.name}: no held-out text in {' and '.join(missing)} to compare (in the run: "
+            f"{found}); `languages` in the recipe names the kept and the learned language"
+        )
+    kept, learned = (language_name(language) for language in languages.both)
+    lost, gained = (changes[language] for language in languages.both)
+    rate = _rate(learned, -gained.relative, kept, lost.relative)
+    return (
+        f"{run.name}: {learned} {percent(gained.relative)}{gained.remark}, "
+        f"{kept} {percent(lost.relative)}{lost.remark}: {rate}"
+    )
+
+
+def _pair_lines(one: NamedRun, other: NamedRun) -> list[str]:
+    """Sentences on the last evaluations of two runs, over the text that both have."""
+    ends = (run.history.evaluations[-1].sources for run in (one, other))
+    changes = changes_by_language(*ends)
+    against = f"{other.name} against {one.name}"
+    return [
+        f"{against}: {language_name(language)} bits per byte "
+        f"{percent(changes[language].relative)}{changes[language].remark}"
+        for language in one.history.run_languages.ordered(changes)
+    ] or [f"{against}: no held-out text in common"]
+
+
+def _rate(learned: str, gained: float, kept: str, lost: float) -> str:
+    """Improvement in the learned language per loss in the kept one, in words."""
     if gained <= 0:
-        return "no Chinese gained"
+        return f"no {learned} gained"
     if lost <= 0:
-        return "no English lost"
-    return f"{gained / lost:.1f}% Chinese gained per 1% English lost"
+        return f"no {kept} lost"
+    return f"{gained / lost:.1f}% {learned} gained per 1% {kept} lost"
 
 
 def _runs(runs: Sequence[NamedRun]) -> Markup:
     """Last figures of each run, and the sentences of `trade_lines`."""
-    languages = sorted({name for run in runs for name in language_changes(run.history)})
+    found_languages = {name for run in runs for name in language_changes(run.history)}
+    languages = runs[0].history.run_languages.ordered(found_languages)
     heads = ["run", "steps", "tokens", "drift"]
     heads += [f"{language_name(name)}, bits per byte" for name in languages]
     lines = []
@@ -91,6 +115,6 @@ def _runs(runs: Sequence[NamedRun]) -> Markup:
                 cells.append("–")
                 continue
             moved = f"{found.before:.3f} → {found.after:.3f} "
-            cells.append(Markup.escape(moved) + change(found.relative))
+            cells.append(Markup.escape(moved) + change(found.relative) + found.remark)
         lines.append(cells)
     return table(heads, lines) + part("bullets")(trade_lines(runs))

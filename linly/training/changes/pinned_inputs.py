@@ -193,8 +193,8 @@ def _read_later_list(run: RunFolder, source: str, relisted: Relisted) -> ShardLi
     return ShardList(relisted.from_epoch, shards)
 
 
-def read_held_out(run: RunFolder, recipe: Recipe) -> dict[str, list[Document]]:
-    """The pinned held-out documents of each source."""
+def read_held_out(run: RunFolder, sources: Iterable[str]) -> dict[str, list[Document]]:
+    """The held-out documents of each source, as pinned at its start."""
     return {
         source: [
             Document(
@@ -204,7 +204,7 @@ def read_held_out(run: RunFolder, recipe: Recipe) -> dict[str, list[Document]]:
             )
             for line in _read_lines(run.path / "held_out" / f"{source}.jsonl")
         ]
-        for source in sorted(recipe.curriculum.sources)
+        for source in sorted(sources)
     }
 
 

@@ -99,7 +99,7 @@ def build(
         processes=processes,
         tokenizer=model.tokenizer,
         engine=engine,
-        evaluator=_build_evaluator(recipe, run, model.tokenizer, engine, processes),
+        evaluator=_build_evaluator(start, run, model.tokenizer, engine, processes),
         state=state,
         recorder=recorder,
         saver=saver,
@@ -144,13 +144,20 @@ def _build_engine(recipe: Recipe, stored: StoredModel, processes: Processes) -> 
 
 
 def _build_evaluator(
-    recipe: Recipe, run: RunFolder, tokenizer: Tokenizer, engine: Engine, processes: Processes
+    start: StartingPoint,
+    run: RunFolder,
+    tokenizer: Tokenizer,
+    engine: Engine,
+    processes: Processes,
 ) -> Evaluator:
+    """Evaluator of every source of the run so far, also of those that an amendment dropped."""
+    timeline = start.timeline
+    documents = read_held_out(run, timeline.sources)
     return Evaluator(
-        prepare_held_out(recipe, read_held_out(run, recipe), tokenizer),
+        prepare_held_out(timeline, documents, tokenizer),
         processes,
-        sequence_length=recipe.data.sequence_length,
-        batch_rows=recipe.training.micro_batch,
+        sequence_length=timeline.sequence_length,
+        batch_rows=start.recipe.training.micro_batch,
         way=engine.evaluation_way,
     )
 

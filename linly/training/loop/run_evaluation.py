@@ -7,7 +7,8 @@ import time
 from linly.evaluation.combined_loss import combined_losses
 from linly.evaluation.curve_guard import guard_decisions
 from linly.evaluation.evaluation import generate_samples
-from linly.records.evaluation_record import EvaluationRecord, results_by_language
+from linly.records.before_after import results_by_language
+from linly.records.evaluation_record import EvaluationRecord
 from linly.training.loop.build import Components
 
 

@@ -86,7 +86,7 @@ def begin(
     start = start_decision(recipe)
     if processes.is_first:
         run.append_decision(start)
-    _record_start(run, processes, 0, "start", "started")
+    _record_start(recipe, run, processes, 0, "start", "started")
     return StartingPoint(recipe, fold([start]), None, tuple(notices))
 
 
@@ -202,10 +202,12 @@ def _rewind(
             "set_aside": aside,
         }
         run.append_decision(decision | details)
-    _record_start(run, processes, state["step"], "resume", "; ".join(parts))
+    _record_start(recipe, run, processes, state["step"], "resume", "; ".join(parts))
 
 
-def _record_start(run: RunFolder, processes: Processes, step: int, kind: str, text: str) -> None:
+def _record_start(
+    recipe: Recipe, run: RunFolder, processes: Processes, step: int, kind: str, text: str
+) -> None:
     if processes.is_first:
         run.append_event(
             step,
@@ -214,4 +216,5 @@ def _record_start(run: RunFolder, processes: Processes, step: int, kind: str, te
             world_size=processes.world_size,
             machine=describe_machine(),
             versions=describe_versions(),
+            languages=recipe.languages.file_form(),
         )

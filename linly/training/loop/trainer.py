@@ -133,8 +133,12 @@ class Trainer:
         is_complete = state.step >= self._recipe.num_steps or self._exhausted is not None
         self._recorder.event("end" if is_complete else "stop", f"ended after step {state.step}")
         self._saver.finish_mirror(patience_s=_GRACE_S if self._is_preempted else math.inf)
-        drift = state.counts.largest_drift
-        summary = summary_line(state.baseline, state.latest, largest_drift=drift)
+        summary = summary_line(
+            state.baseline,
+            state.latest,
+            languages=self._recipe.languages,
+            largest_drift=state.counts.largest_drift,
+        )
         return Outcome(state.step, summary, is_complete, self._is_preempted, self._exhausted)
 
     @property

@@ -62,7 +62,8 @@ class ProgressView:
         )
         self.message(f"step {record.step} bits/byte: {bits or 'no held-out documents'}")
         short = " ".join(
-            f"{language} {value:.3f}" for language, value in record.by_language.items()
+            f"{language} {_formatted(result.bits_per_byte, '.3f')}"
+            for language, result in record.languages.items()
         )
         self._evaluated = f"  bits/byte at {record.step}: {short}" if short else ""
 

@@ -85,6 +85,10 @@ def test_dialogue_is_packed_without_cutting_it() -> None:
 def test_fields_have_defaults_where_the_kind_says_them() -> None:
     assert read('kind: text\nlanguage: zh\npaths: ["*.txt"]\n').fields == {"text": "text"}
     assert read('kind: parallel\npaths: ["*.jsonl"]\n').fields == {"zh": "zh", "en": "en"}
+    korean = read('language: en-ko\nkind: parallel\npaths: ["*.jsonl"]\n')
+    assert korean.fields == {"en": "en", "ko": "ko"}
+    traditional = read('language: en-zh-Hant\nkind: parallel\npaths: ["*.jsonl"]\n')
+    assert traditional.fields == {"en": "en", "zh-Hant": "zh-Hant"}
     assert read(MOSES).fields == {"en": "en", "zh": "zh"}
     assert read(INSTRUCTION).fields == {
         "instruction": "instruction",

@@ -14,12 +14,12 @@ from linly.config.settings import AlarmSettings, WandbSettings
 from linly.monitor.charts.charts import run_charts
 from linly.monitor.history.history import read_history
 from linly.monitor.pages.page import page_parts
+from linly.records.before_after import results_by_language
 from linly.records.evaluation_record import (
     EvaluationRecord,
     LanguageEvaluation,
     NewPieceStatistics,
     SourceEvaluation,
-    results_by_language,
 )
 from linly.records.metrics import AlarmRule, Hidden, Line, MeasuredRecord, Within, metrics_of
 from linly.records.step_record import StepRecord

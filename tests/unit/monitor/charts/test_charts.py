@@ -15,6 +15,7 @@ from linly.monitor.charts.charts import run_charts
 from linly.monitor.charts.colors import source_colors
 from linly.monitor.charts.data_charts import fill_since_start
 from linly.monitor.charts.figures import edges, farthest, means, short_name
+from linly.monitor.history.headlines import language_changes
 from linly.monitor.history.history import read_history
 from linly.monitor.history.shares import realized_and_planned
 from tests.support.synthetic_run import SyntheticRun
@@ -92,7 +93,7 @@ def test_the_start_is_drawn_beside_the_held_out_bits(run: Path) -> None:
     chart = next(chart for chart in run_charts(history) if chart.key == "languages")
     traces = {trace["name"]: trace for trace in chart.figure["data"] if "name" in trace}
     assert set(traces) == {"English", "Chinese"}
-    start = history.evaluations[0].by_language["zh"]
+    start = language_changes(history)["zh"].before
     assert numbers(traces["Chinese"]["y"])[0] == pytest.approx(start)
     assert any(
         numbers(trace["y"]) == pytest.approx([start, start])

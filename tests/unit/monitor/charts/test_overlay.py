@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from linly.monitor.charts.overlay import changes_of, named_runs, overlay_charts
+from linly.monitor.charts.overlay import named_runs, overlay_charts
+from linly.monitor.history.headlines import language_changes, language_series
 from linly.monitor.history.history import read_history
 from linly.monitor.pages.overlay_page import trade_lines, write_comparison
 from tests.support.synthetic_run import SyntheticRun
@@ -31,9 +32,10 @@ def test_runs_of_one_name_are_told_apart_by_their_folders(runs: list[Path]) -> N
 
 def test_the_trade_is_chinese_gained_per_english_lost(runs: list[Path]) -> None:
     history = read_history(runs[0])
-    gained, lost = -changes_of(history, "zh")[-1], changes_of(history, "en")[-1]
-    first, last = history.evaluations[0].by_language, history.evaluations[-1].by_language
-    assert gained == pytest.approx(1 - last["zh"] / first["zh"])
+    changes = language_changes(history)
+    gained, lost = -changes["zh"].relative, changes["en"].relative
+    first, last = (history.evaluations[at].sources["wiki2019zh"].bits_per_byte for at in (0, -1))
+    assert first and last and gained == pytest.approx(1 - last / first)
     line = trade_lines(named_runs([history]))[0]
     assert f"{gained / lost:.1f}% Chinese gained per 1% English lost" in line
 
@@ -53,6 +55,6 @@ def test_the_comparison_is_one_file_without_addresses(runs: list[Path], tmp_path
 def test_a_run_without_evaluations_has_no_changes(tmp_path: Path) -> None:
     run = SyntheticRun(tmp_path / "run")
     run.train(1, 5)
-    assert changes_of(read_history(run.path), "zh").shape == (0,)
+    assert language_series(read_history(run.path)) == {}
     assert np.isfinite(read_history(run.path).loss).all()
     assert overlay_charts(named_runs([read_history(run.path)]))

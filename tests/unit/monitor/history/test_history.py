@@ -15,7 +15,6 @@ from linly.errors import ConfigError, TrainingError
 from linly.monitor.history.headlines import headlines
 from linly.monitor.history.history import read_history
 from linly.monitor.history.recount import recount, recount_text
-from linly.records.evaluation_record import EvaluationRecord, SourceEvaluation
 from linly.runs.runs import RunFolder
 from tests.support.synthetic_run import SyntheticRun
 
@@ -150,22 +149,3 @@ def test_speed_is_that_of_the_steps_that_were_computed(tmp_path: Path) -> None:
     assert history.mean_tokens_per_second == pytest.approx(400 * 16 * 256 / sum(computed))
     (tile,) = (tile for tile in headlines(history) if tile.label == "Time in steps")
     assert tile.detail == "2.00k tokens per second"
-
-
-def test_a_language_is_weighed_by_bytes_and_by_plain_text_first() -> None:
-    def source(language: str, kind: str, bits: float, size: int) -> SourceEvaluation:
-        return SourceEvaluation(
-            language=language, kind=kind, documents=1, loss=1.0, bits_per_byte=bits, size_bytes=size
-        )
-
-    evaluation = EvaluationRecord(
-        step=0,
-        sources={
-            "a": source("zh", "text", 1.0, 100),
-            "b": source("zh", "text", 2.0, 300),
-            "c": source("zh", "instruction", 9.0, 1000),
-            "d": source("ja", "instruction", 3.0, 10),
-            "e": source("fr", "text", 3.0, 0),
-        },
-    )
-    assert evaluation.by_language == {"ja": 3.0, "zh": 1.75}

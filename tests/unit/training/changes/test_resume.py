@@ -39,6 +39,8 @@ FREE = [
     "run",
     "data_root",
     "model",
+    "languages.kept",
+    "languages.learned",
     "stop_at_step",
     "corpus_folders",
     "curriculum.name",
