@@ -6,7 +6,11 @@ from dataclasses import replace
 
 import pytest
 
-from linly.records.evaluation_record import EvaluationRecord, SourceEvaluation
+from linly.records.evaluation_record import (
+    EvaluationRecord,
+    LanguageEvaluation,
+    SourceEvaluation,
+)
 from linly.records.step_record import StepRecord
 from linly.training.recording.progress import ProgressView
 
@@ -52,8 +56,9 @@ def test_quiet_prints_warnings_alone(capsys: pytest.CaptureFixture[str]) -> None
 def test_the_last_evaluation_stands_beside_each_step(capsys: pytest.CaptureFixture[str]) -> None:
     view = ProgressView(step=0, num_steps=10, is_quiet=False)
     for step, bits in ((0, 2.5), (8, 1.25)):
-        held_out = SourceEvaluation(language="zh", bits_per_byte=bits, size_bytes=10)
-        view.evaluation(EvaluationRecord(step=step, sources={"wiki": held_out}))
+        sources = {"wiki": SourceEvaluation(language="zh", bits_per_byte=bits, size_bytes=10)}
+        languages = {"zh": LanguageEvaluation(bits_per_byte=bits)}
+        view.evaluation(EvaluationRecord(step=step, sources=sources, languages=languages))
     view.step(STEP)
     view.close()
     evaluated, _, stepped = capsys.readouterr().out.splitlines()
