@@ -12,6 +12,7 @@ from typing import Annotated, Any, NamedTuple
 
 from pydantic import AfterValidator, model_validator
 
+from linly.config.yaml.json_forms import ALLOWED, JsonForm, JsonSchema
 from linly.config.yaml.quantities import Text
 from linly.config.yaml.strict_model import Model, found, problem
 
@@ -25,7 +26,11 @@ def _check_language(written: str) -> str:
     return written
 
 
-Language = Annotated[Text, AfterValidator(_check_language)]
+def _language_schema() -> JsonSchema:
+    return {"type": "string", "pattern": f"^{LANGUAGE.pattern}$", ALLOWED: LANGUAGE_FORM}
+
+
+Language = Annotated[Text, AfterValidator(_check_language), JsonForm(_language_schema)]
 """Code of a language (BCP 47), as corpus files have it."""
 
 
