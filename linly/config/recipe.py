@@ -76,8 +76,10 @@ class Recipe(Settings):
         alarms: Thresholds of the alarms.
         wandb: Curves at Weights & Biases; without this section nothing is sent.
         stop_at_step: Step at which the run ends early; schedules keep their full length.
-        curriculum: Curriculum file, or the curriculum itself.
-        corpora: Corpora that the curriculum uses: folders of corpus files, or corpora by name.
+        curriculum: Curriculum file, or the curriculum itself; `linly:curricula/NAME.yaml` comes
+            with linly.
+        corpora: Corpora that the curriculum uses: folders of corpus files, or corpora by name;
+            `linly:corpora` is the folder that comes with linly.
         corpus_folders: Folders in which an amended curriculum's other corpora are looked up; those
             of `corpora` if it lists folders.
     """
@@ -114,7 +116,10 @@ class Recipe(Settings):
         )
         for section in SECTIONS:
             keys[section] = without_required(keys[section])
-        extended = {"description": "Recipe whose keys this file overrides; relative to it."}
+        extended = {
+            "description": "Recipe whose keys this file overrides: a path relative to this file, "
+            "or `linly:recipes/NAME.yaml`."
+        }
         return without_required(schema) | {"properties": {"extends": path | extended} | keys}
 
     @property

@@ -27,7 +27,6 @@ from tests.support.worlds import write_records
 
 pytestmark = pytest.mark.distributed
 SHIPPED = ("corpora", "curricula", "launch/recipes")
-SOURCES = ("linly", "corpora", "curricula", "launch", "pyproject.toml", "setup.py", "README.md")
 NUM_STEPS = 6
 RECIPE = f"""\
 extends: linly:recipes/base.yaml
@@ -95,15 +94,16 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Installation:
 
 
 def build_wheel(folder: Path) -> Path:
+    """Build from the files that a container is built from, so that these are seen to suffice."""
     sources = folder / "sources"
     sources.mkdir()
-    for name in SOURCES:
+    ignored = (REPOSITORY / ".dockerignore").read_text(encoding="utf-8").splitlines()
+    for name in (line[1:] for line in ignored if line.startswith("!")):
         if (REPOSITORY / name).is_dir():
-            ignored = shutil.ignore_patterns("__pycache__")
-            shutil.copytree(REPOSITORY / name, sources / name, ignore=ignored)
+            no_caches = shutil.ignore_patterns("__pycache__")
+            shutil.copytree(REPOSITORY / name, sources / name, ignore=no_caches)
         else:
             shutil.copy(REPOSITORY / name, sources / name)
-    shutil.copy(REPOSITORY / "LICENSE", sources / "LICENSE")
     pip("wheel", "--no-deps", "--no-build-isolation", "--no-index", "-w", str(folder), str(sources))
     (wheel,) = folder.glob("*.whl")
     return wheel
