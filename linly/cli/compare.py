@@ -85,4 +85,4 @@ def _facts(path: Path) -> PlanFacts:
     recipe, curriculum = load_plan_file(path, [])
     length = recipe.data.sequence_length if recipe else CURRICULUM_SEQUENCE_LENGTH
     plan = make_plan(curriculum, sequence_length=length)
-    return plan_facts(curriculum, plan, Costs())
+    return plan_facts(curriculum, plan, Costs(), recipe=recipe)

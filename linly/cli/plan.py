@@ -105,7 +105,7 @@ def plan(
     else:
         _print_text(made, recipe, costs, notes, warnings)
     if plot is not None:
-        _draw(curriculum, made, costs, plot)
+        _draw(curriculum, recipe, made, costs, plot)
     check_plan(made, curriculum)
 
 
@@ -322,7 +322,9 @@ def _costs(made: Plan, recipe: Recipe | None, tokens_per_second: float | None) -
     )
 
 
-def _draw(curriculum: Curriculum, made: Plan, costs: Costs, path: Path) -> None:
+def _draw(
+    curriculum: Curriculum, recipe: Recipe | None, made: Plan, costs: Costs, path: Path
+) -> None:
     """Write the page and print its path."""
     from linly.curriculum.run_plan import check_plan
     from linly.monitor.plans.plan_facts import plan_facts
@@ -333,5 +335,6 @@ def _draw(curriculum: Curriculum, made: Plan, costs: Costs, path: Path) -> None:
         check_plan(made, curriculum)
     except ConfigError as error:  # shown on the page; the command fails with it afterwards
         problems = str(error).splitlines()
-    write_plan_page(plan_facts(curriculum, made, costs, problems=problems), path)
+    facts = plan_facts(curriculum, made, costs, recipe=recipe, problems=problems)
+    write_plan_page(facts, path)
     typer.echo(f"wrote {path}", err=True)

@@ -35,3 +35,14 @@ def sources_of(
         name: Source(name, corpora[share.corpus], share.template, data_root)
         for name, share in sorted(shares.items())
     }
+
+
+def languages_of(
+    shares: Mapping[str, SourceShare], corpora: Mapping[str, Corpus]
+) -> dict[str, str]:
+    """Language of each source whose corpus is given, such as `zh`, or `en-zh` for parallel text."""
+    return {
+        name: corpora[share.corpus].language
+        for name, share in shares.items()
+        if share.corpus in corpora
+    }

@@ -52,6 +52,11 @@ def started(path: Path, **settings: Any) -> SyntheticRun:
     return run
 
 
+def look_at_shares(seen: Any) -> None:
+    """Scroll to the chart of `REALIZED_END`: one out of sight is not redrawn."""
+    seen.page.locator("#plot-shares").scroll_into_view_if_needed()
+
+
 def assert_quiet(seen: Any, address: str) -> None:
     assert seen.complaints == []
     assert [url for url in seen.requests if not url.startswith((address, "data:"))] == []
@@ -65,6 +70,7 @@ def test_the_page_grows_with_the_run(
     address = opened(run.path)
     seen = visit_address(address, width=width, scheme=scheme)
     seen.draw_all()
+    look_at_shares(seen)
     before = seen.page.evaluate(REALIZED_END)
     assert before == 120 * 16 * 256
     writer = threading.Thread(target=run.train, args=(121, 240))
@@ -109,6 +115,7 @@ def test_a_legend_button_hides_its_source_and_keeps_it_hidden(
     seen.page.keyboard.press("Enter")
     seen.draw_all()
     assert sum(seen.page.evaluate(visible)) == 0
+    look_at_shares(seen)
     run.train(121, 140)
     seen.until(f"({REALIZED_END})() === {140 * 16 * 256}")
     seen.draw_all()
@@ -218,12 +225,15 @@ def test_a_real_run_is_seen_to_grow_to_its_end(
     with subprocess.Popen([*command, *settings], stdout=subprocess.DEVNULL) as trainer:
         try:
             pause_after_first_step(run, trainer)  # or a quick run ends before the page looks
-            seen.until(f"({REALIZED_END})() > 0", timeout_s=120)
+            seen.until("document.querySelector('#plot-shares') !== null", timeout_s=120)
+            look_at_shares(seen)
+            seen.until(f"({REALIZED_END})() > 0")
             early = seen.page.evaluate(REALIZED_END)
             trainer.send_signal(signal.SIGCONT)
             assert trainer.wait(timeout=180) == 0
         finally:
             trainer.kill()
+    look_at_shares(seen)
     seen.until(f"({REALIZED_END})() > {early}")
     seen.until("document.querySelector('header p').innerText.includes('finished')")
     seen.until("document.querySelector('#pulse').innerText.includes('not running')")

@@ -58,7 +58,7 @@ def test_all_is_drawn_legible_and_nothing_is_fetched(
 def test_the_page_follows_dark_and_light(report: Path, visit: Callable[..., Any]) -> None:
     seen = visit(report)
     seen.draw_all()
-    tick = "getComputedStyle(document.querySelector('#plot-mixture .xtick text')).fill"
+    tick = "getComputedStyle(document.querySelector('#plot-languages .xtick text')).fill"
     ground = "getComputedStyle(document.body).backgroundColor"
     light = seen.page.evaluate(f"[{tick}, {ground}]")
     seen.page.emulate_media(color_scheme="dark")

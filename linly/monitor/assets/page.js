@@ -5,8 +5,13 @@
 const embedded = document.getElementById("charts");
 let charts = embedded ? JSON.parse(embedded.textContent) : {};
 const darkMode = window.matchMedia("(prefers-color-scheme: dark)");
-const narrow = window.matchMedia("(max-width: 820px)");
+const narrow = window.matchMedia("screen and (max-width: 820px)");
+const print = window.matchMedia("print");
 const hidden = new Set();
+
+function isPaper() {
+  return document.documentElement.classList.contains("paper");
+}
 
 function color(name) {
   return getComputedStyle(document.documentElement).getPropertyValue("--" + name).trim();
@@ -26,10 +31,11 @@ function themedTrace(trace) {
 }
 
 function themedAxis(axis) {
-  const fontSize = narrow.matches ? 11 : 12;
+  const isSmall = narrow.matches || isPaper();
+  const fontSize = isSmall ? 11 : 12;
   return {
     ...axis,
-    nticks: narrow.matches ? 5 : axis.nticks,
+    nticks: isSmall ? 5 : axis.nticks,
     title: { ...axis.title, font: { size: fontSize, color: color("ink-soft") } },
     tickfont: { size: fontSize, color: color("ink-soft") },
     gridcolor: color("rule"),
@@ -168,5 +174,24 @@ watchPlots();
 darkMode.addEventListener("change", redraw);
 narrow.addEventListener("change", redraw);
 window.addEventListener("load", drawStale);
-window.addEventListener("beforeprint", () => plots().forEach(draw));
+
+// Paper has its own sizes and light colours. Before it is printed, charts out of sight are drawn too,
+// and closed parts are opened.
+const opened = new Set();
+function setPaper(isPrinting) {
+  if (isPrinting === isPaper()) return;
+  document.documentElement.classList.toggle("paper", isPrinting);
+  if (isPrinting) {
+    document.querySelectorAll("details:not([open])").forEach((element) => opened.add(element));
+    plots().forEach(draw);
+  } else {
+    redraw();
+  }
+  opened.forEach((element) => (element.open = isPrinting));
+  if (!isPrinting) opened.clear();
+}
+window.addEventListener("beforeprint", () => setPaper(true));
+window.addEventListener("afterprint", () => setPaper(false));
+print.addEventListener("change", (event) => setPaper(event.matches));
+if (print.matches) setPaper(true);
 window.linly = { show, showAllSources };

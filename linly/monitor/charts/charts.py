@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,9 +17,11 @@ from linly.monitor.charts.figures import (
     edges,
     height_of_lines,
     means,
+    new_chart,
     new_figure,
     plain,
     scatter,
+    small_ticks,
     source_meta,
 )
 from linly.monitor.charts.line_charts import (
@@ -34,22 +37,22 @@ from linly.monitor.history.history import Floats, History, Integers
 
 
 def run_charts(history: History) -> tuple[Chart, ...]:
-    """All charts of a run, in the order of the page; those without data are left out."""
-    charts = (
-        *mixture_charts(history),
-        _loss(history),
-        *evaluation_charts(history),
-        *data_charts(history),
-        _epochs(history),
-        _learning_rate(history),
-        *line_charts(history),
+    """All charts of a run by section, in the order of the page; those without data are left out."""
+    sections: dict[str, tuple[Chart | None, ...]] = {
+        "Results": (*evaluation_charts(history), _loss(history)),
+        "Mixture": mixture_charts(history),
+        "Data": (_epochs(history), *data_charts(history)),
+        "Training": (_learning_rate(history), *line_charts(history), _timeline(history)),
+    }
+    return tuple(
+        replace(chart, section=section)
+        for section, charts in sections.items()
+        for chart in charts
+        if chart is not None
     )
-    shown = tuple(chart for chart in charts if chart is not None)
-    leaves_a_gap = sum(not chart.is_wide for chart in shown) % 2 == 1
-    return (*shown, *_timeline(history, is_wide=not leaves_a_gap))
 
 
-def _loss(history: History) -> Chart:
+def _loss(history: History) -> Chart | None:
     """Training loss of each source and of all sources."""
     figure = new_figure("loss, nats per token", x_end=int(history.tokens_seen[-1]))
     smooth_lines(figure, history, history.loss_by_source, hover="%{y:.3f}")
@@ -66,12 +69,12 @@ def _loss(history: History) -> Chart:
         )
     )
     note = f"Over supervised tokens{averaged(history)}. Bold: all sources."
-    return Chart("loss", "Training loss by source", note, plain(figure))
+    return new_chart("loss", "Training loss by source", note, figure)
 
 
-def _epochs(history: History) -> Chart:
-    """Epoch of each source."""
-    colors = source_colors(history.groups)
+def _epochs(history: History) -> Chart | None:
+    """Epoch of each source; None if the log does not hold them."""
+    colors = source_colors(history)
     points = edges(history.num_steps, MAX_RAW_POINTS)[1:] - 1
     figure = new_figure("epochs", x_end=int(history.tokens_seen[-1]))
     for index, source in enumerate(history.sources):
@@ -102,7 +105,7 @@ def _epochs(history: History) -> Chart:
     most = max(1.0, float(np.nanmax(history.epoch, initial=0.0)))
     figure.update_yaxes(range=[0, 1.08 * most], dtick=math.ceil(most / 6), nticks=0)
     note = "Number of times that a source's records have been read. Diamonds: a repeat begins."
-    return Chart("epochs", "Epochs of each source", note, plain(figure))
+    return new_chart("epochs", "Epochs of each source", note, figure)
 
 
 def _repeats(epoch: Floats) -> Integers:
@@ -111,7 +114,7 @@ def _repeats(epoch: Floats) -> Integers:
     return np.flatnonzero(np.diff(whole, prepend=0.0) > 0).astype(np.int64)
 
 
-def _learning_rate(history: History) -> Chart:
+def _learning_rate(history: History) -> Chart | None:
     points = edges(history.num_steps, MAX_RAW_POINTS)[1:] - 1
     figure = new_figure("learning rate", x_end=int(history.tokens_seen[-1]))
     figure.add_trace(
@@ -124,34 +127,17 @@ def _learning_rate(history: History) -> Chart:
             meta=STRONG,
         )
     )
-    ticks = _round_steps(float(np.nanmax(history.lr, initial=0.0)))
-    figure.update_yaxes(rangemode="tozero", tickvals=ticks, ticktext=list(map(_exponent, ticks)))
-    return Chart("lr", "Learning rate", "As set for each step.", plain(figure))
+    most = float(np.nanmax(history.lr, initial=0.0))
+    figure.update_yaxes(rangemode="tozero", **small_ticks(most))
+    return new_chart("lr", "Learning rate", "As set for each step.", figure)
 
 
-def _round_steps(most: float) -> list[float]:
-    """A few round numbers from 0 to about `most`, because plotly writes small ones as 0.2e-4."""
-    if most <= 0:
-        return [0.0]
-    power = 10.0 ** math.floor(math.log10(most))
-    step = next(size for size in (0.2, 0.5, 1.0, 2.0) if most / (size * power) <= 5.5) * power
-    return [index * step for index in range(int(1.001 * most / step) + 1)]
-
-
-def _exponent(value: float) -> str:
-    """A small number as people write it: 0, 2e-5, 1.5e-4."""
-    if not value:
-        return "0"
-    digits, power = f"{value:.1e}".split("e")
-    return f"{digits.removesuffix('.0')}e{int(power)}"
-
-
-def _timeline(history: History, *, is_wide: bool) -> tuple[Chart, ...]:
-    """Chart of the events, one line per kind; empty without events."""
+def _timeline(history: History) -> Chart | None:
+    """Chart of the events, one line per kind; None without two events."""
     untold = [one for one in told(history.decisions, history.events) if one not in history.events]
     all_events = sorted((*history.events, *untold), key=lambda event: event.step)
-    if not all_events:
-        return ()
+    if len(all_events) < 2:
+        return None
     kinds = list(dict.fromkeys(event.kind for event in all_events))
     figure = new_figure("")
     for kind in reversed(kinds):
@@ -172,5 +158,5 @@ def _timeline(history: History, *, is_wide: bool) -> tuple[Chart, ...]:
     figure.update_xaxes(range=[0, int(history.tokens_seen[-1])])
     figure.update_yaxes(type="category", dtick=1, nticks=0)
     note = "Events by kind; the list is below."
-    height = height_of_lines(len(kinds)) if is_wide else None
-    return (Chart("timeline", "Events", note, plain(figure), is_wide, height),)
+    height = height_of_lines(len(kinds))
+    return Chart("timeline", "Events", note, plain(figure), is_wide=True, height_px=height)

@@ -12,8 +12,8 @@ from linly.monitor.charts.figures import (
     display_name,
     edges,
     evaluated_line,
+    new_chart,
     new_figure,
-    plain,
     scatter,
     source_meta,
 )
@@ -39,7 +39,7 @@ def _fill(history: History) -> Chart | None:
     if not len(padded):
         return None
     at = edges(history.num_steps, _FILL_WINDOWS)
-    colors = source_colors(history.groups)
+    colors = source_colors(history)
     zeros = np.zeros((1, len(history.sources)))
     rows = np.diff(np.vstack([zeros, history.rows])[at], axis=0)
     padding = np.diff(np.vstack([zeros, history.padding])[at], axis=0)
@@ -63,14 +63,14 @@ def _fill(history: History) -> Chart | None:
     figure.update_yaxes(range=[max(0.0, min(0.9, low - 0.05)), 1.0])
     note = "Fraction of each row's positions that hold a document; the rest is padding. "
     note += "Sources that are not shown fill every position."
-    return Chart("fill", "How full rows are", note, plain(figure))
+    return new_chart("fill", "How full rows are", note, figure)
 
 
 def _quarantine(history: History) -> Chart | None:
     """Number of bad records so far, by source."""
     if not history.quarantined_at:
         return None
-    colors = source_colors(history.groups)
+    colors = source_colors(history)
     end = int(history.tokens_seen[-1])
     figure = new_figure("records so far", x_end=end)
     names = {source for _, source in history.quarantined_at}
@@ -94,7 +94,7 @@ def _quarantine(history: History) -> Chart | None:
         )
     figure.update_yaxes(rangemode="tozero")
     note = "Bad records left out so far; the reasons are listed below."
-    return Chart("quarantine", "Records set aside", note, plain(figure))
+    return new_chart("quarantine", "Records set aside", note, figure)
 
 
 def _use_of_new_pieces(history: History) -> Chart | None:
@@ -118,7 +118,7 @@ def _use_of_new_pieces(history: History) -> Chart | None:
     note = (
         f"{last.num_seen:,} of {last.num_pieces:,} new pieces of the vocabulary were seen so far."
     )
-    return Chart("new-pieces", "New pieces in the data", note, plain(figure))
+    return new_chart("new-pieces", "New pieces in the data", note, figure)
 
 
 def _norms(history: History) -> Chart | None:
@@ -138,4 +138,4 @@ def _norms(history: History) -> Chart | None:
         )
     figure.update_yaxes(rangemode="tozero")
     note = "Rows of the input embedding. New rows start as means of others, so they are short."
-    return Chart("norms", "Embedding rows of new pieces", note, plain(figure))
+    return new_chart("norms", "Embedding rows of new pieces", note, figure)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from linly.config.languages import language_name
-from linly.monitor.charts.colors import source_colors
+from linly.monitor.charts.colors import language_colors, source_colors
 from linly.monitor.charts.figures import (
     MUTED,
     STRONG,
@@ -15,8 +15,8 @@ from linly.monitor.charts.figures import (
     display_name,
     evaluated_line,
     height_of_lines,
+    new_chart,
     new_figure,
-    plain,
     scatter,
     short_name,
     source_meta,
@@ -29,28 +29,33 @@ _MAX_NARROW_LINES = 7
 _DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 
 
-def evaluation_charts(history: History) -> tuple[Chart, ...]:
-    """Held-out text: by language, by source relative to the start, before and after."""
+def evaluation_charts(history: History) -> tuple[Chart | None, ...]:
+    """Held-out text: by language, by source relative to the start, before and after.
+
+    None for a chart without data.
+    """
     if not history.evaluations or not history.evaluations[0].sources:
         return ()
-    charts = (
+    return (
         _languages(history),
         _changes(history),
         _together(history),
         _before_and_after(history),
     )
-    return tuple(chart for chart in charts if chart is not None)
 
 
-def _languages(history: History) -> Chart:
+def _languages(history: History) -> Chart | None:
+    colors = language_colors(history)
     figure = new_figure("bits per byte", x_end=_end(history), legend=True)
     series = language_series(history)
     for index, (language, changes) in enumerate(series.items()):
-        line = {"dash": _DASHES[index % len(_DASHES)]}
+        color = colors.get(language)
+        line = {"color": color} if color else {"dash": _DASHES[index % len(_DASHES)]}
+        meta: dict[str, Any] = {} if color else STRONG
         figure.add_trace(
-            bits_line(history, changes, name=language_name(language), line=line, meta=STRONG)
+            bits_line(history, changes, name=language_name(language), line=line, meta=meta)
         )
-        figure.add_trace(_levels(history, changes))
+        figure.add_trace(_levels(history, changes, color))
     figure.update_yaxes(rangemode="tozero")
     note = "Bits per byte, lower is better. Dotted: the original model (step 0)."
     if any(len(set(texts_of(changes))) > 1 for changes in series.values()):
@@ -58,7 +63,7 @@ def _languages(history: History) -> Chart:
     last = [changes[-1] for changes in series.values()]
     if left_out := [name for change in last if change for name in change.left_out]:
         note += f" Without {', '.join(left_out)}: not evaluated at both ends."
-    return Chart("languages", "Held-out text by language", note, plain(figure))
+    return new_chart("languages", "Held-out text by language", note, figure)
 
 
 def bits_line(
@@ -94,10 +99,10 @@ def texts_of(changes: Sequence[BitsChange | None]) -> list[tuple[str, ...] | Non
     return [change.sources if change else None for change in changes]
 
 
-def _changes(history: History) -> Chart:
+def _changes(history: History) -> Chart | None:
     before = history.evaluations[0].sources
     changes = [changes_by_source(before, e.sources) for e in history.evaluations]
-    colors = source_colors(history.groups)
+    colors = source_colors(history)
     figure = new_figure("change since step 0", tickformat=".0%", x_end=_end(history))
     figure.add_trace(_level(history, 0.0))
     for name in _ordered(history, set(before)):
@@ -112,7 +117,7 @@ def _changes(history: History) -> Chart:
             )
         )
     note = "Change of held-out bits per byte: below the dotted line learned, above it forgotten."
-    return Chart("change", "Learned and forgotten by source", note, plain(figure))
+    return new_chart("change", "Learned and forgotten by source", note, figure)
 
 
 def _together(history: History) -> Chart | None:
@@ -144,14 +149,16 @@ def _together(history: History) -> Chart | None:
         "Held-out loss. Fixed: at the final shares of the curriculum, so that only the model "
         "changes it. Current: at the planned shares of the step, which change too."
     )
-    return Chart("together", "Held-out loss of all sources", note, plain(figure))
+    return new_chart("together", "Held-out loss of all sources", note, figure)
 
 
-def _before_and_after(history: History) -> Chart:
+def _before_and_after(history: History) -> Chart | None:
+    if len(history.evaluations) < 2:
+        return None
     first, last = history.evaluations[0].sources, history.evaluations[-1].sources
     changes = changes_by_source(first, last)
     names = _ordered(history, set(changes))[::-1]
-    colors = source_colors(history.groups)
+    colors = source_colors(history)
     figure = new_figure("")
     for line, name in enumerate(names):
         color = colors.get(name)
@@ -186,22 +193,23 @@ def _before_and_after(history: History) -> Chart:
     note = f"Held-out bits per byte at step 0 (ring) and at step {step:,} (dot)."
     if left_out := sorted((first.keys() | last.keys()) - changes.keys()):
         note += f" Not evaluated at both: {', '.join(left_out)}."
-    return Chart(
+    return new_chart(
         "before-after",
         "Before and after",
         note,
-        plain(figure),
+        figure,
         is_wide,
         height_of_lines(len(names)) if is_wide else None,
     )
 
 
-def _levels(history: History, changes: Sequence[BitsChange | None]) -> Trace:
+def _levels(history: History, changes: Sequence[BitsChange | None], color: str | None) -> Trace:
     """A dotted line at the value of step 0, of the text that each evaluation has in common with it.
 
     Args:
         history: History of the run.
         changes: Change of a language at each evaluation.
+        color: Colour of the language; None for the page's ink.
     """
     tokens = [evaluation.tokens_seen for evaluation in history.evaluations]
     texts = texts_of(changes)
@@ -213,23 +221,23 @@ def _levels(history: History, changes: Sequence[BitsChange | None]) -> Trace:
     for start, end, index in zip([0, *ends], ends, begins, strict=False):
         x += [start, end, None]
         y += [values[index], values[index], None]
-    return _dotted(x[:-1], y[:-1])
+    return _dotted(x[:-1], y[:-1], color)
 
 
 def _level(history: History, value: float) -> Trace:
     """A dotted line at one value."""
-    return _dotted([0, _end(history)], [value, value])
+    return _dotted([0, _end(history)], [value, value], None)
 
 
-def _dotted(x: Sequence[float | None], y: Sequence[float | None]) -> Trace:
+def _dotted(x: Sequence[float | None], y: Sequence[float | None], color: str | None) -> Trace:
     return scatter(
         x=x,
         y=y,
         mode="lines",
-        line={"width": 1, "dash": "dot"},
+        line={"width": 1, "dash": "dot", "color": color},
         hoverinfo="skip",
         showlegend=False,
-        meta=MUTED,
+        meta={} if color else MUTED,
     )
 
 

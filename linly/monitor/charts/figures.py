@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import base64
 import html
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -134,6 +135,7 @@ class Chart:
         figure: plotly's {"data", "layout"}.
         is_wide: Whether it takes the page's whole width.
         height_px: Height in pixels, if the page's usual height does not fit.
+        section: Heading of the part of the page with it; empty on a page of few charts.
     """
 
     key: str
@@ -142,6 +144,25 @@ class Chart:
     figure: dict[str, Any]
     is_wide: bool = False
     height_px: int | None = None
+    section: str = ""
+
+
+def new_chart(
+    key: str,
+    title: str,
+    note: str,
+    figure: Figure,
+    is_wide: bool = False,
+    height_px: int | None = None,
+) -> Chart | None:
+    """Create the chart of a figure; None if it would look blank, as no trace has two points."""
+    if not any(_num_points(trace) > 1 for trace in figure.data if trace["meta"] != MUTED):
+        return None
+    return Chart(key, title, note, plain(figure), is_wide, height_px)
+
+
+def _num_points(trace: Trace) -> int:
+    return int(np.isfinite(np.asarray(trace["y"], np.float64)).sum())
 
 
 def display_name(name: str) -> str:
@@ -204,7 +225,15 @@ def new_figure(
 
 def plain(figure: Figure) -> dict[str, Any]:
     """Convert a figure to data for the page, in single precision, which suffices for a screen."""
-    return {"data": [_plain(trace) for trace in figure.data], "layout": _plain(figure.layout)}
+    traces = [_plain(_visible(trace)) for trace in figure.data]
+    return {"data": traces, "layout": _plain(figure.layout)}
+
+
+def _visible(trace: Trace) -> Trace:
+    """Mark the point of a line that has only one, which would be invisible otherwise."""
+    if trace.get("mode") != "lines" or "stackgroup" in trace:
+        return trace
+    return {**trace, "mode": "lines+markers"} if _num_points(trace) == 1 else trace
 
 
 def _plain(value: Any) -> Any:
@@ -221,6 +250,45 @@ def _plain(value: Any) -> Any:
 def height_of_lines(num_lines: int) -> int:
     """Height in pixels of a chart whose vertical axis has `num_lines` lines of text."""
     return 70 + 28 * max(num_lines, 3)
+
+
+def spread(wanted: list[float], height: float) -> list[float]:
+    """Positions in ascending order, at least `height` apart and close to the wanted ones.
+
+    They stay between 0 and 1 if they fit.
+    """
+    height = min(height, 1.0 / max(1, len(wanted)))
+    placed: list[float] = []
+    for value in wanted:
+        placed.append(max(value, placed[-1] + height if placed else height / 2))
+    limit = 1.0 - height / 2
+    for index in reversed(range(len(placed))):
+        placed[index] = min(placed[index], limit)
+        limit = placed[index] - height
+    return placed
+
+
+def small_ticks(most: float) -> dict[str, Any]:
+    """Ticks of an axis from 0 to `most`, which is small, in the form 2e-5."""
+    ticks = _round_steps(most)
+    return {"tickvals": ticks, "ticktext": list(map(_exponent, ticks))}
+
+
+def _round_steps(most: float) -> list[float]:
+    """A few round numbers from 0 to about `most`, because plotly writes small ones as 0.2e-4."""
+    if most <= 0:
+        return [0.0]
+    power = 10.0 ** math.floor(math.log10(most))
+    step = next(size for size in (0.2, 0.5, 1.0, 2.0) if most / (size * power) <= 5.5) * power
+    return [index * step for index in range(int(1.001 * most / step) + 1)]
+
+
+def _exponent(value: float) -> str:
+    """A small number as people write it: 0, 2e-5, 1.5e-4."""
+    if not value:
+        return "0"
+    digits, power = f"{value:.1e}".split("e")
+    return f"{digits.removesuffix('.0')}e{int(power)}"
 
 
 def edges(num_steps: int, max_buckets: int) -> Integers:

@@ -13,8 +13,8 @@ from linly.monitor.charts.figures import (
     edges,
     farthest,
     means,
+    new_chart,
     new_figure,
-    plain,
     scatter,
     source_meta,
 )
@@ -26,7 +26,7 @@ MAX_RAW_POINTS = 400
 MAX_SMOOTH_POINTS = 100
 
 
-def line_charts(history: History) -> tuple[Chart, ...]:
+def line_charts(history: History) -> tuple[Chart | None, ...]:
     """A chart of each metric with a `Line`, in the order of the table; without values, none."""
     return tuple(
         _chart(history, key, entry.shown, entry.unit, history.lines[key])
@@ -35,7 +35,7 @@ def line_charts(history: History) -> tuple[Chart, ...]:
     )
 
 
-def _chart(history: History, key: str, line: Line, unit: str, values: Floats) -> Chart:
+def _chart(history: History, key: str, line: Line, unit: str, values: Floats) -> Chart | None:
     """Chart of a metric: float64 [n], a number per step, or [n, k], a number per source."""
     hover = f"%{{y:{line.tickformat or '.4~g'}}}"
     figure = new_figure(unit, tickformat=line.tickformat, x_end=int(history.tokens_seen[-1]))
@@ -45,12 +45,12 @@ def _chart(history: History, key: str, line: Line, unit: str, values: Floats) ->
     else:
         note += _single_line(figure, history, values, hover=f"{hover}<extra></extra>")
     figure.update_yaxes(rangemode="tozero")
-    return Chart(key.replace("_", "-"), line.title, note, plain(figure))
+    return new_chart(key.replace("_", "-"), line.title, note, figure)
 
 
 def smooth_lines(figure: Figure, history: History, values: Floats, *, hover: str) -> None:
     """Draw the means of a number per source, float64 [n, k]."""
-    colors = source_colors(history.groups)
+    colors = source_colors(history)
     at = edges(history.num_steps, MAX_SMOOTH_POINTS)
     for index, source in enumerate(history.sources):
         figure.add_trace(

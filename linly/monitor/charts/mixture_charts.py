@@ -14,8 +14,8 @@ from linly.monitor.charts.figures import (
     edges,
     faded,
     farthest,
+    new_chart,
     new_figure,
-    plain,
     scatter,
     source_meta,
 )
@@ -30,21 +30,21 @@ _GROUP_WIDTH, _SOURCE_WIDTH = 1.8, 0.8
 """Line widths: boundaries between groups are wider than those within a group."""
 
 
-def mixture_charts(history: History) -> tuple[Chart, ...]:
-    """The mixture stacked, each source's share in windows and since the start, drift, tokens."""
+def mixture_charts(history: History) -> tuple[Chart | None, ...]:
+    """The mixture stacked, each source's share in windows and since the start, tokens, drift."""
     shares = realized_and_planned(history)
     return (
         _stacked(history, shares),
         _by_source(history, shares),
         _since_start(history),
-        _drift(history),
         _tokens(history),
+        _drift(history),
     )
 
 
-def _stacked(history: History, shares: Shares) -> Chart:
+def _stacked(history: History, shares: Shares) -> Chart | None:
     """Realized shares as stacked areas under the planned boundaries."""
-    colors = source_colors(history.groups)
+    colors = source_colors(history)
     x, outline = shares.outline_tokens, shares.outline
     figure = new_figure("share of rows", tickformat=".0%", x_end=shares.end_tokens)
     for index, source in enumerate(history.sources):
@@ -84,7 +84,7 @@ def _stacked(history: History, shares: Shares) -> Chart:
         note += " Pale: planned for the remaining steps."
     if history.decisions:
         note += " Vertical lines: decisions, listed below."
-    return Chart("mixture", "Mixture over the run", note, plain(figure), is_wide=True)
+    return new_chart("mixture", "Mixture over the run", note, figure, is_wide=True)
 
 
 def _mark_decisions(figure: Figure, history: History) -> None:
@@ -108,7 +108,7 @@ def _add_future(figure: Figure, history: History, shares: Shares) -> None:
     """Draw pale areas for the plan after the last step."""
     if not shares.has_future:
         return
-    colors = source_colors(history.groups)
+    colors = source_colors(history)
     tokens, planned = shares.future
     for index, source in enumerate(history.sources):
         figure.add_trace(
@@ -126,9 +126,9 @@ def _add_future(figure: Figure, history: History, shares: Shares) -> None:
         )
 
 
-def _by_source(history: History, shares: Shares) -> Chart:
+def _by_source(history: History, shares: Shares) -> Chart | None:
     """Planned share of each source as a thin line over the realized one."""
-    colors = source_colors(history.groups)
+    colors = source_colors(history)
     figure = new_figure("share of rows", tickformat=".0%", x_end=shares.end_tokens)
     for index, source in enumerate(history.sources):
         color, meta = colors[source], source_meta(history, source)
@@ -162,12 +162,12 @@ def _by_source(history: History, shares: Shares) -> Chart:
     window = shares.steps_per_window
     over = "each step" if window <= 1 else f"windows of {window} steps"
     note = f"Wide lines: realized, counted over {over}. Thin lines: planned."
-    return Chart("shares", "Share of each source", note, plain(figure))
+    return new_chart("shares", "Share of each source", note, figure)
 
 
-def _since_start(history: History) -> Chart:
+def _since_start(history: History) -> Chart | None:
     """Each source's share of all rows so far, over its planned share."""
-    colors = source_colors(history.groups)
+    colors = source_colors(history)
     points = edges(history.num_steps, _SINCE_START_POINTS)[1:] - 1
     x = history.tokens_seen[points]
     realized = history.rows[points] / history.rows[points].sum(axis=1, keepdims=True)
@@ -200,12 +200,12 @@ def _since_start(history: History) -> Chart:
         )
     figure.update_yaxes(rangemode="tozero")
     note = "Counted from the first row on. Dots: realized. Lines: planned."
-    return Chart("since-start", "Share since the start", note, plain(figure))
+    return new_chart("since-start", "Share since the start", note, figure)
 
 
-def _tokens(history: History) -> Chart:
+def _tokens(history: History) -> Chart | None:
     """Tokens in each source's rows, and those of them that carry loss."""
-    colors = source_colors(history.groups)
+    colors = source_colors(history)
     points = edges(history.num_steps, _TOKEN_POINTS)[1:] - 1
     x = history.tokens_seen[points]
     figure = new_figure("tokens", x_end=int(history.tokens_seen[-1]))
@@ -236,13 +236,13 @@ def _tokens(history: History) -> Chart:
         )
     figure.update_yaxes(rangemode="tozero")
     note = "Solid: tokens in rows. Dotted: those that carry loss; prompts and padding do not."
-    return Chart("tokens", "Tokens of each source", note, plain(figure))
+    return new_chart("tokens", "Tokens of each source", note, figure)
 
 
-def _drift(history: History) -> Chart:
+def _drift(history: History) -> Chart | None:
     """Rows that each source is ahead of its plan, with the bounds of this drift."""
     bound = drift_bound(len(history.sources))
-    colors = source_colors(history.groups)
+    colors = source_colors(history)
     end = int(history.tokens_seen[-1])
     at = edges(history.num_steps, _DRIFT_POINTS)
     figure = new_figure("rows ahead of plan", x_end=end)
@@ -276,4 +276,4 @@ def _drift(history: History) -> Chart:
         "Rows that a source is ahead (+) or behind (−), at the extreme of each range of steps. "
         f"Dashed: the bound, ±{bound:.2f} row."
     )
-    return Chart("drift", "Drift from the plan", note, plain(figure))
+    return new_chart("drift", "Drift from the plan", note, figure)

@@ -14,6 +14,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from linly.files import publish
 from linly.monitor.charts.colors import source_colors
+from linly.monitor.charts.figures import spread
 from linly.monitor.history.history import History, read_history
 from linly.monitor.history.shares import Shares, last_of_groups, realized_and_planned
 from linly.monitor.number_words import count
@@ -56,7 +57,7 @@ def mixture_png(history: History) -> bytes:
 
 
 def _draw_areas(axes: Axes, history: History, shares: Shares) -> None:
-    colors = source_colors(history.groups)
+    colors = source_colors(history)
     x = shares.outline_tokens
     tops = np.cumsum(shares.outline, axis=1)
     bottom = np.zeros(len(x))
@@ -94,7 +95,7 @@ def _tick(value: float) -> str:
 
 def _label_sources(axes: Axes, history: History, shares: Shares) -> None:
     """Draw names at the right, each next to its area's end, moved apart for thin areas."""
-    colors = source_colors(history.groups)
+    colors = source_colors(history)
     tops = np.cumsum(shares.planned[-1])
     wanted = tops - shares.planned[-1] / 2
     for index, height in enumerate(spread(wanted.tolist(), _LABEL_HEIGHT)):
@@ -118,22 +119,6 @@ def _label_sources(axes: Axes, history: History, shares: Shares) -> None:
             fontproperties=_font(),
             parse_math=False,
         )
-
-
-def spread(wanted: list[float], height: float) -> list[float]:
-    """Positions in ascending order, at least `height` apart and close to the wanted ones.
-
-    They stay between 0 and 1 if they fit.
-    """
-    height = min(height, 1.0 / max(1, len(wanted)))
-    placed: list[float] = []
-    for value in wanted:
-        placed.append(max(value, placed[-1] + height if placed else height / 2))
-    limit = 1.0 - height / 2
-    for index in reversed(range(len(placed))):
-        placed[index] = min(placed[index], limit)
-        limit = placed[index] - height
-    return placed
 
 
 def _key(shares: Shares) -> str:

@@ -6,6 +6,8 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from linly.config.languages import language_name
 from linly.curriculum.deadlines import drift_bound
 from linly.monitor.history.history import History
@@ -13,16 +15,20 @@ from linly.monitor.number_words import count, duration, percent
 from linly.records.before_after import BitsChange, changes_by_language, changes_by_source
 
 _MAX_LANGUAGES = 4
+_LOSS_STEPS = 20
+_ROUNDING = 1e-3
+"""Excess of the drift over its bound, in rows, that comes from rounding."""
 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """One figure: its label, value, detail, and tone (good or bad)."""
+    """One figure: its label, value, detail, tone (good or bad), and language if it has one."""
 
     label: str
     value: str
     detail: str
     tone: Literal["good", "bad", "plain"] = "plain"
+    language: str = ""
 
 
 def language_changes(history: History) -> dict[str, BitsChange]:
@@ -55,47 +61,70 @@ def source_changes(history: History) -> dict[str, BitsChange]:
 
 
 def headlines(history: History) -> tuple[Headline, ...]:
-    """Figures at the top of a report: languages, drift, tokens, time."""
-    return (*_languages(history), _drift(history), _tokens(history), _time(history))
+    """Figures at the top of a report: what was learned and kept, tokens, time, drift."""
+    results = _languages(history) or [_loss(history)]
+    return (*results, _tokens(history), _time(history), *_drift(history))
 
 
 def _languages(history: History) -> list[Headline]:
-    """Languages with the largest improvement first."""
-    changes = sorted(language_changes(history).items(), key=lambda item: item[1].relative)
+    """The learned language first, then the kept one, then the others by code."""
+    learned = history.run_languages.learned
+    changes = sorted(language_changes(history).items(), key=lambda item: item[0] != learned)
     return [
         Headline(
             label=f"{language_name(language)}, bits per byte",
-            value=f"{change.before:.2f} → {change.after:.2f}",
-            detail=f"{percent(change.relative)} since step 0{change.remark}",
+            value=percent(change.relative),
+            detail=f"{change.before:.3f} → {change.after:.3f}, lower is better{change.remark}",
             tone="good" if change.relative <= 0 else "bad",
+            language=language,
         )
         for language, change in changes[:_MAX_LANGUAGES]
     ]
 
 
-def _drift(history: History) -> Headline:
-    largest = history.largest_drift
-    bound = drift_bound(len(history.sources))
+def _loss(history: History) -> Headline:
+    """Training loss of the last steps, until a second evaluation shows what was learned."""
+    losses = history.loss[np.isfinite(history.loss)]
+    if not len(losses):
+        return Headline(label="Training loss", value="–", detail="no step was trained on")
+    last = losses[-_LOSS_STEPS:]
     return Headline(
-        label="Largest drift",
-        value=f"{largest:.2f} row",
-        detail=f"bound {bound:.2f} row",
-        tone="plain" if largest <= bound + 1e-3 else "bad",
+        label="Training loss",
+        value=f"{float(last.mean()):.3f}",
+        detail=f"nats per token, {losses[0]:.3f} in the first step",
     )
 
 
 def _tokens(history: History) -> Headline:
     seen = int(history.tokens_seen[-1])
-    steps = f"{int(history.step[-1]):,} steps"
+    step = int(history.step[-1])
+    steps = f"{step:,} step{'s' if step != 1 else ''}"
     planned = history.total_tokens
     detail = f"of {count(planned)} planned, {steps}" if planned else steps
     return Headline(label="Tokens seen", value=count(seen), detail=detail)
 
 
 def _time(history: History) -> Headline:
+    """Time left while the run has steps left, then the time that its steps took."""
     speed = history.mean_tokens_per_second
-    return Headline(
-        label="Time in steps",
-        value=duration(history.training_s),
-        detail=f"{count(speed)} tokens per second" if math.isfinite(speed) else "",
-    )
+    at_speed = f"at {count(speed)} tokens/s" if math.isfinite(speed) else ""
+    left = history.seconds_left
+    if history.is_finished or not math.isfinite(left):
+        return Headline("Time in steps", duration(history.training_s), at_speed)
+    return Headline("Time left", duration(left), at_speed)
+
+
+def _drift(history: History) -> list[Headline]:
+    """Whether the rows follow the plan; empty for a single source, which cannot drift."""
+    largest, bound = history.largest_drift, drift_bound(len(history.sources))
+    if not bound:
+        return []
+    is_kept = largest <= bound + _ROUNDING
+    return [
+        Headline(
+            label="Mixture",
+            value="on plan" if is_kept else "off plan",
+            detail=f"drift at most {largest:.2f} of {bound:.2f} row",
+            tone="plain" if is_kept else "bad",
+        )
+    ]

@@ -19,6 +19,7 @@ from pydantic import ValidationError
 
 from linly.config.curriculum import Curriculum
 from linly.config.languages import Languages
+from linly.config.source import languages_of
 from linly.config.yaml.strict_model import first_problem
 from linly.curriculum.timeline import Timeline, fold
 from linly.errors import CheckpointError, TrainingError
@@ -31,6 +32,9 @@ from linly.runs.runs import RunFolder
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
+
+_RECENT_STEPS = 100
+"""Steps whose throughput predicts the time left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,6 +135,24 @@ class History:
         return float(np.max(np.abs(self.drift)))
 
     @property
+    def is_finished(self) -> bool:
+        """Whether the run has ended: by its plan, or earlier because a source was used up."""
+        last = self.events[-1] if self.events else None
+        if last is not None and last.kind == "end" and last.step >= self.step[-1]:
+            return True
+        seen = int(self.tokens_seen[-1])
+        tokens_per_step = seen / int(self.step[-1])
+        return self.total_tokens is not None and self.total_tokens - seen < tokens_per_step
+
+    @property
+    def seconds_left(self) -> float:
+        """Seconds in steps up to the end of the plan, at the latest throughput; NaN if unknown."""
+        recent = self.tokens_per_second[-_RECENT_STEPS:]
+        if self.total_tokens is None or not np.isfinite(recent).any():
+            return math.nan
+        return (self.total_tokens - int(self.tokens_seen[-1])) / float(np.nanmedian(recent))
+
+    @property
     def training_s(self) -> float:
         """Seconds spent in steps, without evaluations and the time between two starts."""
         tokens = np.diff(self.tokens_seen, prepend=0)
@@ -147,6 +169,16 @@ class History:
     def curriculum(self) -> Curriculum | None:
         """Current curriculum; None if the folder has no decisions."""
         return self.timeline.curriculum if self.timeline else None
+
+    @property
+    def source_languages(self) -> dict[str, str]:
+        """Language of each source, as far as its corpus or an evaluation names it."""
+        ends = [*self.evaluations[:1], *self.evaluations[-1:]]
+        evaluated = {name: found.language for e in ends for name, found in e.sources.items()}
+        planned = (
+            languages_of(self.timeline.sources, self.timeline.corpora) if self.timeline else {}
+        )
+        return {name: code for name, code in {**evaluated, **planned}.items() if code}
 
     @property
     def total_tokens(self) -> int | None:

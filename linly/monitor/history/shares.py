@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
-from linly.monitor.history.history import Floats, History
+from linly.monitor.history.history import Floats, History, Integers
 
 MIN_WINDOWS, MAX_WINDOWS = 16, 240
 MIN_ROWS_PER_WINDOW = 128
@@ -64,29 +67,67 @@ class Shares:
 
 
 def realized_and_planned(history: History) -> Shares:
-    """Compute realized shares over windows of rows, and the planned curve of the whole run."""
-    totals = history.rows.sum(axis=1)
-    wanted = max(MIN_WINDOWS, int(totals[-1]) // MIN_ROWS_PER_WINDOW)
-    num_windows = min(MAX_WINDOWS, history.num_steps, wanted)
-    ends = np.linspace(0, history.num_steps, num_windows + 1).astype(np.int64)
+    """Compute realized shares over windows of rows, and the planned curve of the whole run.
+
+    Both jump where a phase begins, such as at an amendment: no window contains rows of two phases,
+    and the curve has a point on either side.
+    """
+    num_steps, num_rows = history.num_steps, int(history.rows[-1].sum())
+    wanted = max(MIN_WINDOWS, num_rows // MIN_ROWS_PER_WINDOW)
+    phases = list(pairwise([0, *_steps_before_phases(history), num_steps]))
+    ends = _divided(phases, min(MAX_WINDOWS, num_steps, wanted))
     tokens = np.concatenate([[0], history.tokens_seen]).astype(np.float64)
     rows = np.vstack([np.zeros(len(history.sources)), history.rows])[ends]
     in_window = np.diff(rows, axis=0)
-
-    points = np.linspace(0, history.num_steps - 1, min(history.num_steps, MAX_POINTS))
-    points = points.round().astype(np.int64)
-    middle_of_step = (tokens[:-1] + tokens[1:])[points] / 2
-    past = np.concatenate([[0.0], middle_of_step, [tokens[-1]]])
-    recorded = history.target_share[points]
+    past_tokens, past = _past(history, phases, tokens)
     future_tokens, future = _future(history)
     return Shares(
         window_tokens=tokens[ends],
         realized=in_window / np.maximum(in_window.sum(axis=1, keepdims=True), 1),
-        steps_per_window=round(history.num_steps / num_windows),
-        planned_tokens=np.concatenate([past, future_tokens]),
-        planned=np.vstack([recorded[:1], recorded, recorded[-1:], future]),
+        steps_per_window=round(num_steps / (len(ends) - 1)),
+        planned_tokens=np.concatenate([past_tokens, future_tokens]),
+        planned=np.vstack([past, future]),
         num_past=len(past),
     )
+
+
+def _steps_before_phases(history: History) -> list[int]:
+    """Number of steps before each phase but the first, of phases that begin within the log."""
+    if history.timeline is None:
+        return []
+    num_rows = history.rows.sum(axis=1)
+    begins = [phase.from_row for phase in history.timeline.phases[1:]]
+    found = np.searchsorted(num_rows, begins) + 1
+    return sorted({int(steps) for steps in found if steps < history.num_steps})
+
+
+def _divided(phases: Sequence[tuple[int, int]], number: int) -> Integers:
+    """Bounds of about `number` windows of steps, of which none crosses a phase: int64 [w + 1]."""
+    num_steps = phases[-1][1]
+    ends = [np.zeros(1)]
+    for first, last in phases:
+        parts = max(1, round(number * (last - first) / num_steps))
+        ends.append(np.linspace(first, last, parts + 1)[1:])
+    return np.concatenate(ends).astype(np.int64)
+
+
+def _past(
+    history: History, phases: Sequence[tuple[int, int]], tokens: Floats
+) -> tuple[Floats, Floats]:
+    """(tokens, planned shares as recorded), from the start of each phase to its end.
+
+    A share is recorded for the middle of a step, so a phase's first and last one hold up to its
+    ends.
+    """
+    at, shares = [], []
+    for first, last in phases:
+        number = min(last - first, math.ceil(MAX_POINTS * (last - first) / history.num_steps))
+        steps = np.linspace(first, last - 1, number).round().astype(np.int64)
+        middle = (tokens[steps] + tokens[steps + 1]) / 2
+        at.append(np.concatenate([tokens[[first]], middle, tokens[[last]]]))
+        recorded = history.target_share[steps]
+        shares.append(np.vstack([recorded[:1], recorded, recorded[-1:]]))
+    return np.concatenate(at), np.vstack(shares)
 
 
 def last_of_groups(history: History) -> frozenset[int]:
@@ -99,8 +140,7 @@ def _future(history: History) -> tuple[Floats, Floats]:
     """(tokens, shares) from the last step to the end of the curriculum; empty if it is complete."""
     timeline = history.timeline
     seen, num_rows_seen = int(history.tokens_seen[-1]), int(history.rows[-1].sum())
-    tokens_per_step = seen / int(history.step[-1])
-    if timeline is None or not num_rows_seen or timeline.curriculum.tokens - seen < tokens_per_step:
+    if timeline is None or not num_rows_seen or history.is_finished:
         return np.zeros(0), np.zeros((0, len(history.sources)))
     mixture = timeline.phases[-1].mixture
     rows = np.linspace(num_rows_seen, mixture.num_rows, MAX_POINTS // 2)

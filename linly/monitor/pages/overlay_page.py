@@ -10,8 +10,9 @@ from markupsafe import Markup
 
 from linly.config.languages import language_name
 from linly.files import publish_text
+from linly.monitor.charts.colors import run_colors
 from linly.monitor.charts.figures import Chart
-from linly.monitor.charts.overlay import NamedRun, named_runs, overlay_charts, run_colors
+from linly.monitor.charts.overlay import NamedRun, named_runs, overlay_charts
 from linly.monitor.history.headlines import language_changes
 from linly.monitor.history.history import read_history
 from linly.monitor.number_words import count, percent
@@ -38,13 +39,14 @@ def write_comparison(paths: Sequence[Path], output: Path) -> Path:
 
 def overlay_parts(runs: Sequence[NamedRun], charts: Sequence[Chart]) -> dict[str, Markup]:
     """Parts of the page by name, in order."""
-    colors = run_colors([run.name for run in runs])
+    colors = run_colors(len(runs))
     entries = [(run.name, colors[index], index) for index, run in enumerate(runs)]
     return {
         "header": page_header(f"{len(runs)} runs", ", ".join(run.name for run in runs)),
+        "tiles": section("Runs", _runs(runs)),
         "legend": legend({"": entries}, label="Show or hide runs"),
         "charts": chart_cards(charts),
-        "sources": section("Runs", _runs(runs)),
+        "sources": _in_words(runs),
     }
 
 
@@ -99,16 +101,15 @@ def _rate(learned: str, gained: float, kept: str, lost: float) -> str:
 
 
 def _runs(runs: Sequence[NamedRun]) -> Markup:
-    """Last figures of each run, and the sentences of `trade_lines`."""
+    """Last figures of each run."""
     found_languages = {name for run in runs for name in language_changes(run.history)}
     languages = runs[0].history.run_languages.ordered(found_languages)
-    heads = ["run", "steps", "tokens", "drift"]
-    heads += [f"{language_name(name)}, bits per byte" for name in languages]
+    heads = ["run", *(f"{language_name(name)}, bits per byte" for name in languages)]
+    heads += ["tokens", "steps", "largest drift"]
     lines = []
-    for run in runs:
+    for run, color in zip(runs, run_colors(len(runs)), strict=True):
         history, changes = run.history, language_changes(run.history)
-        cells = [run.name, f"{int(history.step[-1]):,}", count(int(history.tokens_seen[-1]))]
-        cells.append(f"{history.largest_drift:.2f}")
+        cells: list[str] = [part("swatched")(color, run.name)]
         for name in languages:
             found = changes.get(name)
             if found is None:
@@ -116,5 +117,13 @@ def _runs(runs: Sequence[NamedRun]) -> Markup:
                 continue
             moved = f"{found.before:.3f} → {found.after:.3f} "
             cells.append(Markup.escape(moved) + change(found.relative) + found.remark)
+        cells += [count(int(history.tokens_seen[-1])), f"{int(history.step[-1]):,}"]
+        cells.append(f"{history.largest_drift:.2f}")
         lines.append(cells)
-    return table(heads, lines) + part("bullets")(trade_lines(runs))
+    return table(heads, lines)
+
+
+def _in_words(runs: Sequence[NamedRun]) -> Markup:
+    """The sentences of `trade_lines`; empty without any."""
+    lines = trade_lines(runs)
+    return section("In words", part("bullets")(lines)) if lines else Markup()

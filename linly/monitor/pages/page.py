@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import groupby
 
 from markupsafe import Markup
 
 from linly.files import read_limited
-from linly.monitor.charts.colors import source_colors
+from linly.monitor.charts.colors import language_colors, source_colors
 from linly.monitor.charts.data_charts import fill_since_start
 from linly.monitor.charts.figures import Chart
 from linly.monitor.history.decisions import told
@@ -28,7 +29,7 @@ def page_parts(history: History, charts: Sequence[Chart]) -> dict[str, Markup]:
     return {
         "header": _header(history),
         "alarms": _alarms(history),
-        "tiles": part("tiles")(headlines(history)),
+        "tiles": part("tiles")(headlines(history), language_colors(history)),
         "legend": _legend(history),
         "charts": chart_cards(charts),
         "sources": _sources(history),
@@ -41,12 +42,11 @@ def page_parts(history: History, charts: Sequence[Chart]) -> dict[str, Markup]:
 
 def _header(history: History) -> Markup:
     planned = history.total_tokens
-    seen = int(history.tokens_seen[-1])
-    per_step = seen / int(history.step[-1])
     state = f"step {int(history.step[-1]):,}"
-    if planned:
-        is_done = planned - seen < per_step
-        state = f"finished, {state}" if is_done else f"{seen / planned:.0%} of the plan, {state}"
+    if history.is_finished:
+        state = f"finished, {state}"
+    elif planned:
+        state = f"{int(history.tokens_seen[-1]) / planned:.0%} of the plan, {state}"
     curriculum = f"curriculum {history.curriculum.name} · " if history.curriculum else ""
     skipped = int(history.skipped.sum())
     skips = f" · {skipped} skipped update{'s' if skipped != 1 else ''}" if skipped else ""
@@ -72,7 +72,7 @@ def warning_list(lines: Iterable[str]) -> Markup:
 
 def _legend(history: History) -> Markup:
     """One legend for all charts, by group."""
-    colors = source_colors(history.groups)
+    colors = source_colors(history)
     column = {source: index for index, source in enumerate(history.sources)}
     return legend(
         {
@@ -94,13 +94,15 @@ def legend(groups: Mapping[str, Sequence[tuple[str, str, int]]], *, label: str) 
 
 
 def chart_cards(charts: Iterable[Chart]) -> Markup:
-    """One empty card per chart, into which the page's script draws."""
-    return part("chart_cards")(charts)
+    """One empty card per chart by section, into which the page's script draws."""
+    cards = part("chart_cards")
+    by_section = groupby(charts, key=lambda chart: chart.section)
+    return Markup().join(cards(section, list(found)) for section, found in by_section)
 
 
 def _sources(history: History) -> Markup:
     """Table of all numbers of every source."""
-    colors = source_colors(history.groups)
+    colors = source_colors(history)
     changes = source_changes(history)
     num_rows = max(1, int(history.rows[-1].sum()))
     num_supervised = max(1, int(history.supervised_tokens[-1].sum()))
@@ -165,11 +167,17 @@ def _samples(samples: Sequence[Sample]) -> Markup:
     prompts: dict[str, list[Sample]] = {}
     for sample in samples:
         prompts.setdefault(sample.prompt, []).append(sample)
+    ends = {prompt: [*written[:1], *written[1:][-1:]] for prompt, written in prompts.items()}
     shown = {
-        prompt: written if len(written) < 2 else [written[0], written[-1]]
-        for prompt, written in list(prompts.items())[:MAX_PROMPTS]
+        prompt: [sample for sample in written if sample.text.strip()]
+        for prompt, written in list(ends.items())[:MAX_PROMPTS]
     }
-    return section("Samples", part("samples")(shown)) if shown else Markup()
+    told = {prompt: written for prompt, written in shown.items() if written}
+    if not told:
+        return Markup()
+    num_silent = len(shown) - len(told)
+    note = f"{num_silent} more prompts were answered with no text." if num_silent else ""
+    return section("Samples", part("samples")(told), note=note)
 
 
 def _quarantine(history: History) -> Markup:

@@ -9,8 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from linly.config.curriculum import Curriculum
+from linly.config.languages import Languages
+from linly.config.recipe import Recipe
 from linly.config.settings import CheckpointSettings
 from linly.config.shapes import Floats
+from linly.config.source import languages_of
 from linly.curriculum.guard_plan import group_ratios, raised_mixture
 from linly.curriculum.mixture import Mixture
 from linly.curriculum.run_plan import Plan, reaches
@@ -58,6 +61,8 @@ class PlanFacts:
     Attributes:
         name: Name of the curriculum.
         groups: Sources of each group, in the order of the stack, from below.
+        languages: Language of each source; empty without a recipe, which names the corpora.
+        run_languages: Languages that the run keeps and learns.
         tokens: Tokens since the start, float64 [n].
         shares: Planned share of each source, float64 [n].
         raised: The edge of each guarded group's band in the stack, where the guard is at its cap,
@@ -69,6 +74,8 @@ class PlanFacts:
 
     name: str
     groups: Mapping[str, Sequence[str]]
+    languages: Mapping[str, str]
+    run_languages: Languages
     tokens: Floats
     shares: Mapping[str, Floats]
     raised: Mapping[str, Floats]
@@ -79,15 +86,31 @@ class PlanFacts:
 
 
 def plan_facts(
-    curriculum: Curriculum, plan: Plan, costs: Costs, *, problems: Sequence[str] = ()
+    curriculum: Curriculum,
+    plan: Plan,
+    costs: Costs,
+    *,
+    recipe: Recipe | None,
+    problems: Sequence[str] = (),
 ) -> PlanFacts:
-    """Gather the facts of a plan; `problems`, which make it fail, are shown as warnings."""
+    """Gather the facts of a plan.
+
+    Args:
+        curriculum: The planned curriculum.
+        plan: Its plan.
+        costs: Costs as far as known.
+        recipe: Recipe of the plan, which knows languages; None if only a curriculum is planned.
+        problems: Problems that make the plan fail, shown as warnings.
+    """
     mixture = Mixture.from_curriculum(curriculum, num_rows=plan.num_rows)
     u = np.linspace(0.0, 1.0, _NUM_POINTS)
     shares = mixture.shares(u * mixture.num_rows)
+    shares_of = {source: share for source, (_, share) in curriculum.sources.items()}
     return PlanFacts(
         name=plan.name,
         groups=mixture.groups,
+        languages=languages_of(shares_of, recipe.corpora) if recipe else {},
+        run_languages=recipe.languages if recipe else Languages(),
         tokens=u * plan.tokens,
         shares={source: shares[:, index] for index, source in enumerate(mixture.sources)},
         raised=_raised_edges(curriculum, plan, u),

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from linly.files import publish_text
+from linly.monitor.charts.colors import run_colors
 from linly.monitor.charts.figures import (
     Chart,
     bar,
@@ -16,7 +17,7 @@ from linly.monitor.charts.figures import (
     scatter,
     short_name,
 )
-from linly.monitor.charts.overlay import DASHES, dash_words, run_colors
+from linly.monitor.charts.overlay import DASHES, dash_words
 from linly.monitor.number_words import count
 from linly.monitor.pages.page import chart_cards, legend, page_header, section, table
 from linly.monitor.pages.standalone import standalone_page
@@ -25,7 +26,7 @@ from linly.monitor.plans.plan_facts import PlanFacts
 
 def write_plan_comparison(plans: Sequence[PlanFacts], output: Path) -> Path:
     """Write a self-contained page that compares plans."""
-    colors = run_colors([plan.name for plan in plans])
+    colors = run_colors(len(plans))
     entries = [(plan.name, colors[index], index) for index, plan in enumerate(plans)]
     charts = (_groups(plans, colors), _tokens(plans, colors))
     names = ", ".join(plan.name for plan in plans)

@@ -8,7 +8,7 @@ import numpy as np
 from markupsafe import Markup
 
 from linly.files import publish_text
-from linly.monitor.charts.colors import source_colors
+from linly.monitor.charts.colors import colors_by_source
 from linly.monitor.charts.figures import (
     STRONG,
     Chart,
@@ -39,7 +39,7 @@ def write_plan_page(facts: PlanFacts, path: Path) -> None:
 
 def plan_html(facts: PlanFacts) -> str:
     """Compose the page of a plan."""
-    colors = source_colors(facts.groups)
+    colors = colors_by_source(facts.groups, facts.languages, facts.run_languages)
     number = {source.name: index for index, source in enumerate(facts.sources)}
     charts = plan_charts(facts)
     entries = {
@@ -79,7 +79,7 @@ def plan_charts(facts: PlanFacts) -> tuple[Chart, ...]:
 
 
 def _shares(facts: PlanFacts) -> Chart:
-    colors = source_colors(facts.groups)
+    colors = colors_by_source(facts.groups, facts.languages, facts.run_languages)
     number = {source.name: index for index, source in enumerate(facts.sources)}
     figure = new_figure("share of rows", tickformat=".0%", x_end=float(facts.tokens[-1]))
     bottom = 0.0 * facts.tokens
@@ -137,7 +137,7 @@ def _shares(facts: PlanFacts) -> Chart:
 
 
 def _tokens(facts: PlanFacts) -> Chart:
-    colors = source_colors(facts.groups)
+    colors = colors_by_source(facts.groups, facts.languages, facts.run_languages)
     figure = new_figure("")
     lines = list(enumerate(facts.sources))[::-1]
     for line, (index, source) in enumerate(lines):

@@ -7,14 +7,31 @@ a run that stays bad does not repeat the alarm every step.
 from __future__ import annotations
 
 from collections import defaultdict, deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
+from typing import NamedTuple
 
 from linly.config.settings import AlarmSettings
 from linly.records.evaluation_record import EvaluationRecord
 from linly.records.metrics import AlarmRule
 from linly.records.step_record import StepRecord
+
+
+class _Condition(NamedTuple):
+    """A rule's condition as of a step or evaluation.
+
+    Attributes:
+        rule: Setting with the limit.
+        source: Source concerned; empty if it is the whole run.
+        holds: Whether the limit is exceeded.
+        text: Description with the found value and the limit.
+    """
+
+    rule: AlarmRule
+    source: str
+    holds: bool
+    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +91,7 @@ class AlarmWatch:
             *self._data_wait(record.data_wait_fraction),
             *self._quarantine(record.rows_by_source, bad_records),
         ]
-        return [self._alarm(record.step, *one) for one in found if self._begins(*one[:3])]
+        return self._begun(record.step, found)
 
     def evaluation(self, record: EvaluationRecord) -> list[Alarm]:
         """Alarms that an evaluation raises: sources that are worse than at step 0."""
@@ -86,7 +103,7 @@ class AlarmWatch:
         if record.step == 0:
             self._before = bits
         limit = self._settings.forgetting
-        found: list[tuple[AlarmRule, str, bool, str]] = []
+        found: list[_Condition] = []
         for name, now in bits.items():
             before = self._before.get(name)
             if before:
@@ -95,28 +112,28 @@ class AlarmWatch:
                     f"source {name}: held-out bits per byte {worse:+.1%} since step 0 "
                     f"({before:.3f} to {now:.3f}), allowed: {limit:+.1%}"
                 )
-                found.append(("forgetting", name, worse > limit, text))
-        return [self._alarm(record.step, *one) for one in found if self._begins(*one[:3])]
+                found.append(_Condition("forgetting", name, worse > limit, text))
+        return self._begun(record.step, found)
 
-    def _begins(self, rule: AlarmRule, source: str, holds: bool) -> bool:
-        """Store whether a condition holds, and return whether it has just become true."""
-        key = (rule, source)
-        was_holding = key in self._holding
-        (self._holding.add if holds else self._holding.discard)(key)
-        return holds and not was_holding
+    def _begun(self, step: int, found: Iterable[_Condition]) -> list[Alarm]:
+        """Alarms of the conditions that have just become true."""
+        alarms = []
+        for condition in found:
+            key = (condition.rule, condition.source)
+            if condition.holds and key not in self._holding:
+                alarms.append(Alarm(step, condition.rule, condition.source, condition.text))
+            (self._holding.add if condition.holds else self._holding.discard)(key)
+        return alarms
 
-    def _alarm(self, step: int, rule: AlarmRule, source: str, _: bool, text: str) -> Alarm:
-        return Alarm(step, rule, source, text)
-
-    def _drift(self, drift: Mapping[str, float]) -> Iterator[tuple[AlarmRule, str, bool, str]]:
+    def _drift(self, drift: Mapping[str, float]) -> Iterator[_Condition]:
         limit = self._settings.drift
         for source, rows in drift.items():
             text = f"source {source}: {rows:+.2f} rows off its plan, allowed: {limit:g}"
-            yield "drift", source, abs(rows) > limit, text
+            yield _Condition("drift", source, abs(rows) > limit, text)
 
     def _loss_rise(
         self, losses: Mapping[str, float | None], *, skipped: bool
-    ) -> Iterator[tuple[AlarmRule, str, bool, str]]:
+    ) -> Iterator[_Condition]:
         window, limit = self._settings.window, self._settings.loss_rise
         for source, loss in losses.items():
             if loss is None or skipped:  # a skipped step did not train, and its loss may be extreme
@@ -128,9 +145,9 @@ class AlarmWatch:
                     f"source {source}: loss {rise:+.1%} over its last {window} steps against the "
                     f"{window} before, allowed: {limit:+.1%}"
                 )
-                yield "loss_rise", source, rise > limit, text
+                yield _Condition("loss_rise", source, rise > limit, text)
 
-    def _data_wait(self, wait: float | None) -> Iterator[tuple[AlarmRule, str, bool, str]]:
+    def _data_wait(self, wait: float | None) -> Iterator[_Condition]:
         if wait is None:  # a step skipped by a fork is not timed
             return
         self._waits.append(wait)
@@ -140,11 +157,9 @@ class AlarmWatch:
                 f"waiting for data {mean:.1%} of the last {len(self._waits)} steps, "
                 f"allowed: {limit:.1%}; more data.producers may help"
             )
-            yield "data_wait", "", mean > limit, text
+            yield _Condition("data_wait", "", mean > limit, text)
 
-    def _quarantine(
-        self, rows: Mapping[str, int], bad_records: int
-    ) -> Iterator[tuple[AlarmRule, str, bool, str]]:
+    def _quarantine(self, rows: Mapping[str, int], bad_records: int) -> Iterator[_Condition]:
         total = sum(rows.values())
         self._rows.append((total - self._rows_before, bad_records))
         self._rows_before = total
@@ -156,4 +171,4 @@ class AlarmWatch:
                 f"{num_bad} bad records for the last {num_rows} rows, "
                 f"allowed: {limit:.1%}; quarantine.jsonl names them"
             )
-            yield "quarantine", "", num_bad > limit * num_rows, text
+            yield _Condition("quarantine", "", num_bad > limit * num_rows, text)

@@ -12,9 +12,19 @@ import plotly.graph_objects as go
 import pytest
 
 from linly.monitor.charts.charts import run_charts
-from linly.monitor.charts.colors import source_colors
+from linly.monitor.charts.colors import language_colors, source_colors
 from linly.monitor.charts.data_charts import fill_since_start
-from linly.monitor.charts.figures import edges, farthest, means, short_name
+from linly.monitor.charts.figures import (
+    MUTED,
+    STRONG,
+    edges,
+    farthest,
+    means,
+    new_figure,
+    plain,
+    scatter,
+    short_name,
+)
 from linly.monitor.history.headlines import language_changes
 from linly.monitor.history.history import read_history
 from linly.monitor.history.shares import realized_and_planned
@@ -64,7 +74,7 @@ def test_a_finished_run_has_no_future(run: Path) -> None:
 
 def test_a_source_has_one_colour_in_all_charts(run: Path) -> None:
     history = read_history(run)
-    colors = source_colors(history.groups)
+    colors = source_colors(history)
     seen: dict[int, set[str]] = {}
     for chart in run_charts(history):
         for trace in chart.figure["data"]:
@@ -110,10 +120,47 @@ def test_a_run_without_evaluations_has_no_such_charts(tmp_path: Path) -> None:
     assert not keys & {"languages", "change", "before-after"}
 
 
-def test_one_step_is_enough_for_charts(tmp_path: Path) -> None:
+@pytest.mark.parametrize("num_steps", [1, 2])
+def test_a_young_run_has_no_blank_chart(tmp_path: Path, num_steps: int) -> None:
     synthetic = SyntheticRun(tmp_path / "run")
-    synthetic.train(1, 1)
-    assert len(run_charts(read_history(tmp_path / "run"))) >= 8
+    synthetic.start()
+    synthetic.train(1, num_steps)
+    charts = run_charts(read_history(tmp_path / "run"))
+    keys = {chart.key for chart in charts}
+    assert {"languages", "mixture", "shares"} <= keys
+    assert ("loss" in keys) == (num_steps > 1)
+    assert not keys & {"change", "together", "before-after", "norms"}  # need a second evaluation
+    for chart in charts:
+        own = [trace for trace in chart.figure["data"] if trace["meta"] != MUTED]
+        assert any(np.isfinite(numbers(trace["y"])).sum() > 1 for trace in own), chart.key
+
+
+def test_the_only_point_of_a_line_is_marked() -> None:
+    figure = new_figure("y")
+    for values in ([1.0, np.nan], [1.0, 2.0]):
+        figure.add_trace(scatter(x=[0, 1], y=values, mode="lines", meta=STRONG))
+    assert [trace["mode"] for trace in plain(figure)["data"]] == ["lines+markers", "lines"]
+
+
+def test_results_and_losses_stand_above_drift(run: Path) -> None:
+    charts = run_charts(read_history(run))
+    keys = [chart.key for chart in charts]
+    assert keys[:2] == ["languages", "change"]
+    assert keys.index("loss") < keys.index("mixture") < keys.index("drift")
+    sections = list(dict.fromkeys(chart.section for chart in charts))
+    assert sections == ["Results", "Mixture", "Data", "Training"]
+    assert [chart.section for chart in charts] == sorted(
+        (chart.section for chart in charts), key=sections.index
+    )
+
+
+def test_languages_have_the_hues_of_their_sources(run: Path) -> None:
+    history = read_history(run)
+    chart = next(chart for chart in run_charts(history) if chart.key == "languages")
+    colors = {t["name"]: t["line"]["color"] for t in chart.figure["data"] if "name" in t}
+    whole = language_colors(history)
+    assert colors == {"English": whole["en"], "Chinese": whole["zh"]}
+    assert source_colors(history)["slimpajama"] == whole["en"]
 
 
 def test_thinning_keeps_the_peak() -> None:
@@ -217,6 +264,22 @@ def test_a_decision_is_marked_in_the_mixture_and_stands_in_the_timeline_once(
         assert [len(mark["x"]) for mark in marks] == [1]
         synthetic.note(40, "amend", "english falls to 10%")  # the event that tells of it
     assert marks[0]["customdata"][0][1] == "english falls to 10%"
+
+
+def test_shares_jump_where_the_plan_was_amended(tmp_path: Path) -> None:
+    synthetic = SyntheticRun(tmp_path / "run", num_steps=60)
+    synthetic.start()
+    synthetic.train(1, 40)
+    synthetic.amend(40)
+    synthetic.train(41, 60)
+    history = read_history(tmp_path / "run")
+    steady = np.repeat([[0.6, 0.3, 0.1], [0.2, 0.3, 0.5]], [40, 20], axis=0)
+    shares = realized_and_planned(replace(history, target_share=steady))
+    amended_at = 40 * 16 * 256
+    assert amended_at in shares.window_tokens
+    before, after = shares.planned[shares.planned_tokens == amended_at]
+    assert (before.tolist(), after.tolist()) == ([0.6, 0.3, 0.1], [0.2, 0.3, 0.5])
+    assert {tuple(row) for row in shares.planned} == {tuple(before), tuple(after)}
 
 
 def test_plotly_knows_every_value_of_the_figures(run: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from linly.monitor.charts.overlay import named_runs, overlay_charts
 from linly.monitor.history.headlines import language_changes, language_series
 from linly.monitor.history.history import read_history
-from linly.monitor.pages.overlay_page import trade_lines, write_comparison
+from linly.monitor.pages.overlay_page import overlay_parts, trade_lines, write_comparison
 from tests.support.synthetic_run import SyntheticRun
 
 
@@ -42,7 +42,35 @@ def test_the_trade_is_chinese_gained_per_english_lost(runs: list[Path]) -> None:
 
 def test_every_chart_holds_every_run(runs: list[Path]) -> None:
     for chart in overlay_charts(named_runs([read_history(path) for path in runs])):
-        assert {trace["meta"]["source"] for trace in chart.figure["data"]} == {0, 1}, chart.key
+        shown = {t["meta"]["source"] for t in chart.figure["data"] if "source" in t["meta"]}
+        assert shown == {0, 1}, chart.key
+
+
+def test_every_path_ends_in_its_run_s_name(runs: list[Path]) -> None:
+    named = named_runs([read_history(path) for path in runs])
+    chart = next(chart for chart in overlay_charts(named) if chart.key == "all-trade")
+    paths = [t for t in chart.figure["data"] if t.get("mode") == "lines+markers"]
+    labels = [t for t in chart.figure["data"] if t.get("mode") == "lines+text"]
+    by_run = {label["meta"]["source"]: label for label in labels}
+    for path in paths:
+        label = by_run.pop(path["meta"]["source"])
+        assert (label["x"][0], label["y"][0]) == (path["x"][-1], path["y"][-1])
+        assert label["text"][1].strip() == path["name"]
+        assert label["x"][1] == chart.figure["layout"]["xaxis"]["range"][1]
+    assert by_run == {}
+    low, high = chart.figure["layout"]["yaxis"]["range"]
+    heights = sorted((label["y"][1] - low) / (high - low) for label in labels)
+    assert np.diff(heights).min() >= 0.07 - 1e-9
+
+
+def test_the_runs_are_listed_above_the_charts(runs: list[Path]) -> None:
+    named = named_runs([read_history(path) for path in runs])
+    parts = list(overlay_parts(named, overlay_charts(named)).items())
+    names = [name for name, _ in parts]
+    assert names.index("tiles") < names.index("charts")
+    table = dict(parts)["tiles"]
+    assert all(run.name in table for run in named)
+    assert "1.918 → 1.068" in table
 
 
 def test_the_comparison_is_one_file_without_addresses(runs: list[Path], tmp_path: Path) -> None:

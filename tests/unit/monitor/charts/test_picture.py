@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from linly.monitor.charts.colors import source_colors
-from linly.monitor.charts.picture import mixture_png, spread, write_picture
+from linly.monitor.charts.figures import spread
+from linly.monitor.charts.picture import mixture_png, write_picture
 from linly.monitor.history.history import read_history
 from tests.support.synthetic_run import SyntheticRun
 
@@ -31,7 +32,7 @@ def test_areas_are_as_large_as_the_shares(tmp_path: Path) -> None:
     image = Image.open(tmp_path / "mixture.png")
     assert image.size == (1600, 800)
     plot = np.asarray(image, dtype=np.float64)[90:700, 125:1185]
-    colors = source_colors(history.groups)
+    colors = source_colors(history)
     rows = history.rows[-1] / history.rows[-1].sum()
     for source, share in zip(history.sources, rows, strict=True):
         assert share_of_color(plot, colors[source], 0.8) == pytest.approx(share, abs=0.02)

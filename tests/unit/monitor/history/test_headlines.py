@@ -10,6 +10,7 @@ import pytest
 from linly.curriculum.deadlines import drift_bound
 from linly.monitor.history.headlines import headlines
 from linly.monitor.history.history import read_history
+from linly.monitor.history.shares import realized_and_planned
 from linly.monitor.number_words import count, duration, percent
 from tests.support.synthetic_run import SyntheticRun
 
@@ -57,8 +58,47 @@ def test_what_got_worse_and_a_broken_bound_are_marked(tmp_path: Path) -> None:
     tones = {figure.label: figure.tone for figure in headlines(read_history(tmp_path / "run"))}
     assert tones["Chinese, bits per byte"] == "good"
     assert tones["English, bits per byte"] == "bad"
-    assert tones["Largest drift"] == "plain"
+    assert tones["Mixture"] == "plain"
     run.rows["belle"] += 3
     run.train(251, 251)
-    tones = {figure.label: figure.tone for figure in headlines(read_history(tmp_path / "run"))}
-    assert tones["Largest drift"] == "bad"
+    shown = {figure.label: figure for figure in headlines(read_history(tmp_path / "run"))}
+    assert (shown["Mixture"].value, shown["Mixture"].tone) == ("off plan", "bad")
+
+
+def test_results_come_first_and_drift_last(tmp_path: Path) -> None:
+    run = SyntheticRun(tmp_path / "run").whole()
+    labels = [figure.label for figure in headlines(read_history(run))]
+    assert labels[0] == "Chinese, bits per byte"
+    assert labels[-1] == "Mixture"
+
+
+def test_a_young_run_shows_its_loss(tmp_path: Path) -> None:
+    run = SyntheticRun(tmp_path / "run")
+    run.start()
+    run.train(1, 1)
+    first = headlines(read_history(run.path))[0]
+    assert first.label == "Training loss"
+    assert first.value in first.detail  # the only step is the first
+
+
+def test_time_left_counts_the_steps_to_come(tmp_path: Path) -> None:
+    run = SyntheticRun(tmp_path / "run")
+    run.start()
+    run.train(1, 200)
+    left = next(f for f in headlines(read_history(run.path)) if f.label == "Time left")
+    assert left.value == duration(300 * 16 * 256 / 2000)  # the synthetic tokens per second
+    run.train(201, 500)
+    labels = [figure.label for figure in headlines(read_history(run.path))]
+    assert "Time left" not in labels
+    assert "Time in steps" in labels
+
+
+def test_a_run_that_ended_early_has_no_time_left(tmp_path: Path) -> None:
+    run = SyntheticRun(tmp_path / "run")
+    run.start()
+    run.train(1, 200)
+    run.note(200, "end", "source belle is used up")
+    history = read_history(run.path)
+    assert history.is_finished
+    assert "Time left" not in [figure.label for figure in headlines(history)]
+    assert not realized_and_planned(history).has_future

@@ -148,4 +148,4 @@ def test_speed_is_that_of_the_steps_that_were_computed(tmp_path: Path) -> None:
     assert history.training_s == pytest.approx(sum(computed))
     assert history.mean_tokens_per_second == pytest.approx(400 * 16 * 256 / sum(computed))
     (tile,) = (tile for tile in headlines(history) if tile.label == "Time in steps")
-    assert tile.detail == "2.00k tokens per second"
+    assert tile.detail == "at 2.00k tokens/s"

@@ -38,7 +38,7 @@ def facts(tmp_path: Path, name: str = "web") -> PlanFacts:
     }
     plan = make_plan(curriculum, sequence_length=100, batch=Batch(48, 4), available=available)
     costs = Costs(checkpoint_bytes=12_000_000, kept_checkpoints=4, seconds=7200.0)
-    return plan_facts(curriculum, plan, costs, problems=["web is read too often"])
+    return plan_facts(curriculum, plan, costs, recipe=None, problems=["web is read too often"])
 
 
 def test_a_source_repeats_where_its_rows_have_used_up_what_it_has(tmp_path: Path) -> None:
@@ -62,7 +62,7 @@ def test_a_guard_s_edge_is_where_the_raised_band_meets_the_rest(tmp_path: Path, 
     curriculum = load_curriculum(file)
     plan = make_plan(curriculum, sequence_length=100)
     costs = Costs(checkpoint_bytes=None, kept_checkpoints=None, seconds=None)
-    drawn = plan_facts(curriculum, plan, costs)
+    drawn = plan_facts(curriculum, plan, costs, recipe=None)
     edge = drawn.raised["english"]
     third = len(edge) // 3
     assert np.isnan(edge[: third - 1]).all()  # above the cap by itself
