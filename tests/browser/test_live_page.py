@@ -67,13 +67,14 @@ def test_the_page_grows_with_the_run(
     tmp_path: Path, visit_address: Callable[..., Any], opened: Any, width: int, scheme: str
 ) -> None:
     run = started(tmp_path / "run")
+    run.train(121, 130)  # the second evaluation, at step 125, adds charts above the others
     address = opened(run.path)
     seen = visit_address(address, width=width, scheme=scheme)
     seen.draw_all()
     look_at_shares(seen)
     before = seen.page.evaluate(REALIZED_END)
-    assert before == 120 * 16 * 256
-    writer = threading.Thread(target=run.train, args=(121, 240))
+    assert before == 130 * 16 * 256
+    writer = threading.Thread(target=run.train, args=(131, 240))
     writer.start()
     seen.until(f"({REALIZED_END})() > {before}")
     writer.join()
