@@ -78,11 +78,10 @@ def _compare_plans(paths: Sequence[Path], output: Path | None) -> None:
 
 def _facts(path: Path) -> PlanFacts:
     """Return the plan of a curriculum or recipe, without reading data."""
-    from linly.cli.plan import CURRICULUM_SEQUENCE_LENGTH, load_plan_file
-    from linly.curriculum.run_plan import make_plan
+    from linly import api
+    from linly.cli.plan import load_plan_file
     from linly.monitor.plans.plan_facts import Costs, plan_facts
 
     recipe, curriculum = load_plan_file(path, [])
-    length = recipe.data.sequence_length if recipe else CURRICULUM_SEQUENCE_LENGTH
-    plan = make_plan(curriculum, sequence_length=length)
+    plan = api.plan(recipe or curriculum, counts_data=False)
     return plan_facts(curriculum, plan, Costs(), recipe=recipe)

@@ -33,11 +33,10 @@ def export(
     """
     from transformers.utils.logging import disable_progress_bar
 
-    from linly.export.model_export import export_run, parse_run
+    from linly import api
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    folder, steps = parse_run(run)
-    exported = export_run(folder, steps=steps, output=output, dtype=dtype, shard_size=shard_size)
+    exported = api.export(run, output, dtype=dtype, shard_size=shard_size)
     taken = ", ".join(map(str, exported.steps))
     what = f"step {taken}" if len(exported.steps) == 1 else f"mean of steps {taken}"
     print(f"{output}: {what}, {exported.num_parameters:,} parameters, {dtype}")

@@ -15,17 +15,16 @@ import numpy as np
 import orjson
 import typer
 
+from linly import api
 from linly.cli.numbers import MAX_COUNT
-from linly.config.recipe import Recipe, load_recipe
+from linly.config.recipe import Recipe
 from linly.curriculum.apportion import Phase
 from linly.curriculum.drift import count_rows
 from linly.curriculum.run_plan import Batch
-from linly.data.inspection.first_records import check_first_records
 from linly.data.loading.ranks import rank_slice
-from linly.data.loading.stream import RowStream, StreamPlan, data_stream, stream_plan
+from linly.data.loading.rows import Rows
 from linly.data.mixing.mixed_row import MixedRow
 from linly.data.mixing.state import MixerState
-from linly.data.reading.shards import list_shards
 from linly.errors import CheckpointError, ConfigError
 from linly.files import publish, publishing, read_limited
 from linly.records.measures import fill
@@ -71,23 +70,20 @@ def mix(
 
     Nothing is evaluated, so ratio guards do not act: the curves are followed unchanged.
     """
-    loaded = load_recipe(recipe, overrides or [])
+    loaded = api.load_recipe(recipe, overrides or [])
     batch = Batch(loaded.data.global_batch, loaded.training.micro_batch)
     mine = rank_slice(batch, world_size=world_size, rank=rank or 0)
     printed = range(batch.global_batch)[mine] if rank is not None else range(batch.global_batch)
-    plan = _plan(loaded, tokenizer)
-    at = _read_state(state, plan) if state is not None else plan.new_state()
-    drift = Drift(plan.phases, at)
+    _check_folder("--save-state", save_state)
     if loaded.curriculum.guards:
         groups = ", ".join(loaded.curriculum.guards)
         print(f"without evaluations the guards of {groups} do not act", file=sys.stderr)
-    began = time.perf_counter()
-    _check_folder("--save-state", save_state)
-    with _rows(loaded, plan, at, producers) as stream, _opened(output) as file:
+    with _rows(loaded, tokenizer, state, producers) as stream, _opened(output) as file:
+        began = time.perf_counter()
+        drift = Drift(stream.plan.phases, stream.state)
         num_rows, num_bad = 0, 0
         filled = Fill(loaded.data.sequence_length)
         for mixed in islice(stream, rows):
-            at.advance(mixed)
             drift.add(mixed)
             filled.add(mixed)
             num_rows += 1
@@ -99,7 +95,7 @@ def mix(
         num_bad += len(stream.exhausted.bad)
         print(f"ended early: {stream.exhausted}", file=sys.stderr)
     if save_state is not None:
-        publish(save_state, orjson.dumps(at.to_json(), option=orjson.OPT_INDENT_2) + b"\n")
+        publish(save_state, orjson.dumps(stream.state_dict(), option=orjson.OPT_INDENT_2) + b"\n")
     tokens = num_rows * loaded.data.sequence_length
     print(
         f"{num_rows:,} rows, {tokens:,} tokens in {elapsed_s:.1f} s: "
@@ -193,36 +189,15 @@ class Drift:
         self._sources = []
 
 
-def _plan(recipe: Recipe, tokenizer: Path | None) -> StreamPlan:
-    path = tokenizer if tokenizer is not None else recipe.model
-    if path is None:
-        raise ConfigError(
-            f"recipe {recipe.name}: it names no model; set `model` or pass --tokenizer FILE"
-        )
-    shards = {
-        name: list_shards(source.corpus, source.data_root)
-        for name, source in recipe.sources.items()
-    }
-    for name, source in recipe.sources.items():
-        check_first_records(source, shards[name])
-    return stream_plan(recipe, path, shards)
-
-
-@contextmanager
 def _rows(
-    recipe: Recipe, plan: StreamPlan, state: MixerState, producers: int | None
-) -> Iterator[RowStream]:
-    stream = data_stream(
-        plan,
-        state,
-        producers=producers if producers is not None else recipe.data.producers,
-        prefetch_rows=recipe.data.prefetch_rows,
-        timeout_s=recipe.data.timeout_s,
-    )
+    recipe: Recipe, tokenizer: Path | None, state: Path | None, producers: int | None
+) -> Rows:
+    """Open the stream; an error of the state names its file."""
+    value = None if state is None else _read_state(state)
     try:
-        yield stream
-    finally:
-        stream.close()
+        return api.rows(recipe, tokenizer=tokenizer, state=value, producers=producers)
+    except CheckpointError as error:
+        raise CheckpointError(f"--state {state}: {error}") from error
 
 
 @contextmanager
@@ -243,12 +218,9 @@ def _check_folder(option: str, path: Path | None) -> None:
         raise ConfigError(f"{option} {path}: {what}; pass a file in an existing folder")
 
 
-def _read_state(path: Path, plan: StreamPlan) -> MixerState:
+def _read_state(path: Path) -> dict[str, Any]:
     try:
-        value = orjson.loads(read_limited(path, limit_bytes=_STATE_LIMIT_BYTES))
+        value: dict[str, Any] = orjson.loads(read_limited(path, limit_bytes=_STATE_LIMIT_BYTES))
     except (OSError, orjson.JSONDecodeError) as error:
         raise CheckpointError(f"--state {path}: cannot be read ({error})") from error
-    try:
-        return MixerState.from_json(value, plan.identity)
-    except CheckpointError as error:
-        raise CheckpointError(f"--state {path}: {error}") from error
+    return value

@@ -18,11 +18,8 @@ if TYPE_CHECKING:
     from linly.config.curriculum import Curriculum
     from linly.config.recipe import Recipe
     from linly.curriculum.guard_plan import GuardPlan
-    from linly.curriculum.run_plan import Available, Plan, SourcePlan
+    from linly.curriculum.run_plan import Plan, SourcePlan
     from linly.monitor.plans.plan_facts import Costs
-
-CURRICULUM_SEQUENCE_LENGTH = 2048
-"""Sequence length for planning a curriculum without a recipe, since a curriculum has none."""
 
 _PIPE_WIDTH = 160
 _POSITION_NAMES = {0.0: "start", 0.5: "middle", 1.0: "end"}
@@ -66,32 +63,24 @@ def plan(
     Fail if the ratios do not add up, or a source would be read too often.
     """
     from linly.curriculum.guard_plan import idle_warning, num_decisions
-    from linly.curriculum.run_plan import Batch, check_plan, make_plan
+    from linly.curriculum.run_plan import check_plan
 
     recipe, curriculum = load_plan_file(file, overrides or [])
+    made = _made(
+        recipe or curriculum,
+        tokenizer,
+        counts_data=not without_data,
+        positions=[_position(text, curriculum) for text in at or []],
+    )
     notes: list[str] = []
-    available: dict[str, Available] = {}
-    sequence_length, batch = CURRICULUM_SEQUENCE_LENGTH, None
     if recipe is None:
-        notes.append(f"planned with sequence_length {sequence_length}; a recipe sets its own")
+        notes.append(f"planned with sequence_length {made.sequence_length}; a recipe sets its own")
     else:
-        sequence_length = recipe.data.sequence_length
-        batch = Batch(recipe.data.global_batch, recipe.training.micro_batch)
-        model = tokenizer or recipe.model
-        if without_data or model is None:
+        if without_data or (tokenizer is None and recipe.model is None):
             why = "--without-data" if without_data else "no model and no --tokenizer"
             notes.append(f"the data was not read ({why}): epochs are unknown")
-        else:
-            available = _look_at_data(recipe, model)
         if recipe.stop_at_step is not None:
             notes.append(f"stop_at_step: this launch of the run ends at step {recipe.stop_at_step}")
-    made = make_plan(
-        curriculum,
-        sequence_length=sequence_length,
-        batch=batch,
-        available=available,
-        extra_positions=[_position(text, curriculum) for text in at or []],
-    )
     warnings = made.warnings()
     if recipe is not None and made.guards:
         every = recipe.evaluation.every
@@ -146,23 +135,26 @@ def _position(text: str, curriculum: Curriculum) -> float:
     return place
 
 
-def _look_at_data(recipe: Recipe, model: Path) -> dict[str, Available]:
-    """Count or estimate the tokens of each source."""
+def _made(
+    planned: Recipe | Curriculum,
+    tokenizer: Path | None,
+    *,
+    counts_data: bool,
+    positions: Sequence[float],
+) -> Plan:
+    """Plan, and show the source whose tokens are being counted."""
     from rich.console import Console
 
-    from linly.data.inspection.source_inventory import source_inventory
-    from linly.tokenization.load_tokenizer import load_tokenizer
+    from linly import api
 
-    tokenizer = load_tokenizer(model)
-    available: dict[str, Available] = {}
     with Console(stderr=True).status("") as status:
-        for name, source in recipe.sources.items():
-            status.update(f"counting the tokens of {name}")
-            found = source_inventory(
-                source, tokenizer, sequence_length=recipe.data.sequence_length, max_held_out=1
-            )
-            available[name] = found.available
-    return available
+        return api.plan(
+            planned,
+            tokenizer=tokenizer,
+            counts_data=counts_data,
+            positions=positions,
+            on_source=lambda name: status.update(f"counting the tokens of {name}"),
+        )
 
 
 def _print_json(

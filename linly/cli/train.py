@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -12,6 +13,7 @@ import typer
 
 if TYPE_CHECKING:
     from linly.config.recipe import Recipe
+    from linly.training.loop.trainer import Outcome
 
 
 Resume = Annotated[
@@ -55,35 +57,47 @@ def train(
     `linly launch` starts several by itself. Exit code 75: stopped by SIGTERM, with a checkpoint
     saved.
     """
-    from linly.config.recipe import load_recipe
-    from linly.training.ranks.processes import start_processes, stop_processes
+    from linly import api
 
-    loaded = load_recipe(recipe, overrides or [])
+    loaded = api.load_recipe(recipe, overrides or [])
     if print_deepspeed_config:
         _print_deepspeed_config(loaded)
         return
-    processes = start_processes(loaded.training.collective_timeout_s)
-    from linly.training.checkpoints.manifest import parse_step
-    from linly.training.loop.trainer import train as train_recipe
-    from linly.training.ranks.preemption import EXIT_CODE
+    resume_step = None if resume is None else _step(resume)
+    words = ["linly", "train", str(recipe), *(overrides or [])]
+    outcome = api.train(
+        loaded,
+        resume_step=resume_step,
+        is_quiet=quiet,
+        on_end=lambda outcome: _print_end(loaded, outcome, words),
+    )
+    _leave(outcome)
 
-    resume_step = None if resume is None else parse_step(resume)
-    outcome = train_recipe(loaded, processes, resume_step=resume_step, is_quiet=quiet)
-    if processes.is_first:
-        print(outcome.summary)
-        print(_report_line(loaded.run))
-        if outcome.exhausted is not None:
-            print(f"ended early: {outcome.exhausted}")
-        if outcome.is_complete:
-            run = _short(loaded.run)
-            print(f"export: linly export {shlex.quote(run)} --output models/{loaded.run.name}")
-        else:
-            words = ["linly", "train", str(recipe), *(overrides or [])]
-            kept = [word for word in words if not word.startswith("stop_at_step=")]
-            print(f"continue: {shlex.join(kept)}   (or the launcher's command, unchanged)")
-    processes.barrier()  # launchers end all ranks when the first one exits
-    stop_processes()
-    _leave(EXIT_CODE if outcome.is_preempted else 0)
+
+def _step(text: str) -> int:
+    from linly.training.checkpoints.manifest import parse_step
+
+    return parse_step(text)
+
+
+def _print_end(recipe: Recipe, outcome: Outcome, words: Sequence[str]) -> None:
+    """Print the result of this launch, and the command that follows it.
+
+    Args:
+        recipe: Recipe of the run.
+        outcome: Result of this launch.
+        words: Command that trains the recipe.
+    """
+    print(outcome.summary)
+    print(_report_line(recipe.run))
+    if outcome.exhausted is not None:
+        print(f"ended early: {outcome.exhausted}")
+    if outcome.is_complete:
+        run = _short(recipe.run)
+        print(f"export: linly export {shlex.quote(run)} --output models/{recipe.run.name}")
+    else:
+        kept = [word for word in words if not word.startswith("stop_at_step=")]
+        print(f"continue: {shlex.join(kept)}   (or the launcher's command, unchanged)")
 
 
 def _print_deepspeed_config(recipe: Recipe) -> None:
@@ -104,15 +118,19 @@ def _print_deepspeed_config(recipe: Recipe) -> None:
     typer.echo(orjson.dumps(config, option=orjson.OPT_INDENT_2).decode())
 
 
-def _leave(code: int) -> NoReturn:
+def _leave(outcome: Outcome) -> NoReturn:
     """End the process without tearing down its libraries.
 
     All files are closed by now. Native threads were seen to abort the teardown ("terminate called
     without an active exception") after a successful run, which a launcher treats as a failure.
     """
+    from linly.training.ranks.preemption import EXIT_CODE
+    from linly.training.ranks.processes import stop_processes
+
+    stop_processes()
     sys.stdout.flush()
     sys.stderr.flush()
-    os._exit(code)
+    os._exit(EXIT_CODE if outcome.is_preempted else 0)
 
 
 def _report_line(run: Path) -> str:

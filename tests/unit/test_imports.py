@@ -26,6 +26,7 @@ LAYERS = (
     {"training.changes"},
     {"export", "training.recording"},
     {"training.loop", "monitor"},
+    {"api"},
     {"cli"},
     {"__main__", "launch"},
 )
@@ -43,6 +44,7 @@ TORCH_FREE = (
     "curriculum",
     "tokenization",
     "data",
+    "api",
 )
 TORCH_FREE_MODULES = {
     "linly.training.engine.environment",
@@ -135,6 +137,14 @@ def test_what_needs_no_torch_runs_where_torch_is_missing() -> None:
         [sys.executable, "-c", program, *names], capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_the_package_imports_nothing_by_itself() -> None:
+    program = "import linly, sys\nprint(sorted(name for name in sys.modules if 'linly' in name))"
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "['linly']"
 
 
 def test_commands_start_without_torch() -> None:
