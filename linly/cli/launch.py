@@ -48,8 +48,9 @@ def launch(
     """Train a recipe in several processes; the same command resumes it.
 
     DeepSpeed's launcher starts `linly train` on each GPU. The machines of a hostfile need this
-    environment and these files at the same paths, ssh without a password, and pdsh here. Exit code
-    75: stopped by SIGTERM, with a checkpoint saved.
+    environment and these files at the same paths, ssh without a password, and pdsh here.
+
+    Exit code 75: stopped by SIGTERM, with a checkpoint saved.
     """
     from linly.config.recipe import load_recipe
     from linly.curriculum.run_plan import Batch
@@ -62,6 +63,8 @@ def launch(
         raise ConfigError("found --nproc and --hostfile, allowed: one of them")
     if nproc is not None:
         check_world_size(Batch(loaded.data.global_batch, loaded.training.micro_batch), nproc)
+    if hostfile is not None and not any(word.startswith("data_root=") for word in overrides):
+        overrides.append(f"data_root={loaded.data_root}")  # no variable of ours is set there
     arguments = [str(recipe), *overrides]
     arguments += [] if resume is None else ["--resume", resume]
     arguments += ["--quiet"] if quiet else []

@@ -3,6 +3,7 @@
 On SIGTERM, the launcher would give the ranks 30 seconds and exit with 1, whether they saved or not.
 It therefore runs in a session of its own, where no signal of a scheduler or a terminal reaches it.
 This process passes them to the ranks: they save and exit with 75, and the launcher passes that on.
+Of a job over several machines the ranks on this one suffice, since ranks agree to stop.
 """
 
 from __future__ import annotations
@@ -80,6 +81,7 @@ class _Job:
 
     def __init__(self) -> None:
         self._launcher: subprocess.Popen[bytes] | None = None
+        self._words: tuple[str, ...] = ()
         self._early: list[int] = []
         self._num_interrupts = 0
 
@@ -89,6 +91,7 @@ class _Job:
         for number in heard:
             signal.signal(number, self._hear)
         try:
+            self._words = tuple(command[command.index(PROGRAM) :])
             self._launcher = subprocess.Popen(command, start_new_session=True)  # noqa: S603
             for early in self._early:
                 self._pass_on(early, self._launcher)
@@ -109,7 +112,9 @@ class _Job:
             _signal_all(launcher, signal.SIGKILL)
             return
         sent = signal.SIGINT if number == signal.SIGINT else signal.SIGTERM
-        ranks = _ranks(launcher)
+        ranks = _own_ranks(launcher)
+        if not ranks and sent == signal.SIGTERM:
+            ranks = _ranks_of_ssh(self._words)
         for rank in ranks:
             with suppress(psutil.NoSuchProcess):
                 rank.send_signal(sent)
@@ -117,12 +122,24 @@ class _Job:
             _signal_all(launcher, sent)
 
 
-def _ranks(launcher: subprocess.Popen[bytes]) -> list[psutil.Process]:
-    """Ranks on this machine: the launcher's front end starts its node's part, which starts them."""
+def _own_ranks(launcher: subprocess.Popen[bytes]) -> list[psutil.Process]:
+    """Ranks of a job on one machine: children of the launcher's child."""
     ranks = []
     with suppress(psutil.NoSuchProcess):
         for node in psutil.Process(launcher.pid).children():
             ranks += [process for process in node.children() if _is_rank(process)]
+    return ranks
+
+
+def _ranks_of_ssh(words: Sequence[str]) -> list[psutil.Process]:
+    """Ranks on this machine that ssh has started: those of the same command in the same folder."""
+    ranks = []
+    for process in psutil.process_iter():
+        with suppress(psutil.Error):
+            line = process.cmdline()
+            if PROGRAM in line and process.cwd() == os.getcwd() and _is_rank(process):
+                _, _local_rank, *arguments = line[line.index(PROGRAM) :]
+                ranks += [process] if [PROGRAM, *arguments] == [*words] else []
     return ranks
 
 

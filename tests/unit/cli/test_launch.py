@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from linly.config.recipe import load_recipe
 from linly.training.ranks import job
 from tests.support.commands import linly
 from tests.support.tiny_corpora import write_corpora
@@ -66,6 +67,18 @@ def test_a_mistake_is_one_line_and_starts_nothing(
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert started == []
+
+
+@pytest.mark.parametrize("words", [[], ["data_root=/elsewhere"]])
+def test_other_machines_get_the_data_root_as_a_path(
+    recipe: Path, started: list[Sequence[str]], tmp_path: Path, words: list[str]
+) -> None:
+    """A recipe may take it from a variable, which is not set there."""
+    hosts = tmp_path / "hosts"
+    hosts.write_text("a slots=1\n")
+    assert linly("launch", recipe, *words, "--hostfile", hosts) == 75
+    wanted = words or [f"data_root={load_recipe(recipe).data_root}"]
+    assert list(started[0])[-2:] == [str(recipe), *wanted]
 
 
 def test_a_missing_hostfile_is_not_one_machine(

@@ -1,5 +1,6 @@
 """Every corpus, curriculum and recipe that is shipped can be read, and names its sources."""
 
+import re
 from pathlib import Path
 
 import pytest
@@ -51,6 +52,14 @@ def test_every_corpus_loads() -> None:
         "instruction",
         "conversation",
     }
+
+
+def test_the_recipe_of_the_guide_loads(tmp_path: Path) -> None:
+    guide = (ROOT / "docs/launching.md").read_text(encoding="utf-8")
+    (recipe,) = re.findall(r"^```yaml\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(recipe, encoding="utf-8")
+    (tmp_path / "corpora").mkdir()
+    assert load_recipe(tmp_path / "mine.yaml").model == tmp_path / "models/llama2-7b-zh"
 
 
 def test_the_published_sources_are_all_in_the_curriculum() -> None:

@@ -50,6 +50,7 @@ import sys
 from linly.training.ranks.job import run_job
 sys.exit(run_job([sys.executable, *sys.argv[1:]]))
 """
+RANK = ("linly.launch", "recipe.yaml", "a=b")
 
 
 @pytest.fixture
@@ -60,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def start_job(folder: Path, on_term: str, *before: str) -> subprocess.Popen[bytes]:
-    launcher = [str(folder / "launcher.py"), str(folder / "notes"), "2", on_term]
+    launcher = [str(folder / "launcher.py"), str(folder / "notes"), "2", on_term, *RANK]
     job = [*before, sys.executable, "-c", JOB, *launcher]
     return subprocess.Popen(job, env=environment(), start_new_session=True)
 
@@ -115,6 +116,43 @@ def test_a_signal_before_there_are_ranks_ends_the_launcher(folder: Path) -> None
     wait_until_ready(folder)
     job.send_signal(signal.SIGTERM)
     assert job.wait(60) == 128 + signal.SIGTERM
+
+
+def test_ranks_that_ssh_has_started_here_are_asked_to_save(folder: Path) -> None:
+    """They are no children of the launcher; another command's ranks are left alone."""
+    (folder / "rank.py").write_text(LAUNCHER)
+    names = {"of the job": RANK[1:], "of another": ("other.yaml", "a=b")}
+    ranks = {}
+    for name, words in names.items():
+        (folder / name / "notes").mkdir(parents=True)
+        script = [
+            sys.executable,
+            str(folder / "rank.py"),
+            str(folder / name / "notes"),
+            "0",
+            "save",
+        ]
+        command = [*script, RANK[0], "--local_rank=0", *words]
+        ranks[name] = subprocess.Popen(command, env=environment() | {"RANK": "0"})
+        wait_until_ready(folder / name)
+    (folder / "launcher.py").write_text(
+        "import os, sys, time\n"
+        "open(f'{sys.argv[1]}/ready', 'w').close()\n"
+        f"while not os.path.exists({str(folder / 'of the job' / 'notes' / 'rank heard 15')!r}):\n"
+        "    time.sleep(0.01)\n"
+        "sys.exit(75)\n"
+    )
+    job = start_job(folder, "save")
+    try:
+        wait_until_ready(folder)
+        job.send_signal(signal.SIGTERM)
+        assert job.wait(60) == 75
+        assert ranks["of the job"].wait(60) == 75
+        assert notes(folder / "of another") == {"ready"}
+    finally:
+        for rank in ranks.values():
+            rank.kill()
+            rank.wait()
 
 
 def test_a_killed_rank_gives_the_code_of_the_shell(folder: Path) -> None:
