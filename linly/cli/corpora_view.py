@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
+from linly.config.fields import write_path
 from linly.config.source import Source
 from linly.data.documents.encoding import encode_documents
 from linly.data.documents.templates import DocumentMaker
-from linly.data.reading.shards import ShardReader, list_shards
+from linly.data.reading.shards import ShardReader, list_shards, paths_read
 from linly.data.types import BadRecord, Document, Filtered, RawRecord
 from linly.errors import DataError
 from linly.tokenization.tokenizer import Tokenizer
@@ -26,6 +28,14 @@ MAX_DEPTH = 50
 """Levels of lists and objects shown of a record; deeper ones become "..."."""
 
 MAX_TOKENS = 400
+MAX_FIELDS = 40
+"""Fields of a record shown in a list; nested ones count."""
+
+MAX_NAMES = 4
+"""Names in the path of a field in a list; deeper values are shown with the field above them."""
+
+_MAX_PATH_WIDTH = 32
+_MAX_VALUE = 120
 MAX_RECORDS = 1_000
 """Largest number of records read in search of documents."""
 
@@ -69,7 +79,7 @@ class CorpusView:
                 self._show_record(shard.path, raw, made)
                 num_read += 1
                 if isinstance(made, Document):
-                    self._show_document(made)
+                    self.show_document(made)
                     num_shown += 1
                 if num_shown == num_documents or num_read == MAX_RECORDS:
                     break
@@ -94,7 +104,22 @@ class CorpusView:
         self.console.print(Text("record", "bold"))
         self.console.print(Text(_cut(printable(_as_json(raw.value)))))
 
-    def _show_document(self, document: Document) -> None:
+    def show_fields(self, record: Mapping[str, Any]) -> None:
+        """Print all fields of a record, each with its path; `*` marks those that are used."""
+        leaves = list(_leaves(record))
+        used = [path.path for path in paths_read(self.source.corpus)]
+        width = min(max((len(path) for path, _ in leaves), default=0), _MAX_PATH_WIDTH)
+        for path, value in leaves[:MAX_FIELDS]:
+            is_used = any(path == one or path.startswith(f"{one}.") for one in used)
+            text = printable(_as_json(value)).replace("\n", " ")
+            shown = text if len(text) <= _MAX_VALUE else f"{text[:_MAX_VALUE]} ..."
+            mark = "*" if is_used else " "
+            self.console.print(Text(f"{mark} {printable(path):{width}}  {shown}"))
+        if len(leaves) > MAX_FIELDS:
+            self.console.print(Text(f"... and {len(leaves) - MAX_FIELDS:,} more"))
+
+    def show_document(self, document: Document) -> None:
+        """Print a document, a line for each segment."""
         self.console.print(Text("document", "bold"))
         for segment in document.segments:
             if segment.form == "next":
@@ -122,6 +147,18 @@ class CorpusView:
             line.append(f"{piece}", "" if with_loss else _MASKED)
             line.append(" ")
         self.console.print(line)
+
+
+def _leaves(value: object, names: tuple[str, ...] = ()) -> Iterator[tuple[str, object]]:
+    """Yield (path, value) of the fields of a record, and of the first element of each list."""
+    inner = value
+    while isinstance(inner, list | tuple) and inner:
+        inner = inner[0]
+    if isinstance(inner, Mapping) and inner and len(names) < MAX_NAMES:
+        for name, one in inner.items():
+            yield from _leaves(one, (*names, str(name)))
+    else:
+        yield write_path(names), value
 
 
 def _as_json(value: object) -> str:

@@ -17,7 +17,7 @@ from linly.config.fields import (
     parse_form,
     parse_path,
 )
-from linly.config.languages import LANGUAGE, LANGUAGE_FORM
+from linly.config.languages import LANGUAGE, LANGUAGE_FORM, UNKNOWN_LANGUAGE
 from linly.config.settings import Packing
 from linly.config.shard_formats import FORMATS, FileFormat
 from linly.config.shard_patterns import Pattern, parse_patterns, patterns_schema
@@ -67,7 +67,8 @@ _DEFAULT_FIELDS = {
 _ALWAYS_WRITTEN = ("exclude", "where", "held_out", "max_bad_fraction")
 """Keys that a resolved corpus file has even at their defaults."""
 
-_LITERAL_ROLES = frozenset({"user_mark", "assistant_mark"})
+LITERAL_ROLES = frozenset({"user_mark", "assistant_mark"})
+"""Roles of `fields` that contain text themselves, not a path to it (marks of a conversation)."""
 
 
 def _check_encoding(name: str) -> str:
@@ -275,7 +276,7 @@ class Corpus(Settings):
         if self.kind == "text" and roles != {"text"}:
             raise problem(text + "{text}", "fields")
         if self.kind == "parallel" and not (
-            len(roles) == 2 and all(LANGUAGE.fullmatch(role) for role in roles)
+            len(roles) == 2 and all(LANGUAGE.fullmatch(role) for role in roles - {UNKNOWN_LANGUAGE})
         ):
             raise problem(text + "exactly two language codes, such as {zh, en}", "fields")
         asked = roles - {"input", "choices"}
@@ -286,7 +287,7 @@ class Corpus(Settings):
         if self.kind == "conversation" and not is_conversation(roles):
             raise problem(text + CONVERSATION_FORMS, "fields")
         for role, form in self.fields.items():
-            if role not in _LITERAL_ROLES:
+            if role not in LITERAL_ROLES:
                 check_form(form, "fields", role)
         for index, condition in enumerate(self.where):
             if is_form(condition.field):
@@ -294,6 +295,12 @@ class Corpus(Settings):
             check_form(condition.field, "where", index, "field")
 
     def _check_language(self) -> None:
+        if UNKNOWN_LANGUAGE in self.language.split("-"):
+            raise problem(
+                f"found {UNKNOWN_LANGUAGE!r}, which `linly corpora new` writes where the language "
+                f"is not clear; write {LANGUAGE_FORM}",
+                "language",
+            )
         if self.kind == "parallel":
             expected = "-".join(sorted(self.fields))
             if self.language != expected:

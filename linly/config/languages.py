@@ -18,6 +18,8 @@ from linly.config.yaml.strict_model import Model, found, problem
 
 LANGUAGE = re.compile(r"[a-z]{2,3}(-[A-Za-z0-9]{2,8})*")
 LANGUAGE_FORM = "a language code such as zh, en or zh-Hant"
+UNKNOWN_LANGUAGE = "?"
+"""Stands in a corpus file for a language that could not be guessed; such a file is refused."""
 
 
 def _check_language(written: str) -> str:

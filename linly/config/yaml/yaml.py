@@ -294,7 +294,8 @@ class _Dumper(yaml.SafeDumper):
 
 def _represent_text(dumper: yaml.SafeDumper, data: str) -> yaml.ScalarNode:
     try:
-        is_plain = resolve_plain(data) == data and not _YAML_1_1_BREAKS.search(data)
+        is_one_line = "\n" not in data and not _YAML_1_1_BREAKS.search(data)
+        is_plain = is_one_line and resolve_plain(data) == data
     except ValueError:
         is_plain = False
     return dumper.represent_scalar("tag:yaml.org,2002:str", data, style=None if is_plain else '"')
@@ -304,5 +305,8 @@ _Dumper.add_representer(str, _represent_text)
 
 
 def write_yaml(value: Any) -> str:
-    """Return plain data as YAML text, keys in their order, that `parse_yaml` reads back equal."""
-    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
+    """Return plain data as YAML text that `parse_yaml` reads back equal: a line for each text.
+
+    Keys keep their order.
+    """
+    return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf)

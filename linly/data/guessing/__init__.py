@@ -1,8 +1,11 @@
-"""Guess a corpus file from its shards, for `linly corpora new`.
+"""Guess corpus files from shards, for `linly corpora new` and `linly init`.
 
-In: the first shard of a pattern. Out: format, encoding, kind, fields and language, each a guess
-that the command verifies on documents before it writes the file.
+    patterns -> shard_places -> file_groups -> guess -> corpus_drafts
 
-Open `guess` first. `guess_fields` guesses the meaning of records, `table_look` the form of a table,
-`guess_pairs` finds files of two languages; `known_names` lists the names that public datasets use.
+In: patterns, files and folders. Out: drafts of corpus files, each verified on documents, with
+remarks on what is not clear.
+
+Open `corpus_drafts` first: `draft_corpora` is the whole way. `shard_places` finds the data root and
+names, `guess_pairs` files of two languages, `file_groups` the files of one corpus. `guess` looks at
+one file; `guess_fields`, `guess_language` and `table_look` at its records, with `known_names`.
 """

@@ -17,6 +17,7 @@ from posixpath import basename
 from typing import Any
 
 from linly.config.fields import top_names, write_path
+from linly.config.languages import UNKNOWN_LANGUAGE
 from linly.config.shard_formats import FORMATS, FormatName
 from linly.data.guessing.guess_fields import NUM_RECORDS, guess_fields
 from linly.data.guessing.known_names import is_about as is_about_record
@@ -54,8 +55,8 @@ _PACKED = (
     (b"7z\xbc\xaf", "7z"),
 )
 _ABOUT = re.compile(
-    r"(readme|licen[cs]e|copying|notice|citation|changelog|metadata|dataset_infos?|dataset_dict|"
-    r"state)"
+    r"(readme|licen[cs]e|copying|notice|citation|changelog|manifest|metadata|dataset_infos?|"
+    r"dataset_dict|state)"
     r"([._-](zh|cn|en)[\w-]*)?(\.(md|txt|rst|cff|json|ya?ml))?",
     re.I,
 )
@@ -73,8 +74,10 @@ class Guess:
         encoding: Encoding; None for UTF-8.
         columns: Column names of a table without a header.
         kind: Kind of the records.
-        language: Most common language of the texts' script; None for pairs, whose fields name it.
+        language: Language of the texts, `?` if it is not clear; None for pairs, whose fields name
+            it.
         fields: Role -> path or form.
+        record: First record, with all its fields.
         delimiter: Character between the cells of CSV.
         escape: Backslash if CSV uses it before quotation marks, else None.
     """
@@ -85,6 +88,7 @@ class Guess:
     kind: str
     language: str | None
     fields: Mapping[str, str]
+    record: Mapping[str, Any]
     delimiter: str = ","
     escape: str | None = None
 
@@ -146,9 +150,9 @@ def _guess_corpus(path: Location) -> Guess | None:
     fields = meaning.fields
     if columns and meaning.kind == "parallel":
         # Generated column names: the languages serve better.
-        languages = {column: role for role, column in fields.items()}
+        languages = {name: role for role, name in fields.items() if role != UNKNOWN_LANGUAGE}
         columns = tuple(languages.get(column, column) for column in columns)
-        fields = {role: role for role in fields}
+        fields = {role: languages.get(column, column) for role, column in fields.items()}
     return Guess(
         format=None if format_of(path) == found else found,
         encoding=None if encoding == UTF8 else encoding,
@@ -156,6 +160,7 @@ def _guess_corpus(path: Location) -> Guess | None:
         kind=meaning.kind,
         language=meaning.language,
         fields=fields,
+        record=records[0],
         delimiter=files.delimiter,
         escape=files.escape,
     )

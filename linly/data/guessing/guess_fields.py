@@ -9,13 +9,19 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import chain
 from typing import Any, NamedTuple
 
 from linly.config.fields import BESIDE, write_path
-from linly.config.languages import LANGUAGE
+from linly.config.languages import LANGUAGE, UNKNOWN_LANGUAGE
 from linly.data.documents.turn_lists import turns_of
 from linly.data.guessing import known_names
+from linly.data.guessing.guess_language import (
+    guess_language,
+    language_of,
+    language_shares,
+    script_language,
+)
 from linly.data.guessing.known_names import plain_name
 from linly.errors import DataError
 
@@ -30,16 +36,10 @@ _MARKS = (
     ("### Human:", "### Assistant:"),
     ("<|user|>", "<|assistant|>"),
 )
-_SCRIPTS = (
-    ("ja", re.compile(r"[\u3040-\u30ff]")),
-    ("ko", re.compile(r"[\uac00-\ud7a3]")),
-    ("th", re.compile(r"[\u0e00-\u0e7f]")),
-    ("ar", re.compile(r"[\u0600-\u06ff]")),
-    ("ru", re.compile(r"[\u0400-\u04ff]")),
-    ("zh", re.compile(r"[\u3400-\u4dbf\u4e00-\u9fff]")),
-)
-_MIN_SCRIPT_SHARE = 0.15
 _MAX_SIDES_RATIO = 6
+_CLEAR_SHARE = 0.9
+"""Smallest share of the language of each side, if neither names nor scripts tell them apart."""
+
 _LETTER = re.compile(r"[^\W\d_]")
 _SPACE = re.compile(r"\s")
 _ADDRESS = re.compile(r"\s*(https?://\S+|[0-9a-fA-F-]{16,}|\S+\.(txt|html?|jsonl?|md|pdf))\s*")
@@ -52,7 +52,8 @@ class Meaning:
 
     Attributes:
         kind: Kind of a corpus.
-        language: Most common language of the texts' script; None for pairs, whose fields name it.
+        language: Language of the texts, `?` if it is not clear; None for pairs, whose fields name
+            it.
         fields: Role -> path or form.
     """
 
@@ -72,16 +73,6 @@ def guess_fields(records: Sequence[Mapping[str, Any]]) -> Meaning:
             return found
     names = ", ".join(typical(records)) or "none"
     raise DataError(f"no field of the records contains text; their fields: {names}")
-
-
-def guess_language(texts: Iterator[str]) -> str:
-    """Return the most common language of the text's script; en for Latin letters."""
-    sample = "".join(islice(texts, NUM_RECORDS))[:100_000]
-    num_letters = len(_LETTER.findall(sample))
-    for language, letters in _SCRIPTS:
-        if num_letters and len(letters.findall(sample)) / num_letters > _MIN_SCRIPT_SHARE:
-            return language
-    return "en"
 
 
 def typical(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -169,8 +160,8 @@ def _pairs(records: Sequence[Mapping[str, Any]]) -> Meaning | None:
     fields = {
         language: (*prefix, name)
         for name in names
-        for language, known in known_names.LANGUAGES.items()
-        if plain_name(name).replace("_", "-") in known and any(_texts(records, (*prefix, name)))
+        for language in known_names.LANGUAGES
+        if known_names.names_language(name, language) and any(_texts(records, (*prefix, name)))
     }
     if prefix and len(names) == 2 and all(map(LANGUAGE.fullmatch, names)):
         fields = {name: (*prefix, name) for name in names}
@@ -193,7 +184,12 @@ def _sides(records: Sequence[Mapping[str, Any]], paths: Sequence[Path]) -> dict[
     sizes = sorted(sum(map(len, _texts(records, path))) for path in sides)
     if len(sizes) != 2 or not 0 < sizes[1] <= _MAX_SIDES_RATIO * sizes[0]:
         return {}
-    return {guess_language(_texts(records, path)): path for path in sides}
+    found = {path: language_shares(_texts(records, path)) for path in sides}
+    scripts = {script_language("".join(_texts(records, path))) for path in sides}
+    is_clear = all(max(shares.values(), default=0.0) >= _CLEAR_SHARE for shares in found.values())
+    if not known and len(scripts) == 1 and not is_clear:
+        return {}
+    return {language_of(shares): path for path, shares in found.items()}
 
 
 def _is_prose(records: Sequence[Mapping[str, Any]], path: Path) -> bool:
@@ -254,7 +250,10 @@ def _instruction(records: Sequence[Mapping[str, Any]]) -> Meaning | None:
     fields["output"] = write_path(reply)
     if isinstance(first.get(known_names.CHOICES), list):
         fields["choices"] = f"{known_names.CHOICES}?"
-    return Meaning("instruction", guess_language(_texts(records, reply)), fields)
+    language = guess_language(_texts(records, reply))
+    if language == UNKNOWN_LANGUAGE:  # short answers, such as letters
+        language = guess_language(chain(_texts(records, question), _texts(records, reply)))
+    return Meaning("instruction", language, fields)
 
 
 def _text(records: Sequence[Mapping[str, Any]]) -> Meaning | None:

@@ -80,9 +80,27 @@ TEXTS = (
     "text", "content", "raw_content", "body", "article", "document", "正文", "文本", "内容",
 )  # fmt: skip
 TITLES = ("title", "标题", "headline")
+_LANGUAGES = {
+    "en": ("en", "eng", "english", "en-us", "en-gb", "英文", "英语"),
+    "zh": ("zh", "zho", "cmn", "chinese", "mandarin", "zh-cn", "cn", "中文", "汉语"),
+    "ja": ("ja", "jpn", "japanese", "日本語", "日语"),
+    "ko": ("ko", "kor", "korean", "한국어", "韩语"),
+    "th": ("th", "tha", "thai", "ไทย"),
+    "vi": ("vi", "vie", "vietnamese"),
+    "de": ("de", "deu", "ger", "german", "deutsch"),
+    "fr": ("fr", "fra", "fre", "french"),
+    "es": ("es", "spa", "spanish", "español"),
+    "pt": ("pt", "por", "portuguese"),
+    "ru": ("ru", "rus", "russian", "русский"),
+    "ar": ("ar", "ara", "arabic", "العربية"),
+    "it": ("ita", "italian"),  # `it`, `id` and `hi` have other meanings
+    "id": ("ind", "indonesian"),
+    "hi": ("hin", "hindi"),
+    "tr": ("tr", "tur", "turkish"),
+}
 LANGUAGES = {
-    "en": ("en", "english", "eng", "en-text", "text-en", "en-us", "英文", "英语"),
-    "zh": ("zh", "chinese", "zho", "cmn", "zh-text", "text-zh", "zh-cn", "cn", "中文", "汉语"),
+    language: (*names, *(f"{name}-text" for name in names), *(f"text-{name}" for name in names))
+    for language, names in _LANGUAGES.items()
 }
 SIDES = (("source", "target"), ("src", "tgt"), ("src", "trg"), ("sentence1", "sentence2"))
 """Names of the two sides of a pair."""
@@ -111,7 +129,9 @@ KNOWN_NAMES = frozenset(
     name
     for names in (*ASKED, GIVEN, SYSTEM, TEXTS, TITLES, *LANGUAGES.values(), _OTHERS)
     for name in names
+    if len(name) > 1 or not name.isascii()
 )
+"""Names that only a header has; a letter may be the answer to a question."""
 
 _BRACKETS = re.compile(r"[(（\[【<].*?[)）\]】>]")
 _EDGES = re.compile(r"^[\W\d_]+|[\W\d_]+$")
@@ -124,6 +144,14 @@ def plain_name(name: str) -> str:
 
 
 KNOWN_DASHED = frozenset(name for names in LANGUAGES.values() for name in names if "-" in name)
+
+
+def names_language(name: str, language: str) -> bool:
+    """Check whether a field's name, or what is in brackets in it, names a language."""
+    inner = (found[0][1:-1] for found in _BRACKETS.finditer(name))
+    return not {plain_name(one).replace("_", "-") for one in (name, *inner)}.isdisjoint(
+        LANGUAGES[language]
+    )
 
 
 def is_wrapper(name: str) -> bool:

@@ -9,7 +9,7 @@ from itertools import islice
 from linly.config.source import Source
 from linly.data.documents.templates import DocumentMaker
 from linly.data.reading.shards import ShardReader
-from linly.data.types import BadRecord, Document, RawRecord, Shard
+from linly.data.types import BadRecord, Document, Filtered, RawRecord, Shard
 from linly.errors import DataError
 
 NUM_CHECKED = 32
@@ -36,11 +36,9 @@ def fault_of_first_records(source: Source, shards: Sequence[Shard]) -> str | Non
         DataError: If there is no record, or the first shard is damaged.
         ConfigError: If the corpus's fields or template cannot be read.
     """
-    maker = DocumentMaker(source)
     first_bad: BadRecord | None = None
     count = 0
-    for shard, raw in islice(_records(source, shards), NUM_CHECKED):
-        made = maker.make(shard.path, raw, epoch=0)
+    for made in _made(source, shards, NUM_CHECKED):
         if not isinstance(made, BadRecord):
             return None
         first_bad = first_bad or made
@@ -64,15 +62,9 @@ def fault_of_guess(source: Source, shards: Sequence[Shard]) -> str | None:
     """
     if fault := fault_of_first_records(source, shards):
         return fault
-    maker = DocumentMaker(source)
-    bad: list[BadRecord] = []
-    texts: list[str] = []
-    for shard, raw in islice(_records(source, shards), NUM_CHECKED):
-        made = maker.make(shard.path, raw, epoch=0)
-        if isinstance(made, BadRecord):
-            bad.append(made)
-        elif isinstance(made, Document):
-            texts.append("".join(s.text for s in made.segments if s.supervised))
+    made = list(_made(source, shards, NUM_CHECKED))
+    bad = [record for record in made if isinstance(record, BadRecord)]
+    texts = [supervised_text(document) for document in made if isinstance(document, Document)]
     if len(bad) > len(texts):
         return (
             f"source {source.name!r}: {len(bad)} of its first {len(bad) + len(texts)} records "
@@ -85,6 +77,25 @@ def fault_of_guess(source: Source, shards: Sequence[Shard]) -> str | None:
             f"{wordless[0][:80]!r}"
         )
     return None
+
+
+def first_documents(source: Source, shards: Sequence[Shard], num_records: int) -> list[Document]:
+    """Return the documents of the first records; held-out and bad records are left out."""
+    made = _made(source, shards, num_records)
+    return [document for document in made if isinstance(document, Document)]
+
+
+def supervised_text(document: Document) -> str:
+    """Return the text of a document that carries loss."""
+    return "".join(segment.text for segment in document.segments if segment.supervised)
+
+
+def _made(
+    source: Source, shards: Sequence[Shard], num_records: int
+) -> Iterator[Document | BadRecord | Filtered]:
+    maker = DocumentMaker(source)
+    for shard, raw in islice(_records(source, shards), num_records):
+        yield maker.make(shard.path, raw, epoch=0)
 
 
 def _records(source: Source, shards: Sequence[Shard]) -> Iterator[tuple[Shard, RawRecord]]:

@@ -13,7 +13,7 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import get_args
 
-from linly.config.corpus import Corpus
+from linly.config.corpus import LITERAL_ROLES, Corpus
 from linly.config.fields import BESIDE
 from linly.config.shard_formats import FORMATS, FileFormat, FormatName
 from linly.data.reading.formats import format_of, read_records
@@ -30,14 +30,20 @@ from linly.storage.retries import Retries, describe
 from linly.storage.urls import Location, Url, is_url, name_of, url_problem
 from linly.streams import UTF8
 
-__all__ = ["RawRecord", "Shard", "ShardReader", "list_held_out_shards", "list_shards", "locate"]
+__all__ = [
+    "RawRecord",
+    "Shard",
+    "ShardReader",
+    "list_held_out_shards",
+    "list_shards",
+    "locate",
+    "paths_read",
+]
 
 _MAX_SHOWN = 10
 _BETWEEN = "\t"
 """Separator between the paths of line-aligned files, and between their versions."""
 _UNFIT = re.compile("[\0-\x1f\x7f\ud800-\udfff]")
-_LITERAL_ROLES = frozenset({"user_mark", "assistant_mark"})
-"""Roles of `fields` that contain text themselves, not a path to it (marks of a conversation)."""
 
 
 def list_shards(corpus: Corpus, data_root: Path) -> tuple[Shard, ...]:
@@ -86,7 +92,7 @@ class ShardReader:
         """
         self._corpus = corpus
         self._root = data_root.resolve()
-        paths = _paths_read(corpus)
+        paths = paths_read(corpus)
         required = dict.fromkeys(path.path for path in paths if not path.optional)
         optional = dict.fromkeys(path.path for path in paths if path.path not in required)
         self._columns, self._optional_columns = tuple(required), tuple(optional)
@@ -202,11 +208,11 @@ def _format(corpus: Corpus, shard: Shard) -> FormatName:
     return found
 
 
-def _paths_read(corpus: Corpus) -> list[FieldPath]:
+def paths_read(corpus: Corpus) -> list[FieldPath]:
     """List all paths that `fields` and `where` of a corpus file read."""
     paths = [FieldPath.parse(where.field) for where in corpus.where]
     for role, written in corpus.fields.items():
-        if role not in _LITERAL_ROLES and not _is_within_turn(corpus, role):
+        if role not in LITERAL_ROLES and not _is_within_turn(corpus, role):
             paths.extend(paths_of(parse_field(written)))
     if corpus.kind == "conversation":
         paths += [FieldPath.parse(f"{name}?") for name in chain(*BESIDE.values())]

@@ -15,102 +15,106 @@ import pytest
 from linly.config.fields import top_names
 from linly.data.guessing import guess
 from linly.data.guessing.guess import Guess, guess_format, is_about
-from linly.data.guessing.guess_fields import Meaning, guess_fields
+from linly.data.guessing.guess_fields import guess_fields
 from linly.data.reading.records import parse_field, paths_of
 from linly.errors import DataError
 
+ENGLISH = ("The river runs to the sea past many old towns.", "The hill is green in spring.")
+CHINESE = ("这家酒店的房间很干净，服务也很好。", "送来的菜是凉的，不会再来了。")
+
 
 @pytest.mark.parametrize(
-    ("record", "kind", "language", "fields"),
+    ("record", "kind", "fields"),
     [
-        ({"text": "A page."}, "text", "en", {"text": "text"}),
+        ({"text": "A page."}, "text", {"text": "text"}),
         ({"id": "53", "url": "http://a.b/long/address", "title": "数学", "text": "数学\n\n数学是"},
-         "text", "zh", {"text": "text"}),
-        ({"title": "标题", "desc": "短", "content": "正文"}, "text", "zh",
+         "text", {"text": "text"}),
+        ({"title": "标题", "desc": "短", "content": "正文"}, "text",
          {"text": "{title?}\n\n{content}"}),
-        ({"文件名": "a", "段落": [{"行号": 0, "内容": "第一段"}]}, "text", "zh",
+        ({"文件名": "a", "段落": [{"行号": 0, "内容": "第一段"}]}, "text",
          {"text": "段落.内容"}),
-        ({"id": "x", "paragraph": "Слова и ещё слова."}, "text", "ru", {"text": "paragraph"}),
-        ({"text": "これは日本語の文章です。"}, "text", "ja", {"text": "text"}),
-        ({"text": "한국어 문장"}, "text", "ko", {"text": "text"}),
-        ({"english": "One.", "chinese": "一。"}, "parallel", None,
+        ({"id": "x", "paragraph": "Слова и ещё слова."}, "text", {"text": "paragraph"}),
+        ({"text": "これは日本語の文章です。"}, "text", {"text": "text"}),
+        ({"text": "한국어 문장"}, "text", {"text": "text"}),
+        ({"english": "One.", "chinese": "一。"}, "parallel",
          {"zh": "chinese", "en": "english"}),
-        ({"zh_text": "一。", "en_text": "One."}, "parallel", None,
+        ({"zh_text": "一。", "en_text": "One."}, "parallel",
          {"zh": "zh_text", "en": "en_text"}),
-        ({"translation": {"en": "One.", "zh": "一。"}}, "parallel", None,
+        ({"translation": {"en": "One.", "zh": "一。"}}, "parallel",
          {"zh": "translation.zh", "en": "translation.en"}),
-        ({"a": "One.", "b": "一。"}, "parallel", None, {"zh": "b", "en": "a"}),
-        ({"instruction": "问", "input": "", "output": "答"}, "instruction", "zh",
+        ({"a": ENGLISH[0], "b": CHINESE[0]}, "parallel", {"zh": "b", "en": "a"}),
+        ({"instruction": "问", "input": "", "output": "答"}, "instruction",
          {"instruction": "instruction", "input": "input?", "output": "output"}),
-        ({"kind": "x", "input": "问", "target": "答"}, "instruction", "zh",
+        ({"kind": "x", "input": "问", "target": "答"}, "instruction",
          {"instruction": "input", "output": "target"}),
-        ({"inputs": "Q", "targets": "An answer", "task": "t"}, "instruction", "en",
+        ({"inputs": "Q", "targets": "An answer", "task": "t"}, "instruction",
          {"instruction": "inputs", "output": "targets"}),
-        ({"messages": [{"content": "Hi", "role": "user"}]}, "conversation", "en",
+        ({"messages": [{"content": "Hi", "role": "user"}]}, "conversation",
          {"messages": "messages", "role": "role", "content": "content"}),
-        ({"id": "1", "conversations": [{"from": "human", "value": "你好"}]}, "conversation", "zh",
+        ({"id": "1", "conversations": [{"from": "human", "value": "你好"}]}, "conversation",
          {"messages": "conversations", "role": "from", "content": "value"}),
-        ({"conversation": [{"human": "Hi", "assistant": "Hello"}]}, "conversation", "en",
+        ({"conversation": [{"human": "Hi", "assistant": "Hello"}]}, "conversation",
          {"messages": "conversation", "user": "human", "assistant": "assistant"}),
-        ({"topic": "t", "input": "x\n[|Human|] Hi\n[|AI|] Hello"}, "conversation", "en",
+        ({"topic": "t", "input": "x\n[|Human|] Hi\n[|AI|] Hello"}, "conversation",
          {"text": "input", "user_mark": "[|Human|]", "assistant_mark": "[|AI|]"}),
-        ({"chosen": "\n\nHuman: Hi\n\nAssistant: Hello"}, "conversation", "en",
+        ({"chosen": "\n\nHuman: Hi\n\nAssistant: Hello"}, "conversation",
          {"text": "chosen", "user_mark": "\n\nHuman:", "assistant_mark": "\n\nAssistant:"}),
-        ({"id": "1", "data": ["Hi", "Hello"]}, "conversation", "en", {"messages": "data"}),
-        ({"conversations": ["你好", "你好！"], "source": "x"}, "conversation", "zh",
+        ({"id": "1", "data": ["Hi", "Hello"]}, "conversation", {"messages": "data"}),
+        ({"conversations": ["你好", "你好！"], "source": "x"}, "conversation",
          {"messages": "conversations"}),
-        ({"conversations": '[{"from": "human", "value": "Hi"}]'}, "conversation", "en",
+        ({"conversations": '[{"from": "human", "value": "Hi"}]'}, "conversation",
          {"messages": "conversations", "role": "from", "content": "value"}),
-        ({"messages": {"role": ["user"], "content": ["Hi"]}}, "conversation", "en",
+        ({"messages": {"role": ["user"], "content": ["Hi"]}}, "conversation",
          {"messages": "messages", "role": "role", "content": "content"}),
         ({"system": "Be kind.", "conversations": [{"from": "human", "value": "Hi"}]},
-         "conversation", "en",
+         "conversation",
          {"messages": "conversations", "role": "from", "content": "value", "system": "system?"}),
-        ({"input": "Where?", "output": "There."}, "instruction", "en",
+        ({"input": "Where?", "output": "There."}, "instruction",
          {"instruction": "input", "output": "output"}),
-        ({"query": "Where?", "response": "There."}, "instruction", "en",
+        ({"query": "Where?", "response": "There."}, "instruction",
          {"instruction": "query", "output": "response"}),
-        ({"Question": "Where?", "Answer": "There."}, "instruction", "en",
+        ({"Question": "Where?", "Answer": "There."}, "instruction",
          {"instruction": "Question", "output": "Answer"}),
-        ({"问": "哪里？", "答": "那里。", "来源": "书"}, "instruction", "zh",
+        ({"问": "哪里？", "答": "那里。", "来源": "书"}, "instruction",
          {"instruction": "问", "output": "答"}),
-        ({"question": "Where?", "answers": ["There.", "Here."]}, "instruction", "en",
+        ({"question": "Where?", "answers": ["There.", "Here."]}, "instruction",
          {"instruction": "question", "output": "answers.0"}),
         ({"title": "T", "context": "A long text.", "question": "Where?",
-          "answers": {"text": ["There."], "answer_start": [3]}}, "instruction", "en",
+          "answers": {"text": ["There."], "answer_start": [3]}}, "instruction",
          {"instruction": "question", "input": "context?", "output": "answers.text.0"}),
         ({"system_prompt": "Be kind.", "question": "Where?", "response": "There."},
-         "instruction", "en",
+         "instruction",
          {"instruction": "{system_prompt?}\n\n{question}", "output": "response"}),
         ({"instruction": "Who?", "context": "A text.", "response": "He.", "category": "qa"},
-         "instruction", "en",
+         "instruction",
          {"instruction": "instruction", "input": "context?", "output": "response"}),
-        ({"qid": "q", "title": "为什么？", "desc": "细节", "answer": "因为。"}, "instruction", "zh",
+        ({"qid": "q", "title": "为什么？", "desc": "细节", "answer": "因为。"}, "instruction",
          {"instruction": "title", "input": "desc?", "output": "answer"}),
-        ({"translation": {"de": "Der Fluss.", "en": "The river."}}, "parallel", None,
+        ({"translation": {"de": "Der Fluss.", "en": "The river."}}, "parallel",
          {"en": "translation.en", "de": "translation.de"}),
-        ({"id": 1, "src": "The river.", "tgt": "这条河。"}, "parallel", None,
+        ({"id": 1, "src": ENGLISH[0], "tgt": CHINESE[0]}, "parallel",
          {"zh": "tgt", "en": "src"}),
-        ({"text (en)": "One.", "text (zh)": "一。"}, "parallel", None,
+        ({"text (en)": "One.", "text (zh)": "一。"}, "parallel",
          {"zh": "text (zh)", "en": "text (en)"}),
-        ({"id": 1, "paragraphs": ["One.", "Two."]}, "text", "en", {"text": "paragraphs"}),
-        ({"doc": {"url": "http://a.b", "body": {"text": "A page."}}}, "text", "en",
+        ({"id": 1, "paragraphs": ["One.", "Two."]}, "text", {"text": "paragraphs"}),
+        ({"doc": {"url": "http://a.b", "body": {"text": "A page."}}}, "text",
          {"text": "doc.body.text"}),
-        ({"url": "http://a.b/much/longer/than/its/text", "summary": "A page."}, "text", "en",
+        ({"url": "http://a.b/much/longer/than/its/text", "summary": "A page."}, "text",
          {"text": "summary"}),
-        ({"id": 0, "Question?": "Where?"}, "text", "en", {"text": "`Question?`"}),
-        ({"id": 0, "text{en}": "Where?"}, "text", "en", {"text": "`text{en}`"}),
-        ({"id": 0, "": "Where?"}, "text", "en", {"text": "``"}),
-        ({"id": 0, "...": "Where?"}, "text", "en", {"text": "`...`"}),
-        ({"id": 0, "a.b": "Where?"}, "text", "en", {"text": "`a.b`"}),
-        ({"id": 0, " ": "Where?"}, "text", "en", {"text": "` `"}),
-        ({"title": "A", "x: y": "Where?"}, "text", "en", {"text": "{title?}\n\n{`x: y`}"}),
+        ({"id": 0, "Question?": "Where?"}, "text", {"text": "`Question?`"}),
+        ({"id": 0, "text{en}": "Where?"}, "text", {"text": "`text{en}`"}),
+        ({"id": 0, "": "Where?"}, "text", {"text": "``"}),
+        ({"id": 0, "...": "Where?"}, "text", {"text": "`...`"}),
+        ({"id": 0, "a.b": "Where?"}, "text", {"text": "`a.b`"}),
+        ({"id": 0, " ": "Where?"}, "text", {"text": "` `"}),
+        ({"title": "A", "x: y": "Where?"}, "text", {"text": "{title?}\n\n{`x: y`}"}),
     ],
 )  # fmt: skip
 def test_the_names_of_fields_tell_what_a_record_is(
-    record: dict[str, Any], kind: str, language: str | None, fields: dict[str, str]
+    record: dict[str, Any], kind: str, fields: dict[str, str]
 ) -> None:
-    assert guess_fields([record]) == Meaning(kind, language, fields)
+    found = guess_fields([record])
+    assert (found.kind, found.fields) == (kind, fields)
 
 
 def test_records_without_text_are_an_error() -> None:
@@ -127,8 +131,6 @@ def test_a_field_that_is_empty_in_the_first_record_is_found_in_the_next() -> Non
     assert guess_fields(several).fields["choices"] == "answer_choices?"
 
 
-ENGLISH = ("The river runs to the sea past many old towns.", "The hill is green in spring.")
-CHINESE = ("这家酒店的房间很干净，服务也很好。", "送来的菜是凉的，不会再来了。")
 HEADERS = [
     "text,0", ",text", ",title,text", "Unnamed: 0,text", "index,text", "no.,text", "#,text",
     "id,text (en)", "id,Text[0]", "id,text1", "1st text,label", "序号,正文", "情感,评论",
@@ -283,8 +285,8 @@ def test_a_shard_of_no_record_has_no_guess(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "first", "columns"),
     [
-        ("a.csv", '"你好,世界","hello, world"', ("zh", "en")),
-        ("a.tsv", "hello there\t你好", ("en", "zh")),
+        ("a.csv", '"你好,世界","hello, world"', ("zh", "column2")),
+        ("a.tsv", "hello there\t你好", ("column1", "zh")),
         ("a.csv", "中文,英文", ()),
         ("a.tsv", "english\tchinese", ()),
     ],
@@ -392,7 +394,7 @@ def test_gb18030_is_found(tmp_path: Path) -> None:
 
 
 def test_columns_without_a_header_are_named_by_their_languages(tmp_path: Path) -> None:
-    data = "Hello there, Tom!\t你好，汤姆！\nBye now.\t再见。\n".encode()
+    data = f"{ENGLISH[0]}\t{CHINESE[0]}\n{ENGLISH[1]}\t{CHINESE[1]}\n".encode()
     found = guess_corpus(put(tmp_path, "a.tsv", data))
     assert (found.kind, found.columns) == ("parallel", ("en", "zh"))
     assert found.fields == {"zh": "zh", "en": "en"}
