@@ -119,11 +119,11 @@ def test_a_signal_before_there_are_ranks_ends_the_launcher(folder: Path) -> None
 
 
 def test_ranks_that_ssh_has_started_here_are_asked_to_save(folder: Path) -> None:
-    """They are no children of the launcher; another command's ranks are left alone."""
+    """They are no children of the launcher; ranks of other jobs are left alone."""
     (folder / "rank.py").write_text(LAUNCHER)
-    names = {"of the job": RANK[1:], "of another": ("other.yaml", "a=b")}
+    others = {"other command": (("other.yaml", "a=b"), "."), "other folder": (RANK[1:], folder)}
     ranks = {}
-    for name, words in names.items():
+    for name, (words, place) in {"of the job": (RANK[1:], "."), **others}.items():
         (folder / name / "notes").mkdir(parents=True)
         script = [
             sys.executable,
@@ -133,7 +133,8 @@ def test_ranks_that_ssh_has_started_here_are_asked_to_save(folder: Path) -> None
             "save",
         ]
         command = [*script, RANK[0], "--local_rank=0", *words]
-        ranks[name] = subprocess.Popen(command, env=environment() | {"RANK": "0"})
+        variables = environment() | {"RANK": "0"}
+        ranks[name] = subprocess.Popen(command, env=variables, cwd=place)
         wait_until_ready(folder / name)
     (folder / "launcher.py").write_text(
         "import os, sys, time\n"
@@ -148,7 +149,7 @@ def test_ranks_that_ssh_has_started_here_are_asked_to_save(folder: Path) -> None
         job.send_signal(signal.SIGTERM)
         assert job.wait(60) == 75
         assert ranks["of the job"].wait(60) == 75
-        assert notes(folder / "of another") == {"ready"}
+        assert [notes(folder / name) for name in others] == [{"ready"}, {"ready"}]
     finally:
         for rank in ranks.values():
             rank.kill()
