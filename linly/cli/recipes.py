@@ -42,8 +42,10 @@ def list_recipes() -> None:
 
 
 def copy(
-    name: Annotated[str, typer.Argument(help="Name of a recipe (see `linly recipes list`).")],
-    folder: Annotated[Path, typer.Argument(metavar="[DIR]", help="Folder to copy to.")] = Path("."),
+    name: Annotated[
+        str, typer.Argument(metavar="NAME", help="Name of a recipe (see `linly recipes list`).")
+    ],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to copy to.")] = Path("."),
 ) -> None:
     """Copy a recipe with all that it names, to edit: its base, curriculum and corpora.
 
