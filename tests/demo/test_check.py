@@ -5,13 +5,22 @@ from __future__ import annotations
 import pytest
 
 from demo import check
+from linly.records.before_after import Results
+from linly.records.evaluation_record import SourceEvaluation
 
-Measured = list[tuple[int, dict[str, float]]]
+Measured = list[tuple[int, Results]]
 
 
 def measured(*points: tuple[int, float, float]) -> Measured:
     """Step, English and Chinese bits per byte of each evaluation."""
-    return [(step, {"en": english, "zh": chinese}) for step, english, chinese in points]
+
+    def source(language: str, bits: float) -> SourceEvaluation:
+        return SourceEvaluation(language=language, bits_per_byte=bits, size_bytes=100)
+
+    return [
+        (step, {"pajama": source("en", english), "wiki": source("zh", chinese)})
+        for step, english, chinese in points
+    ]
 
 
 def outcome(monkeypatch: pytest.MonkeyPatch, runs: dict[str, Measured]) -> dict[str, list[bool]]:
