@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from linly.cli.shown_text import printable
 from linly.config.source import Source
 from linly.config.yaml.yaml import read_yaml
 from linly.errors import ConfigError, DataError
@@ -46,7 +47,6 @@ def new(
 
     Files of several kinds, languages or folders become several corpora.
     """
-    from linly.cli.corpora_view import printable
     from linly.data.guessing.corpus_drafts import draft_corpora
 
     taken = _paths_by_name(corpora)
@@ -80,7 +80,7 @@ def _only(found: CorpusDrafts) -> CorpusDraft:
 
 def _show(draft: CorpusDraft, path: Path, data_root: Path, *, is_default: bool) -> None:
     """Print the first record and document, what to check, and the corpus file last."""
-    from linly.cli.corpora_view import open_view, printable
+    from linly.cli.corpora_view import open_view
 
     view = open_view(Source(draft.name, draft.corpus, None, data_root), None)
     print(f"{draft.name}: the fields of its first record; * marks those that are used")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import unicodedata
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
+from linly.cli.shown_text import labelled, printable, shortened
 from linly.config.fields import write_path
 from linly.config.source import Source
 from linly.data.documents.encoding import encode_documents
@@ -22,7 +22,7 @@ from linly.errors import DataError
 from linly.tokenization.tokenizer import Tokenizer
 
 MAX_CHARACTERS = 2_000
-"""Characters shown of a record or a segment; the middle of a longer one is cut, with a notice."""
+"""Characters shown of a record or a segment."""
 
 MAX_DEPTH = 50
 """Levels of lists and objects shown of a record; deeper ones become "..."."""
@@ -40,7 +40,6 @@ MAX_RECORDS = 1_000
 """Largest number of records read in search of documents."""
 
 _MASKED = "dim"
-_BIDI = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069")
 
 
 def open_view(source: Source, tokenizer: Tokenizer | None) -> CorpusView:
@@ -102,7 +101,7 @@ class CorpusView:
             return
         self.console.print(Rule(Text(title, "bold"), align="left"))
         self.console.print(Text("record", "bold"))
-        self.console.print(Text(_cut(printable(_as_json(raw.value)))))
+        self.console.print(Text(shortened(printable(_as_json(raw.value)), MAX_CHARACTERS)))
 
     def show_fields(self, record: Mapping[str, Any]) -> None:
         """Print all fields of a record, each with its path; `*` marks those that are used."""
@@ -125,9 +124,10 @@ class CorpusView:
             if segment.form == "next":
                 self.console.print(Text("another document of the same record", "bold"))
                 continue
-            style, label = ("", "loss   ") if segment.supervised else (_MASKED, "no loss")
-            line = Text.assemble((f"{label} | ", "cyan"))
-            line.append(_cut(printable(segment.text)).replace("\n", "\n        | "), style)
+            style = "" if segment.supervised else _MASKED
+            label, text = labelled(segment.text, segment.supervised, MAX_CHARACTERS)
+            line = Text.assemble((label, "cyan"))
+            line.append(text, style)
             self.console.print(line)
         if self.tokenizer is not None:
             self._show_tokens(document, self.tokenizer)
@@ -174,21 +174,3 @@ def _pruned(value: object, depth: int = MAX_DEPTH) -> object:
     if isinstance(value, Mapping):
         return {str(name): _pruned(inner, depth - 1) for name, inner in value.items()}
     return [_pruned(inner, depth - 1) for inner in value]
-
-
-def printable(text: str) -> str:
-    """Escape control and bidirectional characters; keep newlines and tabs."""
-    return "".join(
-        f"\\u{ord(c):04x}"
-        if (unicodedata.category(c) in ("Cc", "Cs") and c not in "\n\t") or c in _BIDI
-        else c
-        for c in text
-    )
-
-
-def _cut(text: str) -> str:
-    more = len(text) - MAX_CHARACTERS
-    if more <= 0:
-        return text
-    half = MAX_CHARACTERS // 2
-    return f"{text[:half]} [... {more:,} characters more ...] {text[-half:]}"

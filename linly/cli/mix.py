@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -16,6 +16,7 @@ import orjson
 import typer
 
 from linly import api
+from linly.cli.mix_text import RowPrinter
 from linly.cli.numbers import MAX_COUNT
 from linly.config.recipe import Recipe
 from linly.curriculum.apportion import Phase
@@ -28,6 +29,7 @@ from linly.data.mixing.state import MixerState
 from linly.errors import CheckpointError, ConfigError
 from linly.files import publish, publishing, read_limited
 from linly.records.measures import fill
+from linly.tokenization.load_tokenizer import load_tokenizer
 
 _STATE_LIMIT_BYTES = 64 << 20
 _DRIFT_CHUNK = 4096
@@ -65,6 +67,9 @@ def mix(
     tokenizer: Annotated[
         Path | None, typer.Option(help="Vocabulary to use instead of the recipe's model.")
     ] = None,
+    as_text: Annotated[
+        bool, typer.Option("--text", help="Print the documents of each row instead of JSON.")
+    ] = False,
 ) -> None:
     """Build rows without training: one JSON object per row, then speed and drift on stderr.
 
@@ -79,6 +84,7 @@ def mix(
         groups = ", ".join(loaded.curriculum.guards)
         print(f"without evaluations the guards of {groups} do not act", file=sys.stderr)
     with _rows(loaded, tokenizer, state, producers) as stream, _opened(output) as file:
+        written = _as_text(stream, batch.global_batch) if as_text else _as_json(batch.global_batch)
         began = time.perf_counter()
         drift = Drift(stream.plan.phases, stream.state)
         num_rows, num_bad = 0, 0
@@ -89,7 +95,7 @@ def mix(
             num_rows += 1
             num_bad += len(mixed.row.bad)
             if mixed.index % batch.global_batch in printed:
-                file.write(orjson.dumps(describe(mixed, batch.global_batch)) + b"\n")
+                file.write(written(mixed))
     elapsed_s = time.perf_counter() - began
     if stream.exhausted is not None and num_rows < rows:
         num_bad += len(stream.exhausted.bad)
@@ -103,6 +109,15 @@ def mix(
         f"{num_bad} bad records{filled.text()}",
         file=sys.stderr,
     )
+
+
+def _as_json(global_batch: int) -> Callable[[MixedRow], bytes]:
+    return lambda mixed: orjson.dumps(describe(mixed, global_batch)) + b"\n"
+
+
+def _as_text(rows: Rows, global_batch: int) -> Callable[[MixedRow], bytes]:
+    printer = RowPrinter(load_tokenizer(rows.plan.tokenizer_path), global_batch)
+    return lambda mixed: printer.text(mixed).encode()
 
 
 def describe(mixed: MixedRow, global_batch: int) -> dict[str, Any]:

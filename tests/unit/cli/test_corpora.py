@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from linly.cli.corpora_view import CorpusView, printable
+from linly.cli.corpora_view import CorpusView
+from linly.cli.shown_text import printable
 from linly.config.corpus import load_corpus
 from linly.tokenization.load_tokenizer import load_tokenizer
 from tests.support.commands import linly
