@@ -73,7 +73,10 @@ def _loss(history: History) -> Chart | None:
 
 
 def _epochs(history: History) -> Chart | None:
-    """Epoch of each source; None if the log does not hold them."""
+    """Epoch of each source; None while all are in their first."""
+    most = float(np.nanmax(history.epoch, initial=0.0))
+    if not most:
+        return None
     colors = source_colors(history)
     points = edges(history.num_steps, MAX_RAW_POINTS)[1:] - 1
     figure = new_figure("epochs", x_end=int(history.tokens_seen[-1]))
@@ -102,7 +105,7 @@ def _epochs(history: History) -> Chart | None:
                     meta=source_meta(history, source),
                 )
             )
-    most = max(1.0, float(np.nanmax(history.epoch, initial=0.0)))
+    most = max(1.0, most)
     figure.update_yaxes(range=[0, 1.08 * most], dtick=math.ceil(most / 6), nticks=0)
     note = "Number of times that a source's records have been read. Diamonds: a repeat begins."
     return new_chart("epochs", "Epochs of each source", note, figure)

@@ -143,6 +143,8 @@ def _sources(history: History) -> Markup:
         "fraction of the positions of its rows; the rest is padding. Drift in rows. Bits per byte "
         "of held-out documents."
     )
+    if not history.quarantined:
+        note += " No record was bad."
     return section("Sources", table(heads, lines), note=note)
 
 
@@ -176,13 +178,14 @@ def _samples(samples: Sequence[Sample]) -> Markup:
     if not told:
         return Markup()
     num_silent = len(shown) - len(told)
-    note = f"{num_silent} more prompts were answered with no text." if num_silent else ""
+    prompts_were = "prompts were" if num_silent != 1 else "prompt was"
+    note = f"{num_silent} more {prompts_were} answered with no text." if num_silent else ""
     return section("Samples", part("samples")(told), note=note)
 
 
 def _quarantine(history: History) -> Markup:
     if not history.quarantined:
-        return section("Quarantine", Markup(), note="No record was bad.")
+        return Markup()
     worst = sorted(history.quarantined.items(), key=lambda item: (-item[1], item[0]))
     lines = [(source, why, f"{number:,}") for (source, why), number in worst[:MAX_REASONS]]
     total = sum(history.quarantined.values())

@@ -23,6 +23,7 @@ from linly.monitor.charts.figures import (
 )
 from linly.monitor.number_words import count, duration, size
 from linly.monitor.pages.page import chart_cards, legend, page_header, section, table, warning_list
+from linly.monitor.pages.rendering import part
 from linly.monitor.pages.standalone import check_page_file, standalone_page
 from linly.monitor.plans.plan_facts import PlanFacts
 
@@ -179,8 +180,11 @@ def _tokens(facts: PlanFacts) -> Chart:
                 )
             )
     most = max(max(source.tokens, source.available or 0) for source in facts.sources)
+    has_words = any(source.epochs is not None for source in facts.sources)
     figure.update_layout(hovermode="closest")
-    figure.update_xaxes(title={"text": "tokens"}, range=[0, 1.35 * most], showgrid=True)
+    figure.update_xaxes(
+        title={"text": "tokens"}, range=[0, (1.35 if has_words else 1.04) * most], showgrid=True
+    )
     figure.update_yaxes(
         tickmode="array",
         tickvals=list(range(len(lines))),
@@ -197,28 +201,30 @@ def _tokens(facts: PlanFacts) -> Chart:
 
 
 def _sources(facts: PlanFacts) -> Markup:
-    heads = (
-        "source", "share at the start", "in the middle", "at the end", "share of rows",
-        "share of loss", "tokens", "available", "epochs",
-    )  # fmt: skip
+    """Table of the sources; the last columns need the data to be read."""
+    colors = colors_by_source(facts.groups, facts.languages, facts.run_languages)
+    heads = ["source", "share at the start", "in the middle", "at the end", "share of rows"]
+    heads += ["tokens", "available", "epochs", "share of loss"]
+    is_known = any(source.available is not None for source in facts.sources)
     total = max(1, sum(source.tokens for source in facts.sources))
     middle = len(facts.tokens) // 2
     lines = []
     for source in facts.sources:
         shares = facts.shares[source.name]
-        lines.append(
-            (
-                source.name,
-                *(f"{float(shares[at]):.1%}" for at in (0, middle, -1)),
-                f"{source.tokens / total:.1%}",
-                "–" if source.loss_share is None else f"{source.loss_share:.1%}",
-                count(source.tokens),
-                "–" if source.available is None else count(source.available),
-                "–" if source.epochs is None else f"{source.epochs:.2f}",
-            )
-        )
+        cells: list[str] = [
+            part("swatched")(colors[source.name], source.name),
+            *(f"{float(shares[at]):.1%}" for at in (0, middle, -1)),
+            f"{source.tokens / total:.1%}",
+            count(source.tokens),
+        ]
+        if is_known:
+            cells.append("–" if source.available is None else count(source.available))
+            cells.append("–" if source.epochs is None else f"{source.epochs:.2f}")
+            cells.append("–" if source.loss_share is None else f"{source.loss_share:.1%}")
+        lines.append(cells)
     note = (
-        "Share of loss: share of the tokens that carry loss; masked prompts do not count. It is "
-        "known only if the data was read."
+        "Share of loss: share of the tokens that carry loss; masked prompts do not count."
+        if is_known
+        else "The data was not read: available tokens, epochs and shares of the loss are unknown."
     )
-    return section("Sources", table(heads, lines), note=note)
+    return section("Sources", table(heads if is_known else heads[:-3], lines), note=note)

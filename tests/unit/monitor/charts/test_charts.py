@@ -217,6 +217,13 @@ def test_a_run_without_padding_has_no_chart_of_it(tmp_path: Path) -> None:
     assert not keys & {"fill", "quarantine"}
 
 
+def test_epochs_are_drawn_once_a_source_repeats(run: Path) -> None:
+    history = read_history(run)
+    for epoch, is_drawn in ((np.zeros_like(history.epoch), False), (history.epoch, True)):
+        keys = {chart.key for chart in run_charts(replace(history, epoch=epoch))}
+        assert ("epochs" in keys) == is_drawn
+
+
 def test_the_quarantine_grows_where_records_were_set_aside(run: Path) -> None:
     history = read_history(run)
     (x, total) = traces(run, "quarantine")["belle"]

@@ -122,6 +122,21 @@ def test_the_report_holds_what_the_run_left(report: str) -> None:
         assert expected in text
 
 
+def test_parts_without_content_collapse(tmp_path: Path) -> None:
+    run = SyntheticRun(tmp_path / "run", num_steps=20)
+    run.train(1, 15)  # no evaluation, no bad record
+    for step, text in ((0, " "), (15, "")):
+        sample = {"step": step, "time": 0.0, "prompt": "Silence is", "text": text}
+        run.folder.append("samples", sample)
+    page = Page(write_report(run.path).read_text(encoding="utf-8"))
+    assert not {"Samples", "Quarantine", "Decisions"} & {*page.words}
+    assert any("No record was bad." in words for words in page.words)
+    run.folder.append("samples", sample | {"prompt": "One more is", "text": "said"})
+    page = Page(write_report(run.path).read_text(encoding="utf-8"))
+    assert {"Samples", "One more is", "1 more prompt was answered with no text."} <= {*page.words}
+    assert "Silence is" not in page.words
+
+
 def test_a_hostile_name_is_text_in_page_and_charts(tmp_path: Path) -> None:
     run = SyntheticRun(tmp_path / "run", num_steps=40, chinese=HOSTILE, with_curriculum=False)
     run.start()

@@ -13,7 +13,7 @@ from linly.curriculum.apportion import Phase, row_counts
 from linly.curriculum.mixture import Mixture
 from linly.curriculum.run_plan import Available, Batch, make_plan
 from linly.monitor.plans.plan_facts import Costs, PlanFacts, kept_checkpoints, plan_facts
-from linly.monitor.plans.plan_page import write_plan_page
+from linly.monitor.plans.plan_page import plan_html, write_plan_page
 
 CURRICULUM = """\
 name: small
@@ -69,6 +69,18 @@ def test_a_guard_s_edge_is_where_the_raised_band_meets_the_rest(tmp_path: Path, 
     assert edge[third + 1 :] == pytest.approx(0.4 if rest == "chinese" else 0.6)
     write_plan_page(drawn, tmp_path / "plan.html")
     assert "the edge of a group with its guard at the cap" in (tmp_path / "plan.html").read_text()
+
+
+def test_a_plan_without_data_has_no_empty_columns(tmp_path: Path) -> None:
+    known = plan_html(facts(tmp_path))
+    curriculum = load_curriculum(tmp_path / "small.yaml")
+    plan = make_plan(curriculum, sequence_length=100)
+    unknown = plan_html(plan_facts(curriculum, plan, Costs(), recipe=None))
+    for head in ("available", "epochs", "share of loss"):
+        assert f">{head}</th>" in known
+        assert f">{head}</th>" not in unknown
+    assert "The data was not read" in unknown
+    assert "–</td>" not in unknown
 
 
 def test_masked_prompts_shrink_the_share_of_loss(tmp_path: Path) -> None:
