@@ -18,7 +18,7 @@ step() {  # step TITLE COMMAND... : say what is done, show the command, run it
 }
 
 train() {  # train TITLE RECIPE
-  step "$1" deepspeed --num_gpus 2 launch/train.py "$2"
+  step "$1" linly launch "$2" --nproc 2
 }
 
 corpora=(--corpora corpora/demo --data-root demo/output/data)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -55,14 +57,18 @@ def launch(
     from linly.config.recipe import load_recipe
     from linly.curriculum.run_plan import Batch
     from linly.data.loading.ranks import check_world_size
+    from linly.training.ranks.hostfile import read_hostfile
     from linly.training.ranks.job import launcher_command, run_job
 
     overrides, options = _split(words or [])
     loaded = load_recipe(recipe, overrides)
     if nproc is not None and hostfile is not None:
         raise ConfigError("found --nproc and --hostfile, allowed: one of them")
-    if nproc is not None:
-        check_world_size(Batch(loaded.data.global_batch, loaded.training.micro_batch), nproc)
+    hosts = {} if hostfile is None else read_hostfile(hostfile)
+    num_ranks = sum(hosts.values()) or nproc
+    if num_ranks is not None and not options:  # which may choose other ranks or another launcher
+        check_world_size(Batch(loaded.data.global_batch, loaded.training.micro_batch), num_ranks)
+        _check_pdsh(hosts)
     if hostfile is not None and not any(word.startswith("data_root=") for word in overrides):
         overrides.append(f"data_root={loaded.data_root}")  # no variable of ours is set there
     arguments = [str(recipe), *overrides]
@@ -84,6 +90,14 @@ def _split(words: list[str]) -> tuple[list[str], list[str]]:
     """Split words into overrides and, from the first dash on, options of the launcher."""
     first = next((n for n, word in enumerate(words) if word.startswith("-")), len(words))
     return words[:first], words[first:]
+
+
+def _check_pdsh(hosts: Mapping[str, int]) -> None:
+    if len(hosts) > 1 and shutil.which("pdsh") is None:
+        raise ConfigError(
+            "--hostfile: pdsh, which starts the ranks of other machines, is not installed here; "
+            "install it, or choose another launcher, such as `-- --launcher openmpi`"
+        )
 
 
 def _check_words(words: list[str]) -> None:

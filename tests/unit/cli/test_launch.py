@@ -12,6 +12,13 @@ from linly.training.ranks import job
 from tests.support.commands import linly
 from tests.support.tiny_corpora import write_corpora
 
+HOSTFILES = {
+    "hosts": "a slots=1\n",
+    "two": "a slots=1\nb slots=1\n",
+    "seven": "a slots=3\nb slots=4\n",
+    "bad": "a\n",
+}
+
 
 @pytest.fixture(scope="module")
 def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -49,6 +56,9 @@ def test_words_go_to_the_recipe_and_options_to_the_launcher(
         (["training.lrr=1"], "unknown key 'lrr'"),
         (["--nproc", "7"], "world size 7 does not fit"),
         (["--nproc", "1", "--hostfile", "hosts"], "found --nproc and --hostfile"),
+        (["--hostfile", "bad"], "bad:1: found 'a', allowed: NAME slots=GPUS"),
+        (["--hostfile", "seven"], "world size 7 does not fit"),
+        (["--hostfile", "two"], "pdsh, which starts the ranks of other machines, is not installed"),
         (["--hostfile", "hosts", "evaluation.prompts=[$(id)]"], "into a recipe instead"),
     ],
 )
@@ -62,7 +72,9 @@ def test_a_mistake_is_one_line_and_starts_nothing(
     message: str,
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    Path("hosts").write_text("a slots=1\n")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    for name, text in HOSTFILES.items():
+        Path(name).write_text(text)
     assert linly("launch", recipe, *words) == 1
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
