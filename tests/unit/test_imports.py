@@ -49,6 +49,7 @@ TORCH_FREE = (
 TORCH_FREE_MODULES = {
     "linly.training.engine.environment",
     "linly.training.engine.optimizers",
+    "linly.training.ranks.hostfile",
     "linly.training.ranks.job",
 }
 TORCH_ALLOWED = {"linly.data.loading.loader"}
