@@ -7,6 +7,7 @@ module, so a damaged line always gives the same error, with file and line.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,8 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
 from linly.errors import LinlyError, TrainingError
 from linly.files import open_regular
-from linly.records.evaluation_record import EVALUATION_FORM
-from linly.records.step_record import STEP_FORM
+from linly.records.evaluation_record import EVALUATION_FORM, EvaluationRecord
+from linly.records.step_record import STEP_FORM, StepRecord
 
 MAX_LINE_BYTES = 16 << 20
 """Maximum size of a line; the largest, decisions with a curriculum and corpora, are far smaller."""
@@ -90,7 +91,7 @@ _FORMS: dict[str, TypeAdapter[Any]] = {
 }
 _OTHER: TypeAdapter[Any] = TypeAdapter(_Form)
 _ASCENDING = frozenset({"metrics", "evaluations"})
-"""Logs with one line per step, in the order of the steps."""
+"""Logs with one line per step, in the order of the steps; an evaluation may be repeated."""
 
 
 class LineParser:
@@ -100,7 +101,8 @@ class LineParser:
         """Start before the first line of a log named NAME.jsonl."""
         self._path = path
         self._form = _FORMS.get(path.stem, _OTHER)
-        self._last_step = -1 if path.stem in _ASCENDING else None
+        self._is_ascending = path.stem in _ASCENDING
+        self._last: StepRecord | EvaluationRecord | None = None
         self.num_lines = 0
 
     def parse(self, line: bytes) -> dict[str, Any]:
@@ -132,10 +134,10 @@ class LineParser:
             first = error.errors(include_url=False)[0]
             place = ".".join(map(str, first["loc"]))
             raise self._error(f"{place}: {first['msg']}, found {first['input']!r:.80}") from error
-        if self._last_step is not None:
-            if form["step"] <= self._last_step:
-                raise self._error(f"step {form['step']} comes after step {self._last_step}")
-            self._last_step = form["step"]
+        if self._is_ascending:
+            last, self._last = self._last, record
+            if last and record.step <= last.step and not _is_repeat(last, record):
+                raise self._error(f"step {record.step} comes after step {last.step}")
         return form, record
 
     def _error(self, text: str) -> TrainingError:
@@ -143,6 +145,13 @@ class LineParser:
             f"{self._path}:{self.num_lines}: {text}: the file was damaged after it was written. "
             f"Remove the line to read the rest"
         )
+
+
+def _is_repeat(last: StepRecord | EvaluationRecord, record: StepRecord | EvaluationRecord) -> bool:
+    """Whether an evaluation was written twice, as earlier versions did when a source ran out."""
+    if not isinstance(last, EvaluationRecord) or not isinstance(record, EvaluationRecord):
+        return False
+    return replace(record, time=last.time) == last
 
 
 def open_log(path: Path) -> BinaryIO:

@@ -33,7 +33,8 @@ from linly.monitor.charts.line_charts import (
 )
 from linly.monitor.charts.mixture_charts import mixture_charts
 from linly.monitor.history.decisions import told
-from linly.monitor.history.history import Floats, History, Integers
+from linly.monitor.history.history import History
+from linly.monitor.history.step_columns import Floats, Integers
 
 
 def run_charts(history: History) -> tuple[Chart, ...]:

@@ -17,7 +17,8 @@ from linly.monitor.charts.figures import (
     scatter,
     source_meta,
 )
-from linly.monitor.history.history import Floats, History
+from linly.monitor.history.history import History
+from linly.monitor.history.step_columns import Floats
 from linly.records.measures import fill
 
 _FILL_WINDOWS = 60

@@ -18,7 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from linly.monitor.history.history import Floats, History, Integers
+from linly.monitor.history.history import History
+from linly.monitor.history.step_columns import Floats, Integers
 
 STRONG = {"ink": "strong"}
 MUTED = {"ink": "muted"}

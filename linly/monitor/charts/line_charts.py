@@ -18,7 +18,8 @@ from linly.monitor.charts.figures import (
     scatter,
     source_meta,
 )
-from linly.monitor.history.history import Floats, History
+from linly.monitor.history.history import History
+from linly.monitor.history.step_columns import Floats
 from linly.records.metrics import Line, metrics_of
 from linly.records.step_record import StepRecord
 

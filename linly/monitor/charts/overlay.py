@@ -26,8 +26,9 @@ from linly.monitor.charts.figures import (
     with_breaks,
 )
 from linly.monitor.history.headlines import language_series
-from linly.monitor.history.history import Floats, History
+from linly.monitor.history.history import History
 from linly.monitor.history.shares import realized_and_planned
+from linly.monitor.history.step_columns import Floats
 from linly.records.metrics import Line, Metric, metrics_of
 from linly.records.step_record import StepRecord
 

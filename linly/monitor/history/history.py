@@ -24,14 +24,11 @@ from linly.config.yaml.strict_model import first_problem
 from linly.curriculum.timeline import Timeline, fold
 from linly.errors import CheckpointError, TrainingError
 from linly.monitor.history.decisions import Event, decision_events
+from linly.monitor.history.step_columns import Floats, Integers, metric_lines, number, step_columns
 from linly.records.evaluation_record import EvaluationRecord
 from linly.records.measures import row_length
-from linly.records.metrics import Line, metrics_of
 from linly.records.step_record import StepRecord
 from linly.runs.runs import RunFolder
-
-Floats = NDArray[np.float64]
-Integers = NDArray[np.int64]
 
 _RECENT_STEPS = 100
 """Steps whose throughput predicts the time left."""
@@ -226,6 +223,7 @@ def make_history(path: Path, logs: Logs) -> History:
     if not logs.metrics:
         raise TrainingError(f"run {path}: no step is in metrics.jsonl yet; train first")
     timeline = _timeline(path, logs.decisions)
+    evaluations, repeats = _once(logs.evaluations)
     groups = _groups(timeline, logs.metrics)
     sources = tuple(name for names in groups.values() for name in names)
     return History(
@@ -234,10 +232,10 @@ def make_history(path: Path, logs: Logs) -> History:
         run_languages=_run_languages(path, logs.events),
         groups=groups,
         sources=sources,
-        **_columns(logs.metrics, sources),
-        lines=_lines(logs.metrics, sources),
-        evaluations=tuple(logs.evaluations),
-        events=tuple(map(_event, logs.events)),
+        **step_columns(logs.metrics, sources),
+        lines=metric_lines(logs.metrics, sources),
+        evaluations=evaluations,
+        events=(*map(_event, logs.events), *repeats),
         decisions=decision_events(logs.decisions),
         samples=tuple(map(_sample, logs.samples)),
         quarantined=_quarantined(logs.quarantine),
@@ -259,32 +257,30 @@ def longer_history(history: History, logs: Logs) -> History | None:
         not known.issuperset(record.rows_by_source) for record in logs.metrics
     ):
         return None
+    evaluations, repeats = _once([*history.evaluations, *logs.evaluations])
     quarantined = Counter(history.quarantined)
     quarantined.update(_quarantined(logs.quarantine))
     quarantined_at = Counter(history.quarantined_at)
     quarantined_at.update(_quarantined_at(logs.quarantine))
     longer: dict[str, Any] = {}
     if logs.metrics:
-        new = _columns(logs.metrics, history.sources)
+        new = step_columns(logs.metrics, history.sources)
         longer = {n: np.concatenate([getattr(history, n), values]) for n, values in new.items()}
-        lines = _lines(logs.metrics, history.sources)
+        lines = metric_lines(logs.metrics, history.sources)
         longer["lines"] = {
             key: np.concatenate([values, lines[key]]) for key, values in history.lines.items()
         }
     return replace(
         history,
         **longer,
-        evaluations=(*history.evaluations, *logs.evaluations),
-        events=(*history.events, *map(_event, logs.events)),
+        evaluations=evaluations,
+        events=(*history.events, *map(_event, logs.events), *repeats),
         samples=(*history.samples, *map(_sample, logs.samples)),
         quarantined=dict(sorted(quarantined.items())),
         quarantined_at=dict(quarantined_at),
         machine=_last(logs.events, "machine") or history.machine,
         versions=_last(logs.events, "versions") or history.versions,
     )
-
-
-# -- columns -----------------------------------------------------------------------------------
 
 
 def _timeline(path: Path, decisions: Sequence[Mapping[str, Any]]) -> Timeline | None:
@@ -317,27 +313,19 @@ def _groups(timeline: Timeline | None, steps: Sequence[StepRecord]) -> dict[str,
     return groups
 
 
-def number(value: float | None) -> float:
-    """A value of a log as a float; NaN if it has none."""
-    return math.nan if value is None else float(value)
-
-
-def _floats(values: Iterable[float | None]) -> Floats:
-    return np.array([number(value) for value in values], np.float64)
-
-
-def _by_source(
-    values: Iterable[Mapping[str, float | None]], sources: Sequence[str], *, missing: float
-) -> Floats:
-    """Array of a mapping per source, float64 [n, k]; `missing` for a source not in it."""
-    rows = [[number(found.get(name, missing)) for name in sources] for found in values]
-    return np.array(rows, np.float64).reshape(len(rows), len(sources))
-
-
-def _counts(values: Iterable[Mapping[str, int]], sources: Sequence[str]) -> Integers:
-    """Array of a count per source, int64 [n, k]; 0 for a source not in it."""
-    rows = [[found.get(name, 0) for name in sources] for found in values]
-    return np.array(rows, np.int64).reshape(len(rows), len(sources))
+def _once(
+    evaluations: Sequence[EvaluationRecord],
+) -> tuple[tuple[EvaluationRecord, ...], list[Event]]:
+    """Evaluations, each once, and an event for each that the log repeats."""
+    kept: list[EvaluationRecord] = []
+    repeats = []
+    for found in evaluations:
+        if kept and kept[-1].step == found.step:
+            text = f"evaluations.jsonl has the evaluation of step {found.step} twice, read once"
+            repeats.append(Event(found.step, number(found.time), "repeat", text))
+        else:
+            kept.append(found)
+    return tuple(kept), repeats
 
 
 def _event(record: Mapping[str, Any]) -> Event:
@@ -364,46 +352,6 @@ def _last(events: Sequence[Mapping[str, Any]], key: str) -> dict[str, Any]:
         if isinstance(record.get(key), dict):
             return dict(record[key])
     return {}
-
-
-def _columns(steps: Sequence[StepRecord], sources: Sequence[str]) -> dict[str, NDArray[Any]]:
-    """Arrays of `History` from the steps, by attribute name."""
-
-    def by_source(values: Iterable[Mapping[str, Any]], *, missing: float = 0.0) -> Floats:
-        return _by_source(values, sources, missing=missing)
-
-    return {
-        "step": np.array([step.step for step in steps], np.int64),
-        "time": _floats(step.time for step in steps),
-        "tokens_seen": np.array([step.tokens_seen for step in steps], np.int64),
-        "loss": _floats(step.loss for step in steps),
-        "lr": _floats(step.lr for step in steps),
-        "tokens_per_second": _floats(step.tokens_per_second for step in steps),
-        "skipped": np.array([step.skipped for step in steps]),
-        "loss_by_source": by_source((step.loss_by_source for step in steps), missing=math.nan),
-        "target_share": by_source(step.target_share_by_source for step in steps),
-        "planned_rows": by_source(step.planned_rows_by_source for step in steps),
-        "rows": _counts((step.rows_by_source for step in steps), sources),
-        "supervised_tokens": _counts((s.supervised_tokens_by_source for s in steps), sources),
-        "padding": _counts((step.padding_by_source for step in steps), sources),
-        "drift": by_source(step.drift_rows_by_source for step in steps),
-        "epoch": by_source((step.epoch_by_source for step in steps), missing=math.nan),
-    }
-
-
-def _lines(steps: Sequence[StepRecord], sources: Sequence[str]) -> dict[str, Floats]:
-    """Array of each metric with a `Line` in the table, by key."""
-    return {
-        key: _line([getattr(step, key) for step in steps], sources)
-        for key, entry in metrics_of(StepRecord).items()
-        if isinstance(entry.shown, Line)
-    }
-
-
-def _line(values: Sequence[Any], sources: Sequence[str]) -> Floats:
-    if isinstance(values[0], Mapping):
-        return _by_source(values, sources, missing=math.nan)
-    return _floats(values)
 
 
 def _sample(record: Mapping[str, Any]) -> Sample:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from linly.monitor.history.history import History, Integers
+from linly.monitor.history.history import History
+from linly.monitor.history.step_columns import Integers
 from linly.runs.runs import RunFolder
 
 COUNTERS = ("rows", "supervised tokens", "padding")

@@ -9,7 +9,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from linly.monitor.history.history import Floats, History, Integers
+from linly.monitor.history.history import History
+from linly.monitor.history.step_columns import Floats, Integers
 
 MIN_WINDOWS, MAX_WINDOWS = 16, 240
 MIN_ROWS_PER_WINDOW = 128

@@ -143,8 +143,8 @@ def test_lines_out_of_order_are_named(run: Path, name: str) -> None:
     lines = log.read_bytes().splitlines(keepends=True)
     log.write_bytes(b"".join([lines[1], lines[0], *lines[2:]]))
     assert_refused(run, f"{name}.jsonl:2: step")
-    log.write_bytes(b"".join([lines[0], *lines]))
-    assert_refused(run, f"{name}.jsonl:2: step")
+    log.write_bytes(b"".join([*lines[:2], lines[0], *lines[2:]]))
+    assert_refused(run, f"{name}.jsonl:3: step")
 
 
 def places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -305,3 +305,25 @@ def test_a_torn_part_of_the_row_record_is_named(run: Path, damage: Callable[[Pat
     ):
         with pytest.raises(TrainingError, match=rf"{part.name}: this part of the row record is"):
             read()
+
+
+def test_an_evaluation_that_is_written_twice_is_read_once(run: Path) -> None:
+    """Earlier versions evaluated twice when a source ran out at an evaluated step."""
+    before = read_history(run)
+    follower = RunFollower(run)
+    follower.look()
+    log = run / "evaluations.jsonl"
+    *_, last = log.read_bytes().splitlines()
+    again = orjson.loads(last)
+    with log.open("ab") as file:
+        file.write(orjson.dumps(again | {"time": again["time"] + 60}) + b"\n")
+    read_all(run)
+    for history in (read_history(run), follower.look().history):
+        assert history is not None
+        assert history.evaluations == before.evaluations
+        (remark,) = (event.text for event in history.events if event.kind == "repeat")
+        assert "the evaluation of step 110 twice" in remark
+    again["sources"]["belle"]["loss"] += 1
+    with log.open("ab") as file:
+        file.write(orjson.dumps(again) + b"\n")
+    assert_refused(run, "evaluations.jsonl:4: step 110 comes after step 110")
