@@ -1,6 +1,6 @@
 """Hooks of MkDocs: pages that are made at build time, and what GitHub shows otherwise.
 
-`README.md` is the front page, and `CONTRIBUTING.md` and `CHANGELOG.md` are pages too. A link to a
+`README.md` is the front page, and the other files of `COPIED` are pages too. A link to a
 file that is not a page leads to the repository if `repo_url` is set; otherwise its text remains.
 """
 
@@ -25,6 +25,7 @@ COPIED = {
     "README.md": "index.md",
     "README_zh.md": "zh.md",
     "CONTRIBUTING.md": "maintainers/contributing.md",
+    "SECURITY.md": "maintainers/security.md",
     "CHANGELOG.md": "changelog.md",
 }
 """File of the repository -> page that it becomes."""
@@ -53,9 +54,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     from mkdocs.structure.files import File
 
     for name, page in COPIED.items():
-        if (ROOT / name).is_file():
-            text = (ROOT / name).read_text(encoding="utf-8")
-            files.append(File.generated(config, page, content=text))
+        text = (ROOT / name).read_text(encoding="utf-8")
+        files.append(File.generated(config, page, content=text))
     for page, write in GENERATED.items():
         files.append(File.generated(config, page, content=write()))
     return files

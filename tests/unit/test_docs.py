@@ -7,7 +7,10 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
 
+from docs.hooks.hardware import MODELS, READMES, with_table
 from linly.config.shapes import CURVES
 from linly.config.shard_formats import FileFormat
 from linly.records.evaluation_record import (
@@ -51,17 +54,37 @@ def code_words(text: str) -> set[str]:
     return set(re.findall(r"`([^`]+)`", text))
 
 
-def test_the_readme_names_every_curve_and_its_keys() -> None:
-    (row,) = cells("README.md", "`curve:`")
+def test_the_guide_names_every_curve_and_its_keys() -> None:
+    (row,) = cells("docs/curricula.md", "`curve:`")
     assert code_words(row) == {*CURVES, *(key for s in CURVES.values() for key in s.file_keys())}
 
 
-@pytest.mark.parametrize(
-    ("page", "first"), [("README.md", "formats"), ("docs/corpus-files.md", "`format`")]
-)
-def test_the_lists_of_formats_are_complete(page: str, first: str) -> None:
-    (row,) = cells(page, first)
+def test_the_list_of_formats_is_complete() -> None:
+    (row,) = cells("docs/corpus-files.md", "`format`")
     assert code_words(row) == set(get_args(FileFormat))
+
+
+@pytest.mark.parametrize("page", [page.name for page in READMES])
+def test_the_table_of_hardware_is_the_estimate(page: str) -> None:
+    text = (ROOT / page).read_text("utf-8")
+    assert text == with_table(text), "run: python -m docs.hooks.hardware"
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_the_table_of_hardware_counts_as_transformers(name: str) -> None:
+    shape = MODELS[name]
+    config = LlamaConfig(
+        vocab_size=shape.vocabulary,
+        hidden_size=shape.hidden_size,
+        num_hidden_layers=shape.num_layers,
+        intermediate_size=shape.intermediate_size,
+        num_attention_heads=shape.hidden_size // 128,
+        num_key_value_heads=shape.kv_size // 128,
+        tie_word_embeddings=shape.is_tied,
+    )
+    with torch.device("meta"):
+        model = LlamaForCausalLM(config)
+    assert sum(p.numel() for p in model.parameters()) == shape.num_parameters
 
 
 def tags(record: type[MeasuredRecord], name: str) -> set[str]:
