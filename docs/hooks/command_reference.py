@@ -28,7 +28,7 @@ def commands_page() -> str:
         lines += ["```sh", " ".join(["linly", *words, *_usage(command)]), "```", ""]
         rows = [_row(parameter) for parameter in _shown(command)]
         if rows:
-            lines += ["| parameter | default | meaning |", "|---|---|---|", *rows, ""]
+            lines += ["| parameter | meaning | default |", "|---|---|---|", *rows, ""]
     return "\n".join(lines)
 
 
@@ -69,7 +69,7 @@ def _row(parameter: Any) -> str:
     else:
         names = ", ".join(f"`{name}`" for name in (*parameter.opts, *parameter.secondary_opts))
     default = "required" if parameter.required else _default(parameter)
-    cells = [names, default, getattr(parameter, "help", "") or ""]
+    cells = [names, getattr(parameter, "help", "") or "", default]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

@@ -175,7 +175,7 @@ def reference_page(kind: FileKind) -> str:
             section = key.path[:-1]
             if section:
                 lines += ["", f"## `{dotted(section)}` {{ #{anchor(section)} }}"]
-            lines += ["", "| key | values | default | resume | meaning |", "|---|---|---|---|---|"]
+            lines += ["", "| key | meaning | values | default | resume |", "|---|---|---|---|---|"]
         lines.append(_row(key, has_section=key.path in sections))
     return "\n".join(lines) + "\n"
 
@@ -187,7 +187,7 @@ def _row(key: Key, *, has_section: bool) -> str:
         link += f"{{ #{anchor(key.path)} }}"
     if len(key.path) == 1 and name in _OWN_PAGES:
         sentence += f" [Its keys]({_OWN_PAGES[name]})."
-    cells = [link, key.allowed, key.default, key.on_resume, sentence]
+    cells = [link, sentence, key.allowed, key.default, key.on_resume]
     return "| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |"
 
 

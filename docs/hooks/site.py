@@ -38,6 +38,9 @@ GENERATED: dict[str, Callable[[], str]] = {
 }
 """Page -> function that writes it."""
 
+WITHOUT_MENU = {"index.md", "zh.md"}
+"""Pages that are alone in their part of the navigation."""
+
 _FENCE = re.compile(r"(^```.*?^```$)", re.DOTALL | re.MULTILINE)
 _LINK = re.compile(r"(!?)\[((?:[^\[\]]|\[[^\[\]]*\]\([^)]*\))*)\]\(([^)\s]+)\)")
 _DIAGRAM = re.compile(r"^```mermaid\nflowchart BT\n(.*?)^```$", re.DOTALL | re.MULTILINE)
@@ -64,6 +67,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Turn diagrams into tables, and links between files into links between pages."""
     place = page.file.src_uri
+    if place in WITHOUT_MENU:
+        page.meta["hide"] = ["navigation"]
     text = _DIAGRAM.sub(lambda found: diagram_table(found[1]), markdown)
     parts = _FENCE.split(text)
     return "".join(

@@ -1,0 +1,43 @@
+"""The five commands of the README run as typed, in a folder with its model and data names."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import AutoModelForCausalLM
+
+from tests.support.tiny_world import make_tiny_world
+
+ROOT = Path(__file__).resolve().parents[2]
+BLOCK = re.compile(r"^```sh\n(.*?)^```", re.MULTILINE | re.DOTALL)
+COMMANDS = BLOCK.findall((ROOT / "README.md").read_text("utf-8"))[0].splitlines()
+
+
+def test_both_readmes_have_the_same_five_commands() -> None:
+    chinese = BLOCK.findall((ROOT / "README_zh.md").read_text("utf-8"))[0].splitlines()
+    assert chinese == COMMANDS
+    assert len(COMMANDS) == 5
+
+
+@pytest.mark.distributed
+def test_the_commands_run_as_typed(tmp_path: Path) -> None:
+    make_tiny_world(tmp_path / "world")
+    (tmp_path / "models").mkdir()
+    (tmp_path / "world/model").rename(tmp_path / "models/llama2-7b")
+    (tmp_path / "world/data").rename(tmp_path / "data")
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}
+    for command in COMMANDS:
+        done = subprocess.run(
+            shlex.split(command), cwd=tmp_path, env=environment, capture_output=True, text=True
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
+    assert (tmp_path / "runs/llama2-7b-zh/report.html").is_file()
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "models/llama2-7b-zh")
+    assert model.config.model_type == "llama"
