@@ -67,7 +67,7 @@ def plan(
 ) -> Plan:
     """Plan a run: shares, rows and epochs of each source, steps, world sizes.
 
-    A plan that reads a source too often is returned too; `linly.check_plan` refuses it.
+    A plan that reads a source too often is returned too; its source's `is_exceeded` says so.
 
     Args:
         planned: Recipe, or a curriculum, which is planned without batches and data.

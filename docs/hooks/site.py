@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from docs.hooks.command_reference import commands_page
 from docs.hooks.key_reference import reference_page
+from docs.hooks.notebook import PAGE, run_notebook
 
 if TYPE_CHECKING:
     from mkdocs.config.defaults import MkDocsConfig
@@ -61,6 +62,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, page, content=text))
     for page, write in GENERATED.items():
         files.append(File.generated(config, page, content=write()))
+    text, pictures = run_notebook()
+    files.append(File.generated(config, PAGE, content=text))
+    for name, content in pictures.items():
+        files.append(File.generated(config, name, content=content))
     return files
 
 
