@@ -65,11 +65,12 @@ def written(notebook: Any) -> tuple[str, dict[str, bytes]]:
 
 
 def _outputs(cell: Any) -> Iterator[tuple[str, str]]:
-    """Iterate over what a cell printed and showed; what it wrote to stderr is left out."""
+    """Iterate over what a cell printed, as one text, and showed; stderr is left out."""
+    streams = [output for output in cell.outputs if output.output_type == "stream"]
+    if printed := "".join(output.text for output in streams if output.name == "stdout"):
+        yield "text/plain", printed
     for output in cell.outputs:
-        if output.output_type == "stream" and output.name == "stdout":
-            yield "text/plain", output.text
-        elif output.output_type in ("display_data", "execute_result"):
+        if output.output_type in ("display_data", "execute_result"):
             kind = "image/png" if "image/png" in output.data else "text/plain"
             yield kind, output.data[kind]
 
