@@ -44,6 +44,12 @@ def test_links_have_targets(page: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
+def test_every_guide_is_in_the_navigation() -> None:
+    pages = {str(page.relative_to(ROOT / "docs")) for page in ROOT.glob("docs/**/*.md")}
+    listed = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
+    assert pages - {*listed} == set(), "add the page to `nav` in mkdocs.yml"
+
+
 def cells(page: str, first: str) -> list[str]:
     """Other cells of the rows of a page's tables whose first cell is given."""
     rows = (ROOT / page).read_text("utf-8").splitlines()
