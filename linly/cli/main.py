@@ -19,6 +19,7 @@ from linly import __version__
 from linly.errors import LinlyError
 
 COMMAND_MODULES = (
+    "init",
     "plan",
     "check",
     "mix",

@@ -20,7 +20,7 @@ LAYERS = (
     {"tokenization"},
     {"data"},
     {"modeling"},
-    {"training.ranks"},
+    {"training.ranks", "starter"},
     {"training.engine"},
     {"evaluation", "training.checkpoints"},
     {"training.changes"},

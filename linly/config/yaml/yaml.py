@@ -310,3 +310,17 @@ def write_yaml(value: Any) -> str:
     Keys keep their order.
     """
     return yaml.dump(value, Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=math.inf)
+
+
+def write_inline(value: Any) -> str:
+    """Return plain data as YAML text on one line, for use after a key of a block."""
+    is_nested = isinstance(value, dict | list)
+    text: str = yaml.dump(
+        [value],
+        Dumper=_Dumper,
+        default_flow_style=is_nested,
+        sort_keys=False,
+        allow_unicode=True,
+        width=math.inf,
+    )
+    return text.strip()[1:-1] if is_nested else text.strip().removeprefix("- ")
