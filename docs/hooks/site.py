@@ -29,7 +29,10 @@ COPIED = {
     "SECURITY.md": "maintainers/security.md",
     "CHANGELOG.md": "changelog.md",
 }
-"""File of the repository -> page that it becomes."""
+"""File of the repository -> page with its text."""
+
+PAGES = COPIED | {"docs/notebook.ipynb": PAGE}
+"""File of the repository -> page that it becomes, where it has another name."""
 
 GENERATED: dict[str, Callable[[], str]] = {
     "reference/recipe.md": lambda: reference_page("recipe"),
@@ -118,7 +121,7 @@ def _link(found: re.Match[str], place: str, repo_url: str | None) -> str:
         return f"{image}[{with_page_links(shown, place, repo_url)}]({target})"
     source = next((name for name, page in COPIED.items() if page == place), f"docs/{place}")
     file = os.path.normpath(PurePosixPath(source).parent / path)
-    page = COPIED.get(file)
+    page = PAGES.get(file)
     if page is None and file.startswith("docs/"):
         page = file.removeprefix("docs/")
     if page is not None:

@@ -21,6 +21,7 @@ from linly.cli.main import COMMAND_MODULES
         ("maintainers/promises.md", "reliability.md", "reliability.md"),
         ("faq.md", "https://example.org/a.md", "https://example.org/a.md"),
         ("faq.md", "#here", "#here"),
+        ("python.md", "notebook.ipynb", "notebook.md"),
     ],
 )
 def test_a_link_leads_to_the_page(place: str, link: str, wanted: str) -> None:
