@@ -28,6 +28,8 @@ from linly.config.settings import (
     DataSettings,
     EvaluationSettings,
     GuardSettings,
+    MlflowSettings,
+    TrackioSettings,
     TrainingSettings,
     WandbSettings,
 )
@@ -75,6 +77,8 @@ class Recipe(Settings):
         guards: Conditions under which a step is skipped and the run fails.
         alarms: Thresholds of the alarms.
         wandb: Curves at Weights & Biases; without this section nothing is sent.
+        mlflow: Curves at MLflow; without this section nothing is sent.
+        trackio: Curves at Trackio; without this section none are written.
         stop_at_step: Step at which the run ends early; schedules keep their full length.
         curriculum: Curriculum file, or the curriculum itself; `linly:curricula/NAME.yaml` comes
             with linly.
@@ -97,6 +101,8 @@ class Recipe(Settings):
     guards: Annotated[GuardSettings, OnResume.RECORDED] = GuardSettings()
     alarms: Annotated[AlarmSettings, OnResume.FREE] = AlarmSettings()
     wandb: Annotated[WandbSettings | None, OnResume.FREE] = None
+    mlflow: Annotated[MlflowSettings | None, OnResume.FREE] = None
+    trackio: Annotated[TrackioSettings | None, OnResume.FREE] = None
     stop_at_step: Annotated[Count | None, OnResume.FREE] = None
     curriculum: Curriculum
     corpora: dict[str, Corpus]

@@ -40,6 +40,7 @@ from linly.storage.urls import is_url, url_problem
 
 SECTIONS = (
     *("languages", "data", "training", "checkpoint", "evaluation", "guards", "alarms", "wandb"),
+    *("mlflow", "trackio"),
 )
 """Keys of a recipe whose own keys are merged by `extends`."""
 
@@ -385,4 +386,31 @@ class WandbSettings(Model):
     project: Text
     entity: Text | None = None
     mode: Literal["online", "offline"] = "online"
+    name: Text | None = None
+
+
+class MlflowSettings(Model):
+    """Curves at MLflow; a recipe without this section sends nothing.
+
+    Attributes:
+        experiment: Experiment in which the run appears; created if missing.
+        tracking_uri: Address of the tracking server, or a database such as `sqlite:///mlflow.db`;
+            by default `MLFLOW_TRACKING_URI`, else the database `mlflow.db` in the run folder.
+        name: Name of the run at MLflow; by default that of the run folder.
+    """
+
+    experiment: Text
+    tracking_uri: Text | None = None
+    name: Text | None = None
+
+
+class TrackioSettings(Model):
+    """Curves at Trackio, on this machine; a recipe without this section writes none.
+
+    Attributes:
+        project: Project in which the run appears.
+        name: Name of the run at Trackio; by default that of the run folder.
+    """
+
+    project: Text
     name: Text | None = None

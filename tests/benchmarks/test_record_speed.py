@@ -29,8 +29,8 @@ from linly.runs.runs import RunFolder
 from linly.training.recording.alarms import AlarmWatch
 from linly.training.recording.recorder import row_records
 from linly.training.recording.run_counts import Machine, RunCounts, StepFacts
-from linly.training.recording.scalars import scalars_of
-from linly.training.recording.tensorboard import TensorBoardLog
+from linly.training.recording.trackers.scalars import scalars_of
+from linly.training.recording.trackers.tensorboard import TensorBoardLog
 
 pytestmark = pytest.mark.benchmark
 

@@ -10,9 +10,8 @@ from linly.records.step_record import StepRecord
 from linly.runs.runs import RunFolder
 from linly.training.recording.alarm_relay import AlarmRelay
 from linly.training.recording.progress import ProgressView
-from linly.training.recording.scalars import ScalarLog, scalars_of
-from linly.training.recording.tensorboard import TensorBoardLog
-from linly.training.recording.wandb_log import WandbLog
+from linly.training.recording.trackers.open_trackers import open_trackers
+from linly.training.recording.trackers.scalars import scalars_of
 
 
 class Display:
@@ -37,14 +36,13 @@ class Display:
             is_quiet: Whether to show warnings only.
 
         Raises:
-            LinlyError: If a plotting program that the recipe asks for cannot be used.
+            LinlyError: If a tracker that the recipe asks for cannot be used.
         """
         self._view = ProgressView(step=step, num_steps=recipe.num_steps, is_quiet=is_quiet)
-        self._logs: list[ScalarLog] = [TensorBoardLog(run, resumed_step=step)]
-        if recipe.wandb is not None:
-            wandb = WandbLog(run, recipe.wandb, resumed_step=step, recipe=recipe.file_form())
-            self._logs.append(wandb)
-            self.message(f"wandb: {wandb.place}")
+        self._trackers = open_trackers(run, recipe, resumed_step=step, warn=self.warning)
+        for name, tracker in self._trackers.items():
+            if name != "tensorboard":  # it is always there
+                self.message(f"{name}: {tracker.place}")
         self._alarms = AlarmRelay(run, recipe.alarms, event)
         if step:
             self.message(f"resumed after step {step}")
@@ -52,8 +50,8 @@ class Display:
     def step(self, record: StepRecord, *, bad_records: int) -> None:
         """Show a step and its alarms."""
         scalars = scalars_of(record)
-        for log in self._logs:
-            log.add(scalars, step=record.step)
+        for tracker in self._trackers.values():
+            tracker.add(scalars, step=record.step)
         self._view.step(record)
         for text in self._alarms.step(record, bad_records=bad_records):
             self.warning(text)
@@ -61,8 +59,8 @@ class Display:
     def evaluation(self, record: EvaluationRecord) -> None:
         """Show an evaluation and its alarms."""
         scalars = scalars_of(record)
-        for log in self._logs:
-            log.add(scalars, step=record.step)
+        for tracker in self._trackers.values():
+            tracker.add(scalars, step=record.step)
         self._view.evaluation(record)
         for text in self._alarms.evaluation(record):
             self.warning(text)
@@ -76,8 +74,8 @@ class Display:
         self._view.warning(text)
 
     def close(self) -> None:
-        """Close the alarms, the plotting logs and the progress."""
+        """Close the alarms, the trackers and the progress."""
         self._alarms.close()
-        for log in self._logs:
-            log.close()
+        for tracker in self._trackers.values():
+            tracker.close()
         self._view.close()

@@ -285,7 +285,8 @@ def test_an_overrides_value_has_its_yaml_type(text: str, value: object) -> None:
             "trainig.lr=1",
             "override trainig.lr=1: trainig: unknown key 'trainig', did you mean 'training'? "
             "allowed: alarms, checkpoint, corpora, curriculum, data, data_root, evaluation, "
-            "extends, guards, languages, model, name, run, stop_at_step, training, wandb",
+            "extends, guards, languages, mlflow, model, name, run, stop_at_step, trackio, "
+            "training, wandb",
         ),
         (
             "training.lr.x=1",

@@ -24,9 +24,9 @@ from linly.records.evaluation_record import (
 from linly.records.metrics import AlarmRule, Hidden, Line, MeasuredRecord, Within, metrics_of
 from linly.records.step_record import StepRecord
 from linly.runs.runs import RunFolder
-from linly.training.recording.scalars import key_of, scalars_of
-from linly.training.recording.tensorboard import TensorBoardLog
-from linly.training.recording.wandb_log import WandbLog
+from linly.training.recording.trackers.scalars import key_of, scalars_of
+from linly.training.recording.trackers.tensorboard import TensorBoardLog
+from linly.training.recording.trackers.wandb_log import WandbLog
 from tests.support.synthetic_run import SyntheticRun
 from tests.support.wandb_file import read_history as read_wandb
 

@@ -1,7 +1,8 @@
-"""A real run, stopped and resumed: TensorBoard and Weights & Biases hold what its logs say."""
+"""A real run, stopped and resumed: every tracker holds what its logs say, each step once."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,24 +23,32 @@ from linly.records.step_record import StepRecord
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
 from tests.support.tiny_world import make_tiny_world
+from tests.support.trackio_home import use_trackio_home
 from tests.support.wandb_file import read_history, read_run_id
+
+MlflowClient = pytest.importorskip("mlflow", reason="needs linly[mlflow]").MlflowClient
+trackio = pytest.importorskip("trackio", reason="needs linly[trackio]")
+SQLiteStorage = pytest.importorskip("trackio.sqlite_storage").SQLiteStorage
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory, alone: Processes) -> Path:
+def run(tmp_path_factory: pytest.TempPathFactory, alone: Processes) -> Iterator[Path]:
     """Steps 1 to 5 (a checkpoint at 4), and once more from 4 to the end at 8."""
     folder = tmp_path_factory.mktemp("world")
     make_tiny_world(folder, num_steps=8)
     overrides = [
         "data.producers=0", "checkpoint.every=4", "evaluation.every=4", "evaluation.prompts=[]",
         "wandb.project=tests", "wandb.mode=offline", "wandb.name=small",
+        "mlflow.experiment=tests", "trackio.project=tests", "alarms.command=[mail, hush-4711]",
     ]  # fmt: skip
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("HOME", str(folder / "home"))  # wandb keeps settings and caches there
+        patch.delenv("MLFLOW_TRACKING_URI", raising=False)
+        use_trackio_home(patch, folder / "trackio")
         first = load_recipe(folder / "recipe.yaml", [*overrides, "stop_at_step=5"])
         train(first, alone, resume_step=None)
         train(load_recipe(folder / "recipe.yaml", overrides), alone, resume_step=4)
-    return first.run
+        yield first.run
 
 
 def lines(run: Path, name: str) -> list[dict[str, Any]]:
@@ -86,6 +95,55 @@ def test_what_is_plotted_is_what_the_logs_say(run: Path) -> None:
         assert values == pytest.approx(
             {step: line[tag] for step, line in plotted.items() if tag in line}, rel=1e-5
         )
+
+
+def mlflow_points(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """The points of each scalar that MLflow has."""
+    client = MlflowClient(f"sqlite:///{run}/mlflow.db")
+    experiment = client.get_experiment_by_name("tests")
+    (found,) = client.search_runs([experiment.experiment_id])
+    run_id = found.info.run_id
+    return {
+        key: [(point.step, point.value) for point in client.get_metric_history(run_id, key)]
+        for key in found.data.metrics
+    }
+
+
+def trackio_points(run: Path) -> dict[str, list[tuple[int, float]]]:
+    """The points of each scalar that Trackio has."""
+    (found,) = trackio.Api().runs("tests")
+    points: dict[str, list[tuple[int, float]]] = {}
+    for line in SQLiteStorage.get_logs("tests", run_id=found.id):
+        for key in line.keys() - {"step", "timestamp"}:
+            points.setdefault(key, []).append((line["step"], line[key]))
+    return points
+
+
+@pytest.mark.parametrize("points_of", [mlflow_points, trackio_points])
+def test_each_point_is_there_once(
+    run: Path, points_of: Callable[[Path], dict[str, list[tuple[int, float]]]]
+) -> None:
+    board = EventAccumulator(str(run / "tensorboard"))
+    board.Reload()
+    points = points_of(run)
+    assert set(points) == {tag.replace("%", ":") for tag in board.Tags()["scalars"]}
+    for tag, found in points.items():
+        values = {event.step: event.value for event in board.Scalars(tag)}
+        steps = [step for step, _ in found]
+        assert len(steps) == len(set(steps))
+        assert {*steps} - values.keys() <= {5}  # evaluated where the first start stopped
+        if tag in ("tokens_per_second", "data_wait_fraction"):
+            del values[5]  # taken twice, with other times
+        kept = {step: value for step, value in found if step in values}
+        assert kept == pytest.approx(values, rel=1e-5)
+
+
+def test_no_tracker_gets_commands_and_addresses(run: Path) -> None:
+    files = [*(run / "wandb").rglob("*.wandb"), run / "mlflow.db"]
+    files += (run.parents[1] / "trackio").rglob("*")
+    data = b"".join(path.read_bytes() for path in files if path.is_file())
+    assert b"checkpoint" in data
+    assert b"hush-4711" not in data
 
 
 def test_a_run_writes_every_metric(run: Path) -> None:

@@ -12,7 +12,7 @@ from linly.records.evaluation_record import (
     LanguageEvaluation,
     NewPieceStatistics,
 )
-from linly.training.recording.scalars import key_of, scalars_of
+from linly.training.recording.trackers.scalars import key_of, scalars_of
 
 
 @given(st.lists(st.text(), unique=True, min_size=2, max_size=2))

@@ -10,23 +10,19 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-import orjson
-
 from linly.config.settings import WandbSettings
 from linly.errors import ConfigError, TrainingError
-from linly.files import publish, read_limited
 from linly.runs.runs import RunFolder
+from linly.training.recording.trackers.tracker import StepTracker, keep_id, kept_id, run_name
 
 ID_FILE = "wandb.json"
 X_AXIS = "tokens_seen"
-_ID_LIMIT_BYTES = 4096
 
 
-class WandbLog:
+class WandbLog(StepTracker):
     """Writes a run's curves to Weights & Biases.
 
-    The wandb id is stored in the run folder, so that a resume continues the same curves. Steps that
-    were sent before are not sent again, as a resumed run repeats them with the same values.
+    The wandb id is stored in the run folder, so that a resume continues the same curves.
     """
 
     def __init__(
@@ -57,16 +53,20 @@ class WandbLog:
                 "pip install 'linly[wandb]', or remove the section"
             ) from error
         (run.path / "wandb").mkdir(exist_ok=True)
+        id_path = run.path / ID_FILE
+        if (run_id := kept_id(id_path, resumed_step=resumed_step)) is None:
+            run_id = secrets.token_hex(8)
+            keep_id(id_path, run_id)
         try:
             self._run = wandb.init(
                 project=settings.project,
                 entity=settings.entity,
-                name=settings.name or run.path.resolve().name,
-                id=_run_id(run, is_fresh=resumed_step == 0),
+                name=run_name(run, settings.name),
+                id=run_id,
                 resume="allow",
                 mode=settings.mode,
                 dir=str(run.path.resolve()),
-                config={key: recipe[key] for key in recipe if key not in ("alarms", "wandb")},
+                config=dict(recipe),
                 settings=wandb.Settings(
                     console="off", disable_git=True, disable_code=True, save_code=False, silent=True
                 ),
@@ -78,36 +78,20 @@ class WandbLog:
             ) from error
         self._run.define_metric(X_AXIS)
         self._run.define_metric("*", step_metric=X_AXIS)
-        self._first_step = self._run.step
+        super().__init__(self._run.step - 1)
 
     @property
     def place(self) -> str:
         """URL of the curves, or folder for `wandb sync`."""
         return str(self._run.url or self._run.dir.removesuffix("/files"))
 
-    def add(self, scalars: Mapping[str, float], *, step: int) -> None:
-        """See `ScalarLog`."""
-        if step >= self._first_step:
-            self._run.log(dict(scalars), step=step)
+    def write(self, scalars: Mapping[str, float], *, step: int) -> None:
+        """See `StepTracker`."""
+        self._run.log(dict(scalars), step=step)
 
-    def close(self) -> None:
-        """Send or write buffered scalars and finish the run."""
+    def finish(self) -> None:
+        """See `StepTracker`."""
         import wandb
 
         self._run.finish()
         wandb.teardown()  # the writing process may outlive `finish`
-
-
-def _run_id(run: RunFolder, *, is_fresh: bool) -> str:
-    path = run.path / ID_FILE
-    if not is_fresh and path.is_file():
-        try:
-            return str(orjson.loads(read_limited(path, limit_bytes=_ID_LIMIT_BYTES))["id"])
-        except (orjson.JSONDecodeError, KeyError, TypeError) as error:
-            raise TrainingError(
-                f"{path}: the run's Weights & Biases id cannot be read: {error}; remove the file "
-                "to continue with a new id"
-            ) from error
-    made = secrets.token_hex(8)
-    publish(path, orjson.dumps({"id": made}) + b"\n")
-    return made

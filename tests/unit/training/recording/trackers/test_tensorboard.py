@@ -13,8 +13,8 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from linly.records.evaluation_record import EvaluationRecord, SourceEvaluation
 from linly.records.step_record import StepRecord
 from linly.runs.runs import RunFolder
-from linly.training.recording.scalars import scalars_of
-from linly.training.recording.tensorboard import TensorBoardLog
+from linly.training.recording.trackers.scalars import scalars_of
+from linly.training.recording.trackers.tensorboard import TensorBoardLog
 
 
 def record(step: int, loss: float | None = 2.0) -> StepRecord:

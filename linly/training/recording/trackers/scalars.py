@@ -1,4 +1,4 @@
-"""Scalars of steps and evaluations, with the same keys for every plotting program.
+"""Scalars of steps and evaluations, with the same keys for every tracker.
 
 The keys are the tags of the metrics' table (`linly.records.metrics`).
 """
@@ -8,21 +8,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import fields
-from typing import Any, Protocol
+from typing import Any
 
 from linly.records.metrics import MeasuredRecord, metrics_of
 
 _NOT_IN_A_NAME = re.compile(r"[^\w-]")
-
-
-class ScalarLog(Protocol):
-    """Log of a plotting program; used on rank 0 only."""
-
-    def add(self, scalars: Mapping[str, float], *, step: int) -> None:
-        """Add scalars of a step; steps do not descend, and may repeat."""
-
-    def close(self) -> None:
-        """Write buffered scalars and close the log."""
 
 
 def scalars_of(record: MeasuredRecord) -> dict[str, float]:

@@ -26,13 +26,17 @@ class TensorBoardLog:
             run: Folder of the run.
             resumed_step: Step of the checkpoint, 0 at a fresh start; later points are purged.
         """
-        self._writer = SummaryWriter(
-            str(run.path / "tensorboard"), purge_step=resumed_step + 1, max_queue=1000
-        )
+        self._folder = str(run.path / "tensorboard")
+        self._writer = SummaryWriter(self._folder, purge_step=resumed_step + 1, max_queue=1000)
         self._has_layout = False
 
+    @property
+    def place(self) -> str:
+        """Folder for `tensorboard --logdir`."""
+        return self._folder
+
     def add(self, scalars: Mapping[str, float], *, step: int) -> None:
-        """See `ScalarLog`."""
+        """See `Tracker`."""
         if not self._has_layout and (layout := _layout(scalars)):
             self._writer.add_custom_scalars(layout)
             self._has_layout = True
@@ -40,7 +44,7 @@ class TensorBoardLog:
             self._writer.add_scalar(tag, value, step)
 
     def close(self) -> None:
-        """Write buffered scalars and close the log."""
+        """See `Tracker`."""
         self._writer.close()
 
 
