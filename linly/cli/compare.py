@@ -50,8 +50,8 @@ def compare(
 
 
 def _compare_runs(paths: Sequence[Path], output: Path | None) -> None:
-    from linly.monitor.charts.overlay import named_runs
     from linly.monitor.history.history import read_history
+    from linly.monitor.history.named_runs import named_runs
     from linly.monitor.pages.overlay_page import trade_lines, write_comparison
 
     runs = named_runs([read_history(path) for path in paths])

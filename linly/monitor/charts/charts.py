@@ -13,17 +13,15 @@ from linly.monitor.charts.evaluation_charts import evaluation_charts
 from linly.monitor.charts.figures import (
     STRONG,
     Chart,
-    display_name,
     edges,
-    height_of_lines,
     means,
     new_chart,
     new_figure,
     plain,
     scatter,
-    small_ticks,
     source_meta,
 )
+from linly.monitor.charts.labels import display_name, height_of_lines, small_ticks
 from linly.monitor.charts.line_charts import (
     MAX_RAW_POINTS,
     MAX_SMOOTH_POINTS,

@@ -9,7 +9,6 @@ from linly.monitor.charts.figures import (
     MUTED,
     STRONG,
     Chart,
-    display_name,
     edges,
     evaluated_line,
     new_chart,
@@ -17,6 +16,7 @@ from linly.monitor.charts.figures import (
     scatter,
     source_meta,
 )
+from linly.monitor.charts.labels import display_name
 from linly.monitor.history.history import History
 from linly.monitor.history.step_columns import Floats
 from linly.records.measures import fill
@@ -100,14 +100,13 @@ def _quarantine(history: History) -> Chart | None:
 
 def _use_of_new_pieces(history: History) -> Chart | None:
     found = [(e.tokens_seen, e.new_pieces) for e in history.evaluations if e.new_pieces]
-    used = [(x, pieces) for x, pieces in found if pieces.share_of_tokens is not None]
-    if not used:
+    if not found:
         return None
-    tokens = [x for x, _ in used]
+    tokens = [x for x, _ in found]
     figure = new_figure("part", tickformat=".0%", x_end=int(history.tokens_seen[-1]), legend=True)
     for name, values, dash in (
-        ("new pieces among the tokens so far", [p.share_of_tokens for _, p in used], "solid"),
-        ("new pieces seen at least once", [p.num_seen / p.num_pieces for _, p in used], "dash"),
+        ("new pieces among the tokens so far", [p.share_of_tokens for _, p in found], "solid"),
+        ("new pieces seen at least once", [p.num_seen / p.num_pieces for _, p in found], "dash"),
     ):
         figure.add_trace(
             evaluated_line(
@@ -115,7 +114,7 @@ def _use_of_new_pieces(history: History) -> Chart | None:
             )
         )
     figure.update_yaxes(rangemode="tozero")
-    last = used[-1][1]
+    last = found[-1][1]
     note = (
         f"{last.num_seen:,} of {last.num_pieces:,} new pieces of the vocabulary were seen so far."
     )

@@ -12,15 +12,13 @@ from linly.monitor.charts.figures import (
     STRONG,
     Chart,
     Trace,
-    display_name,
     evaluated_line,
-    height_of_lines,
     new_chart,
     new_figure,
     scatter,
-    short_name,
     source_meta,
 )
+from linly.monitor.charts.labels import display_name, height_of_lines, short_name
 from linly.monitor.history.headlines import language_series
 from linly.monitor.history.history import History
 from linly.records.before_after import BitsChange, changes_by_source

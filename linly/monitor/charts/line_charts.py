@@ -9,7 +9,6 @@ from linly.monitor.charts.figures import (
     STRONG,
     Chart,
     Figure,
-    display_name,
     edges,
     farthest,
     means,
@@ -18,6 +17,7 @@ from linly.monitor.charts.figures import (
     scatter,
     source_meta,
 )
+from linly.monitor.charts.labels import display_name
 from linly.monitor.history.history import History
 from linly.monitor.history.step_columns import Floats
 from linly.records.metrics import Line, metrics_of

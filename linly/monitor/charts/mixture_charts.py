@@ -10,7 +10,6 @@ from linly.monitor.charts.figures import (
     STRONG,
     Chart,
     Figure,
-    display_name,
     edges,
     faded,
     farthest,
@@ -19,6 +18,7 @@ from linly.monitor.charts.figures import (
     scatter,
     source_meta,
 )
+from linly.monitor.charts.labels import display_name
 from linly.monitor.history.history import History
 from linly.monitor.history.shares import Shares, last_of_groups, realized_and_planned
 
@@ -240,7 +240,9 @@ def _tokens(history: History) -> Chart | None:
 
 
 def _drift(history: History) -> Chart | None:
-    """Rows that each source is ahead of its plan, with the bounds of this drift."""
+    """Rows that each source is ahead of its plan, with the bounds; None for a single step."""
+    if history.num_steps < 2:
+        return None
     bound = drift_bound(len(history.sources))
     colors = source_colors(history)
     end = int(history.tokens_seen[-1])

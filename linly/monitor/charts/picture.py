@@ -14,7 +14,7 @@ from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from linly.files import publish
 from linly.monitor.charts.colors import source_colors
-from linly.monitor.charts.figures import spread
+from linly.monitor.charts.labels import spread
 from linly.monitor.history.history import History, read_history
 from linly.monitor.history.shares import Shares, last_of_groups, realized_and_planned
 from linly.monitor.number_words import count

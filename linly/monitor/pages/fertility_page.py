@@ -6,15 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from linly.files import publish_text
-from linly.monitor.charts.figures import (
-    Chart,
-    bar,
-    display_name,
-    height_of_lines,
-    new_figure,
-    plain,
-    short_name,
-)
+from linly.monitor.charts.figures import Chart, bar, new_figure, plain
+from linly.monitor.charts.labels import display_name, height_of_lines, short_name
 from linly.monitor.pages.page import chart_cards, page_header
 from linly.monitor.pages.standalone import check_page_file, standalone_page
 from linly.tokenization.growth.fertility import SourceReport

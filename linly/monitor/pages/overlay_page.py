@@ -12,9 +12,10 @@ from linly.config.languages import language_name
 from linly.files import publish_text
 from linly.monitor.charts.colors import run_colors
 from linly.monitor.charts.figures import Chart
-from linly.monitor.charts.overlay import NamedRun, named_runs, overlay_charts
+from linly.monitor.charts.overlay import overlay_charts
 from linly.monitor.history.headlines import language_changes
 from linly.monitor.history.history import read_history
+from linly.monitor.history.named_runs import NamedRun, named_runs
 from linly.monitor.number_words import count, percent
 from linly.monitor.pages.page import change, chart_cards, legend, page_header, section, table
 from linly.monitor.pages.rendering import part

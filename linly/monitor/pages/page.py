@@ -101,7 +101,7 @@ def chart_cards(charts: Iterable[Chart]) -> Markup:
 
 
 def _sources(history: History) -> Markup:
-    """Table of all numbers of every source."""
+    """Table of all numbers of every source; the last columns need a second evaluation."""
     colors = source_colors(history)
     changes = source_changes(history)
     num_rows = max(1, int(history.rows[-1].sum()))
@@ -109,40 +109,32 @@ def _sources(history: History) -> Markup:
     fill = fill_since_start(history)
     lines = []
     for index, name in enumerate(history.sources):
-        found = changes.get(name)
         rows = int(history.rows[-1, index])
         supervised = int(history.supervised_tokens[-1, index])
-        lines.append(
-            (
-                part("swatched")(colors[name], name),
-                f"{rows:,}",
-                count(rows * history.row_length),
-                f"{rows / num_rows:.1%}",
-                f"{supervised / num_supervised:.1%}",
-                f"{fill[index]:.1%}" if rows else "–",
-                f"{max(abs(history.drift[:, index])):.2f}",
-                f"{found.before:.3f}" if found else "–",
-                f"{found.after:.3f}" if found else "–",
-                change(found.relative) if found else "–",
-            )
-        )
-    heads = (
-        "source",
-        "rows",
-        "tokens",
-        "share of rows",
-        "share of loss",
-        "filled",
-        "largest drift",
-        "bits per byte before",
-        "after",
-        "change",
-    )
+        cells: list[str] = [
+            part("swatched")(colors[name], name),
+            f"{rows:,}",
+            count(rows * history.row_length),
+            f"{rows / num_rows:.1%}",
+            f"{supervised / num_supervised:.1%}",
+            f"{fill[index]:.1%}" if rows else "–",
+            f"{max(abs(history.drift[:, index])):.2f}",
+        ]
+        if changes:
+            found = changes.get(name)
+            cells.append(f"{found.before:.3f}" if found else "–")
+            cells.append(f"{found.after:.3f}" if found else "–")
+            cells.append(change(found.relative) if found else "–")
+        lines.append(cells)
+    heads = ["source", "rows", "tokens", "share of rows", "share of loss", "filled"]
+    heads.append("largest drift")
     note = (
         "Share of loss: share of the supervised tokens; masked prompts do not count. Filled: "
-        "fraction of the positions of its rows; the rest is padding. Drift in rows. Bits per byte "
-        "of held-out documents."
+        "fraction of the positions of its rows; the rest is padding. Drift in rows."
     )
+    if changes:
+        heads += ["bits per byte before", "after", "change"]
+        note += " Bits per byte of held-out documents."
     if not history.quarantined:
         note += " No record was bad."
     return section("Sources", table(heads, lines), note=note)

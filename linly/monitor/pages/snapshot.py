@@ -17,9 +17,10 @@ import orjson
 
 from linly.monitor.charts.charts import run_charts
 from linly.monitor.charts.figures import Chart
-from linly.monitor.charts.overlay import named_runs, overlay_charts
+from linly.monitor.charts.overlay import overlay_charts
 from linly.monitor.history.follow import Look, RunFollower
 from linly.monitor.history.history import History
+from linly.monitor.history.named_runs import named_runs
 from linly.monitor.number_words import duration
 from linly.monitor.pages.overlay_page import overlay_parts
 from linly.monitor.pages.page import page_parts

@@ -7,16 +7,8 @@ from pathlib import Path
 
 from linly.files import publish_text
 from linly.monitor.charts.colors import run_colors
-from linly.monitor.charts.figures import (
-    Chart,
-    bar,
-    display_name,
-    height_of_lines,
-    new_figure,
-    plain,
-    scatter,
-    short_name,
-)
+from linly.monitor.charts.figures import Chart, bar, new_figure, plain, scatter
+from linly.monitor.charts.labels import display_name, height_of_lines, short_name
 from linly.monitor.charts.overlay import DASHES, dash_words
 from linly.monitor.number_words import count
 from linly.monitor.pages.page import chart_cards, legend, page_header, section, table

@@ -9,18 +9,8 @@ from markupsafe import Markup
 
 from linly.files import publish_text
 from linly.monitor.charts.colors import colors_by_source
-from linly.monitor.charts.figures import (
-    STRONG,
-    Chart,
-    Trace,
-    bar,
-    display_name,
-    height_of_lines,
-    new_figure,
-    plain,
-    scatter,
-    short_name,
-)
+from linly.monitor.charts.figures import STRONG, Chart, Trace, bar, new_figure, plain, scatter
+from linly.monitor.charts.labels import display_name, height_of_lines, short_name
 from linly.monitor.number_words import count, duration, size
 from linly.monitor.pages.page import chart_cards, legend, page_header, section, table, warning_list
 from linly.monitor.pages.rendering import part

@@ -23,8 +23,8 @@ from linly.monitor.charts.figures import (
     new_figure,
     plain,
     scatter,
-    short_name,
 )
+from linly.monitor.charts.labels import short_name
 from linly.monitor.history.headlines import language_changes
 from linly.monitor.history.history import read_history
 from linly.monitor.history.shares import realized_and_planned
@@ -235,7 +235,8 @@ def test_new_pieces_and_losses_at_fixed_shares_are_those_of_the_evaluations(run:
     history = read_history(run)
     used = traces(run, "new-pieces")
     assert used["new pieces among the tokens so far"][1][-1] == pytest.approx(0.3)
-    assert len(used["new pieces among the tokens so far"][1]) == 4  # none at step 0
+    assert used["new pieces among the tokens so far"][1][0] is None  # of no tokens, at step 0
+    assert used["new pieces seen at least once"][1][0] == 0
     assert traces(run, "norms")["new pieces"][1] == [
         evaluation.new_pieces.norm for evaluation in history.evaluations if evaluation.new_pieces
     ]

@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from linly.monitor.charts.overlay import named_runs, overlay_charts
+from linly.monitor.charts.overlay import overlay_charts
 from linly.monitor.history.headlines import language_changes, language_series
 from linly.monitor.history.history import read_history
+from linly.monitor.history.named_runs import named_runs
 from linly.monitor.pages.overlay_page import overlay_parts, trade_lines, write_comparison
 from tests.support.synthetic_run import SyntheticRun
 

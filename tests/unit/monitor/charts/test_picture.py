@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from linly.monitor.charts.colors import source_colors
-from linly.monitor.charts.figures import spread
+from linly.monitor.charts.labels import spread
 from linly.monitor.charts.picture import mixture_png, write_picture
 from linly.monitor.history.history import read_history
 from tests.support.synthetic_run import SyntheticRun

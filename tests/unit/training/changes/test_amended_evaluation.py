@@ -15,9 +15,10 @@ from linly.config.recipe import load_recipe
 from linly.evaluation.summary import summary_line
 from linly.export.model_export import export_run
 from linly.monitor.charts.charts import run_charts
-from linly.monitor.charts.overlay import named_runs, overlay_charts
+from linly.monitor.charts.overlay import overlay_charts
 from linly.monitor.history.headlines import headlines
 from linly.monitor.history.history import History, read_history
+from linly.monitor.history.named_runs import named_runs
 from linly.monitor.number_words import percent
 from linly.records.evaluation_record import SourceEvaluation
 from linly.training.loop.trainer import train
