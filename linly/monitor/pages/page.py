@@ -202,10 +202,13 @@ def _record(history: History) -> Markup:
         if file.is_file():
             content = read_limited(file, limit_bytes=MAX_YAML_BYTES).decode("utf-8", "replace")
             parts.append(details(f"{name.capitalize()}", part("preformatted")(content)))
-    for title, values in (("Versions", history.versions), ("Machine", history.machine)):
+    for title, heads, values in (
+        ("Versions", ("package", "version"), history.versions),
+        ("Machine", ("property", "value"), history.machine),
+    ):
         if values:
             lines = [(key, _value(value)) for key, value in values.items()]
-            parts.append(details(title, table((title.lower(), ""), lines, num_text=2)))
+            parts.append(details(title, table(heads, lines, num_text=2)))
     return section("Record", Markup().join(parts))
 
 
