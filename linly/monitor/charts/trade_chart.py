@@ -91,7 +91,7 @@ def trade_chart(runs: Sequence[NamedRun]) -> Chart | None:
         exponentformat=None,
     )
     note = (
-        f"{learned} improvement against {kept} change, from the start to the last evaluation "
+        f"Improvement in {learned} against change in {kept}, from the start to the last evaluation "
         "(large dot). Up is learned, right is forgotten."
     )
     return new_chart("all-trade", "Gained and lost", note, figure, is_wide=True)
@@ -103,8 +103,8 @@ def _both_names(runs: Sequence[NamedRun]) -> tuple[str, str]:
         {language_name(run.history.run_languages.both[index]) for run in runs} for index in (0, 1)
     )
     return (
-        kept.pop() if len(kept) == 1 else "Kept language",
-        learned.pop() if len(learned) == 1 else "Learned language",
+        kept.pop() if len(kept) == 1 else "kept language",
+        learned.pop() if len(learned) == 1 else "learned language",
     )
 
 

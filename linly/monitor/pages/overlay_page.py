@@ -82,14 +82,17 @@ def _trade_line(run: NamedRun) -> str:
 
 def _pair_lines(one: NamedRun, other: NamedRun) -> list[str]:
     """Sentences on the last evaluations of two runs, over the text that both have."""
-    ends = (run.history.evaluations[-1].sources for run in (one, other))
-    changes = changes_by_language(*ends)
-    against = f"{other.name} against {one.name}"
-    return [
-        f"{against}: {language_name(language)} bits per byte "
-        f"{percent(changes[language].relative)}{changes[language].remark}"
-        for language in one.history.run_languages.ordered(changes)
-    ] or [f"{against}: no held-out text in common"]
+    first, last = (run.history.evaluations[-1].sources for run in (one, other))
+    changes = changes_by_language(first, last)
+    languages = {result.language for result in (*first.values(), *last.values())}
+    lines = []
+    for language in one.history.run_languages.ordered(languages):
+        found = changes.get(language)
+        figure = "not compared, no held-out text in common"
+        if found is not None:
+            figure = f"bits per byte {percent(found.relative)}{found.remark}"
+        lines.append(f"{other.name} against {one.name}: {language_name(language)} {figure}")
+    return lines
 
 
 def _rate(learned: str, gained: float, kept: str, lost: float) -> str:

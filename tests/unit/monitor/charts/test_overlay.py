@@ -87,3 +87,42 @@ def test_a_run_without_evaluations_has_no_changes(tmp_path: Path) -> None:
     assert language_series(read_history(run.path)) == {}
     assert np.isfinite(read_history(run.path).loss).all()
     assert overlay_charts(named_runs([read_history(run.path)]))
+
+
+def run_with(folder: Path, kept: str, learned: str) -> Path:
+    run = SyntheticRun(folder)
+    run.start()
+    languages = {"kept": kept, "learned": learned}
+    event = {"step": 0, "time": 1.7e9, "kind": "start", "text": "", "languages": languages}
+    run.folder.append("events", event)
+    run.train(1, 250)
+    return folder
+
+
+def test_the_languages_of_a_run_say_what_it_gained_and_lost(
+    runs: list[Path], tmp_path: Path
+) -> None:
+    turned = read_history(run_with(tmp_path / "turned", "zh", "en"))
+    korean = read_history(run_with(tmp_path / "korean", "en", "ko"))
+    named = named_runs([turned, korean])
+    first, second, *pair = trade_lines(named)
+    assert first.startswith("turned: English +") and first.endswith(": no English gained")
+    assert second.startswith("korean: no held-out text in ko to compare (in the run: en, zh); ")
+    assert [line.split(" bits")[0] for line in pair] == [
+        "korean against turned: Chinese",
+        "korean against turned: English",
+    ]
+    (chart,) = (chart for chart in overlay_charts(named) if chart.key == "all-trade")
+    assert chart.note.startswith("Improvement in learned language against change in kept language")
+    assert [t["name"] for t in chart.figure["data"] if "name" in t] == ["turned"]
+    (chart,) = (c for c in overlay_charts(named_runs([turned])) if c.key == "all-trade")
+    assert chart.note.startswith("Improvement in English against change in Chinese")
+
+
+def test_other_held_out_documents_are_not_compared(runs: list[Path], tmp_path: Path) -> None:
+    path = run_with(tmp_path / "run", "en", "zh")
+    text = (path / "evaluations.jsonl").read_text().replace('"bytes":13500', '"bytes":13400')
+    (path / "evaluations.jsonl").write_text(text)
+    lines = trade_lines(named_runs([read_history(path), read_history(runs[0])]))
+    assert "English bits per byte" in lines[2]
+    assert lines[3].endswith(": Chinese not compared, no held-out text in common")
