@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -55,8 +55,8 @@ def new(
     except DataError as error:
         raise DataError(f"no corpus file is written: {error}") from error
     drafts = found.drafts if name is None else (_only(found).named(name),)
-    for draft in drafts:
-        _refuse_twice(draft, corpora, taken if name is None else {})
+    if name is None:
+        drafts = _without_described(drafts, corpora, taken)
     for file, reason in list(found.left_out.items())[:_MAX_LEFT_OUT]:
         print(f"left out: {printable(file)}: {printable(reason)}")
     if (more := len(found.left_out) - _MAX_LEFT_OUT) > 0:
@@ -110,20 +110,29 @@ def _paths_by_name(corpora: Path) -> dict[str, object]:
     return found
 
 
-def _refuse_twice(draft: CorpusDraft, corpora: Path, described: Mapping[str, object]) -> None:
-    """Refuse shards that have a corpus file already.
+def _without_described(
+    drafts: Sequence[CorpusDraft], corpora: Path, described: Mapping[str, object]
+) -> tuple[CorpusDraft, ...]:
+    """Leave out drafts of shards that have a corpus file already.
 
     Raises:
-        ConfigError: If a corpus file has the same paths.
+        ConfigError: If all of them have.
     """
-    paths = draft.corpus.paths
-    written = list(paths) if isinstance(paths, tuple) else paths
-    for name, others in described.items():
-        if others == written:
-            raise ConfigError(
-                f"{corpora / name}.yaml exists already for these shards and is left unchanged; "
-                f"remove it, or pass another --name"
-            )
+    new = []
+    for draft in drafts:
+        paths = draft.corpus.paths
+        written = list(paths) if isinstance(paths, tuple) else paths
+        name = next((name for name, others in described.items() if others == written), None)
+        if name is None:
+            new.append(draft)
+            continue
+        text = f"{corpora / name}.yaml exists already for these shards and is left unchanged"
+        if len(drafts) == 1:
+            raise ConfigError(f"{text}; remove it, or pass another --name")
+        print(text)
+    if not new:
+        raise ConfigError("no corpus file is written: these shards have theirs already")
+    return tuple(new)
 
 
 def _write_new(path: Path, text: str) -> None:

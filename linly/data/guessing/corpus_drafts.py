@@ -38,7 +38,7 @@ from linly.data.inspection.first_records import (
     supervised_text,
 )
 from linly.data.reading.formats import format_of
-from linly.data.reading.shards import list_shards, locate
+from linly.data.reading.shards import ShardReader, list_shards, locate
 from linly.data.types import Document, Shard
 from linly.errors import DataError
 
@@ -307,7 +307,11 @@ def _checked(
             f"the corpus that it belongs to, in place of this file"
         )
     (document, *_) = first_documents(source, shards, NUM_CHECKED)
-    return CorpusDraft(name, text, corpus, shards, guess.record, document, tuple(remarks))
+    record = guess.record
+    if isinstance(corpus.paths, dict):  # the guess saw one side
+        raw = next(ShardReader(corpus, data_root).read(shards[0]))
+        record = raw.value or {}
+    return CorpusDraft(name, text, corpus, shards, record, document, tuple(remarks))
 
 
 def _with_known_languages(form: Mapping[str, object]) -> dict[str, object]:

@@ -192,7 +192,10 @@ def test_new_pairs_files_of_two_languages(
     assert not linly("corpora", "new", pattern, *DATA)
     corpus = load_corpus("opus", [here / "corpora"])
     assert (corpus.kind, corpus.paths) == ("parallel", paths)
-    assert "loss    | A line of" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "loss    | A line of" in out
+    for language in paths:
+        assert f'* {language}  "A line of' in out
 
 
 def test_new_refuses_files_of_two_languages_that_are_not_aligned(
@@ -356,6 +359,19 @@ def test_a_name_that_is_taken_gives_way_to_a_free_one(
     capsys.readouterr()
     assert linly("corpora", "new", "new/news/x.jsonl", "--corpora", "made", *DATA) == 1
     assert "made/x.yaml exists already for these shards" in capsys.readouterr().err
+
+
+def test_shards_with_a_corpus_file_keep_it(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put(here, "data/mixed/a.jsonl", {"text": PAGE})
+    assert not linly("corpora", "new", "mixed/a.jsonl", *DATA)
+    (here / "corpora/mixed.yaml").write_text("# mine\n" + (here / "corpora/mixed.yaml").read_text())
+    put(here, "data/mixed/b.jsonl", {"instruction": "Walk", "output": PAGE})
+    assert not linly("corpora", "new", "mixed/*", *DATA)
+    assert "mixed.yaml exists already for these shards" in capsys.readouterr().out
+    assert (here / "corpora/mixed.yaml").read_text().startswith("# mine")
+    assert load_corpus("b", [here / "corpora"]).kind == "instruction"
+    assert linly("corpora", "new", "mixed/*", *DATA) == 1
+    assert "these shards have theirs already" in capsys.readouterr().err
 
 
 def test_a_name_for_several_corpora_is_refused(
