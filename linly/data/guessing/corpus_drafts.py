@@ -25,6 +25,7 @@ from linly.data.guessing.guess_pairs import language_ending, pair_files
 from linly.data.guessing.shard_places import (
     below_data_root,
     covering_patterns,
+    extended_name,
     file_name,
     free_name,
     name_corpus,
@@ -271,7 +272,7 @@ def _checked(
         DataError: If they do not yield documents.
     """
     if (split := split_of(first)) is not None:
-        name = f"{name}-{split}"
+        name = extended_name(name, split)
     count = "1 shard" if num_shards == 1 else f"{num_shards:,} shards"
     head = f"# Guessed from the first records of {first!a}, one of {count}.\n"
     text = head + write_yaml({**form, "held_out": _HELD_OUT})
@@ -336,9 +337,9 @@ def _with_free_names(drafts: Sequence[CorpusDraft], taken: set[str]) -> tuple[Co
         file = [name for name in file if name]
         candidates = [*file, draft.name] if len(alike) > 1 else [draft.name, *file]
         if len({corpus.language for corpus in alike}) > 1:
-            candidates.insert(len(file), f"{draft.name}-{draft.corpus.language}")
+            candidates.insert(len(file), extended_name(draft.name, draft.corpus.language))
         if len({corpus.kind for corpus in alike}) > 1:
-            candidates.insert(-1, f"{draft.name}-{draft.corpus.kind}")
+            candidates.insert(-1, extended_name(draft.name, draft.corpus.kind))
         name = free_name(candidates, taken)
         taken.add(name)
         named.append(draft.named(name))

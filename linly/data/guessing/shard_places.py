@@ -92,7 +92,7 @@ def named_folder(pattern: str) -> str:
     """Return the folder that a corpus is named after: the deepest one that says what it holds.
 
     Folders with a wildcard, and names such as `data`, `train` and `chunk1` do not; if there are no
-    others, it is the deepest one without a wildcard. It is "" for a file in the data root.
+    others, it is the topmost one. It is "" for a file in the data root.
     """
     scheme, _, rest = pattern.rpartition("://")
     folders = _fixed(PurePosixPath(rest).parts[:-1])
@@ -100,7 +100,7 @@ def named_folder(pattern: str) -> str:
     end = len(folders)
     while end > first and _GENERAL.fullmatch(folders[end - 1]):
         end -= 1
-    found = "/".join(folders[: end if end > first else None])
+    found = "/".join(folders[: max(end, first + 1)])
     return f"{scheme}://{found}" if scheme else found
 
 
@@ -116,9 +116,10 @@ def name_corpus(pattern: str) -> str:
 def split_of(path: str) -> str | None:
     """Return the evaluation split that a file's path names, `validation` or `test`, if any.
 
-    Only folders below the one that names the corpus count, and the file's own name.
+    The folder that names the corpus and those above it do not count, if that one is telling.
     """
-    below = path.removeprefix(named_folder(path))
+    named = named_folder(path)
+    below = path if _GENERAL.fullmatch(PurePosixPath(named).name) else path.removeprefix(named)
     words = _NO_WORD.split(below.lower())
     return next((_SPLITS[word] for word in words if word in _SPLITS), None)
 
@@ -141,9 +142,14 @@ def free_name(candidates: Sequence[str], taken: Collection[str]) -> str:
         if name not in taken:
             return name
     number = 2
-    while (name := f"{candidates[0][: _NAME_LIMIT - 4]}-{number}") in taken:
+    while (name := extended_name(candidates[0], str(number))) in taken:
         number += 1
     return name
+
+
+def extended_name(name: str, word: str) -> str:
+    """Return a name with a word after it, within the limit of names."""
+    return f"{name[: _NAME_LIMIT - len(word) - 1]}-{word}"
 
 
 def covering_patterns(files: Sequence[str], data_root: Path) -> list[str]:

@@ -135,6 +135,16 @@ def test_an_evaluation_split_is_remarked_on(tmp_path: Path, put: Callable[..., N
     assert any("named as a validation split" in remark for remark in draft.remarks)
 
 
+def test_names_stay_within_their_limit(tmp_path: Path, put: Callable[..., None]) -> None:
+    put(
+        **{f"{'x' * 80}/{name}.jsonl": TEXTS[name[:2]] for name in ("en-1", "en-2", "ko-1", "ko-2")}
+    )
+    put(**{f"{'x' * 80}/test/{k}.jsonl": TEXTS["en"] for k in range(2)})
+    found = drafted(tmp_path, str(tmp_path))
+    assert sorted(len(name) for name in found) == [64, 64, 64]
+    assert {name[-3:] for name in found} == {"-en", "-ko", "est"}
+
+
 def test_many_alike_files_are_not_all_read(
     tmp_path: Path, put: Callable[..., None], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -74,6 +74,7 @@ def test_a_given_data_root_must_hold_the_shards(here: Path) -> None:
         ("data/*.jsonl", "data"),
         ("data/books-*.jsonl", "books"),
         ("data/train-*.jsonl", "data"),
+        ("data/train/*.jsonl", "data"),
         ("news.jsonl", "news"),
         ("news_00.jsonl", "news"),
         ("**/*.txt", "corpus"),
@@ -91,7 +92,7 @@ def test_a_corpus_is_named_after_its_folder(pattern: str, name: str) -> None:
 def test_a_name_that_is_taken_gets_a_number() -> None:
     assert free_name(["a", "b"], {"a"}) == "b"
     assert free_name(["a", "b"], {"a", "b", "a-2"}) == "a-3"
-    assert free_name(["x" * 64], {"x" * 64}) == "x" * 60 + "-2"
+    assert free_name(["x" * 64], {"x" * 64}) == "x" * 62 + "-2"
 
 
 @pytest.mark.parametrize(
@@ -100,6 +101,9 @@ def test_a_name_that_is_taken_gets_a_number() -> None:
         ("books/train/a.txt", None),
         ("books/validation/a.txt", "validation"),
         ("books/a_dev.json", "validation"),
+        ("data/validation/a.jsonl", "validation"),
+        ("test/a.jsonl", "test"),
+        ("data/train/a.jsonl", None),
         ("books/test-00000-of-00001.parquet", "test"),
         ("testaments/a.txt", None),
         ("latest.txt", None),
