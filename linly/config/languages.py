@@ -68,7 +68,7 @@ def recipe_languages(recipe: Mapping[str, Any]) -> Languages:
     return Languages.model_validate(recipe.get("languages", {}))
 
 
-class _Known(NamedTuple):
+class KnownLanguage(NamedTuple):
     """English name of a language, and prompts in it."""
 
     name: str
@@ -77,7 +77,7 @@ class _Known(NamedTuple):
 
 def language_name(language: str) -> str:
     """English name of a language, or its code if the name is not known here."""
-    known = _KNOWN.get(language)
+    known = KNOWN_LANGUAGES.get(language)
     return known.name if known else language
 
 
@@ -91,15 +91,15 @@ def default_prompts(*languages: str) -> tuple[str, ...]:
     return tuple(
         prompt
         for language in languages
-        if language in _KNOWN
-        for prompt in _KNOWN[language].prompts
+        if language in KNOWN_LANGUAGES
+        for prompt in KNOWN_LANGUAGES[language].prompts
     )
 
 
 _SUM_OF_EVEN = "def sum_of_even(numbers):\n"
 
-_KNOWN = {
-    "en": _Known(
+KNOWN_LANGUAGES = {
+    "en": KnownLanguage(
         "English",
         (
             "Question: Which planet of the solar system is the largest?\nAnswer:",
@@ -110,7 +110,7 @@ _KNOWN = {
             '    """Whether a text reads the same backwards."""\n',
         ),
     ),
-    "zh": _Known(
+    "zh": KnownLanguage(
         "Chinese",
         (
             "问题：太阳系中最大的行星是哪一颗？\n回答：",
@@ -120,7 +120,7 @@ _KNOWN = {
             f"# 计算列表中所有偶数之和\n{_SUM_OF_EVEN}",
         ),
     ),
-    "ja": _Known(
+    "ja": KnownLanguage(
         "Japanese",
         (
             "質問：太陽系で最も大きい惑星は何ですか。\n回答：",
@@ -130,7 +130,7 @@ _KNOWN = {
             f"# リストに含まれる偶数の合計を計算する\n{_SUM_OF_EVEN}",
         ),
     ),
-    "ko": _Known(
+    "ko": KnownLanguage(
         "Korean",
         (
             "질문: 태양계에서 가장 큰 행성은 무엇인가요?\n답변:",
@@ -140,7 +140,7 @@ _KNOWN = {
             f"# 리스트에 있는 모든 짝수의 합을 구한다\n{_SUM_OF_EVEN}",
         ),
     ),
-    "de": _Known(
+    "de": KnownLanguage(
         "German",
         (
             "Frage: Welcher Planet ist der größte im Sonnensystem?\nAntwort:",
@@ -150,7 +150,7 @@ _KNOWN = {
             f"# Berechnet die Summe aller geraden Zahlen einer Liste\n{_SUM_OF_EVEN}",
         ),
     ),
-    "fr": _Known(
+    "fr": KnownLanguage(
         "French",
         (
             "Question : Quelle est la plus grande planète du système solaire ?\nRéponse :",
@@ -160,7 +160,7 @@ _KNOWN = {
             f"# Calcule la somme des nombres pairs d'une liste\n{_SUM_OF_EVEN}",
         ),
     ),
-    "es": _Known(
+    "es": KnownLanguage(
         "Spanish",
         (
             "Pregunta: ¿Cuál es el planeta más grande del sistema solar?\nRespuesta:",
@@ -172,7 +172,7 @@ _KNOWN = {
             f"# Calcula la suma de los números pares de una lista\n{_SUM_OF_EVEN}",
         ),
     ),
-    "ru": _Known(
+    "ru": KnownLanguage(
         "Russian",
         (
             "Вопрос: Какая планета Солнечной системы самая большая?\nОтвет:",
@@ -182,7 +182,7 @@ _KNOWN = {
             f"# Вычисляет сумму чётных чисел списка\n{_SUM_OF_EVEN}",
         ),
     ),
-    "ar": _Known(
+    "ar": KnownLanguage(
         "Arabic",
         (
             "سؤال: ما أكبر كوكب في المجموعة الشمسية؟\nجواب:",
@@ -192,7 +192,7 @@ _KNOWN = {
             f"# حساب مجموع الأعداد الزوجية في قائمة\n{_SUM_OF_EVEN}",
         ),
     ),
-    "th": _Known(
+    "th": KnownLanguage(
         "Thai",
         (
             "คำถาม: ดาวเคราะห์ดวงใดใหญ่ที่สุดในระบบสุริยะ\nคำตอบ:",
@@ -202,7 +202,7 @@ _KNOWN = {
             f"# หาผลรวมของจำนวนคู่ทั้งหมดในรายการ\n{_SUM_OF_EVEN}",
         ),
     ),
-    "vi": _Known(
+    "vi": KnownLanguage(
         "Vietnamese",
         (
             "Câu hỏi: Hành tinh nào lớn nhất trong hệ Mặt Trời?\nTrả lời:",
@@ -212,7 +212,7 @@ _KNOWN = {
             f"# Tính tổng các số chẵn trong danh sách\n{_SUM_OF_EVEN}",
         ),
     ),
-    "id": _Known(
+    "id": KnownLanguage(
         "Indonesian",
         (
             "Pertanyaan: Planet apa yang terbesar di tata surya?\nJawaban:",

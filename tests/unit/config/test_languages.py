@@ -7,7 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from linly.config.languages import Languages, default_prompts, language_name, recipe_languages
+from linly.config.languages import (
+    KNOWN_LANGUAGES,
+    Languages,
+    default_prompts,
+    language_name,
+    recipe_languages,
+)
 from linly.config.recipe import Recipe, load_recipe
 from linly.errors import ConfigError
 from tests.support.worlds import write_world
@@ -66,13 +72,18 @@ def test_other_languages_have_no_default_prompts(tmp_path: Path) -> None:
     assert language_name("zh-Hant") == "zh-Hant"
 
 
-@pytest.mark.parametrize("language", sorted(SCRIPTS))
+def test_the_document_lists_the_languages_with_prompts() -> None:
+    text = (Path(__file__).parents[3] / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    names = sorted(language_name(language) for language in KNOWN_LANGUAGES)
+    assert f"There are such prompts in {', '.join(names[:-1])} and {names[-1]}; " in text
+
+
+@pytest.mark.parametrize("language", sorted(KNOWN_LANGUAGES))
 def test_default_prompts_are_in_their_language(language: str) -> None:
     prompts = default_prompts(language)
     assert len(prompts) == len(set(prompts)) == 4
     assert re.search(SCRIPTS[language], "".join(prompts[:3]))
     assert prompts[3].endswith("\n") and "def " in prompts[3]
-    assert language_name(language).istitle()
 
 
 @pytest.mark.parametrize(
