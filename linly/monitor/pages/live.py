@@ -33,10 +33,11 @@ ADDRESS = "127.0.0.1"
 HOST_NAMES = frozenset({"127.0.0.1", "localhost", "::1"})
 POLL_MS = 1000
 MAX_ROWS = 100
+"""Largest number of rows in the documents of a step."""
+
 ALL_RUNS = "all"
 PARTS_ABOVE = ("header", "alarms", "tiles", "legend", "charts")
 PARTS_BELOW = ("sources", "decisions", "samples", "quarantine", "record")
-"""Largest number of rows in the documents of a step."""
 
 
 class LivePage(Dash):

@@ -166,13 +166,13 @@ def _samples(samples: Sequence[Sample]) -> Markup:
         prompt: [sample for sample in written if sample.text.strip()]
         for prompt, written in list(ends.items())[:MAX_PROMPTS]
     }
-    told = {prompt: written for prompt, written in shown.items() if written}
-    if not told:
+    answered = {prompt: written for prompt, written in shown.items() if written}
+    if not answered:
         return Markup()
-    num_silent = len(shown) - len(told)
+    num_silent = len(shown) - len(answered)
     prompts_were = "prompts were" if num_silent != 1 else "prompt was"
     note = f"{num_silent} more {prompts_were} answered with no text." if num_silent else ""
-    return section("Samples", part("samples")(told), note=note)
+    return section("Samples", part("samples")(answered), note=note)
 
 
 def _quarantine(history: History) -> Markup:

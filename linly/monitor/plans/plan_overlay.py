@@ -61,6 +61,7 @@ def _groups(plans: Sequence[PlanFacts], colors: Sequence[str]) -> Chart:
                     meta={"source": index},
                 )
             )
+    figure.update_xaxes(title={"text": "tokens"})
     figure.update_yaxes(rangemode="tozero")
     note = f"Planned along the run. {dash_words(groups)}"
     return Chart("compare-groups", "Shares of groups", note, plain(figure), is_wide=True)

@@ -118,6 +118,7 @@ def _shares(facts: PlanFacts) -> Chart:
                 meta=STRONG | {"boundary": True},
             )
         )
+    figure.update_xaxes(title={"text": "tokens"})
     figure.update_yaxes(range=[0, 1])
     note = "Planned along the run."
     if any(source.repeats for source in facts.sources):
