@@ -1,4 +1,4 @@
-"""Summary of a run: change in bits per byte per language, and the largest drift."""
+"""Summary of a run in words: change in bits per byte per language, and the largest drift."""
 
 from __future__ import annotations
 
@@ -37,3 +37,21 @@ def summary_line(
     parts += [f"{name} not compared" for name in languages.ordered(alone)]
     parts.append(f"largest drift {largest_drift:.2f} row")
     return ", ".join(parts)
+
+
+def language_notices(languages: Languages, results: Mapping[str, SourceEvaluation]) -> list[str]:
+    """Notice if a language of the recipe has no held-out text; empty if nothing is held out.
+
+    Args:
+        languages: Languages of the run.
+        results: `sources` of the evaluation before the first step.
+    """
+    found = {result.language for result in results.values()}
+    missing = [language for language in languages.both if language not in found]
+    if not found or not missing:
+        return []
+    return [
+        f"no held-out text in {' or '.join(missing)} (found: {', '.join(sorted(found))}), so it "
+        "cannot be said what the run learns for what it forgets: set `languages` to those of the "
+        "corpora, or `held_out` in a corpus file"
+    ]

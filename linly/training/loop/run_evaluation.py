@@ -7,6 +7,7 @@ import time
 from linly.evaluation.combined_loss import combined_losses
 from linly.evaluation.curve_guard import guard_decisions
 from linly.evaluation.evaluation import generate_samples
+from linly.evaluation.summary import language_notices
 from linly.records.before_after import results_by_language
 from linly.records.evaluation_record import EvaluationRecord
 from linly.training.loop.build import Components
@@ -27,6 +28,8 @@ def evaluate_run(parts: Components) -> None:
         )
         pieces = new_pieces.record(model) if new_pieces and parts.processes.is_first else None
     state.add_evaluation(sources)
+    if state.step == 0:
+        parts.recorder.notices(language_notices(parts.recipe.languages, sources))
     next_row = state.step * parts.recipe.data.global_batch
     combined = combined_losses(sources, state.timeline, next_row=next_row)
     record = EvaluationRecord(

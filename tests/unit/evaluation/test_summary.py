@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from linly.config.languages import Languages
-from linly.evaluation.summary import summary_line
+from linly.evaluation.summary import language_notices, summary_line
 from linly.records.evaluation_record import SourceEvaluation
 
 
@@ -32,6 +32,13 @@ def test_sources_of_one_end_are_named_and_not_averaged() -> None:
         "zh 1.92 -> 1.31 bits/byte (without news), ko 3.00 -> 2.00 bits/byte, "
         "en +1.8% (without books), ja not compared, largest drift 0.50 row"
     )
+
+
+def test_a_language_without_held_out_text_is_noticed() -> None:
+    (notice,) = language_notices(Languages(learned="ja"), BEFORE)
+    assert notice.startswith("no held-out text in ja (found: en, ko, zh), so it cannot be said")
+    assert language_notices(Languages(learned="ko"), BEFORE) == []
+    assert language_notices(Languages(), {}) == []
 
 
 def test_without_held_out_documents_the_drift_remains() -> None:
