@@ -113,6 +113,9 @@ def show(amendment: Amendment) -> None:
     for source, inventory in amendment.inventories.items():
         held_out = f"{len(inventory.held_out):,} held-out documents"
         console.print(f"{source}: new, {len(inventory.shards):,} shards, {held_out}")
+    for source, (before, after) in amendment.forecasts.items():
+        if before is not None and after is None:
+            console.print(f"{source}: dropped; its held-out documents are still evaluated")
 
 
 def _table(amendment: Amendment) -> Table:

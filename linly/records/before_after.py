@@ -53,7 +53,7 @@ def changes_by_language(before: Results, after: Results) -> dict[str, BitsChange
     common, all sources of the language count. A language without numbers is left out.
     """
     found = {}
-    for language in sorted({side.language for side in (*before.values(), *after.values())}):
+    for language in sorted({result.language for result in (*before.values(), *after.values())}):
         first, second = _of_language(before, language), _of_language(after, language)
         common = {
             name for name in first.keys() & second.keys() if _is_same(first[name], second[name])

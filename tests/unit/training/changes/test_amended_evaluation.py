@@ -184,7 +184,7 @@ def test_a_line_is_broken_where_its_sources_change(old_run: Path) -> None:
 
 
 def test_an_added_source_does_not_move_the_figures(
-    run: Path, tmp_path: Path, alone: Processes
+    run: Path, tmp_path: Path, alone: Processes, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = Path(shutil.copytree(run.parent.parent, tmp_path / "world"))
     shutil.rmtree(folder / "runs" / "amended")
@@ -194,6 +194,7 @@ def test_an_added_source_does_not_move_the_figures(
     start(path, alone, "stop_at_step=2")
     (folder / "new.yaml").write_text(AMENDED.format(tokens=STEPS * 8 * 32))
     linly_ok("amend", path, folder / "new.yaml")
+    assert "verses: dropped; its held-out documents are still" in capsys.readouterr().out
     turned = ("languages.kept=zh", "languages.learned=en")
     summary = start(path, alone, "stop_at_step=4", *turned)
     history = read_history(path)
