@@ -36,6 +36,7 @@ COMMAND_MODULES = (
     "slurm",
     "export",
     "generate",
+    "chat",
     "report",
     "monitor",
     "trace",

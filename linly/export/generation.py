@@ -15,7 +15,7 @@ from linly.config.chat import read_chat_format
 from linly.data.documents.chat_template import TEXT_ALONE, ChatTemplate
 from linly.data.documents.encoding import encode_segments
 from linly.data.documents.templates import alpaca, alpaca_no_input, linly
-from linly.data.reading.records import UnusableRecord
+from linly.data.reading.records import Texts, UnusableRecord
 from linly.errors import ConfigError
 from linly.export.model_export import assemble, open_checkpoints, parse_run
 from linly.modeling.completion import complete, prompt_ids
@@ -93,24 +93,33 @@ def generate_texts(
         ConfigError: If there is no such template, or a prompt is too long.
     """
     model, tokenizer = opened.model, opened.tokenizer
-    limit = num_positions(model.config)
     chat = ChatPrompts(opened) if template == "chat" else None
     for prompt in prompts:
         if chat is None:
             ids, end_id = prompt_ids(tokenizer, apply_template(template, prompt)), None
         else:
-            ids, end_id = chat.ids(prompt)
-        if limit is not None and len(ids) + sampling.max_new_tokens > limit:
-            raise ConfigError(
-                f"a prompt of {len(ids):,} tokens and {sampling.max_new_tokens:,} new ones are "
-                f"more than the model's {limit:,} positions: shorten it, or lower --max-new-tokens"
-            )
+            ids, end_id = chat.ids((("user", prompt),))
+        check_length(model, ids, sampling)
         torch.manual_seed(sampling.seed)
-        yield complete(model, tokenizer, ids, _settings(sampling), end_id=end_id)
+        yield complete(model, tokenizer, ids, settings_of(sampling), end_id=end_id)
+
+
+def check_length(model: PreTrainedModel, ids: Sequence[int], sampling: Sampling) -> None:
+    """Check that a prompt and its completion fit the model's positions.
+
+    Raises:
+        ConfigError: If they do not.
+    """
+    limit = num_positions(model.config)
+    if limit is not None and len(ids) + sampling.max_new_tokens > limit:
+        raise ConfigError(
+            f"a prompt of {len(ids):,} tokens and {sampling.max_new_tokens:,} new ones are more "
+            f"than the model's {limit:,} positions: shorten it, or lower --max-new-tokens"
+        )
 
 
 class ChatPrompts:
-    """Tokenizes prompts as a user's first turn in the model's chat template, as in training."""
+    """Tokenizes turns of a conversation in the model's chat template, as in training."""
 
     def __init__(self, opened: OpenModel) -> None:
         """Read the template.
@@ -122,18 +131,23 @@ class ChatPrompts:
         today = datetime.date.today().isoformat()  # what transformers gives a template
         self._template = ChatTemplate(read_chat_format(opened.folder), date=today)
 
-    def ids(self, prompt: str) -> tuple[list[int], int | None]:
+    def ids(self, turns: Texts) -> tuple[list[int], int | None]:
         """Tokens up to the start of the answer, and the token that ends the answer.
 
+        Args:
+            turns: Turns as (role, text) pairs; the last one is the user's.
+
         Raises:
-            ConfigError: If the template refuses the prompt.
+            ConfigError: If the template refuses the turns.
         """
         try:
-            segments = self._template.segments((("user", prompt), ("assistant", "x")), TEXT_ALONE)
+            segments = self._template.segments((*turns, ("assistant", "x")), TEXT_ALONE)
         except UnusableRecord as error:
-            raise ConfigError(f"--prompt {prompt[:60]!r}: {error}") from error
-        answer = next(index for index, segment in enumerate(segments) if segment.supervised)
-        parts = encode_segments(self._tokenizer, segments[:answer])
+            raise ConfigError(f"the turn {turns[-1][1][:60]!r}: {error}") from error
+        # Some templates write earlier turns differently, as documents before the last one.
+        first = max((n + 1 for n, one in enumerate(segments) if one.form == "next"), default=0)
+        answer = max(n for n, segment in enumerate(segments) if segment.supervised)
+        parts = encode_segments(self._tokenizer, segments[first:answer])
         ids = [self._tokenizer.bos_id, *(token for part in parts for token in part.tolist())]
         closing = [segment for segment in segments[answer + 1 :] if segment.form == "special"]
         return ids, special_id(self._tokenizer, closing[0].text) if closing else None
@@ -154,7 +168,7 @@ def apply_template(template: str, prompt: str) -> str:
     return TEMPLATES[template](roles, 0)[0].text
 
 
-def _settings(sampling: Sampling) -> dict[str, Any]:
+def settings_of(sampling: Sampling) -> dict[str, Any]:
     """Generation settings for transformers."""
     common = {
         "max_new_tokens": sampling.max_new_tokens,

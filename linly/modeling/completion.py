@@ -8,6 +8,7 @@ from typing import Any
 import torch
 import transformers
 from transformers import GenerationConfig, PreTrainedModel
+from transformers.generation.streamers import BaseStreamer
 
 from linly.errors import ConfigError
 from linly.tokenization.tokenizer import Tokenizer
@@ -25,6 +26,7 @@ def complete(
     settings: dict[str, Any],
     *,
     end_id: int | None = None,
+    streamer: BaseStreamer | None = None,
 ) -> str:
     """The text that a model writes after a prompt, up to the end of the document or turn.
 
@@ -34,6 +36,7 @@ def complete(
         ids: Tokens of the prompt.
         settings: Settings of transformers' GenerationConfig, such as `max_new_tokens`.
         end_id: Token that ends a turn, besides EOS.
+        streamer: Receiver of the tokens as they are generated.
 
     Raises:
         ConfigError: If transformers cannot generate with this model.
@@ -52,6 +55,7 @@ def complete(
             prompt,
             attention_mask=torch.ones_like(prompt),
             generation_config=GenerationConfig.from_dict({**settings, **special}),
+            streamer=streamer,
         )
     except torch.OutOfMemoryError:
         raise

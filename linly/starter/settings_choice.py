@@ -42,7 +42,7 @@ _EVALUATED_SHARE = 0.2
 
 _MIN_DOCUMENTS, _MAX_DOCUMENTS = 4, 200
 _COMPLETION, _SHORT_COMPLETION = 64, 16
-_CHECKPOINTS, _MAX_SAVE_EVERY = 10, 200
+_CHECKPOINTS, _SHORT_RUN_CHECKPOINTS, _MAX_SAVE_EVERY = 10, 2, 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +121,9 @@ def choose_settings(
             f"the run would have {amount(tokens)} tokens, allowed: at least "
             f"{_MIN_STEPS * batch * sequence_length:,} ({_MIN_STEPS} steps); add text with --data"
         )
-    wanted = _SHORT_RUN_EVALUATIONS if num_steps < _SHORT_RUN else _EVALUATIONS
+    is_short = num_steps < _SHORT_RUN
+    wanted = _SHORT_RUN_EVALUATIONS if is_short else _EVALUATIONS
+    num_checkpoints = _SHORT_RUN_CHECKPOINTS if is_short else _CHECKPOINTS
     evaluate_every = _interval(num_steps / wanted, _MAX_EVALUATE_EVERY)
     num_evaluations = 2 + num_steps // evaluate_every
     documents = int(_EVALUATED_SHARE * tokens / num_evaluations / max(1.0, document_tokens))
@@ -135,8 +137,8 @@ def choose_settings(
         recomputes=num_parameters >= _LARGE,
         evaluate_every=evaluate_every,
         max_documents=max(_MIN_DOCUMENTS, min(_MAX_DOCUMENTS, documents)),
-        max_new_tokens=_SHORT_COMPLETION if num_steps < _SHORT_RUN else _COMPLETION,
-        save_every=_interval(num_steps / _CHECKPOINTS, _MAX_SAVE_EVERY),
+        max_new_tokens=_SHORT_COMPLETION if is_short else _COMPLETION,
+        save_every=_interval(num_steps / num_checkpoints, _MAX_SAVE_EVERY),
     )
 
 
@@ -146,7 +148,9 @@ def _power_of_two(number: float) -> int:
 
 
 def _interval(steps: float, most: int) -> int:
-    """Largest of 1, 2, 5, 10, 20, ... up to a number of steps."""
-    unit: int = 10 ** int(math.log10(max(1.0, steps)))
-    rounded = max(unit * factor for factor in (1, 2, 5) if unit * factor <= max(1.0, steps))
+    """Largest of 1, 2, 3, ..., 10, 20, 50, 100, ... up to a number of steps."""
+    if steps < 10:
+        return max(1, int(steps))
+    unit: int = 10 ** int(math.log10(steps))
+    rounded = max(unit * factor for factor in (1, 2, 5) if unit * factor <= steps)
     return min(most, rounded)

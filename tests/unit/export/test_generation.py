@@ -31,7 +31,7 @@ def test_a_chat_prompt_has_the_ids_of_transformers(template: str, tmp_path: Path
     turns = [{"role": "user", "content": prompt}]
     text = theirs.apply_chat_template(turns, add_generation_prompt=True, tokenize=False)
     expected = theirs.encode(text, add_special_tokens=False)
-    ids, end_id = ChatPrompts(model).ids(prompt)
+    ids, end_id = ChatPrompts(model).ids((("user", prompt),))
     bos = model.tokenizer.bos_id
     assert ids[ids[0] == bos :] == expected[expected[0] == bos :]
     ends = {LLAMA3: theirs.convert_tokens_to_ids("<|eot_id|>")}
@@ -40,7 +40,7 @@ def test_a_chat_prompt_has_the_ids_of_transformers(template: str, tmp_path: Path
 
 def test_special_tokens_in_a_chat_prompt_are_text(tmp_path: Path) -> None:
     model = opened(tmp_path, LLAMA3)
-    ids, _ = ChatPrompts(model).ids(PROMPT)
+    ids, _ = ChatPrompts(model).ids((("user", PROMPT),))
     assert PROMPT in model.tokenizer.decode(ids)
     assert ids.count(model.tokenizer.eos_id) == 1  # the end of the user's turn
 
