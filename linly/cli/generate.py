@@ -66,4 +66,4 @@ def generate(
     sampling = Sampling(max_new_tokens, temperature, top_k, top_p, repetition_penalty, seed)
     texts = generate_texts(open_model(model), prompt, template=template, sampling=sampling)
     for asked, text in zip(prompt, texts, strict=True):
-        typer.echo(f"prompt: {asked}\nanswer: {text.strip()}\n")
+        print(f"prompt: {asked}\nanswer: {text.strip()}\n")

@@ -28,7 +28,11 @@ def schema(
     """
     import orjson
 
-    typer.echo(orjson.dumps(file_schema(kind), option=orjson.OPT_INDENT_2).decode())
+    text = orjson.dumps(file_schema(kind), option=orjson.OPT_INDENT_2).decode()
+    try:
+        print(text)
+    except OSError as error:  # it is larger than the buffer that `main` flushes
+        raise OSError(error.errno, error.strerror, "standard output") from error
 
 
 def file_schema(kind: FileKind) -> JsonSchema:

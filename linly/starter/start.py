@@ -109,7 +109,7 @@ def prepare_start(request: StartRequest) -> Start:
         }
 
     absolute = [_escaped(os.path.abspath(path)) for path in (found.data_root, request.model)]
-    _read_back(with_recipe(*absolute), recipe, run)
+    _read_back(with_recipe(*absolute), recipe, run, near=request.folder)
     files = with_recipe(
         _written_root(found.data_root, request.folder), _written(request.model, request.folder)
     )
@@ -187,9 +187,10 @@ def _corpus_texts(corpora: Sequence[MeasuredCorpus], run: PlannedRun) -> dict[st
     return {f"corpora/{one.name}.yaml": one.found.text for one in corpora if one.name in used}
 
 
-def _read_back(files: Mapping[str, str], recipe: str, run: PlannedRun) -> None:
-    """Read the files as a run does, with the paths of the recipe absolute."""
-    with tempfile.TemporaryDirectory() as folder:
+def _read_back(files: Mapping[str, str], recipe: str, run: PlannedRun, *, near: Path) -> None:
+    """Read the files as a run does, from a temporary folder beside the place of the project."""
+    place = next(path for path in (near, *near.absolute().parents) if path.is_dir())
+    with tempfile.TemporaryDirectory(dir=place, prefix=".linly-init-") as folder:
         publish_together(Path(folder), {name: text.encode() for name, text in files.items()})
         loaded = load_recipe(Path(folder) / recipe)
     assert loaded.curriculum == run.curriculum

@@ -26,6 +26,11 @@ FAST = ("data.producers=0", "evaluation.max_documents=1", "evaluation.prompts=[]
 WRITERS = {
     "plan": "plan {recipe} --plot {out}/plan.html",
     "mix": "mix {recipe} --rows 8 --producers 0 --output {out}/rows --save-state {out}/state",
+    "init": (
+        "init {out}/new --model {model} --language zh --data {world}/data/english/*.jsonl "
+        "--data {world}/data/chinese/*.jsonl"
+    ),
+    "recipes copy": "recipes copy linly-llama2-7b {out}/new",
     "corpora new": "corpora new english/*.jsonl --data-root {world}/data --corpora {out}",
     "vocab characters": "vocab characters --base {model} --output {out}/characters --count 9",
     "vocab extend": "vocab extend --base {model} --characters {characters} --output {out}/a.model",
@@ -52,6 +57,9 @@ WRITERS = {
 
 PRINTERS = {
     "check": "check {recipe} --gpu-gib 80",
+    "corpora list": "corpora list",
+    "recipes list": "recipes list",
+    "schema": "schema recipe",
     "corpora show": "corpora show english --corpora {world}/corpora --data-root {world}/data",
     "slurm": "slurm {recipe} --gpus-per-node 1",
     "generate": "generate {run} --prompt a --max-new-tokens 2",
@@ -60,7 +68,8 @@ PRINTERS = {
 }
 """Commands that print."""
 
-IN_PROCESSES_OF_THEIR_OWN = {"train"}
+IN_PROCESSES_OF_THEIR_OWN = {"train", "launch"}
+READERS_OF_INPUT = {"chat"}
 ALL_OR_NOTHING = {"vocab export", "model init", "model extend", "export", "fork", "restore"}
 
 
@@ -75,7 +84,12 @@ def commands(group: typer.core.TyperGroup, above: str = "") -> Iterator[str]:
 def test_every_command_is_tried() -> None:
     group = typer.main.get_command(build_app())
     assert isinstance(group, typer.core.TyperGroup)
-    assert set(commands(group)) == {*WRITERS, *PRINTERS, *IN_PROCESSES_OF_THEIR_OWN}
+    assert set(commands(group)) == {
+        *WRITERS,
+        *PRINTERS,
+        *IN_PROCESSES_OF_THEIR_OWN,
+        *READERS_OF_INPUT,
+    }
 
 
 @pytest.fixture(scope="module")
