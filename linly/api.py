@@ -81,6 +81,7 @@ def plan(
     """
     from linly.config.recipe import Recipe
     from linly.curriculum.run_plan import Batch, make_plan
+    from linly.storage.hub import configuration_folder
 
     if not isinstance(planned, Recipe):
         length = CURRICULUM_SEQUENCE_LENGTH
@@ -88,7 +89,7 @@ def plan(
     model = planned.model if tokenizer is None else Path(tokenizer)
     available: Mapping[str, Available] = {}
     if counts_data and model is not None:
-        available = _available(planned, model, on_source)
+        available = _available(planned, configuration_folder(model), on_source)
     return make_plan(
         planned.curriculum,
         sequence_length=planned.data.sequence_length,

@@ -211,13 +211,15 @@ def _model(recipe: Recipe) -> tuple[SuitableModel, str]:
     """Examine the model with the code that accepts or refuses it when training starts."""
     from linly.evaluation.evaluation import check_prompts
     from linly.modeling.suitability import examine_model
+    from linly.storage.hub import MODEL_FORM, model_folder
     from linly.tokenization.load_tokenizer import load_tokenizer
 
     if recipe.model is None:
-        raise ConfigError("missing, but training needs one; set model=PATH")
-    tokenizer = load_tokenizer(recipe.model)
+        raise ConfigError(f"missing, but training needs one; set model=, {MODEL_FORM}")
+    path = model_folder(recipe.model)
+    tokenizer = load_tokenizer(path)
     suitable = examine_model(
-        recipe.model, tokenizer, recipe.training, sequence_length=recipe.data.sequence_length
+        path, tokenizer, recipe.training, sequence_length=recipe.data.sequence_length
     )
     config = suitable.stored.config
     check_prompts(config, tokenizer, recipe.evaluation)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from linly.cli.model_options import vocabulary_path
 from linly.cli.numbers import finite
 from linly.errors import ConfigError
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from linly.config.recipe import Recipe
     from linly.curriculum.guard_plan import GuardPlan
     from linly.curriculum.run_plan import Plan, SourcePlan
+    from linly.modeling.parameters import ParameterCount
     from linly.monitor.plans.plan_facts import Costs
 
 _PIPE_WIDTH = 160
@@ -52,7 +54,11 @@ def plan(
     ] = None,
     tokenizer: Annotated[
         Path | None,
-        typer.Option(help="Vocabulary to count available tokens with (default: the model's)."),
+        typer.Option(
+            parser=vocabulary_path,
+            metavar="PATH|ORG/NAME",
+            help="Vocabulary to count available tokens with (default: the model's).",
+        ),
     ] = None,
     without_data: Annotated[
         bool, typer.Option("--without-data", help="Do not read the shards of a recipe.")
@@ -297,10 +303,9 @@ def _costs(made: Plan, recipe: Recipe | None, tokens_per_second: float | None) -
     from linly.training.engine.optimizers import optimizer_kind
 
     checkpoint_bytes = kept = parameters = None
-    if recipe is not None and recipe.model is not None and recipe.model.is_dir():
-        from linly.modeling.trainable import count_model  # imports torch
-
-        parameters = count_model(recipe.model, recipe.training.trainable)
+    if recipe is not None:
+        parameters = _count_parameters(recipe)
+    if recipe is not None and parameters is not None:
         state_bytes = optimizer_kind(recipe.training.optimizer).bytes_per_parameter
         checkpoint_bytes = state_bytes * parameters.trained
         kept = kept_checkpoints(recipe.checkpoint, made.num_steps)
@@ -312,6 +317,20 @@ def _costs(made: Plan, recipe: Recipe | None, tokens_per_second: float | None) -
         kept_checkpoints=kept,
         seconds=seconds,
     )
+
+
+def _count_parameters(recipe: Recipe) -> ParameterCount | None:
+    """Count the parameters; None if the model is not on this machine."""
+    from linly.storage.hub import HubModel, cached_configuration
+
+    model, trainable = recipe.model, recipe.training.trainable
+    is_whole = not isinstance(model, HubModel)
+    folder = cached_configuration(model) if isinstance(model, HubModel) else model
+    if folder is None or not folder.is_dir():
+        return None
+    from linly.modeling.trainable import count_by_configuration, count_model  # imports torch
+
+    return (count_model if is_whole else count_by_configuration)(folder, trainable)
 
 
 def _draw(

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from linly.cli.corpus_folders import CorpusFolders
+from linly.cli.model_options import vocabulary_path
 from linly.cli.numbers import MAX_COUNT, MAX_SEED, finite
 from linly.errors import ConfigError
 
@@ -17,7 +18,14 @@ if TYPE_CHECKING:
     from linly.cli.corpus_texts import CorpusTexts
     from linly.tokenization.growth.fertility import SourceReport
 
-Base = Annotated[Path, typer.Option(help="Vocabulary: a .model file or a model folder.")]
+Base = Annotated[
+    Path,
+    typer.Option(
+        parser=vocabulary_path,
+        metavar="PATH|ORG/NAME",
+        help="Vocabulary: a .model file or a model folder.",
+    ),
+]
 Output = Annotated[Path, typer.Option(help="File to write.")]
 DataRoot = Annotated[Path, typer.Option(envvar="LINLY_DATA", help="Folder of the shards.")]
 
@@ -192,8 +200,20 @@ def train(
 
 
 def merge(
-    base: Annotated[Path, typer.Argument(help="Vocabulary that keeps its ids.")],
-    other: Annotated[Path, typer.Argument(help="Vocabulary whose pieces are appended.")],
+    base: Annotated[
+        Path,
+        typer.Argument(
+            parser=vocabulary_path, metavar="PATH|ORG/NAME", help="Vocabulary that keeps its ids."
+        ),
+    ],
+    other: Annotated[
+        Path,
+        typer.Argument(
+            parser=vocabulary_path,
+            metavar="PATH|ORG/NAME",
+            help="Vocabulary whose pieces are appended.",
+        ),
+    ],
     output: Output,
     scores: Annotated[
         ScoresName,
@@ -225,7 +245,12 @@ def merge(
 
 
 def export(
-    tokenizer: Annotated[Path, typer.Option(help="A .model file or a model folder.")],
+    tokenizer: Annotated[
+        Path,
+        typer.Option(
+            parser=vocabulary_path, metavar="PATH|ORG/NAME", help="A .model file or a model folder."
+        ),
+    ],
     output: Annotated[Path, typer.Option(help="Output folder; may exist.")],
     verify: Annotated[
         list[Path] | None, typer.Option(help="Text file to compare on, line by line; repeatable.")
@@ -277,7 +302,10 @@ def export(
 
 def report(
     base: Base,
-    tokenizer: Annotated[Path, typer.Option(help="The new vocabulary.")],
+    tokenizer: Annotated[
+        Path,
+        typer.Option(parser=vocabulary_path, metavar="PATH|ORG/NAME", help="The new vocabulary."),
+    ],
     corpus: Annotated[list[str], typer.Option(help="Name of a corpus; repeatable.")],
     corpora: CorpusFolders,
     data_root: DataRoot = Path("."),

@@ -294,6 +294,11 @@ class Corpus(Settings):
                 raise problem(found(condition.field, "a path"), "where", index, "field")
             check_form(condition.field, "where", index, "field")
 
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Languages of the text: both of parallel text."""
+        return tuple(sorted(self.fields)) if self.kind == "parallel" else (self.language,)
+
     def _check_language(self) -> None:
         if UNKNOWN_LANGUAGE in self.language.split("-"):
             raise problem(
@@ -339,6 +344,11 @@ def check_form(written: str, *path: str | int) -> None:
         raise problem(found(written, allowed), *path) from None
 
 
+def needs_chat(corpus: Corpus, template: str | None) -> bool:
+    """Whether a corpus lacks the chat format that its template, or the one given, needs."""
+    return (template or corpus.template) in CHAT_TEMPLATES and corpus.chat is None
+
+
 def with_chat(corpus: Corpus, template: str | None, folder: Path) -> Corpus:
     """Give a corpus the chat format of a model folder where its template needs one.
 
@@ -350,7 +360,7 @@ def with_chat(corpus: Corpus, template: str | None, folder: Path) -> Corpus:
     Raises:
         ConfigError: If the folder has no chat template.
     """
-    if (template or corpus.template) not in CHAT_TEMPLATES or corpus.chat is not None:
+    if not needs_chat(corpus, template):
         return corpus
     return corpus.model_copy(update={"chat": read_chat_format(folder)})
 

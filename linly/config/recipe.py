@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import ValidationError, model_validator
+from pydantic import BeforeValidator, PlainSerializer, ValidationError, model_validator
 
 from linly.config.corpus import (
     TEMPLATES,
@@ -15,6 +15,7 @@ from linly.config.corpus import (
     corpus_files,
     make_corpus,
     misfit,
+    needs_chat,
     with_chat,
     with_packing,
 )
@@ -34,7 +35,13 @@ from linly.config.settings import (
     WandbSettings,
 )
 from linly.config.source import Source, sources_of
-from linly.config.yaml.json_forms import JsonSchema, either, without_required
+from linly.config.yaml.json_forms import (
+    ALLOWED,
+    JsonForm,
+    JsonSchema,
+    either,
+    without_required,
+)
 from linly.config.yaml.overrides import (
     Override,
     escape_variables,
@@ -59,6 +66,24 @@ from linly.config.yaml.strict_model import (
 )
 from linly.config.yaml.yaml import Located, Origin, read_yaml, shown, write_yaml
 from linly.errors import ConfigError
+from linly.storage.hub import HubModel, configuration_folder, model_place, pin
+
+
+def _parse_model(value: Any) -> Any:
+    """A model in a resolved recipe: an absolute path, or a hub id."""
+    if isinstance(value, str):
+        return HubModel.parse(value) or Path(value)
+    if not isinstance(value, Path | HubModel):
+        raise problem(found(value, "a model folder or a hub id such as org/name"))
+    return value
+
+
+ModelPlace = Annotated[
+    Path | HubModel,
+    BeforeValidator(_parse_model),
+    PlainSerializer(str),
+    JsonForm(lambda: {"type": "string", ALLOWED: "path of a folder, or a hub id"}),
+]
 
 
 class Recipe(Settings):
@@ -68,7 +93,8 @@ class Recipe(Settings):
         name: Name in logs and pages; by default the file's stem.
         run: Run folder; its name identifies the run when it resumes.
         data_root: Folder that the corpora's patterns are relative to.
-        model: Model folder: weights, config and tokenizer. Without it only the data path runs.
+        model: Model folder (weights, config and tokenizer), or a model on the hub: org/name or
+            org/name@revision. Without it only the data path runs.
         languages: Languages that the run keeps and learns; they only describe it.
         data: Path from documents to global batches.
         training: Optimizer and training step.
@@ -92,7 +118,7 @@ class Recipe(Settings):
     run: Annotated[Path, OnResume.FREE]
     data_root: Annotated[Path, OnResume.FREE]
     # Compared by its identity, not by its path.
-    model: Annotated[Path | None, OnResume.FREE] = None
+    model: Annotated[ModelPlace | None, OnResume.FREE] = None
     languages: Annotated[Languages, OnResume.FREE] = Languages()
     data: DataSettings = DataSettings()
     training: TrainingSettings = TrainingSettings()
@@ -369,15 +395,17 @@ def _assemble(
     """Build the recipe from its document, curriculum and corpora."""
     assert isinstance(tree.value, dict)
     entries = dict(tree.value) | {"curriculum": curriculum[1]}  # for the lines in it
-    for key in ("data_root", "run", "model"):
+    for key in ("data_root", "run"):
         node = entries.get(key)
         if node is not None and isinstance(node.value, str):
             entries[key] = Located(str(_path(tree, key, node)), node.origin)
-    model = entries.get("model")
-    made: dict[str, Any] = {
-        "curriculum": curriculum[0],
-        "corpora": _with_chat(corpora, curriculum[0], None if model is None else model.value),
-    }
+    made: dict[str, Any] = {"curriculum": curriculum[0], "corpora": corpora}
+    node = entries.get("model")
+    if node is not None and isinstance(node.value, str):
+        model = model_place(node.value, _path(tree, "model", node))
+        if isinstance(model, HubModel):
+            model = _recorded(model, Path(str(entries["run"].value)))
+        made |= _with_chat(corpora, curriculum[0], model)
     if not isinstance(entries["corpora"].value, dict):
         folders = _corpus_folders(tree, entries["corpora"])
         made["corpus_folders"] = [Path(os.path.abspath(folder)) for folder in folders]
@@ -386,15 +414,32 @@ def _assemble(
     return recipe.model_copy(update={"corpora": packed})
 
 
+def _recorded(model: HubModel, run: Path) -> HubModel:
+    """The model at the commit that a run has recorded, if the run started from its repository."""
+    file = run / "recipe.yaml"
+    if model.is_pinned or not file.is_file():
+        return model
+    named = read_yaml(file).get("model")
+    known = HubModel.parse(str(named.value)) if named is not None else None
+    return known if known is not None and known.repository == model.repository else model
+
+
 def _with_chat(
-    corpora: Mapping[str, Corpus], curriculum: Curriculum, model: object
-) -> dict[str, Corpus]:
-    """Add the model's chat format to the corpora whose template needs it."""
-    found = dict(corpora)
-    if isinstance(model, str):
-        for _, share in curriculum.sources.values():
-            found[share.corpus] = with_chat(found[share.corpus], share.template, Path(model))
-    return found
+    corpora: Mapping[str, Corpus], curriculum: Curriculum, model: Path | HubModel
+) -> dict[str, Any]:
+    """The model, and the corpora with its chat format where their template needs it.
+
+    A model on the hub is looked up only then; it is at a commit afterwards.
+    """
+    shares = [share for _, share in curriculum.sources.values()]
+    if not any(needs_chat(corpora[share.corpus], share.template) for share in shares):
+        return {"model": model}
+    if isinstance(model, HubModel):
+        model = pin(model)
+    folder, found = configuration_folder(model), dict(corpora)
+    for share in shares:
+        found[share.corpus] = with_chat(found[share.corpus], share.template, folder)
+    return {"model": model, "corpora": found}
 
 
 def _path(tree: Located, key: str, node: Located) -> Path:

@@ -24,6 +24,7 @@ from linly.modeling.positions import num_positions
 from linly.modeling.stored.dtypes import cast_buffers, kept_dtypes, usual_dtype
 from linly.modeling.stored.weight_files import stored_tensors
 from linly.runs.runs import RunFolder
+from linly.storage.hub import HubModel, fetch_model, model_place
 from linly.tokenization.continuation import special_id
 from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
@@ -66,12 +67,13 @@ class OpenModel:
 
 
 def open_model(text: str) -> OpenModel:
-    """Load a model folder, the newest complete checkpoint of a run, or a mean of checkpoints.
+    """Load a model folder, a hub model, a run's newest complete checkpoint, or a mean of several.
 
     Raises:
-        LinlyError: If it is neither a model folder nor a run, or is damaged.
+        LinlyError: If it is none of these, or is damaged.
     """
-    folder, steps = parse_run(text)
+    place = model_place(text, Path(text.partition("@")[0]))
+    folder, steps = (fetch_model(place), ()) if isinstance(place, HubModel) else parse_run(text)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if (folder / "checkpoints").is_dir():
         run = RunFolder.open(folder)

@@ -38,9 +38,11 @@ from linly.modeling.stored.weight_files import (
     WEIGHTS_INDEX,
     read_json_object,
     weight_files,
+    weight_path,
     write_json_object,
 )
 from linly.modeling.vocabulary import Role, VocabularyTensors, vocabulary_tensors
+from linly.storage.hub import model_in_cache
 from linly.tokenization.hugging_face.tokenizer_export import TokenizerExport, export_tokenizer
 from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.subtokens import SubTokens, added_subtokens
@@ -48,6 +50,9 @@ from linly.tokenization.tokenizer import Tokenizer
 
 BASE_VOCABULARY_KEY = "base_vocab_size"
 """Key in config.json of an extended model: its number of pieces before; later ids are new."""
+
+BASE_MODEL_KEY = "base_model"
+"""Key in config.json of an extended model: hub id and commit of the model before, if it has one."""
 
 _ROWS_AT_A_TIME = 512
 
@@ -200,7 +205,7 @@ def _write_weights(
 ) -> None:
     total_bytes = 0
     for name in weight_files(stored.path):
-        with TensorFile(inside(stored.path, name)) as source:
+        with TensorFile(weight_path(stored.path, name)) as source:
             outgoing = {
                 tensor: _outgoing(source, tensor, plan, vocabulary) for tensor in source.entries
             }
@@ -325,6 +330,8 @@ def _write_configuration(
     file = read_json_object(stored.path / "config.json")
     new_rows = plan.num_rows(stored.config.vocab_size)
     changes = _changes(stored, file, plan, vocabulary, tokenizer)
+    if origin := model_in_cache(stored.path):
+        changes[BASE_MODEL_KEY] = str(origin)
     write_json_object(folder / "config.json", file | changes)
     generation: dict[str, Any] = {}
     if (stored.path / "generation_config.json").is_file():

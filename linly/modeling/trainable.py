@@ -17,6 +17,7 @@ from linly.config.settings import Lora, Trainable
 from linly.config.yaml.strict_model import unknown
 from linly.errors import ConfigError
 from linly.modeling.parameters import ParameterCount
+from linly.modeling.stored.configuration import read_config
 from linly.modeling.stored.empty_model import empty_model
 from linly.modeling.stored.stored_model import open_stored_model
 
@@ -109,6 +110,13 @@ def count_model(model: Path, trainable: Trainable) -> ParameterCount:
     stored = open_stored_model(model).model
     make_trainable(stored, trainable, seed=0)
     return count_trained(stored)
+
+
+def count_by_configuration(folder: Path, trainable: Trainable) -> ParameterCount:
+    """Count the trained parameters of a model of which only the configuration is here."""
+    model = empty_model(read_config(folder), torch.float32)
+    make_trainable(model, trainable, seed=0)
+    return count_trained(model)
 
 
 def _targeted(model: PreTrainedModel, lora: Lora) -> list[str]:

@@ -11,6 +11,7 @@ from typing import Any
 
 from linly.errors import ConfigError
 from linly.files import read_limited
+from linly.storage.hub import MODEL_FORM
 
 NORMAL, UNKNOWN, CONTROL, USER_DEFINED, UNUSED, BYTE = 1, 2, 3, 4, 5, 6
 """`ModelProto.SentencePiece.Type`."""
@@ -32,14 +33,15 @@ def read_model_bytes(path: Path) -> bytes:
     """
     file = path / "tokenizer.model" if path.is_dir() else path
     if not file.is_file():
-        found = (
-            "the folder holds only a tokenizer.json"
-            if (path / "tokenizer.json").is_file()
-            else "no such file"
-        )
+        if (path / "tokenizer.json").is_file():
+            raise ConfigError(
+                f"tokenizer {path}: the folder holds only a tokenizer.json; pass a sentencepiece "
+                f".model file or a folder that holds a tokenizer.model"
+            )
+        missing = "neither tokenizer.model nor tokenizer.json in it"
         raise ConfigError(
-            f"tokenizer {path}: {found}; pass a sentencepiece .model file or a folder that "
-            f"holds a tokenizer.model"
+            f"tokenizer {path}: {missing if path.is_dir() else 'no such file or folder'}; pass a "
+            f"sentencepiece .model file, a tokenizer.json, {MODEL_FORM}"
         )
     return read_limited(file, limit_bytes=MODEL_SIZE_LIMIT_BYTES)
 

@@ -98,6 +98,9 @@ class FileServer:
             def do_POST(self) -> None:
                 server.answer(self)
 
+            def do_PUT(self) -> None:
+                server.answer(self)
+
             def log_message(self, *_: object) -> None:
                 pass
 

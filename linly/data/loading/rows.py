@@ -16,6 +16,7 @@ from linly.data.mixing.state import MixerState
 from linly.data.mixing.stream_plan import StreamPlan, stream_plan
 from linly.data.reading.shards import list_shards
 from linly.errors import ConfigError
+from linly.storage.hub import configuration_folder
 
 
 class Rows:
@@ -98,11 +99,12 @@ class Rows:
 
 
 def _plan(recipe: Recipe, tokenizer: Path | None) -> StreamPlan:
-    path = tokenizer if tokenizer is not None else recipe.model
-    if path is None:
+    place = tokenizer if tokenizer is not None else recipe.model
+    if place is None:
         raise ConfigError(
             f"recipe {recipe.name}: it names no model; set `model` or pass --tokenizer FILE"
         )
+    path = configuration_folder(place)
     shards = {
         name: list_shards(source.corpus, source.data_root)
         for name, source in recipe.sources.items()

@@ -9,7 +9,7 @@ import copy
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, PretrainedConfig
+from transformers import AutoConfig, PreTrainedConfig, PretrainedConfig
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
@@ -18,6 +18,7 @@ from transformers.models.auto.modeling_auto import (
 
 from linly.errors import ConfigError
 from linly.modeling.stored.weight_files import read_json_object, stored_tensors, weight_files
+from linly.storage.hub import MODEL_FORM
 from linly.tokenization.tokenizer import Tokenizer
 
 PLAIN_DTYPES = ("F64", "F32", "F16", "BF16")
@@ -40,7 +41,7 @@ def check_model_folder(path: Path) -> dict[str, Any]:
     """
     if not (path / "config.json").is_file():
         what = "no config.json in it" if path.is_dir() else "no such folder"
-        raise ConfigError(f"model {path}: {what}; pass a model folder (see `linly model init`)")
+        raise ConfigError(f"model {path}: {what}; pass {MODEL_FORM}")
     weight_files(path)
     config = read_json_object(path / "config.json")
     if config.get("model_type") not in CONFIG_MAPPING:
@@ -49,6 +50,14 @@ def check_model_folder(path: Path) -> dict[str, Any]:
             f"model {path}: the installed transformers does not know model_type "
             f"{config.get('model_type')!r} of config.json{own}; use a model of a known type"
         )
+    return config
+
+
+def read_config(folder: Path) -> PreTrainedConfig:
+    """Configuration of a model folder, as read by transformers."""
+    config: PreTrainedConfig = AutoConfig.from_pretrained(
+        str(folder.resolve()), local_files_only=True, trust_remote_code=False
+    )
     return config
 
 

@@ -16,10 +16,9 @@ import torch
 from safetensors import safe_open
 from transformers import PreTrainedModel
 
-from linly.files import inside
 from linly.modeling.stored.empty_model import empty_model
 from linly.modeling.stored.stored_model import StoredModel
-from linly.modeling.stored.weight_files import StoredTensor
+from linly.modeling.stored.weight_files import StoredTensor, weight_path
 
 FLOATING = {
     "F64": torch.float64,
@@ -64,7 +63,7 @@ def restore_exact(model: PreTrainedModel, stored: StoredModel, *, loaded: torch.
         if tuple(target.shape) != tensor.shape:
             is_exact = False
         else:
-            with safe_open(inside(stored.path, tensor.file), framework="pt") as file:
+            with safe_open(weight_path(stored.path, tensor.file), framework="pt") as file:
                 target.data = file.get_tensor(name)
     return is_exact
 

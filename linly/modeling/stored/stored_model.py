@@ -21,11 +21,15 @@ from transformers.core_model_loading import WeightConverter, WeightRenaming, ren
 from transformers.utils import logging as transformers_logging
 
 from linly.errors import ConfigError
-from linly.files import inside
 from linly.modeling.stored.configuration import PLAIN_DTYPES, read_configuration
 from linly.modeling.stored.empty_model import first_line, model_of_folder
 from linly.modeling.stored.tensor_files import TensorFile
-from linly.modeling.stored.weight_files import StoredTensor, read_json_object, stored_tensors
+from linly.modeling.stored.weight_files import (
+    StoredTensor,
+    read_json_object,
+    stored_tensors,
+    weight_path,
+)
 
 _NAMES_SHOWN = 5
 
@@ -186,8 +190,8 @@ def _are_equal(path: Path, left: str, right: str, tensors: Mapping[str, StoredTe
     if (first.dtype, first.shape) != (second.dtype, second.shape):
         return False
     with (
-        TensorFile(inside(path, first.file)) as left_file,
-        TensorFile(inside(path, second.file)) as right_file,
+        TensorFile(weight_path(path, first.file)) as left_file,
+        TensorFile(weight_path(path, second.file)) as right_file,
     ):
         entries = (left_file.entries[left], right_file.entries[right])
         return all(

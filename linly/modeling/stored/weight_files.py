@@ -19,6 +19,7 @@ from typing import Any
 from linly.errors import ConfigError
 from linly.files import inside, read_limited, sha256_file
 from linly.modeling.stored.tensor_files import TensorFile
+from linly.storage.hub import links_root
 
 CONFIG_SIZE_LIMIT_BYTES = 1 << 24
 WEIGHTS, WEIGHTS_INDEX = "model.safetensors", "model.safetensors.index.json"
@@ -84,9 +85,19 @@ def _indexed_files(path: Path) -> list[str]:
             )
     files = sorted(set(weight_map.values()))
     for file in files:
-        if not inside(path, file).is_file():
+        if not weight_path(path, file).is_file():
             raise ConfigError(f"model {path}: {file} is missing, but {WEIGHTS_INDEX} names it")
     return files
+
+
+def weight_path(path: Path, name: str) -> Path:
+    """Path of a weight file; in the hub's cache, files are links to its blobs.
+
+    Raises:
+        ConfigError: If the name leads out of the folder, or a link out of it or the cache.
+    """
+    root = links_root(path)
+    return inside(path, name) if root == path else inside(root, f"{path.relative_to(root)}/{name}")
 
 
 def stored_tensors(path: Path) -> dict[str, StoredTensor]:
@@ -97,7 +108,7 @@ def stored_tensors(path: Path) -> dict[str, StoredTensor]:
     """
     tensors: dict[str, StoredTensor] = {}
     for file in weight_files(path):
-        with TensorFile(inside(path, file)) as opened:
+        with TensorFile(weight_path(path, file)) as opened:
             for name, entry in opened.entries.items():
                 if name in tensors:
                     raise ConfigError(
@@ -116,7 +127,7 @@ def hash_weights(path: Path) -> dict[str, str]:
     """
     names = weight_files(path)
     with ThreadPoolExecutor(_HASHING_THREADS) as pool:
-        hashes = pool.map(lambda name: sha256_file(inside(path, name)), names)
+        hashes = pool.map(lambda name: sha256_file(weight_path(path, name)), names)
         return dict(zip(names, hashes, strict=True))
 
 

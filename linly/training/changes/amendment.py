@@ -17,6 +17,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 from linly.config.corpus import Corpus, corpus_files, make_corpus, with_chat, with_packing
@@ -270,7 +271,7 @@ def _recipe(
     corpora: dict[str, Corpus] = {}
     listed = {wanted.sources[source][1].corpus for source in relist}
     own = at.recipe.model
-    model = own if own is not None and own.is_dir() else run.path / "model"
+    model = own if isinstance(own, Path) and own.is_dir() else run.path / "model"
     for _, share in wanted.sources.values():
         name = share.corpus
         if name not in corpora:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from linly.errors import ConfigError
 from linly.evaluation.evaluation import check_prompts
 from linly.modeling.stored.stored_model import StoredModel
 from linly.modeling.suitability import SuitableModel, examine_model
+from linly.storage.hub import MODEL_FORM, HubModel, fetch_model, model_folder, pin
 from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.changes.pinned_inputs import model_identity
@@ -33,6 +35,29 @@ class CheckedModel:
     notices: tuple[str, ...]
 
 
+def with_fetched_model(recipe: Recipe, processes: Processes) -> Recipe:
+    """The recipe with its hub model at a commit whose files are on every node; a collective.
+
+    One process per node downloads them, and rank 0 decides on the commit.
+
+    Raises:
+        ConfigError: If it cannot be downloaded.
+    """
+    if not isinstance(recipe.model, HubModel):
+        return recipe
+    patient = processes.for_background_thread()  # a download may take hours
+    commit: HubModel | None = None
+    with patient.together(f"looking up model {recipe.model}"):
+        if patient.is_first:
+            commit = pin(recipe.model)
+    commit = HubModel.parse(patient.gather_json(str(commit))[0])
+    assert commit is not None
+    with patient.together(f"downloading model {commit}"):
+        if os.environ.get("LOCAL_RANK", "0") == "0":
+            fetch_model(commit)
+    return recipe.model_copy(update={"model": commit})
+
+
 def check_model(recipe: Recipe, processes: Processes) -> CheckedModel:
     """Check that a recipe's model exists, is suitable, and is the same everywhere; a collective.
 
@@ -40,8 +65,8 @@ def check_model(recipe: Recipe, processes: Processes) -> CheckedModel:
         ConfigError: If it is not; the error names the cause.
     """
     if recipe.model is None:
-        raise ConfigError("model: missing, but training needs one: add model=PATH")
-    path = recipe.model
+        raise ConfigError(f"model: missing, but training needs one: add model=, {MODEL_FORM}")
+    path = model_folder(recipe.model)
     tokenizer = load_tokenizer(path)
     suitable = _examined(recipe, path, tokenizer, processes)
     identity = _identity(path, recipe.training.trainable, processes)

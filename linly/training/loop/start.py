@@ -13,7 +13,7 @@ from linly.runs.runs import RunFolder
 from linly.training.checkpoints.checkpoints import Checkpoints
 from linly.training.checkpoints.mirror import Mirror
 from linly.training.loop.build import Components, build
-from linly.training.loop.checked_model import check_model
+from linly.training.loop.checked_model import check_model, with_fetched_model
 from linly.training.loop.starting_point import begin, resume
 from linly.training.ranks.processes import Processes
 
@@ -61,6 +61,7 @@ def prepare(
         LinlyError: If the world size, vocabulary, recipe, checkpoint or data does not fit.
     """
     _check_settings(recipe, processes)
+    recipe = with_fetched_model(recipe, processes)
     model = check_model(recipe, processes)
     mirror = _open_mirror(recipe, run, processes)
     checkpoints = Checkpoints(

@@ -106,7 +106,7 @@ def test_paths_start_at_the_file_that_names_them_and_run_where_the_user_is(proje
     assert recipe.model == project / "models/tiny"
     assert recipe.data_root == Path("/big/data")
     assert recipe.run == Path.cwd() / "runs/mine"
-    other = load(project, "model=models/x", "data_root=../d", "run=/abs/run")
+    other = load(project, "model=./models/x", "data_root=../d", "run=/abs/run")
     assert other.model == Path.cwd() / "models/x"
     assert other.data_root == Path.cwd().parent / "d"
     assert other.run == Path("/abs/run")
@@ -382,7 +382,7 @@ def test_an_overrides_value_has_its_yaml_type(text: str, value: object) -> None:
         ),
         (
             "model=5",
-            "override model=5: found 5, allowed: a path",
+            "override model=5: found 5, allowed: a model folder or a hub id such as org/name",
         ),
         (
             "data_root=${LINLY_NOT_SET}",

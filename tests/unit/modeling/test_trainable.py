@@ -11,9 +11,9 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from linly.config.settings import Trainable, TrainingSettings
 from linly.errors import ConfigError
-from linly.export.model_export import read_config
 from linly.modeling.load_model import init_model, load_model, save_weights
 from linly.modeling.parameters import ParameterCount
+from linly.modeling.stored.configuration import read_config
 from linly.modeling.stored.empty_model import empty_model
 from linly.modeling.trainable import count_model, count_trained, make_trainable, trained_names
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
