@@ -175,7 +175,14 @@ def train(
 
 
 def export(
-    run: FilePath, output: FilePath, *, dtype: str = "bf16", shard_size: str = "5GB"
+    run: FilePath,
+    output: FilePath,
+    *,
+    dtype: str = "bf16",
+    shard_size: str = "5GB",
+    gguf: Sequence[str] = (),
+    license: str = "other",
+    repository: str | None = None,
 ) -> Exported:
     """Write checkpoints of a run as a model folder that plain transformers loads.
 
@@ -185,11 +192,17 @@ def export(
         output: Output folder; must be missing or empty.
         dtype: Type of the weights: bf16, fp16 or fp32.
         shard_size: Largest size of a file.
+        gguf: Types of GGUF files to write as well, f16 or q8_0.
+        license: License for the model card, as the hub names it.
+        repository: Hub id for the model card if the export will be uploaded.
 
     Raises:
         LinlyError: If there is no such checkpoint, or it is damaged, or cannot be exported.
     """
-    from linly.export.model_export import export_run, parse_run
+    from linly.export.gguf.gguf_file import GgufType
+    from linly.export.model_export import ExportForm, export_run, parse_run
 
     folder, steps = parse_run(os.fspath(run))
-    return export_run(folder, steps=steps, output=Path(output), dtype=dtype, shard_size=shard_size)
+    types = tuple(GgufType.parse(kind) for kind in dict.fromkeys(gguf))
+    form = ExportForm(dtype, shard_size, types, license, repository)
+    return export_run(folder, steps=steps, output=Path(output), form=form)

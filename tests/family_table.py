@@ -25,7 +25,7 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from linly.config.recipe import load_recipe
 from linly.errors import LinlyError
-from linly.export.model_export import export_run, open_checkpoints
+from linly.export.model_export import ExportForm, export_run, open_checkpoints
 from linly.modeling.embeddings import extend_model
 from linly.modeling.load_model import load_model
 from linly.runs.runs import RunFolder
@@ -121,7 +121,7 @@ def try_family(name: str, folder: Path, processes: Processes) -> Tried:
         break
     if documents == "-":
         return Tried(name, vocabulary, why)
-    export_run(run, steps=[], output=folder / "export", dtype="fp32")
+    export_run(run, steps=[], output=folder / "export", form=ExportForm("fp32"))
     plain = AutoModelForCausalLM.from_pretrained(folder / "export", dtype=torch.float32)
     logits, expected = _logits(plain), _logits(_trained(model, run))
     save_file({"ids": _IDS, "logits": expected}, folder / "export" / REFERENCE)

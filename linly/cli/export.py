@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+
+class GgufName(str, Enum):
+    """Types of a GGUF file's matrices."""
+
+    f16 = "f16"
+    q8_0 = "q8_0"
 
 
 def register(app: typer.Typer) -> None:
@@ -26,6 +34,24 @@ def export(
     shard_size: Annotated[
         str, typer.Option(help="Largest size of a file; larger models are split.")
     ] = "5GB",
+    gguf: Annotated[
+        list[GgufName] | None,
+        typer.Option(help="Also write a GGUF file of this type, and a Modelfile; repeatable."),
+    ] = None,
+    license: Annotated[
+        str,
+        typer.Option(help="License of the model, as the hub names it: apache-2.0, llama2, ..."),
+    ] = "other",
+    push: Annotated[
+        str | None,
+        typer.Option(
+            metavar="ORG/NAME",
+            help="Also upload the folder to this repository on the Hugging Face hub.",
+        ),
+    ] = None,
+    public: Annotated[
+        bool, typer.Option("--public", help="Make the repository public (default: private).")
+    ] = False,
 ) -> None:
     """Write weights, configuration, tokenizer and a model card.
 
@@ -34,13 +60,27 @@ def export(
     from transformers.utils.logging import disable_progress_bar
 
     from linly import api
+    from linly.export.hub_upload import HubUpload
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    exported = api.export(run, output, dtype=dtype, shard_size=shard_size)
+    upload = None if push is None else HubUpload.checked(push, is_public=public)
+    exported = api.export(
+        run,
+        output,
+        dtype=dtype,
+        shard_size=shard_size,
+        gguf=[kind.value for kind in gguf or []],
+        license=license,
+        repository=push,
+    )
     taken = ", ".join(map(str, exported.steps))
     what = f"step {taken}" if len(exported.steps) == 1 else f"mean of steps {taken}"
     print(f"{output}: {what}, {exported.num_parameters:,} parameters, {dtype}")
+    for file in exported.gguf_files:
+        print(f"{output / file}")
     for note in exported.notes:
         print(note)
     if not exported.tokenizer.exact:
         print(f"no exact tokenizer.json: {exported.tokenizer.reason}; use linly's own tokenizer")
+    if upload is not None:
+        print(f"uploaded: {upload.send(output)}")

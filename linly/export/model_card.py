@@ -3,44 +3,64 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
+
+import yaml
 
 from linly.config.languages import language_name, recipe_languages
 from linly.modeling.parameters import ParameterCount
 from linly.records.before_after import BitsChange, changes_by_language, changes_by_source
 from linly.records.evaluation_record import parse_sources
+from linly.storage.hub import HubModel
 
 
-def model_card(
-    run: str,
-    state: Mapping[str, Any],
-    *,
-    steps: Sequence[int],
-    parameters: ParameterCount,
-    exact: bool,
-) -> str:
-    """Markdown for a model folder.
+@dataclass(frozen=True, slots=True)
+class CardFacts:
+    """Facts of a model card that are not in a checkpoint's state.
 
-    Args:
-        run: The run's name.
-        state: State of the newest exported checkpoint.
+    Attributes:
+        run: Name of the run.
         steps: Steps of the exported checkpoints, ascending.
         parameters: Trained and total parameter counts.
-        exact: Whether the export has an exact tokenizer.json.
+        languages: Language codes of the corpora, such as `zh-Hant`.
+        license: License, as the hub names it, such as `apache-2.0`.
+        base: Hub id of the base model, or the name of its folder.
+        repository: Hub id that the export is pushed to; None if it is not.
+        is_exact: Whether the export has an exact tokenizer.json.
+        has_chat: Whether it has a chat template.
+        gguf_files: Names of its GGUF files.
     """
-    counts, recipe = state["books"], state["recipe"]
-    languages = sorted({corpus["language"] for corpus in recipe["corpora"].values()})
+
+    run: str
+    steps: Sequence[int]
+    parameters: ParameterCount
+    languages: Sequence[str]
+    license: str
+    base: HubModel | str
+    repository: str | None
+    is_exact: bool
+    has_chat: bool
+    gguf_files: Sequence[str]
+
+
+def model_card(facts: CardFacts, state: Mapping[str, Any]) -> str:
+    """Markdown for a model folder, with the metadata that the hub reads.
+
+    Args:
+        facts: Facts that the state does not hold.
+        state: State of the newest exported checkpoint.
+    """
+    counts, recipe, steps = state["books"], state["recipe"], facts.steps
     lines = [
         "---",
-        "library_name: transformers",
-        "pipeline_tag: text-generation",
-        f"language: [{', '.join(languages)}]",
+        _metadata(facts),
         "---",
         "",
-        f"# {run}, {'step' if len(steps) == 1 else 'mean of steps'} {_listed(steps)}",
+        f"# {facts.run}, {'step' if len(steps) == 1 else 'mean of steps'} {_listed(steps)}",
         "",
-        f"Continual pre-training of `{recipe['model']}` with linly: "
-        f"{_trained(recipe, parameters)}, BF16 with fp32 master weights, "
+        f"Continual pre-training of `{facts.base}` with linly: "
+        f"{_trained(recipe, facts.parameters)}, BF16 with fp32 master weights, "
         f"{counts['tokens_seen']:,} tokens in {state['step']:,} steps, curriculum "
         f"`{recipe['curriculum']['name']}`.",
         "",
@@ -55,25 +75,58 @@ def model_card(
         f"{counts['largest_drift']:.2f} row.",
         "",
         *_evaluation_lines(state),
-        *_use_lines(exact=exact),
+        *_use_lines(facts),
     ]
     return "\n".join(lines)
 
 
-def _use_lines(*, exact: bool) -> list[str]:
-    loading = ['tokenizer = AutoTokenizer.from_pretrained("PATH")']
+def _metadata(facts: CardFacts) -> str:
+    """YAML that the hub reads: `language` has codes of ISO 639, another key has longer ones."""
+    from huggingface_hub import ModelCardData
+
+    short = sorted({code.partition("-")[0] for code in facts.languages})
+    longer = sorted({code for code in facts.languages if "-" in code})
+    base = facts.base.repository if isinstance(facts.base, HubModel) else None
+    data = ModelCardData(
+        library_name="transformers",
+        pipeline_tag="text-generation",
+        license=facts.license,
+        language=short,
+        base_model=base,
+        tags=["linly", *(["gguf"] if facts.gguf_files else [])],
+    ).to_dict()  # type: ignore[no-untyped-call]
+    data |= {"base_model_relation": "finetune"} if base else {}
+    data |= {"language_bcp47": longer} if longer else {}
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=True).rstrip()
+
+
+def _use_lines(facts: CardFacts) -> list[str]:
+    place = facts.repository or "PATH"
+    loading = [f'tokenizer = AutoTokenizer.from_pretrained("{place}")']
     remark = ["It has no exact `tokenizer.json`: use sentencepiece with `tokenizer.model`.", ""]
+    chat = [
+        'messages = [{"role": "user", "content": "..."}]',
+        "prompt = tokenizer.apply_chat_template(",
+        '    messages, add_generation_prompt=True, return_tensors="pt", return_dict=True',
+        ")",
+        "answer = model.generate(**prompt, max_new_tokens=256)",
+        'print(tokenizer.decode(answer[0, prompt["input_ids"].shape[1] :], '
+        "skip_special_tokens=True))",
+    ]
+    files = ", ".join(f"`{name}`" for name in facts.gguf_files)
     return [
         "## Use",
         "",
         "```python",
         "from transformers import AutoModelForCausalLM, AutoTokenizer",
         "",
-        'model = AutoModelForCausalLM.from_pretrained("PATH", dtype="bfloat16")',
-        *(loading if exact else []),
+        f'model = AutoModelForCausalLM.from_pretrained("{place}", dtype="bfloat16")',
+        *(loading if facts.is_exact else []),
+        *(chat if facts.is_exact and facts.has_chat else []),
         "```",
         "",
-        *([] if exact else remark),
+        *([] if facts.is_exact else remark),
+        *([f"For llama.cpp and Ollama: {files}, with a `Modelfile`.", ""] if files else []),
     ]
 
 

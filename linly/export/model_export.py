@@ -14,25 +14,30 @@ from typing import Any
 
 import torch
 from transformers import (
-    AutoConfig,
     AutoModelForCausalLM,
     GenerationConfig,
-    PreTrainedConfig,
     PreTrainedModel,
 )
 
+from linly.config.chat import read_chat_templates
 from linly.config.settings import Lora, Trainable, TrainingSettings
 from linly.config.yaml.overrides import expand_variables
 from linly.config.yaml.yaml import read_yaml
+from linly.curriculum.timeline import fold
 from linly.errors import CheckpointError, ConfigError
-from linly.export.model_card import model_card
+from linly.export.gguf.gguf_file import GgufType, check_gguf, write_gguf
+from linly.export.model_card import CardFacts, model_card
+from linly.export.ollama import MODELFILE, modelfile
+from linly.export.trained_template import trained_template
 from linly.files import publish_text
+from linly.modeling.embeddings import BASE_MODEL_KEY
 from linly.modeling.load_model import (
     SHARD_SIZE,
     load_model,
     save_weights,
 )
 from linly.modeling.parameters import ParameterCount
+from linly.modeling.stored.configuration import read_config
 from linly.modeling.stored.dtypes import kept_dtypes, persistent_buffers
 from linly.modeling.stored.empty_model import empty_model
 from linly.modeling.stored.exported_config import exported_config, exported_generation
@@ -40,6 +45,7 @@ from linly.modeling.stored.folder import new_folder
 from linly.modeling.stored.weight_files import read_json_object, write_json_object
 from linly.modeling.trainable import lora_addition, lora_names, trained_names, trains_all
 from linly.runs.runs import RunFolder
+from linly.storage.hub import HubModel, model_folder, model_in_cache
 from linly.tokenization.hugging_face.tokenizer_export import TokenizerExport, export_tokenizer
 from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.training.changes.pinned_inputs import model_identity
@@ -57,13 +63,15 @@ class Exported:
     Attributes:
         steps: Steps of the averaged checkpoints.
         parameters: Trained and total parameter counts during training.
-        notes: Differences from the base model, with reasons.
+        gguf_files: Names of the GGUF files.
+        notes: Notices on the chat template, generation settings and GGUF files.
     """
 
     steps: tuple[int, ...]
     num_parameters: int
     parameters: ParameterCount
     tokenizer: TokenizerExport
+    gguf_files: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -111,8 +119,44 @@ def parse_run(text: str) -> tuple[Path, tuple[int, ...]]:
     return Path(folder), steps
 
 
+@dataclass(frozen=True, slots=True)
+class ExportForm:
+    """Form of an export.
+
+    Attributes:
+        dtype: Dtype of the weights, a key of DTYPES.
+        shard_size: Maximum size of a weight file, such as "5GB".
+        gguf: Types of the GGUF files to write as well.
+        license: License for the model card, as the hub names it.
+        repository: Hub id that the export will have; None if it is not pushed.
+    """
+
+    dtype: str = "bf16"
+    shard_size: str = SHARD_SIZE
+    gguf: tuple[GgufType, ...] = ()
+    license: str = "other"
+    repository: str | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            ConfigError: If one is invalid.
+        """
+        size, name = self.shard_size, self.license
+        if self.dtype not in DTYPES:
+            raise ConfigError(f"--dtype: found {self.dtype!r}, allowed: {', '.join(DTYPES)}")
+        if not re.fullmatch(r"[1-9]\d{0,5}[KMG]B", size):
+            raise ConfigError(f"--shard-size: found {size!r}, allowed: a size such as 5GB, 500MB")
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{1,40}", name):
+            raise ConfigError(
+                f"--license: found {name!r}, allowed: a license as the hub names it, such as "
+                f"apache-2.0, mit, llama2 or other"
+            )
+
+
 def export_run(
-    run: Path, *, steps: Sequence[int], output: Path, dtype: str, shard_size: str = SHARD_SIZE
+    run: Path, *, steps: Sequence[int], output: Path, form: ExportForm = ExportForm()
 ) -> Exported:
     """Write a run's checkpoint, or the mean of several, as a model folder.
 
@@ -120,40 +164,68 @@ def export_run(
         run: The run's folder.
         steps: Steps of the checkpoints; empty for the newest complete one.
         output: Output folder; must be missing or empty. It is published complete or not at all.
-        dtype: Dtype of the weights, a key of DTYPES.
-        shard_size: Maximum size of a weight file, such as "5GB".
+        form: Form of the export.
 
     Raises:
-        ConfigError: If the output is not empty, or the dtype or the size is invalid.
+        ConfigError: If the output is not empty, or the model has no GGUF form.
         CheckpointError: If there is no such complete checkpoint, or the frozen weights are missing
             or changed.
     """
-    if dtype not in DTYPES:
-        raise ConfigError(f"--dtype: found {dtype!r}, allowed: {', '.join(DTYPES)}")
-    if not re.fullmatch(r"[1-9]\d{0,5}[KMG]B", shard_size):
-        raise ConfigError(f"--shard-size: found {shard_size!r}, allowed: a size such as 5GB, 500MB")
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError(f"--output {output}: exists and is not an empty folder; choose another")
     folder = RunFolder.open(run)
+    name, base, dtype = run.resolve().name, run / "model", DTYPES[form.dtype]
+    if form.gguf:
+        check_gguf(base)
     checkpoints = open_checkpoints(folder, steps)
-    model = assemble(folder, checkpoints, DTYPES[dtype])
-    tokenizer = load_tokenizer(run / "model")
     newest = _newest(checkpoints)
-    parameters = _count(model, newest)
+    state, timeline = read_state(newest.folder), fold(folder.read("decisions"))
+    tokenizer = load_tokenizer(base)
+    chat = trained_template(timeline, state["books"]["supervised"], tokenizer)
+    model = assemble(folder, checkpoints, dtype)
+    parameters, num_parameters = _count(model, newest), model.num_parameters()
     with new_folder(output) as partial:
-        save_weights(model, partial, shard_size=shard_size)
-        notes = write_configuration(run / "model", model, partial, DTYPES[dtype])
-        exported = export_tokenizer(tokenizer, partial, source=run / "model")
-        card = model_card(
-            run.resolve().name,
-            read_state(newest.folder),
+        save_weights(model, partial, shard_size=form.shard_size)
+        notes = [*chat.notes, *write_configuration(base, model, partial, dtype)]
+        del model
+        exported = export_tokenizer(tokenizer, partial, source=base, chat_template=chat.jinja)
+        files = {kind: f"{name}-{kind.value}.gguf" for kind in form.gguf}
+        for kind, file in files.items():
+            notes += write_gguf(partial, partial / file, kind, name=name)
+        if files:
+            first = next(iter(files.values()))
+            text = modelfile(first, name=name, template=chat.name, tokenizer=tokenizer)
+            publish_text(partial / MODELFILE, text)
+        facts = CardFacts(
+            run=name,
             steps=sorted(checkpoint.manifest.step for checkpoint in checkpoints),
             parameters=parameters,
-            exact=exported.exact,
+            languages=sorted(
+                {code for each in timeline.corpora.values() for code in each.languages}
+            ),
+            license=form.license,
+            base=base_model(state["recipe"]["model"], base),
+            repository=form.repository,
+            is_exact=exported.exact,
+            has_chat=bool(read_chat_templates(partial)),
+            gguf_files=tuple(files.values()),
         )
-        publish_text(partial / "README.md", card)
+        publish_text(partial / "README.md", model_card(facts, state))
     found = tuple(checkpoint.manifest.step for checkpoint in checkpoints)
-    return Exported(found, model.num_parameters(), parameters, exported, notes)
+    names = tuple(files.values())
+    return Exported(found, num_parameters, parameters, exported, names, tuple(notes))
+
+
+def base_model(named: str, folder: Path) -> HubModel | str:
+    """Hub id of the model that a run started from, or the name of its folder.
+
+    Args:
+        named: Model in the run's recipe.
+        folder: Folder with the model's configuration.
+    """
+    grown = read_json_object(folder / CONFIG).get(BASE_MODEL_KEY)
+    known = HubModel.parse(named) or model_in_cache(Path(named))
+    return known or HubModel.parse(str(grown)) or Path(named).name
 
 
 def write_configuration(
@@ -266,13 +338,14 @@ def _frozen_model(
     """The model that the run started from, if its files are unchanged."""
     named = read_yaml(run.path / "recipe.yaml").get("model")
     assert named is not None, run.path
-    path = Path(str(expand_variables(named).value))
+    text = str(expand_variables(named).value)
     try:
+        path = model_folder(HubModel.parse(text) or Path(text))
         model = load_model(path)
         is_same = model_identity(path, trainable) == state["model"]
     except ConfigError as error:
-        text = f"the frozen weights of the run cannot be loaded: {error}"
-        raise CheckpointError(text) from error
+        cause = f"the frozen weights of the run cannot be loaded: {error}"
+        raise CheckpointError(cause) from error
     if not is_same:
         raise CheckpointError(
             f"model {path}: the run's frozen weights come from it, but its files have changed "
@@ -297,14 +370,6 @@ def _random_model(config: Any, dtype: torch.dtype) -> PreTrainedModel:
         config, dtype=dtype, trust_remote_code=False
     )
     return model
-
-
-def read_config(folder: Path) -> PreTrainedConfig:
-    """Configuration of a model folder, as read by transformers."""
-    config: PreTrainedConfig = AutoConfig.from_pretrained(
-        str(folder.resolve()), local_files_only=True, trust_remote_code=False
-    )
-    return config
 
 
 def generation_settings(base: Path, config: Any) -> tuple[dict[str, Any], tuple[str, ...]]:

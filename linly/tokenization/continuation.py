@@ -38,6 +38,11 @@ def special_id(tokenizer: Tokenizer, name: str) -> int:
     return ids[name]
 
 
+def has_dummy_prefix(tokenizer: Tokenizer) -> bool:
+    """Whether a vocabulary puts a space before each text."""
+    return tokenizer.piece(int(tokenizer.encode("a")[0])).startswith(_SPACE)
+
+
 @lru_cache(maxsize=8)
 def continued_prefix(tokenizer: Tokenizer) -> tuple[str, int]:
     """Return the prefix for continuing text, and the number of its tokens to remove.
@@ -47,7 +52,7 @@ def continued_prefix(tokenizer: Tokenizer) -> tuple[str, int]:
     Raises:
         ConfigError: If no character can be the prefix.
     """
-    if not tokenizer.piece(int(tokenizer.encode("a")[0])).startswith(_SPACE):
+    if not has_dummy_prefix(tokenizer):
         return "", 0
     pieces = tokenizer.pieces()
     for stranger in _STRANGERS:

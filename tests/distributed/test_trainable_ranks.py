@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from linly.export.model_export import export_run
+from linly.export.model_export import ExportForm, export_run
 from linly.modeling.stored.weight_files import WEIGHTS
 from tests.support.rank_processes import TRAIN, lines_of, logs, start_ranks, wait_all
 from tests.support.tiny_world import make_tiny_world
@@ -30,7 +30,7 @@ def test_lora_trains_over_two_ranks_and_goes_on_with_one(tmp_path: Path) -> None
     assert [line["step"] for line in lines_of(run, "metrics")] == [1, 2, 3, 4]
     given = load_file(tmp_path / "world" / "model" / WEIGHTS)
     for step in (2, 4):
-        export_run(run, steps=[step], output=tmp_path / str(step), dtype="fp32")
+        export_run(run, steps=[step], output=tmp_path / str(step), form=ExportForm("fp32"))
     first, last_weights = (load_file(tmp_path / str(step) / WEIGHTS) for step in (2, 4))
     for name, weight in given.items():
         moves = name.split(".")[-2] in TARGETS

@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from linly.config.recipe import load_recipe
 from linly.config.yaml.yaml import write_yaml
-from linly.export.model_export import assemble, export_run, open_checkpoints
+from linly.export.model_export import ExportForm, assemble, export_run, open_checkpoints
 from linly.modeling.embeddings import extend_model
 from linly.modeling.load_model import save_model
 from linly.runs.runs import RunFolder
@@ -86,13 +86,13 @@ def place(real_data: Path, alone: Processes, tmp_path_factory: pytest.TempPathFa
     save_model(model, vocabulary, folder / "random")
     base = recipe_file(folder, "base", folder / "random", ENGLISH, STEPS_BASE, real_data)
     train(load_recipe(base, []), alone, resume_step=None, is_quiet=True)
-    export_run(folder / "run-base", steps=[], output=folder / "base", dtype="bf16")
+    export_run(folder / "run-base", steps=[], output=folder / "base", form=ExportForm("bf16"))
     larger = with_new_characters(load_tokenizer(folder / "base"), count=3000)
     extend_model(folder / "base", larger, folder / "extended")
     mixture = recipe_file(folder, "mixture", folder / "extended", MIXTURE, STEPS, real_data)
     train(load_recipe(mixture, []), alone, resume_step=None, is_quiet=True)
     run = RunFolder.open(folder / "run-mixture")
-    export_run(run.path, steps=[], output=folder / "exports" / "model", dtype="fp32")
+    export_run(run.path, steps=[], output=folder / "exports" / "model", form=ExportForm("fp32"))
     ids = torch.randint(0, larger.vocab_size, (2, 48), generator=torch.Generator().manual_seed(0))
     trained = assemble(run, open_checkpoints(run, ()), torch.float32)
     with torch.no_grad():

@@ -18,9 +18,15 @@ _QWEN_2 = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
+_LLAMA_3 = _QWEN_2.replace(r"\p{N}|", r"\p{N}{1,3}|", 1)
 PRE_TOKENIZERS: dict[str, Sequence[pre_tokenizers.PreTokenizer]] = {
     "qwen2": (
         pre_tokenizers.Split(tokenizers.Regex(_QWEN_2), "isolated"),
+        pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
+    ),
+    "gpt-2": (pre_tokenizers.ByteLevel(add_prefix_space=False),),
+    "llama-bpe": (
+        pre_tokenizers.Split(tokenizers.Regex(_LLAMA_3), "isolated"),
         pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False),
     ),
     "falcon": (
@@ -48,7 +54,7 @@ def train_byte_level(
         texts: Text to train on.
         size: Number of pieces, without the end-of-text token.
     """
-    made = tokenizers.Tokenizer(models.BPE())
+    made = tokenizers.Tokenizer(models.BPE(ignore_merges=pre_tokenizer == "llama-bpe"))
     made.pre_tokenizer = pre_tokenizers.Sequence(list(PRE_TOKENIZERS[pre_tokenizer]))
     made.decoder = decoders.ByteLevel()
     trainer = trainers.BpeTrainer(

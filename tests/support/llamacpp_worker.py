@@ -2,8 +2,9 @@
 
 `llamacpp_worker.py SOURCE FOLDER` prints one JSON line for each subfolder of FOLDER. A model's
 folder has `reference.safetensors` (ids and logits), a tokenizer's has `texts.json`. Both are
-converted by the `convert_hf_to_gguf.py` of SOURCE; each in a process of its own, since llama.cpp
-ends the process on a model that it cannot build.
+converted by the `convert_hf_to_gguf.py` of SOURCE, unless the folder holds a GGUF file, which may
+have any of these files and `prompts.json` beside it. Each folder is read in a process of its own,
+since llama.cpp ends the process on a model that it cannot build.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ import torch
 from safetensors.torch import load_file
 
 REFERENCE, TEXTS, PRE_TOKENIZER = "reference.safetensors", "texts.json", "pre_tokenizer"
+PROMPTS, NEW_TOKENS = "prompts.json", 12
 _F32 = 0  # GGML_TYPE_F32
 _NO_FLASH = 0
 
@@ -70,16 +72,59 @@ def read_model(source: Path, folder: Path) -> dict[str, object]:
         name_pre_tokenizer((folder / PRE_TOKENIZER).read_text())
     else:
         use_sentencepiece()
-    reference = load_file(folder / REFERENCE)
-    path = convert(source, folder)
-    parameters = llama_cpp.llama_model_default_params()
-    model = llama_cpp.llama_model_load_from_file(str(path).encode(), parameters)
+    model = opened(convert(source, folder))
+    return {"known": True, "difference": difference(model, folder)}
+
+
+def opened(path: Path) -> Any:
+    model = llama_cpp.llama_model_load_from_file(
+        str(path).encode(), llama_cpp.llama_model_default_params()
+    )
     if not model:
-        return {"known": True, "error": "llama.cpp cannot load it"}
+        raise ValueError("llama.cpp cannot load it")
+    return model
+
+
+def difference(model: Any, folder: Path) -> float:
+    """Largest difference of a logit from the reference's, relative to the largest logit."""
+    reference = load_file(folder / REFERENCE)
     logits = torch.stack([logits_of(model, row) for row in reference["ids"]])
     expected = reference["logits"].float()
-    difference = (logits - expected).abs().max() / expected.abs().max()
-    return {"known": True, "difference": float(difference)}
+    return float((logits - expected).abs().max() / expected.abs().max())
+
+
+def read_gguf(path: Path) -> dict[str, object]:
+    """What the files beside a GGUF file ask for."""
+    folder, model = path.parent, opened(path)
+    vocabulary = llama_cpp.llama_model_get_vocab(model)
+    found: dict[str, object] = {"known": True}
+    if (folder / REFERENCE).exists():
+        found["difference"] = difference(model, folder)
+    if (folder / TEXTS).exists():
+        texts = json.loads((folder / TEXTS).read_text())
+        found["ids"] = [ids_of(vocabulary, text.encode()) for text in texts]
+        found["begins_with_bos"] = len(ids_of(vocabulary, b"", add_special=True)) == 1
+    if (folder / PROMPTS).exists():
+        prompts = json.loads((folder / PROMPTS).read_text())
+        found["texts"] = [greedy(model, vocabulary, prompt) for prompt in prompts]
+    return found
+
+
+def greedy(model: Any, vocabulary: Any, prompt: str) -> str:
+    """Text that the model writes after a prompt, always with the likeliest token."""
+    ids = ids_of(vocabulary, prompt.encode(), add_special=True)
+    new: list[int] = []
+    for _ in range(NEW_TOKENS):
+        token = int(logits_of(model, torch.tensor(ids + new))[-1].argmax())
+        if llama_cpp.llama_vocab_is_eog(vocabulary, token):
+            break
+        new.append(token)
+    buffer = ctypes.create_string_buffer(4096)
+    size = llama_cpp.llama_detokenize(
+        vocabulary, (ctypes.c_int32 * len(new))(*new), len(new), buffer, 4096, False, False
+    )
+    assert size >= 0
+    return buffer.raw[:size].decode(errors="replace")
 
 
 def logits_of(model: Any, ids: torch.Tensor) -> torch.Tensor:
@@ -117,16 +162,18 @@ def read_tokenizer(source: Path, folder: Path) -> dict[str, object]:
     return {"ids": [ids_of(vocabulary, text.encode()) for text in texts]}
 
 
-def ids_of(vocabulary: Any, text: bytes) -> list[int]:
+def ids_of(vocabulary: Any, text: bytes, *, add_special: bool = False) -> list[int]:
     size = len(text) + 8
     ids = (ctypes.c_int32 * size)()
-    count = llama_cpp.llama_tokenize(vocabulary, text, len(text), ids, size, False, False)
+    count = llama_cpp.llama_tokenize(vocabulary, text, len(text), ids, size, add_special, False)
     assert count >= 0, count
     return list(ids[:count])
 
 
 def answer(source: Path, folder: Path) -> dict[str, object]:
     try:
+        if given := next(folder.glob("*.gguf"), None):
+            return read_gguf(given)
         read = read_model if (folder / REFERENCE).exists() else read_tokenizer
         return read(source, folder)
     except BaseException as error:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from linly.config.chat import CHAT_TEMPLATES
 from linly.config.corpus import TEMPLATES as TEMPLATE_NAMES
@@ -100,35 +100,42 @@ def _joined(instruction: str, given: str) -> str:
     return f"{instruction}\n{given}" if given else instruction
 
 
-def conversation_alpaca(said: Conversation, turn: int) -> Segments:
-    """Render a conversation with `alpaca`'s delimiters; a system turn replaces the preamble."""
-    return _conversation(said, ALPACA_PREAMBLE, "\n\n### Instruction:\n", "\n\n### Response:")
+class Delimiters(NamedTuple):
+    """Text around the turns of a conversation.
+
+    Attributes:
+        preamble: Text before the first turn; a system turn replaces it.
+        before: Text before the user's text.
+        after: Text between the user's text and the answer.
+    """
+
+    preamble: str
+    before: str
+    after: str
 
 
-def conversation_alpaca_no_input(said: Conversation, turn: int) -> Segments:
-    """Render a conversation with `alpaca-no-input`'s delimiters."""
-    return _conversation(said, ALPACA_PREAMBLE, "\n\n### Instruction:\n", "\n\n### Response: ")
+DELIMITERS = {
+    "alpaca": Delimiters(ALPACA_PREAMBLE, "\n\n### Instruction:\n", "\n\n### Response:"),
+    "alpaca-no-input": Delimiters(ALPACA_PREAMBLE, "\n\n### Instruction:\n", "\n\n### Response: "),
+    "linly": Delimiters("", "### Instruction:", "  ### Response:"),
+}
+"""Delimiters of each template for conversations; those of one turn are an instruction's."""
 
 
-def conversation_linly(said: Conversation, turn: int) -> Segments:
-    """Render a conversation with `linly`'s delimiters; a system turn comes directly before them."""
-    return _conversation(said, "", "### Instruction:", "  ### Response:")
-
-
-def _conversation(said: Conversation, preamble: str, before: str, after: str) -> Segments:
+def _conversation(delimiters: Delimiters, said: Conversation, turn: int) -> Segments:
     """Build a prompt segment and an answer segment per turn.
 
     Args:
+        delimiters: Text around the turns.
         said: Conversation in the form of `tidy_turns`.
-        preamble: Preamble of the first prompt if there is no system turn.
-        before: Delimiter before the user's text.
-        after: Delimiter between the user's text and the answer.
+        turn: Not used.
 
     Raises:
         UnusableRecord: If it has content that only a chat template can write.
     """
     if reason := said.why_not_plain():
         raise UnusableRecord(f"{reason} need the template `chat`, of a model that has them")
+    preamble, before, after = delimiters
     messages = said.messages
     if messages[0].role == "system":
         preamble = messages[0].text
@@ -147,11 +154,7 @@ TEMPLATES: dict[str, dict[str, Callable[[Any, int], Segments]]] = {
     "text": {"text": plain_text},
     "parallel": {"parallel": parallel},
     "instruction": {"alpaca": alpaca, "alpaca-no-input": alpaca_no_input, "linly": linly},
-    "conversation": {
-        "alpaca": conversation_alpaca,
-        "alpaca-no-input": conversation_alpaca_no_input,
-        "linly": conversation_linly,
-    },
+    "conversation": {name: partial(_conversation, each) for name, each in DELIMITERS.items()},
 }
 """Kind of a corpus -> name -> template; `CHAT_TEMPLATES` also need the model's template."""
 

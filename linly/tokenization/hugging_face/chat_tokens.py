@@ -66,8 +66,15 @@ class ChatTokens:
 NO_CHAT = ChatTokens()
 
 
-def read_chat_tokens(tokenizer: SentencePieceTokenizer, source: Path | None) -> ChatTokens:
-    """Read the chat templates and special tokens of `source`, the model folder of `tokenizer`.
+def read_chat_tokens(
+    tokenizer: SentencePieceTokenizer, source: Path | None, chat_template: str | None
+) -> ChatTokens:
+    """Read the chat templates and special tokens of a model folder.
+
+    Args:
+        tokenizer: Vocabulary of the folder.
+        source: The folder.
+        chat_template: Chat template in place of the folder's own; None for those.
 
     Raises:
         ConfigError: If one of its files cannot be read.
@@ -76,7 +83,7 @@ def read_chat_tokens(tokenizer: SentencePieceTokenizer, source: Path | None) -> 
         return NO_CHAT
     model = parse_model(tokenizer.model_bytes, origin=str(source))
     special = [piece.piece for piece in model.pieces if piece.type in (CONTROL, UNKNOWN)]
-    templates = read_chat_templates(source)
+    templates = {DEFAULT: chat_template} if chat_template else read_chat_templates(source)
     bos = tokenizer.piece(tokenizer.bos_id)
     added = read_added_tokens(source)
     return ChatTokens(

@@ -8,6 +8,7 @@ only the sentencepiece model itself is written, and the reason is returned.
 
 from __future__ import annotations
 
+import shutil
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -18,7 +19,12 @@ from typing import Any
 import numpy as np
 import orjson
 
-from linly.config.chat import read_chat_templates
+from linly.config.chat import (
+    ADDITIONAL_TEMPLATES,
+    DEFAULT,
+    TEMPLATE_JSON,
+    read_chat_templates,
+)
 from linly.errors import ConfigError
 from linly.files import publish, publish_together
 from linly.tokenization.byte_level import CONFIG_JSON, ByteLevelTokenizer
@@ -66,6 +72,7 @@ def export_tokenizer(
     directory: Path,
     *,
     source: Path | None = None,
+    chat_template: str | None = None,
     texts: Iterable[str] = (),
 ) -> TokenizerExport:
     """Write `tokenizer.model` and, if it is exact, `tokenizer.json` and its configuration.
@@ -77,6 +84,7 @@ def export_tokenizer(
         tokenizer: The vocabulary.
         directory: An existing folder; files of the same names are replaced.
         source: Model folder of the vocabulary, whose chat templates and named tokens are kept.
+        chat_template: Chat template in place of the folder's own; None for those.
         texts: Further texts to verify on, besides the built-in ones.
 
     Raises:
@@ -84,10 +92,10 @@ def export_tokenizer(
     """
     if not isinstance(tokenizer, SentencePieceTokenizer):
         assert isinstance(tokenizer, ByteLevelTokenizer)
-        return _export_byte_level(tokenizer, directory, source, texts)
+        return _export_byte_level(tokenizer, directory, source, chat_template, texts)
     reason = why_not_exact(tokenizer)
     num_verified = 0
-    chat = read_chat_tokens(tokenizer, source)
+    chat = read_chat_tokens(tokenizer, source, chat_template)
     if reason is None:
         candidate = hugging_face_json(tokenizer, chat)
         tried = list(chat.without_special(chain(torture_texts(tokenizer.pieces()), texts)))
@@ -192,12 +200,19 @@ def merges(scores: dict[str, float]) -> list[tuple[str, str]]:
 
 
 def _export_byte_level(
-    tokenizer: ByteLevelTokenizer, directory: Path, source: Path | None, texts: Iterable[str]
+    tokenizer: ByteLevelTokenizer,
+    directory: Path,
+    source: Path | None,
+    chat_template: str | None,
+    texts: Iterable[str],
 ) -> TokenizerExport:
     pieces = [tokenizer.readable(token) for token in range(tokenizer.vocab_size)]
     hard_texts = torture_texts([piece for piece in pieces if piece])
     num_verified, reason = write_byte_level(tokenizer, directory, chain(hard_texts, texts))
-    if source is not None and not read_chat_templates(directory):
+    if chat_template is not None:
+        _remove_chat_templates(directory)
+        publish_together(directory, template_files({DEFAULT: chat_template}))
+    elif source is not None and not read_chat_templates(directory):
         publish_together(directory, template_files(read_chat_templates(source)))
     if read_chat_templates(directory):
         _read_special_tokens(directory / CONFIG_JSON)
@@ -301,6 +316,15 @@ def _configuration(tokenizer: SentencePieceTokenizer, chat: ChatTokens) -> bytes
     if tokenizer.pad_id is not None:
         value["pad_token"] = tokenizer.piece(tokenizer.pad_id)
     return orjson.dumps(value, option=orjson.OPT_INDENT_2)
+
+
+def _remove_chat_templates(directory: Path) -> None:
+    """Remove the chat templates of a folder, wherever they are."""
+    (directory / TEMPLATE_JSON).unlink(missing_ok=True)
+    shutil.rmtree(directory / ADDITIONAL_TEMPLATES, ignore_errors=True)
+    config = orjson.loads((directory / CONFIG_JSON).read_bytes())
+    if config.pop("chat_template", None) is not None:
+        publish(directory / CONFIG_JSON, orjson.dumps(config, option=orjson.OPT_INDENT_2))
 
 
 def _read_special_tokens(path: Path) -> None:

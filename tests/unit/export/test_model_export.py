@@ -15,10 +15,12 @@ from linly.config.chat import read_chat_templates
 from linly.config.recipe import load_recipe
 from linly.errors import CheckpointError, ConfigError
 from linly.export import model_export as module
-from linly.export.model_export import export_run, open_checkpoints, parse_run
+from linly.export.model_export import ExportForm, export_run, open_checkpoints, parse_run
+from linly.export.trained_template import jinja_template
 from linly.modeling.load_model import load_model, save_weights
 from linly.modeling.stored.weight_files import WEIGHTS, WEIGHTS_INDEX
 from linly.runs.runs import RunFolder
+from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
 from tests.support.tiny_world import make_tiny_world
@@ -70,7 +72,7 @@ def masters(run: Path) -> list[dict[str, torch.Tensor]]:
 def test_several_steps_are_averaged_and_cast_once(
     full: Path, tmp_path: Path, dtype: str, torch_dtype: torch.dtype
 ) -> None:
-    exported = export_run(full, steps=STEPS, output=tmp_path / "out", dtype=dtype)
+    exported = export_run(full, steps=STEPS, output=tmp_path / "out", form=ExportForm(dtype))
     assert exported.steps == STEPS
     found, parts = load_file(tmp_path / "out" / WEIGHTS), masters(full)
     assert found.keys() == parts[0].keys()
@@ -80,16 +82,19 @@ def test_several_steps_are_averaged_and_cast_once(
         assert not torch.equal(weight, parts[-1][name].to(torch_dtype)), name
 
 
-def test_chat_templates_of_the_base_come_through_the_run(full: Path, tmp_path: Path) -> None:
-    export_run(full, steps=[], output=tmp_path / "out", dtype="bf16")
+def test_chat_template_is_that_of_the_trained_instructions(full: Path, tmp_path: Path) -> None:
+    """In place of the base model's, which the run has not trained."""
+    export_run(full, steps=[], output=tmp_path / "out", form=ExportForm("bf16"))
     templates = {"default": "{{ messages }}", "tool_use": "{{ tools }}"}
-    assert read_chat_templates(full / "model") == read_chat_templates(tmp_path / "out") == templates
+    assert read_chat_templates(full / "model") == templates
+    trained = jinja_template("linly", load_tokenizer(full / "model"))
+    assert read_chat_templates(tmp_path / "out") == {"default": trained}
     config = orjson.loads((tmp_path / "out/tokenizer_config.json").read_bytes())
     assert config["split_special_tokens"] is False
 
 
 def test_the_card_says_what_was_averaged(full: Path, tmp_path: Path) -> None:
-    export_run(full, steps=(6, 2), output=tmp_path / "out", dtype="bf16")
+    export_run(full, steps=(6, 2), output=tmp_path / "out", form=ExportForm("bf16"))
     card = (tmp_path / "out" / "README.md").read_text()
     assert "# full, mean of steps 2, 6\n" in card
     assert "unweighted mean of the checkpoints at steps 2, 6." in card
@@ -101,12 +106,12 @@ def test_the_card_says_what_was_averaged(full: Path, tmp_path: Path) -> None:
 def test_a_tied_weight_is_written_once_and_a_large_model_in_several_files(
     full: Path, tmp_path: Path
 ) -> None:
-    export_run(full, steps=[], output=tmp_path / "out", dtype="fp32", shard_size="100KB")
+    export_run(full, steps=[], output=tmp_path / "out", form=ExportForm("fp32", "100KB"))
     index = orjson.loads((tmp_path / "out" / WEIGHTS_INDEX).read_bytes())["weight_map"]
     assert len(set(index.values())) > 2
     assert "model.embed_tokens.weight" in index
     assert "lm_head.weight" not in index
-    export_run(full, steps=[], output=tmp_path / "one", dtype="fp32")
+    export_run(full, steps=[], output=tmp_path / "one", form=ExportForm("fp32"))
     cut, whole = (AutoModelForCausalLM.from_pretrained(tmp_path / name) for name in ("out", "one"))
     ids = torch.arange(3, 35).view(1, 32)
     with torch.no_grad():
@@ -120,7 +125,7 @@ def test_of_lora_the_mean_is_that_of_the_merged_weights(
 ) -> None:
     """The mean of the products, which is not the product of the means."""
     run = start(world, alone, "lora", LORA)
-    export_run(run, steps=STEPS, output=tmp_path / "out", dtype="fp32")
+    export_run(run, steps=STEPS, output=tmp_path / "out", form=ExportForm("fp32"))
     found, parts = load_file(tmp_path / "out" / WEIGHTS), masters(run)
     given = load_file(world / "model" / WEIGHTS)
     products = [
@@ -145,7 +150,7 @@ def test_one_torn_checkpoint_of_several_is_an_error(
     rank = run / "checkpoints" / "step-00000004" / "rank-00000.safetensors"
     os.truncate(rank, rank.stat().st_size - 1)
     with pytest.raises(CheckpointError, match="step-00000004 was requested; found damage"):
-        export_run(run, steps=STEPS, output=tmp_path / "out", dtype="bf16")
+        export_run(run, steps=STEPS, output=tmp_path / "out", form=ExportForm("bf16"))
     assert not (tmp_path / "out").exists()
 
 
@@ -158,7 +163,7 @@ def test_an_export_appears_whole_or_not_at_all(
     with monkeypatch.context() as patch:
         patch.setattr(module, "export_tokenizer", full_disk)  # after the weights
         with pytest.raises(OSError, match="No space left"):
-            export_run(full, steps=[], output=tmp_path / "out", dtype="bf16")
+            export_run(full, steps=[], output=tmp_path / "out", form=ExportForm("bf16"))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -173,7 +178,7 @@ def test_what_is_asked_wrongly_is_named(
     full: Path, tmp_path: Path, settings: dict[str, str], message: str
 ) -> None:
     with pytest.raises(ConfigError, match=message):
-        export_run(full, steps=[], output=tmp_path / "out", **{"dtype": "bf16"} | settings)
+        ExportForm(**settings)
 
 
 def test_a_run_is_named_with_its_steps(tmp_path: Path) -> None:

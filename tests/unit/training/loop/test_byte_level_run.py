@@ -10,7 +10,7 @@ import pytest
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from linly.config.recipe import load_recipe
-from linly.export.model_export import export_run
+from linly.export.model_export import ExportForm, export_run
 from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
@@ -57,7 +57,9 @@ def test_extend_train_and_export(
     overrides = [f"model={tmp_path / 'grown'}", f"run={tmp_path / 'run'}", "data.producers=2"]
     outcome = train(load_recipe(recipe, overrides), alone, resume_step=None)
     assert outcome.is_complete
-    exported = export_run(tmp_path / "run", steps=[], output=tmp_path / "hf", dtype="fp32")
+    exported = export_run(
+        tmp_path / "run", steps=[], output=tmp_path / "hf", form=ExportForm("fp32")
+    )
     assert exported.tokenizer.exact
     ids = AutoTokenizer.from_pretrained(tmp_path / "hf")("猫看见 the cat").input_ids
     assert ids == load_tokenizer(new).encode("猫看见 the cat").tolist()

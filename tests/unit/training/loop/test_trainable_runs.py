@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM
 from linly.config.recipe import load_recipe
 from linly.errors import CheckpointError, ConfigError
 from linly.export.generation import Sampling, generate_texts, open_model
-from linly.export.model_export import export_run, open_checkpoints
+from linly.export.model_export import ExportForm, export_run, open_checkpoints
 from linly.modeling.load_model import load_model
 from linly.modeling.stored.weight_files import WEIGHTS
 from linly.modeling.trainable import make_trainable
@@ -73,7 +73,7 @@ def masters(run: Path, step: int) -> dict[str, torch.Tensor]:
 
 
 def exported(run: Path, output: Path, *steps: int, dtype: str = "fp32") -> dict[str, torch.Tensor]:
-    export_run(run, steps=steps, output=output, dtype=dtype)
+    export_run(run, steps=steps, output=output, form=ExportForm(dtype))
     return load_file(output / WEIGHTS)
 
 
@@ -115,7 +115,7 @@ def test_an_export_of_lora_gives_the_logits_of_peft(
     weights = masters(lora, 6)
     trained.load_state_dict(weights, strict=False)
     trained.train(False)
-    export_run(lora, steps=[6], output=tmp_path / "out", dtype="fp32")
+    export_run(lora, steps=[6], output=tmp_path / "out", form=ExportForm("fp32"))
     merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out")
     ids = torch.arange(3, 67).view(2, 32)
     with torch.no_grad():
@@ -162,14 +162,14 @@ def test_the_run_says_how_much_trains(lora: Path, tmp_path: Path) -> None:
     assert told["trained"] == trained
     text = f"{trained:,} of {told['parameters']:,} parameters ({trained / told['parameters']:.2%})"
     assert told["text"].startswith(f"training {text}")
-    export_run(lora, steps=[], output=tmp_path / "out", dtype="bf16")
+    export_run(lora, steps=[], output=tmp_path / "out", form=ExportForm("bf16"))
     card = (tmp_path / "out" / "README.md").read_text()
     layers = "q_proj, k_proj, v_proj, o_proj, embed_tokens in full, lm_head in full"
     assert f"LoRA of rank 4 on {layers}, {text}; merged here" in card
 
 
 def test_generation_from_a_run_and_from_its_export_agree(lora: Path, tmp_path: Path) -> None:
-    export_run(lora, steps=[], output=tmp_path / "out", dtype="bf16")
+    export_run(lora, steps=[], output=tmp_path / "out", form=ExportForm("bf16"))
     sampling = Sampling(max_new_tokens=6, temperature=0)
     texts = [
         list(generate_texts(open_model(name), ["the cat"], template="text", sampling=sampling))
@@ -191,13 +191,13 @@ def test_frozen_weights_that_changed_are_refused(
         start(world, alone, "changed", EMBEDDINGS, f"model={model}")
     run = world / "runs" / "changed"
     with pytest.raises(CheckpointError, match="its files have changed"):
-        export_run(run, steps=[], output=tmp_path / "out", dtype="bf16")
+        export_run(run, steps=[], output=tmp_path / "out", form=ExportForm("bf16"))
     shutil.rmtree(model)
     with pytest.raises(CheckpointError, match=r"frozen weights .* be loaded: .*no such folder"):
-        export_run(run, steps=[], output=tmp_path / "out", dtype="bf16")
+        export_run(run, steps=[], output=tmp_path / "out", form=ExportForm("bf16"))
     assert not (tmp_path / "out").exists()
     start(world, alone, "changed", EMBEDDINGS, "stop_at_step=3")  # the same model, elsewhere
-    export_run(run, steps=[2], output=tmp_path / "out", dtype="bf16")
+    export_run(run, steps=[2], output=tmp_path / "out", form=ExportForm("bf16"))
 
 
 def test_a_run_cannot_change_what_it_trains(world: Path, alone: Processes, lora: Path) -> None:

@@ -20,7 +20,7 @@ from linly.config.recipe import load_recipe
 from linly.curriculum.mixture import Mixture
 from linly.errors import CheckpointError, ConfigError, DataError, ExhaustedError, TrainingError
 from linly.export.generation import Sampling, apply_template, generate_texts, open_model
-from linly.export.model_export import assemble, export_run, open_checkpoints, parse_run
+from linly.export.model_export import ExportForm, assemble, export_run, open_checkpoints, parse_run
 from linly.modeling.load_model import init_model
 from linly.runs.runs import RunFolder
 from linly.tokenization.load_tokenizer import load_tokenizer
@@ -344,7 +344,7 @@ def test_a_tokenizer_larger_than_the_embedding_is_refused(world: Path, alone: Pr
 def test_an_export_gives_the_checkpoints_logits_in_plain_transformers(
     whole: Path, tmp_path: Path
 ) -> None:
-    exported = export_run(whole, steps=[14], output=tmp_path / "out", dtype="bf16")
+    exported = export_run(whole, steps=[14], output=tmp_path / "out", form=ExportForm("bf16"))
     assert exported.steps == (14,)
     assert exported.tokenizer.exact
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="bfloat16")
@@ -358,7 +358,7 @@ def test_an_export_gives_the_checkpoints_logits_in_plain_transformers(
         assert torch.equal(model(ids).logits, ours(ids).logits)
     assert "| chinese |" in (tmp_path / "out" / "README.md").read_text()
     with pytest.raises(ConfigError, match="not an empty folder"):
-        export_run(whole, steps=[14], output=tmp_path / "out", dtype="bf16")
+        export_run(whole, steps=[14], output=tmp_path / "out", form=ExportForm("bf16"))
 
 
 def test_a_command_prints_what_it_found_and_nothing_else(
@@ -383,7 +383,7 @@ def test_a_command_prints_what_it_found_and_nothing_else(
 
 
 def test_generation_from_a_run_and_from_its_export_agree(whole: Path, tmp_path: Path) -> None:
-    export_run(whole, steps=[], output=tmp_path / "out", dtype="bf16")
+    export_run(whole, steps=[], output=tmp_path / "out", form=ExportForm("bf16"))
     sampling = Sampling(max_new_tokens=6, temperature=0)
     texts = [
         list(generate_texts(open_model(name), ["the cat"], template="linly", sampling=sampling))

@@ -17,7 +17,7 @@ from linly.data.mixing.stream_plan import make_mixer, stream_plan
 from linly.data.shard_list import read_shard_list
 from linly.data.types import Row
 from linly.errors import ConfigError
-from linly.export.model_export import export_run
+from linly.export.model_export import ExportForm, export_run
 from linly.modeling.embeddings import extend_model
 from linly.modeling.load_model import init_model, load_model, save_model
 from linly.tokenization.growth.extend import extend_vocabulary
@@ -137,5 +137,5 @@ def test_a_runs_evaluations_tell_the_use_that_its_rows_have(
     assert found["share_of_tokens"] == pytest.approx((ids >= 400).mean())
     assert lines[0]["new_pieces"]["share_of_tokens"] is None
     assert found["norm"] != lines[0]["new_pieces"]["norm"]
-    export_run(recipe.run, steps=[], output=tmp_path / "out", dtype="bf16")
+    export_run(recipe.run, steps=[], output=tmp_path / "out", form=ExportForm("bf16"))
     assert AutoConfig.from_pretrained(tmp_path / "out").base_vocab_size == 400
