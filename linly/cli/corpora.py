@@ -9,7 +9,7 @@ import typer
 
 from linly.cli.corpora_new import new
 from linly.cli.corpus_folders import CorpusFolders
-from linly.cli.model_options import vocabulary_path
+from linly.cli.model_options import vocabulary_option
 from linly.cli.numbers import MAX_COUNT
 from linly.cli.printed_table import print_table
 from linly.config.corpus import Corpus, corpus_files, load_corpus, make_corpus, with_chat
@@ -59,12 +59,7 @@ def show(
         int, typer.Option("-n", "--num", min=1, max=MAX_COUNT, help="Documents to show.")
     ] = 2,
     tokenizer: Annotated[
-        Path | None,
-        typer.Option(
-            parser=vocabulary_path,
-            metavar="PATH|ORG/NAME",
-            help="Vocabulary to show tokens with: a file or a model folder.",
-        ),
+        Path | None, vocabulary_option("Vocabulary to show tokens with: a file or a model folder.")
     ] = None,
     template: Annotated[
         str | None, typer.Option(help="Template to use instead of the corpus file's.")

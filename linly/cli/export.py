@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from enum import Enum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+if TYPE_CHECKING:
+    from linly.export.model_export import Exported
 
 
 class GgufName(str, Enum):
@@ -16,19 +19,29 @@ class GgufName(str, Enum):
     q8_0 = "q8_0"
 
 
+RunArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN[@STEP,...]",
+        help="Run folder: newest complete checkpoint, that of a step, or the mean of several.",
+    ),
+]
+Push = Annotated[
+    str | None,
+    typer.Option(
+        metavar="ORG/NAME",
+        help="Also upload the folder to this repository on the Hugging Face hub.",
+    ),
+]
+
+
 def register(app: typer.Typer) -> None:
     """Add the command."""
     app.command("export")(export)
 
 
 def export(
-    run: Annotated[
-        str,
-        typer.Argument(
-            metavar="RUN[@STEP,...]",
-            help="Run folder: newest complete checkpoint, that of a step, or the mean of several.",
-        ),
-    ],
+    run: RunArgument,
     output: Annotated[Path, typer.Option(help="Output folder; must be missing or empty.")],
     dtype: Annotated[str, typer.Option(help="Type of the weights: bf16, fp16 or fp32.")] = "bf16",
     shard_size: Annotated[
@@ -42,13 +55,7 @@ def export(
         str,
         typer.Option(help="License of the model, as the hub names it: apache-2.0, llama2, ..."),
     ] = "other",
-    push: Annotated[
-        str | None,
-        typer.Option(
-            metavar="ORG/NAME",
-            help="Also upload the folder to this repository on the Hugging Face hub.",
-        ),
-    ] = None,
+    push: Push = None,
     public: Annotated[
         bool, typer.Option("--public", help="Make the repository public (default: private).")
     ] = False,
@@ -73,6 +80,12 @@ def export(
         license=license,
         repository=push,
     )
+    _print(exported, output, dtype)
+    if upload is not None:
+        print(f"uploaded: {upload.send(output)}")
+
+
+def _print(exported: Exported, output: Path, dtype: str) -> None:
     taken = ", ".join(map(str, exported.steps))
     what = f"step {taken}" if len(exported.steps) == 1 else f"mean of steps {taken}"
     print(f"{output}: {what}, {exported.num_parameters:,} parameters, {dtype}")
@@ -82,5 +95,3 @@ def export(
         print(note)
     if not exported.tokenizer.exact:
         print(f"no exact tokenizer.json: {exported.tokenizer.reason}; use linly's own tokenizer")
-    if upload is not None:
-        print(f"uploaded: {upload.send(output)}")

@@ -17,7 +17,7 @@ import typer
 
 from linly import api
 from linly.cli.mix_text import RowPrinter
-from linly.cli.model_options import vocabulary_path
+from linly.cli.model_options import vocabulary_option
 from linly.cli.numbers import MAX_COUNT
 from linly.config.recipe import Recipe
 from linly.curriculum.apportion import Phase
@@ -66,12 +66,7 @@ def mix(
         Path | None, typer.Option(help="Output file (default: standard output).")
     ] = None,
     tokenizer: Annotated[
-        Path | None,
-        typer.Option(
-            parser=vocabulary_path,
-            metavar="PATH|ORG/NAME",
-            help="Vocabulary to use instead of the recipe's model.",
-        ),
+        Path | None, vocabulary_option("Vocabulary to use instead of the recipe's model.")
     ] = None,
     as_text: Annotated[
         bool, typer.Option("--text", help="Print the documents of each row instead of JSON.")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from linly.cli.model_options import model_path, vocabulary_path
+from linly.cli.model_options import model_option, vocabulary_option
 from linly.cli.numbers import MAX_SEED, finite
 
 if TYPE_CHECKING:
@@ -38,12 +38,7 @@ def init(
     config: Annotated[
         str, typer.Option(help="Size: nano, tiny, small, medium, 125m, 1b, 7b, 13b.")
     ],
-    tokenizer: Annotated[
-        Path,
-        typer.Option(
-            parser=vocabulary_path, metavar="PATH|ORG/NAME", help="A .model file or a model folder."
-        ),
-    ],
+    tokenizer: Annotated[Path, vocabulary_option("A .model file or a model folder.")],
     output: Output,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the random weights.")] = 0,
 ) -> None:
@@ -68,24 +63,11 @@ def init(
 
 
 def extend(
-    model: Annotated[
-        Path,
-        typer.Option(parser=model_path, metavar="PATH|ORG/NAME", help="Model with safetensors."),
-    ],
-    tokenizer: Annotated[
-        Path,
-        typer.Option(
-            parser=vocabulary_path, metavar="PATH|ORG/NAME", help="The extended vocabulary."
-        ),
-    ],
+    model: Annotated[Path, model_option("Model with safetensors.")],
+    tokenizer: Annotated[Path, vocabulary_option("The extended vocabulary.")],
     output: Output,
     base_tokenizer: Annotated[
-        Path | None,
-        typer.Option(
-            parser=vocabulary_path,
-            metavar="PATH|ORG/NAME",
-            help="The model's own vocabulary, if its folder has none.",
-        ),
+        Path | None, vocabulary_option("The model's own vocabulary, if its folder has none.")
     ] = None,
     init: Annotated[
         InitName, typer.Option(help="Initial values of new rows.")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from linly.cli.model_options import vocabulary_path
+from linly.cli.model_options import vocabulary_option
 from linly.cli.numbers import finite
 from linly.errors import ConfigError
 
@@ -54,11 +54,7 @@ def plan(
     ] = None,
     tokenizer: Annotated[
         Path | None,
-        typer.Option(
-            parser=vocabulary_path,
-            metavar="PATH|ORG/NAME",
-            help="Vocabulary to count available tokens with (default: the model's).",
-        ),
+        vocabulary_option("Vocabulary to count available tokens with (default: the model's)."),
     ] = None,
     without_data: Annotated[
         bool, typer.Option("--without-data", help="Do not read the shards of a recipe.")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from linly.cli.corpus_folders import CorpusFolders
-from linly.cli.model_options import vocabulary_path
+from linly.cli.model_options import vocabulary_argument, vocabulary_option
 from linly.cli.numbers import MAX_COUNT, MAX_SEED, finite
 from linly.errors import ConfigError
 
@@ -20,11 +20,7 @@ if TYPE_CHECKING:
 
 Base = Annotated[
     Path,
-    typer.Option(
-        parser=vocabulary_path,
-        metavar="PATH|ORG/NAME",
-        help="Vocabulary: a .model file or a model folder.",
-    ),
+    vocabulary_option("Vocabulary: a .model file or a model folder."),
 ]
 Output = Annotated[Path, typer.Option(help="File to write.")]
 DataRoot = Annotated[Path, typer.Option(envvar="LINLY_DATA", help="Folder of the shards.")]
@@ -200,20 +196,8 @@ def train(
 
 
 def merge(
-    base: Annotated[
-        Path,
-        typer.Argument(
-            parser=vocabulary_path, metavar="PATH|ORG/NAME", help="Vocabulary that keeps its ids."
-        ),
-    ],
-    other: Annotated[
-        Path,
-        typer.Argument(
-            parser=vocabulary_path,
-            metavar="PATH|ORG/NAME",
-            help="Vocabulary whose pieces are appended.",
-        ),
-    ],
+    base: Annotated[Path, vocabulary_argument("Vocabulary that keeps its ids.")],
+    other: Annotated[Path, vocabulary_argument("Vocabulary whose pieces are appended.")],
     output: Output,
     scores: Annotated[
         ScoresName,
@@ -245,12 +229,7 @@ def merge(
 
 
 def export(
-    tokenizer: Annotated[
-        Path,
-        typer.Option(
-            parser=vocabulary_path, metavar="PATH|ORG/NAME", help="A .model file or a model folder."
-        ),
-    ],
+    tokenizer: Annotated[Path, vocabulary_option("A .model file or a model folder.")],
     output: Annotated[Path, typer.Option(help="Output folder; may exist.")],
     verify: Annotated[
         list[Path] | None, typer.Option(help="Text file to compare on, line by line; repeatable.")
@@ -302,10 +281,7 @@ def export(
 
 def report(
     base: Base,
-    tokenizer: Annotated[
-        Path,
-        typer.Option(parser=vocabulary_path, metavar="PATH|ORG/NAME", help="The new vocabulary."),
-    ],
+    tokenizer: Annotated[Path, vocabulary_option("The new vocabulary.")],
     corpus: Annotated[list[str], typer.Option(help="Name of a corpus; repeatable.")],
     corpora: CorpusFolders,
     data_root: DataRoot = Path("."),

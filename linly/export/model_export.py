@@ -23,12 +23,12 @@ from linly.config.chat import read_chat_templates
 from linly.config.settings import Lora, Trainable, TrainingSettings
 from linly.config.yaml.overrides import expand_variables
 from linly.config.yaml.yaml import read_yaml
-from linly.curriculum.timeline import fold
+from linly.curriculum.timeline import Timeline, fold
 from linly.errors import CheckpointError, ConfigError
 from linly.export.gguf.gguf_file import GgufType, check_gguf, write_gguf
 from linly.export.model_card import CardFacts, model_card
 from linly.export.ollama import MODELFILE, modelfile
-from linly.export.trained_template import trained_template
+from linly.export.trained_template import TrainedTemplate, trained_template
 from linly.files import publish_text
 from linly.modeling.embeddings import BASE_MODEL_KEY
 from linly.modeling.load_model import (
@@ -48,6 +48,7 @@ from linly.runs.runs import RunFolder
 from linly.storage.hub import HubModel, model_folder, model_in_cache
 from linly.tokenization.hugging_face.tokenizer_export import TokenizerExport, export_tokenizer
 from linly.tokenization.load_tokenizer import load_tokenizer
+from linly.tokenization.tokenizer import Tokenizer
 from linly.training.changes.pinned_inputs import model_identity
 from linly.training.checkpoints.checkpoint_files import read_buffers, read_master_weight, read_state
 from linly.training.checkpoints.manifest import Manifest, parse_step, verified
@@ -173,8 +174,7 @@ def export_run(
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError(f"--output {output}: exists and is not an empty folder; choose another")
-    folder = RunFolder.open(run)
-    name, base, dtype = run.resolve().name, run / "model", DTYPES[form.dtype]
+    folder, name, base = RunFolder.open(run), run.resolve().name, run / "model"
     if form.gguf:
         check_gguf(base)
     checkpoints = open_checkpoints(folder, steps)
@@ -182,38 +182,53 @@ def export_run(
     state, timeline = read_state(newest.folder), fold(folder.read("decisions"))
     tokenizer = load_tokenizer(base)
     chat = trained_template(timeline, state["books"]["supervised"], tokenizer)
-    model = assemble(folder, checkpoints, dtype)
+    model = assemble(folder, checkpoints, DTYPES[form.dtype])
     parameters, num_parameters = _count(model, newest), model.num_parameters()
     with new_folder(output) as partial:
         save_weights(model, partial, shard_size=form.shard_size)
-        notes = [*chat.notes, *write_configuration(base, model, partial, dtype)]
+        notes = [*chat.notes, *write_configuration(base, model, partial, DTYPES[form.dtype])]
         del model
         exported = export_tokenizer(tokenizer, partial, source=base, chat_template=chat.jinja)
-        files = {kind: f"{name}-{kind.value}.gguf" for kind in form.gguf}
-        for kind, file in files.items():
-            notes += write_gguf(partial, partial / file, kind, name=name)
-        if files:
-            first = next(iter(files.values()))
-            text = modelfile(first, name=name, template=chat.name, tokenizer=tokenizer)
-            publish_text(partial / MODELFILE, text)
+        names, more = _write_gguf_files(partial, form.gguf, name, chat, tokenizer)
+        notes += more
         facts = CardFacts(
             run=name,
             steps=sorted(checkpoint.manifest.step for checkpoint in checkpoints),
             parameters=parameters,
-            languages=sorted(
-                {code for each in timeline.corpora.values() for code in each.languages}
-            ),
+            languages=_languages(timeline),
             license=form.license,
             base=base_model(state["recipe"]["model"], base),
             repository=form.repository,
             is_exact=exported.exact,
             has_chat=bool(read_chat_templates(partial)),
-            gguf_files=tuple(files.values()),
+            gguf_files=names,
         )
         publish_text(partial / "README.md", model_card(facts, state))
     found = tuple(checkpoint.manifest.step for checkpoint in checkpoints)
-    names = tuple(files.values())
     return Exported(found, num_parameters, parameters, exported, names, tuple(notes))
+
+
+def _write_gguf_files(
+    folder: Path,
+    kinds: Sequence[GgufType],
+    name: str,
+    chat: TrainedTemplate,
+    tokenizer: Tokenizer,
+) -> tuple[tuple[str, ...], list[str]]:
+    """Write GGUF files of a model folder, and a Modelfile for the first; their names, and notes."""
+    notes: list[str] = []
+    files = {kind: f"{name}-{kind.value}.gguf" for kind in kinds}
+    for kind, file in files.items():
+        notes += write_gguf(folder, folder / file, kind, name=name)
+    names = tuple(files.values())
+    if names:
+        text = modelfile(names[0], name=name, template=chat.name, tokenizer=tokenizer)
+        publish_text(folder / MODELFILE, text)
+    return names, notes
+
+
+def _languages(timeline: Timeline) -> list[str]:
+    return sorted({code for corpus in timeline.corpora.values() for code in corpus.languages})
 
 
 def base_model(named: str, folder: Path) -> HubModel | str:

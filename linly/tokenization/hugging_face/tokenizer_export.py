@@ -84,7 +84,7 @@ def export_tokenizer(
         tokenizer: The vocabulary.
         directory: An existing folder; files of the same names are replaced.
         source: Model folder of the vocabulary, whose chat templates and named tokens are kept.
-        chat_template: Chat template in place of the folder's own; None for those.
+        chat_template: Chat template in place of the folder's own.
         texts: Further texts to verify on, besides the built-in ones.
 
     Raises:
@@ -93,8 +93,7 @@ def export_tokenizer(
     if not isinstance(tokenizer, SentencePieceTokenizer):
         assert isinstance(tokenizer, ByteLevelTokenizer)
         return _export_byte_level(tokenizer, directory, source, chat_template, texts)
-    reason = why_not_exact(tokenizer)
-    num_verified = 0
+    reason, num_verified = why_not_exact(tokenizer), 0
     chat = read_chat_tokens(tokenizer, source, chat_template)
     if reason is None:
         candidate = hugging_face_json(tokenizer, chat)

@@ -13,7 +13,7 @@ import pytest
 from linly.config.languages import Languages
 from linly.config.recipe import load_recipe
 from linly.evaluation.summary import summary_line
-from linly.export.model_export import export_run
+from linly.export.model_export import ExportForm, export_run
 from linly.monitor.charts.charts import run_charts
 from linly.monitor.charts.overlay import overlay_charts
 from linly.monitor.history.headlines import headlines
@@ -132,7 +132,7 @@ def test_every_figure_is_over_the_sources_of_both_ends(
     assert "without" not in tile.detail
     linly_ok("compare", run, run)
     assert f"amended: Chinese {percent(relative)}, English" in capsys.readouterr().out
-    export_run(run, steps=[], output=tmp_path / "out", dtype="bf16")
+    export_run(run, steps=[], output=tmp_path / "out", form=ExportForm("bf16"))
     card = (tmp_path / "out" / "README.md").read_text()
     (line,) = (line for line in card.splitlines() if line.startswith("| Chinese |"))
     assert line.endswith(f"| {relative:+.1%} |")
