@@ -9,7 +9,7 @@ import typer
 from linly.cli.numbers import MAX_SEED, finite
 
 ModelOrRun = Annotated[
-    str, typer.Argument(metavar="MODEL|RUN[@STEP,...]", help="Model folder or run folder.")
+    str, typer.Argument(metavar="MODEL|RUN[@STEP,...]", help="Model, by path or hub id, or run.")
 ]
 MaxNewTokens = Annotated[
     int, typer.Option(min=1, max=1 << 20, help="Largest number of tokens to generate.")
