@@ -66,7 +66,7 @@ def init(
         data_root=data_root,
         public_corpora=CORPORA,
         tokens=None if tokens is None else _tokens(tokens),
-        name=name,
+        name=None if name is None else _name(name),
     )
     start = prepare_start(request)
     write_start(start, folder)
@@ -85,6 +85,18 @@ def _languages(kept: str, learned: str) -> Languages:
     except ValidationError as error:
         text = (first_problem(error).context or {})["text"]
         raise ConfigError(f"--language, --kept: {text}") from None
+
+
+def _name(written: str) -> str:
+    from pydantic_core import PydanticCustomError
+
+    from linly.config.yaml.strict_model import check_name
+
+    try:
+        check_name(written)
+    except PydanticCustomError as error:
+        raise ConfigError(f"--name: {(error.context or {})['text']}") from None
+    return written
 
 
 def _tokens(written: str) -> int:

@@ -9,6 +9,7 @@ from linly.config.chat import read_chat_templates
 from linly.config.settings import TrainingSettings
 from linly.curriculum.wording import amount
 from linly.modeling.positions import num_positions
+from linly.modeling.stored.configuration import check_model_folder
 from linly.modeling.stored.dtypes import usual_dtype
 from linly.modeling.suitability import examine_model
 from linly.tokenization.byte_level import ByteLevelTokenizer
@@ -65,6 +66,7 @@ def look_at_model(path: Path) -> ModelLook:
     Raises:
         ConfigError: If it cannot be trained, with the reason and the cure.
     """
+    check_model_folder(path)
     tokenizer = load_tokenizer(path)
     training = TrainingSettings(activation_checkpointing="none")
     suitable = examine_model(path, tokenizer, training, sequence_length=_SHORTEST)

@@ -248,6 +248,11 @@ def test_without_data_the_ways_to_name_it_are_listed(project: Project) -> None:
     assert "none of linly's corpora" in project.error("--data-root", "data")
 
 
+def test_a_missing_model_is_named_as_one(project: Project) -> None:
+    shutil.rmtree(project.folder / "model")
+    assert "model model: no such folder" in project.error(*data("english", "chinese"))
+
+
 def test_a_corpus_file_is_taken_as_it_is(project: Project) -> None:
     corpus = project.folder / "mine.yaml"
     corpus.write_text("language: zh\nkind: text\npaths: [data/chinese.jsonl]\nheld_out: 10%\n")
@@ -283,6 +288,7 @@ def test_names_and_paths_with_odd_characters_survive(project: Project) -> None:
         (("--tokens", "50M"), "--tokens: found 50M"),
         (("--kept", "zh"), "--language, --kept: found 'zh'"),
         (("--kept", "English"), "--language, --kept: found 'English'"),
+        (("--name", "../mine"), "--name: found '../mine', allowed: a name of letters"),
     ],
 )
 def test_wrong_options_are_refused(project: Project, words: tuple[str, ...], problem: str) -> None:
