@@ -48,6 +48,11 @@ class StepTracker(ABC):
         self._step: int | None = None
         self._scalars: dict[str, float] = {}
 
+    @property
+    def last_step(self) -> int:
+        """Last step that the tracker had when it was opened; -1 if it had none."""
+        return self._last_step
+
     def add(self, scalars: Mapping[str, float], *, step: int) -> None:
         """See `Tracker`."""
         if step <= self._last_step:

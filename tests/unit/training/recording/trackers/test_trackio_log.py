@@ -11,6 +11,7 @@ import pytest
 from linly.config.settings import TrackioSettings
 from linly.errors import ConfigError
 from linly.runs.runs import RunFolder
+from linly.training.recording.trackers.open_trackers import add_missing
 from linly.training.recording.trackers.scalars import scalars_of
 from linly.training.recording.trackers.trackio_log import TrackioLog
 from tests.support.trackio_home import use_trackio_home
@@ -68,6 +69,20 @@ def test_a_resume_writes_no_step_twice(run: RunFolder) -> None:
     assert [line["step"] for line in lines(run_id)] == list(range(1, 8))
     logged(run, range(1, 2))
     assert len(run_ids()) == 2
+
+
+def test_a_resume_adds_the_steps_that_a_killed_run_has_not_sent(run: RunFolder) -> None:
+    logged(run, range(1, 4))
+    for step in range(1, 8):
+        run.append_step(record(step))
+    log = TrackioLog(run, SETTINGS, resumed_step=6, recipe={})
+    add_missing(log, run, resumed_step=6)
+    log.add(scalars_of(record(7)), step=7)
+    log.close()
+    (run_id,) = run_ids()
+    found = lines(run_id)
+    assert [line["step"] for line in found] == list(range(1, 8))
+    assert [line["tokens_seen"] for line in found] == [100 * step for step in range(1, 8)]
 
 
 def test_curves_on_another_machine_are_refused(
