@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from linly.cli.model_options import model_option
 from linly.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ def register(app: typer.Typer) -> None:
 
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Folder to write to; may exist.")],
-    model: Annotated[Path, typer.Option(help="Model folder with safetensors and a vocabulary.")],
+    model: Annotated[Path, model_option("Model with safetensors and a vocabulary.")],
     language: Annotated[str, typer.Option(help="Language to learn, such as zh.")],
     kept: Annotated[str, typer.Option(help="Language that the model knows.")] = "en",
     data: Annotated[
@@ -53,7 +54,7 @@ def init(
     """Write the recipe, curriculum and corpus files of a first run, for a model and data.
 
     The files say beside each value why it was chosen. No file is overwritten, and nothing is
-    trained or downloaded.
+    trained. A model on the hub (org/name) is downloaded.
     """
     from linly.shipped import CORPORA
     from linly.starter.start import StartRequest, prepare_start, write_start

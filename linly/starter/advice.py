@@ -71,7 +71,7 @@ def vocabulary_advice(
     if not learned.is_poor:
         return None
     language = languages.learned
-    extended = folder / "models" / f"{look.path.resolve().name}-extended"
+    extended = folder / "models" / f"{look.name}-extended"
     text = (
         f"the vocabulary needs {learned.per_character:.2f} tokens per character of "
         f"{language_name(language)}: {len(learned.missing):,} characters in the data have no piece "
@@ -87,10 +87,11 @@ def vocabulary_advice(
     if standards is None:
         chosen = [word for name in corpora for word in ("--from-corpus", name)]
         chosen += ["--corpora", folder / "corpora", "--data-root", data_root]
-    base = ("--base", look.path)
+    model = look.hub or look.path
+    base = ("--base", model)
     commands = (
         ("vocab", "characters", *base, *chosen, "--output", characters),
         ("vocab", "extend", *base, "--characters", characters, "--output", vocabulary),
-        ("model", "extend", "--model", look.path, "--tokenizer", vocabulary, "--output", extended),
+        ("model", "extend", "--model", model, "--tokenizer", vocabulary, "--output", extended),
     )
     return Advice(text, tuple(shlex.join(["linly", *map(str, words)]) for words in commands))

@@ -12,6 +12,7 @@ from linly.modeling.positions import num_positions
 from linly.modeling.stored.configuration import check_model_folder
 from linly.modeling.stored.dtypes import usual_dtype
 from linly.modeling.suitability import examine_model
+from linly.storage.hub import HubModel, model_in_cache
 from linly.tokenization.byte_level import ByteLevelTokenizer
 from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
@@ -45,6 +46,16 @@ class ModelLook:
     has_chat_template: bool
     can_recompute: bool
     notes: tuple[str, ...]
+
+    @property
+    def hub(self) -> HubModel | None:
+        """The model on the hub that the folder was downloaded from, at its commit."""
+        return model_in_cache(self.path)
+
+    @property
+    def name(self) -> str:
+        """Name of the model: that of its folder, or of its repository."""
+        return self.hub.repository.split("/")[-1] if self.hub else self.path.resolve().name
 
     @property
     def vocabulary(self) -> str:

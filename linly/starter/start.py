@@ -88,7 +88,7 @@ def prepare_start(request: StartRequest) -> Start:
         DataError: If the data cannot be read, or hold no text in the learned language.
     """
     look = look_at_model(request.model)
-    name = request.name or _name(request)
+    name = request.name or _name(look, request.languages)
     found = _find(request)
     corpora = tuple(
         measure_corpus(one, look, request.languages, found.data_root) for one in found.corpora
@@ -110,9 +110,8 @@ def prepare_start(request: StartRequest) -> Start:
 
     absolute = [_escaped(os.path.abspath(path)) for path in (found.data_root, request.model)]
     _read_back(with_recipe(*absolute), recipe, run, near=request.folder)
-    files = with_recipe(
-        _written_root(found.data_root, request.folder), _written(request.model, request.folder)
-    )
+    model = str(look.hub) if look.hub else _written(request.model, request.folder)
+    files = with_recipe(_written_root(found.data_root, request.folder), model)
     _refuse_existing(request.folder, files)
     return Start(name, look, found.data_root, corpora, found.left_out, run, advice, files)
 
@@ -122,10 +121,10 @@ def write_start(start: Start, folder: Path) -> None:
     publish_together(folder, {name: text.encode() for name, text in start.files.items()})
 
 
-def _name(request: StartRequest) -> str:
-    """Name of the recipe: those of the model's folder and of the learned language."""
-    model = re.sub(r"[^\w-]+", "-", request.model.resolve().name, flags=re.ASCII).strip("-")
-    language = request.languages.learned
+def _name(look: ModelLook, languages: Languages) -> str:
+    """Name of the recipe: those of the model and of the learned language."""
+    model = re.sub(r"[^\w-]+", "-", look.name, flags=re.ASCII).strip("-")
+    language = languages.learned
     return f"{model[: _NAME_LIMIT - len(language) - 1]}-{language}".removeprefix("-")
 
 

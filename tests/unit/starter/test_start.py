@@ -12,8 +12,10 @@ import pytest
 
 from linly.config.recipe import Recipe, load_recipe
 from linly.modeling.load_model import init_model, save_model
+from linly.storage.hub import HubModel
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from tests.support.commands import linly, linly_ok
+from tests.support.model_hub import folder_files, model_hub
 from tests.support.vocabularies import byte_level, english_model
 from tests.support.worlds import write_records
 
@@ -251,6 +253,16 @@ def test_without_data_the_ways_to_name_it_are_listed(project: Project) -> None:
 def test_a_missing_model_is_named_as_one(project: Project) -> None:
     shutil.rmtree(project.folder / "model")
     assert "model model: no such folder" in project.error(*data("english", "chinese"))
+
+
+def test_a_model_on_the_hub_is_named_at_its_commit(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with model_hub(monkeypatch, project.folder / "cache") as hub:
+        commit = hub.publish("org/base", folder_files(project.folder / "model"))
+        project.init(*data("english", "chinese"), model="org/base")
+        assert project.recipe("base-zh").model == HubModel("org/base", commit)
+        linly_ok("check", "recipes/base-zh.yaml")
 
 
 def test_a_corpus_file_is_taken_as_it_is(project: Project) -> None:
