@@ -29,19 +29,13 @@ def run_notebook() -> tuple[str, dict[str, bytes]]:
     """
     import nbformat
     from nbclient import NotebookClient
-    from traitlets.config import Config
 
-    sockets = Config()
-    sockets.KernelManager.transport = "ipc"  # files of this user, no port
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
     settings = {"PYTHONPATH": path, "OMP_NUM_THREADS": "1"}
     with tempfile.TemporaryDirectory() as folder, mock.patch.dict(os.environ, settings):
         resources = {"metadata": {"path": folder}}
-        client = NotebookClient(
-            notebook, timeout=_CELL_TIMEOUT_S, resources=resources, config=sockets
-        )
-        client.execute()
+        NotebookClient(notebook, timeout=_CELL_TIMEOUT_S, resources=resources).execute()
     return written(notebook)
 
 
