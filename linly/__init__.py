@@ -1,7 +1,7 @@
 """linly: full-parameter continual pre-training on a mixture whose ratios move along a curve.
 
-From Python: `load_recipe`, `load_curriculum`, `plan`, `rows` and `train`, which the commands
-use too; `linly.api` has all. Importing the package imports nothing else.
+From Python: `load_recipe`, `load_curriculum`, `plan`, `rows`, `train` and `export_run`, which
+the commands use too (`linly.api`). Importing the package imports nothing else.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from linly.api import load_curriculum, load_recipe, plan, rows, train
+    from linly.api import export_run, load_curriculum, load_recipe, plan, rows, train
 
 __version__ = "0.1.0"
 
-__all__ = ["__version__", "load_curriculum", "load_recipe", "plan", "rows", "train"]
+__all__ = ["__version__", "export_run", "load_curriculum", "load_recipe", "plan", "rows", "train"]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,7 @@
     with linly.rows(recipe) as rows:
         first = next(rows)
     outcome = linly.train(recipe)
-    exported = linly.export(recipe.run, "models/mine")
+    exported = linly.export_run(recipe.run, "models/mine")
 
 A function imports the packages that it needs when it is called, torch only for training and export.
 """
@@ -174,7 +174,7 @@ def train(
     return outcome
 
 
-def export(
+def export_run(
     run: FilePath,
     output: FilePath,
     *,

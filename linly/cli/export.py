@@ -71,7 +71,7 @@ def export(
 
     disable_progress_bar()  # type: ignore[no-untyped-call]
     upload = None if push is None else HubUpload.checked(push, is_public=public)
-    exported = api.export(
+    exported = api.export_run(
         run,
         output,
         dtype=dtype,
