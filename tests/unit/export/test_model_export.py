@@ -15,6 +15,7 @@ from linly.config.chat import read_chat_templates
 from linly.config.recipe import load_recipe
 from linly.errors import CheckpointError, ConfigError
 from linly.export import model_export as module
+from linly.export.gguf.gguf_file import GgufType
 from linly.export.model_export import ExportForm, export_run, open_checkpoints, parse_run
 from linly.export.trained_template import jinja_template
 from linly.modeling.load_model import load_model, save_weights
@@ -91,6 +92,21 @@ def test_chat_template_is_that_of_the_trained_instructions(full: Path, tmp_path:
     assert read_chat_templates(tmp_path / "out") == {"default": trained}
     config = orjson.loads((tmp_path / "out/tokenizer_config.json").read_bytes())
     assert config["split_special_tokens"] is False
+
+
+def test_gguf_export_is_whole_and_names_no_local_path(
+    world: Path, full: Path, tmp_path: Path
+) -> None:
+    form = ExportForm(gguf=(GgufType.q8_0, GgufType.f16))
+    exported = export_run(full, steps=[], output=tmp_path / "out", form=form)
+    assert exported.gguf_files == ("full-q8_0.gguf", "full-f16.gguf")
+    modelfile = (tmp_path / "out" / "Modelfile").read_text()
+    assert "FROM ./full-q8_0.gguf\n" in modelfile
+    assert "### Instruction:" in modelfile
+    for path in (tmp_path / "out").iterdir():
+        if path.suffix not in (".safetensors", ".model"):
+            for place in (world, tmp_path, Path.cwd()):
+                assert str(place).encode() not in path.read_bytes(), path
 
 
 def test_the_card_says_what_was_averaged(full: Path, tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from linly.export.trained_template import jinja_template, joint, trained_templat
 from linly.tokenization.hugging_face.tokenizer_export import export_tokenizer
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from linly.tokenization.tokenizer import Tokenizer
+from tests.support.gguf_models import few_texts
 from tests.support.tiny_corpora import source_of
 from tests.support.vocabularies import byte_level, byte_level_folder, english_model, hand_made
 
@@ -75,7 +76,8 @@ def exported(
         (place / name).mkdir()
     tokenizer = vocabulary(kind, place / "base")
     text = jinja_template(template, tokenizer)
-    done = export_tokenizer(tokenizer, place / "out", source=place / "base", chat_template=text)
+    with few_texts():
+        done = export_tokenizer(tokenizer, place / "out", source=place / "base", chat_template=text)
     assert done.exact or kind == "without prefix", done
     return template, tokenizer, AutoTokenizer.from_pretrained(place / "out")
 
