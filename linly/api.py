@@ -162,6 +162,7 @@ def train(
     Raises:
         LinlyError: If the run cannot start or fails; its checkpoints are unchanged.
     """
+    _check_world_size(recipe)
     from linly.training.ranks.processes import start_processes
 
     processes = start_processes(recipe.training.collective_timeout_s)
@@ -172,6 +173,17 @@ def train(
         on_end(outcome)
     processes.barrier()  # launchers end all ranks when the first one exits
     return outcome
+
+
+def _check_world_size(recipe: Recipe) -> None:
+    """Check the launcher's number of ranks before torch is imported, which takes seconds."""
+    from linly.curriculum.run_plan import Batch
+    from linly.data.loading.ranks import check_world_size
+    from linly.training.ranks.launcher import rank_variables
+
+    environment = {**os.environ, **rank_variables(os.environ)}
+    batch = Batch(recipe.data.global_batch, recipe.training.micro_batch)
+    check_world_size(batch, int(environment["WORLD_SIZE"]))
 
 
 def export_run(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -11,14 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from linly.cli.check_texts import DESCRIPTIONS, Note
 from linly.cli.numbers import finite
+from linly.cli.train import Resume
 from linly.errors import ConfigError, DataError, LinlyError
 
 if TYPE_CHECKING:
     from linly.config.recipe import Recipe
     from linly.config.source import Source
-    from linly.modeling.parameters import ParameterCount
-    from linly.modeling.suitability import SuitableModel
+    from linly.training.loop.start_checks import Launch, StartCheck
 
 GIB = 1 << 30
 _MARKS = {"ok": "ok  ", "bad": "BAD ", "note": "note"}
@@ -33,13 +35,6 @@ class Finding:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Note:
-    """Result of a check that is worth knowing but does not prevent a run from starting."""
-
-    text: str
-
-
 def register(app: typer.Typer) -> None:
     """Add `linly check`."""
     app.command("check")(check)
@@ -50,6 +45,7 @@ def check(
     overrides: Annotated[
         list[str] | None, typer.Argument(metavar="[KEY=VALUE]...", help="Override recipe values.")
     ] = None,
+    resume: Resume = None,
     world_size: Annotated[
         int | None,
         typer.Option(
@@ -66,16 +62,24 @@ def check(
         ),
     ] = None,
 ) -> None:
-    """Check recipe, data, model, memory and disk; train nothing, write nothing.
+    """Check what training would refuse, with the same code; train nothing, write nothing.
 
-    `linly plan` checks the mixture itself: shares, rows and epochs. The exit code is 1 if anything
-    would prevent the run from starting.
+    Recipe, run folder, checkpoint to resume, model, data, memory and disk are checked. `linly plan`
+    shows the mixture itself: shares, rows and epochs. The exit code is 1 if anything would prevent
+    the run from starting.
     """
     from linly.config.recipe import load_recipe
+    from linly.training.checkpoints.manifest import parse_step
 
     loaded = load_recipe(recipe, overrides or [])
+    resume_step = None if resume is None else parse_step(resume)
+    devices = _devices()
+    gpu_bytes = min(devices) if devices else None
+    if gpu_gib is not None:
+        gpu_bytes = int(gpu_gib * GIB)
+    launch = _launch(loaded, world_size or max(1, len(devices)), gpu_bytes is not None, resume_step)
     findings = []
-    for finding in _findings(loaded, world_size, gpu_gib):
+    for finding in _findings(launch, gpu_bytes):
         findings.append(finding)
         typer.echo(f"{_MARKS[finding.kind]} {finding.what}: {finding.text}")
     num_bad = sum(finding.kind == "bad" for finding in findings)
@@ -83,44 +87,76 @@ def check(
         raise ConfigError(f"{num_bad} of {len(findings)} checks failed")
 
 
-def _findings(recipe: Recipe, world_size: int | None, gpu_gib: float | None) -> Iterator[Finding]:
-    devices = _devices()
-    world_size = world_size or max(1, len(devices))
-    gpu_bytes = min(devices) if devices else None
-    if gpu_gib is not None:
-        gpu_bytes = int(gpu_gib * GIB)
+def _launch(recipe: Recipe, world_size: int, has_gpu: bool, resume_step: int | None) -> Launch:
+    """Return the launch that training would make, as one process sees it."""
+    import torch
+
+    from linly.runs.runs import RunFolder
+    from linly.training.checkpoints.manifest import listed_checkpoint
+    from linly.training.loop.start_checks import Launch
+    from linly.training.ranks.processes import Processes
+
+    run = RunFolder(recipe.run)
+    return Launch(
+        recipe,
+        run,
+        Processes(rank=0, world_size=1, device=torch.device("cpu")),
+        world_size=world_size,
+        has_gpu=has_gpu,
+        resume_step=resume_step,
+        find_checkpoint=partial(listed_checkpoint, run.checkpoints, resume_step),
+    )
+
+
+def _findings(launch: Launch, gpu_bytes: int | None) -> Iterator[Finding]:
+    from linly.training.loop.start_checks import START_CHECKS, applies
+
+    recipe = launch.recipe
     yield Finding(
         "ok", "recipe", f"{recipe.name}, {recipe.num_steps:,} steps of {recipe.num_rows:,} rows"
     )
-    yield _tried("run folder", partial(_run_folder, recipe))
-    if recipe.checkpoint.mirror is not None:
-        yield _tried("mirror", partial(_mirror, recipe, recipe.checkpoint.mirror))
-    yield _tried("world size", partial(_world_size, recipe, world_size))
-    if recipe.training.deepspeed is not None:
-        yield _tried("deepspeed", partial(_deepspeed, recipe, world_size, bool(devices)))
+    bad = set()
+    for what, look in _first_looks(launch):
+        finding = _tried(what, look)
+        if finding is not None:
+            yield finding
+            if finding.kind == "bad":
+                bad |= {what, "data" if what.startswith("source ") else what}
+    for check in START_CHECKS:
+        if bad & {check.name, *check.needs} or not applies(check, launch):
+            bad.add(check.name)  # nor is what needs it
+            continue
+        finding = _tried(check.name, partial(_described, check, launch))
+        if finding is not None:
+            yield finding
+            if finding.kind == "bad":
+                bad.add(check.name)
+    if "model" not in bad:
+        yield from _model_findings(launch, gpu_bytes)
+
+
+def _first_looks(launch: Launch) -> Iterator[tuple[str, Callable[[], str | Note | None]]]:
+    """Checks of what training takes or reads by itself, each by its name."""
+    recipe = launch.recipe
+    yield "launcher", _launcher
+    yield "run folder", partial(_run_folder, launch)
     if recipe.curriculum.guards:
-        yield _tried("guards", partial(_guards, recipe))
+        yield "guards", partial(_guards, recipe)
     for name, source in recipe.sources.items():
-        yield _tried(f"source {name}", partial(_source, source))
-    try:
-        suitable, text = _model(recipe)
-    except LinlyError as error:
-        yield Finding("bad", "model", str(error))
-        return
-    yield Finding("ok", "model", text)
-    yield from (Finding("note", "model", note) for note in suitable.notes)
-    yield _tried("documents", partial(_documents, recipe, suitable))
-    yield _tried("export", partial(_export, suitable))
-    yield _memory(recipe, suitable.parameters, world_size, gpu_bytes)
-    yield _tried("disk", partial(_disk, recipe, suitable.parameters))
+        yield f"source {name}", partial(_source, source)
 
 
-def _tried(what: str, look: Callable[[], str | Note]) -> Finding:
-    """Run a check; an error meant for users becomes a finding."""
+def _tried(what: str, look: Callable[[], str | Note | None]) -> Finding | None:
+    """Run a check; an error meant for users becomes a finding, and nothing to say none."""
+    from rich.console import Console
+
     try:
-        found = look()
+        with Console(stderr=True).status(f"checking {what}"):
+            found = look()
     except LinlyError as error:
         return Finding("bad", what, str(error))
+    if found is None:
+        return None
     if isinstance(found, Note):
         return Finding("note", what, found.text)
     return Finding("ok", what, found)
@@ -134,40 +170,28 @@ def _devices() -> list[int]:
     return [torch.cuda.get_device_properties(i).total_memory for i in range(count)]
 
 
-def _run_folder(recipe: Recipe) -> str:
-    from linly.runs.run_places import check_place
-    from linly.runs.runs import RunFolder
-    from linly.training.checkpoints.manifest import check_never_saved, list_checkpoints, step_of
+def _launcher() -> str | None:
+    """Check the port at which the ranks of this environment would meet, if it names one."""
+    from linly.training.ranks.launcher import check_port, rank_variables
 
-    check_place(recipe.run)
-    saved = list_checkpoints(recipe.run / "checkpoints")
-    if not saved:
-        check_never_saved(RunFolder(recipe.run), recipe.checkpoint.mirror)
-    where = f"resumes after step {step_of(saved[0])}" if saved else "starts with step 1"
-    return f"{recipe.run}, {where}"
-
-
-def _mirror(recipe: Recipe, place: str) -> str | Note:
-    from linly.training.checkpoints.mirror import Mirror
-
-    mirror = Mirror(recipe.run, place)
-    if not mirror.refuse_another_run():
-        return Note(f"{mirror.place} cannot be reached from here now")
-    return f"{mirror.place} is free or belongs to this run"
+    rank_variables(os.environ)
+    port = os.environ.get("MASTER_PORT")
+    if port is None:
+        return None
+    check_port(os.environ)
+    return f"port {port} is free for the ranks"
 
 
-def _world_size(recipe: Recipe, world_size: int) -> str:
-    from linly.curriculum.run_plan import Batch, valid_world_sizes
-    from linly.data.loading.ranks import check_world_size
+def _run_folder(launch: Launch) -> str:
+    launch.run.check_startable()
+    return str(launch.recipe.run)
 
-    batch = Batch(recipe.data.global_batch, recipe.training.micro_batch)
-    check_world_size(batch, world_size)
-    sizes = ", ".join(map(str, valid_world_sizes(batch)))
-    accumulation = batch.global_batch // (world_size * batch.micro_batch)
-    return (
-        f"{world_size}: {accumulation} micro-batches of {batch.micro_batch} rows per step on each "
-        f"rank; sizes that fit: {sizes}"
-    )
+
+def _described(check: StartCheck, launch: Launch) -> str | Note | None:
+    """Run a check of training, and return what it found."""
+    check.look(launch)
+    describe = DESCRIPTIONS.get(check.name)
+    return None if describe is None else describe(launch)
 
 
 def _guards(recipe: Recipe) -> str | Note:
@@ -200,36 +224,18 @@ def _source(source: Source) -> str | Note:
     return Note(f"{text}; {listed}, and are quarantined") if empty else text
 
 
-def _deepspeed(recipe: Recipe, world_size: int, has_gpu: bool) -> str:
-    from linly.config.deepspeed import settings_deepspeed_config
-
-    settings_deepspeed_config(recipe.training, recipe.data, world_size=world_size, has_gpu=has_gpu)
-    return "compatible with the recipe (linly train --print-deepspeed-config prints the result)"
-
-
-def _model(recipe: Recipe) -> tuple[SuitableModel, str]:
-    """Examine the model with the code that accepts or refuses it when training starts."""
-    from linly.evaluation.evaluation import check_prompts
-    from linly.modeling.suitability import examine_model
-    from linly.storage.hub import MODEL_FORM, model_folder
-    from linly.tokenization.load_tokenizer import load_tokenizer
-
-    if recipe.model is None:
-        raise ConfigError(f"missing, but training needs one; set model=, {MODEL_FORM}")
-    path = model_folder(recipe.model)
-    tokenizer = load_tokenizer(path)
-    suitable = examine_model(
-        path, tokenizer, recipe.training, sequence_length=recipe.data.sequence_length
-    )
-    config = suitable.stored.config
-    check_prompts(config, tokenizer, recipe.evaluation)
-    return suitable, (
-        f"{config.model_type}, {config.vocab_size:,} rows for {tokenizer.vocab_size:,} pieces; "
-        f"training {suitable.parameters}"
-    )
+def _model_findings(launch: Launch, gpu_bytes: int | None) -> Iterator[Finding]:
+    """Check what follows from the model: its documents, memory and disk."""
+    yield from (Finding("note", "model", note) for note in launch.model.notes)
+    documents = _tried("documents", partial(_documents, launch))
+    disk = _tried("disk", partial(_disk, launch))
+    assert documents is not None and disk is not None
+    yield documents
+    yield _memory(launch, gpu_bytes)
+    yield disk
 
 
-def _documents(recipe: Recipe, suitable: SuitableModel) -> str | Note:
+def _documents(launch: Launch) -> str | Note:
     """Try the model on rows of several documents, as a run does at its start."""
     import torch
 
@@ -239,15 +245,16 @@ def _documents(recipe: Recipe, suitable: SuitableModel) -> str | Note:
     from linly.modeling.trainable import make_trainable
     from linly.modeling.trial import try_model
 
+    recipe = launch.recipe
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    need = BF16_BYTES * suitable.parameters.total
+    need = BF16_BYTES * launch.model.parameters.total
     free = torch.cuda.mem_get_info()[0] if device.type == "cuda" else _free_memory()
     if need > free:
         return Note(
             f"not tried: the model's BF16 weights ({need / GIB:,.1f} GiB) exceed the free memory "
             f"({free / GIB:,.1f} GiB); a run tries this at its start"
         )
-    stored = suitable.stored
+    stored = launch.model.stored
     model = read_weights(stored.path, stored.config, dtype=torch.bfloat16).to(device)  # type: ignore[arg-type]
     make_trainable(model, recipe.training.trainable, seed=recipe.data.seed)
     layout = row_layout(recipe)
@@ -267,27 +274,17 @@ def _free_memory() -> int:
     return int(line.split()[1]) << 10
 
 
-def _export(suitable: SuitableModel) -> str | Note:
-    from linly.export.rehearsal import try_export
-    from linly.tokenization.load_tokenizer import load_tokenizer
-
-    path, config = suitable.stored.path, suitable.stored.config
-    notes = try_export(path, config, load_tokenizer(path))
-    return Note("; ".join(notes)) if notes else "a trained model can be exported"
-
-
-def _memory(
-    recipe: Recipe, parameters: ParameterCount, world_size: int, gpu_bytes: int | None
-) -> Finding:
+def _memory(launch: Launch, gpu_bytes: int | None) -> Finding:
     """Compare ZeRO-2's memory per rank with a GPU's."""
     from linly.modeling.memory import training_memory
     from linly.training.engine.optimizers import optimizer_kind
 
+    parameters = launch.model.parameters
     need = training_memory(
         parameters.total,
         num_trained=parameters.trained,
-        state_bytes=optimizer_kind(recipe.training.optimizer).bytes_per_parameter,
-        world_size=world_size,
+        state_bytes=optimizer_kind(launch.recipe.training.optimizer).bytes_per_parameter,
+        world_size=launch.world_size,
     )
     text = (
         f"{need.total_bytes / GIB:,.1f} GiB per rank before activations, of which "
@@ -305,14 +302,15 @@ def _memory(
     return Finding("bad", "memory", f"{text}; a GPU has {gpu_bytes / GIB:,.1f} GiB: {advice}")
 
 
-def _disk(recipe: Recipe, parameters: ParameterCount) -> str:
+def _disk(launch: Launch) -> str:
     from linly.monitor.number_words import size
     from linly.monitor.plans.plan_facts import kept_checkpoints
     from linly.training.engine.optimizers import optimizer_kind
 
+    recipe = launch.recipe
     kept = kept_checkpoints(recipe.checkpoint, recipe.num_steps)
     state_bytes = optimizer_kind(recipe.training.optimizer).bytes_per_parameter
-    need = kept * state_bytes * parameters.trained
+    need = kept * state_bytes * launch.model.parameters.trained
     place = next(path for path in (recipe.run, *recipe.run.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free
     text = f"{size(need)} for {kept} checkpoints at most, {size(free)} free under {place}"

@@ -83,7 +83,16 @@ def launch(
         options=options,
         visible_devices=os.environ.get("CUDA_VISIBLE_DEVICES", ""),
     )
+    _choose_accelerator()
     sys.exit(run_job(command))
+
+
+def _choose_accelerator() -> None:
+    """Tell the launcher of a machine without GPUs to use the CPU, or it prints warnings."""
+    if not any(Path("/dev").glob("nvidia[0-9]*")):  # importing torch takes seconds
+        from linly.modeling.accelerator import choose_accelerator
+
+        choose_accelerator()
 
 
 def _split(words: list[str]) -> tuple[list[str], list[str]]:

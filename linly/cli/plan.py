@@ -83,6 +83,7 @@ def plan(
             notes.append(f"the data was not read ({why}): epochs are unknown")
         if recipe.stop_at_step is not None:
             notes.append(f"stop_at_step: this launch of the run ends at step {recipe.stop_at_step}")
+    notes += made.notes()
     warnings = made.warnings()
     if recipe is not None and made.guards:
         every = recipe.evaluation.every

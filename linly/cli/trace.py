@@ -57,7 +57,8 @@ def trace(
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Do not shorten texts.")] = False,
     data_root: Annotated[
-        Path | None, typer.Option(help="Folder of the shards, if they were moved.")
+        Path | None,
+        typer.Option(help="Folder of the shards, if they were moved (default: $LINLY_DATA)."),
     ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print one JSON object per step, with full texts.")

@@ -58,19 +58,21 @@ def train(
     saved.
     """
     from linly import api
+    from linly.training.ranks.launcher import first_rank_reports
 
-    loaded = api.load_recipe(recipe, overrides or [])
-    if print_deepspeed_config:
-        _print_deepspeed_config(loaded)
-        return
-    resume_step = None if resume is None else _step(resume)
     words = ["linly", "train", str(recipe), *(overrides or [])]
-    outcome = api.train(
-        loaded,
-        resume_step=resume_step,
-        is_quiet=quiet,
-        on_end=lambda outcome: _print_end(loaded, outcome, words),
-    )
+    with first_rank_reports():
+        loaded = api.load_recipe(recipe, overrides or [])
+        if print_deepspeed_config:
+            _print_deepspeed_config(loaded)
+            return
+        resume_step = None if resume is None else _step(resume)
+        outcome = api.train(
+            loaded,
+            resume_step=resume_step,
+            is_quiet=quiet,
+            on_end=lambda outcome: _print_end(loaded, outcome, words),
+        )
     _leave(outcome)
 
 
@@ -88,12 +90,11 @@ def _print_end(recipe: Recipe, outcome: Outcome, words: Sequence[str]) -> None:
         outcome: Result of this launch.
         words: Command that trains the recipe.
     """
+    run = _short(recipe.run)
+    print(f"run {run}: {outcome.ending}")
     print(outcome.summary)
     print(_report_line(recipe.run))
-    if outcome.exhausted is not None:
-        print(f"ended early: {outcome.exhausted}")
     if outcome.is_complete:
-        run = _short(recipe.run)
         print(f"export: linly export {shlex.quote(run)} --output models/{recipe.run.name}")
     else:
         kept = [word for word in words if not word.startswith("stop_at_step=")]

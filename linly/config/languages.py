@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, NamedTuple
 
-from pydantic import AfterValidator, model_validator
+from pydantic import AfterValidator, ValidationError, model_validator
 
 from linly.config.yaml.json_forms import ALLOWED, JsonForm, JsonSchema
 from linly.config.yaml.quantities import Text
@@ -94,6 +94,18 @@ def default_prompts(*languages: str) -> tuple[str, ...]:
         if language in KNOWN_LANGUAGES
         for prompt in KNOWN_LANGUAGES[language].prompts
     )
+
+
+def with_prompts(value: dict[str, Any]) -> dict[str, Any]:
+    """Fill in the prompts of a recipe's languages."""
+    evaluation = value.get("evaluation", {})
+    try:
+        prompts = default_prompts(*recipe_languages(value).both)
+    except ValidationError:  # the field's own validation reports it
+        return value
+    if not isinstance(evaluation, dict):
+        return value
+    return {**value, "evaluation": {"prompts": prompts, **evaluation}}
 
 
 _SUM_OF_EVEN = "def sum_of_even(numbers):\n"

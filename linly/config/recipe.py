@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, PlainSerializer, ValidationError, model_validator
+from pydantic import BeforeValidator, PlainSerializer, model_validator
 
 from linly.config.corpus import (
     TEMPLATES,
@@ -21,7 +21,7 @@ from linly.config.corpus import (
 )
 from linly.config.curriculum import Curriculum
 from linly.config.deepspeed import with_own_deepspeed
-from linly.config.languages import Languages, default_prompts, recipe_languages
+from linly.config.languages import Languages, with_prompts
 from linly.config.settings import (
     SECTIONS,
     AlarmSettings,
@@ -33,8 +33,9 @@ from linly.config.settings import (
     TrackioSettings,
     TrainingSettings,
     WandbSettings,
+    with_micro_batch,
 )
-from linly.config.source import Source, sources_of
+from linly.config.source import DATA_VARIABLE, Source, sources_of, with_data_root
 from linly.config.yaml.json_forms import (
     ALLOWED,
     JsonForm,
@@ -92,7 +93,7 @@ class Recipe(Settings):
     Attributes:
         name: Name in logs and pages; by default the file's stem.
         run: Run folder; its name identifies the run when it resumes.
-        data_root: Folder that the corpora's patterns are relative to.
+        data_root: Folder that the corpora's patterns are relative to; by default $LINLY_DATA.
         model: Model folder (weights, config and tokenizer), or a model on the hub: org/name or
             org/name@revision. Without it only the data path runs.
         languages: Languages that the run keeps and learns; they only describe it.
@@ -172,15 +173,8 @@ class Recipe(Settings):
 
     @classmethod
     def from_file_form(cls, value: dict[str, Any]) -> dict[str, Any]:
-        """Fill in the prompts of the recipe's languages."""
-        evaluation = value.get("evaluation", {})
-        try:
-            prompts = default_prompts(*recipe_languages(value).both)
-        except ValidationError:  # the field's own validation reports it
-            return value
-        if not isinstance(evaluation, dict):
-            return value
-        return {**value, "evaluation": {"prompts": prompts, **evaluation}}
+        """Fill in the defaults that depend on other settings."""
+        return with_micro_batch(with_prompts(value))
 
     @model_validator(mode="after")
     def _check(self) -> Recipe:
@@ -194,7 +188,8 @@ class Recipe(Settings):
             step_tokens = batch * self.data.sequence_length
             text = (
                 f"found {self.curriculum.tokens:,} tokens, allowed: at least one step of "
-                f"{batch} rows x {self.data.sequence_length} = {step_tokens:,} tokens"
+                f"{batch} rows x {self.data.sequence_length} = {step_tokens:,} tokens "
+                "(data.global_batch x data.sequence_length)"
             )
             raise problem(text, "curriculum", "tokens")
         return self
@@ -233,7 +228,7 @@ def load_recipe(path: Path, overrides: Sequence[str] = ()) -> Recipe:
     for override in parsed:
         if not is_inner[id(override)]:
             tree = with_override(tree, override)
-    tree = with_own_deepspeed(_expand(tree))
+    tree = with_data_root(with_own_deepspeed(_expand(tree)))
     _check_top(tree)
     inner = [override for override in parsed if is_inner[id(override)]]
     curriculum = _curriculum(tree, inner, default_name=path.stem)
@@ -289,6 +284,8 @@ def _check_top(tree: Located) -> None:
     for key in ("curriculum", "corpora", "data_root", "run"):
         if key not in tree.value:
             text = "missing, this key is required (in the recipe, or what it extends)"
+            if key == "data_root":
+                text += f"; or export {DATA_VARIABLE}=FOLDER"
             raise ConfigError(f"{tree.origin}: {key}: {text}")
 
 

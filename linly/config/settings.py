@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -10,7 +11,6 @@ from pydantic import (
     PlainSerializer,
     Strict,
     field_validator,
-    model_validator,
 )
 
 from linly.config.languages import Languages, default_prompts
@@ -279,13 +279,25 @@ class TrainingSettings(Settings):
         return value | {key: form(value[key]) for key, form in forms.items() if key in value}
 
 
+def with_micro_batch(value: dict[str, Any]) -> dict[str, Any]:
+    """Lower the default micro-batch to a divisor of the given global batch."""
+    data, training = value.get("data"), value.get("training", {})
+    batch = data.get("global_batch") if isinstance(data, dict) else None
+    is_given = not isinstance(training, dict) or "micro_batch" in training
+    if is_given or type(batch) is not int or batch < 1:
+        return value
+    usual = TrainingSettings.model_fields["micro_batch"].default
+    return {**value, "training": {"micro_batch": math.gcd(batch, usual), **training}}
+
+
 class CheckpointSettings(Model):
     """Settings of saving checkpoints and keeping them (in steps).
 
     Attributes:
         every: Steps between checkpoints.
         keep_last: Newest checkpoints to keep.
-        keep_every: Steps between checkpoints to keep for good; null keeps only the newest.
+        keep_every: Steps between older checkpoints to keep: the first at or after each multiple of
+            it; null keeps only the newest.
         is_async: Whether training continues while a copy in host memory is written.
         mirror: Folder or s3://bucket/prefix; the run is copied to NAME in it after each save.
     """
@@ -304,13 +316,6 @@ class CheckpointSettings(Model):
             if why is not None:
                 raise problem(f"{found(value, 'a folder, or s3://bucket/prefix')}; {why}")
         return value
-
-    @model_validator(mode="after")
-    def _check_keep_every(self) -> CheckpointSettings:
-        if self.keep_every is not None and self.keep_every % self.every:
-            allowed = f"a multiple of every ({self.every}), or null"
-            raise problem(found(self.keep_every, allowed), "keep_every")
-        return self
 
 
 class EvaluationSettings(Settings):

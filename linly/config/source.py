@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from linly.config.corpus import Corpus
 from linly.config.curriculum import SourceShare
+from linly.config.yaml.yaml import Located, Origin
+
+DATA_VARIABLE = "LINLY_DATA"
+"""Environment variable with the folder of the data, for a recipe without `data_root`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,3 +51,13 @@ def languages_of(
         for name, share in shares.items()
         if share.corpus in corpora
     }
+
+
+def with_data_root(tree: Located) -> Located:
+    """Take the data root from the environment if the recipe has none."""
+    assert isinstance(tree.value, dict)
+    folder = os.environ.get(DATA_VARIABLE)
+    if not folder or "data_root" in tree.value:
+        return tree
+    origin = Origin(f"environment variable {DATA_VARIABLE}", None, Path.cwd())
+    return Located(tree.value | {"data_root": Located(folder, origin)}, tree.origin)

@@ -129,18 +129,19 @@ class Plan:
         """Rows that are trained on: all except the remainder."""
         return self.num_rows - self.remainder_rows
 
+    def notes(self) -> list[str]:
+        """Facts about the plan that need no change: a round number of tokens rarely fills steps."""
+        if not self.remainder_rows:
+            return []
+        used = self.trained_rows * self.sequence_length
+        return [
+            f"the last {self.remainder_rows} rows do not fill a step and are not trained on; "
+            f"tokens: {used} would leave none over"
+        ]
+
     def warnings(self) -> list[str]:
         """Warnings about an allowed plan."""
-        found: list[str] = []
-        if self.remainder_rows:
-            used = self.trained_rows * self.sequence_length
-            found.append(
-                f"the last {self.remainder_rows} rows do not fill a step and are not trained on; "
-                f"tokens: {used} would leave none over"
-            )
-        for source in self.sources:
-            found += _source_warnings(source)
-        return found
+        return [text for source in self.sources for text in _source_warnings(source)]
 
 
 def make_plan(

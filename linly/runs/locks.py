@@ -13,7 +13,7 @@ import socket
 import stat
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -88,6 +88,23 @@ def hold(path: Path, what: str) -> Iterator[HeldLock]:
         os.close(descriptor)
 
 
+def check_free(path: Path, what: str) -> None:
+    """Check that no process holds a lock file, without creating it or taking it over.
+
+    Args:
+        path: Lock file; it may be missing.
+        what: Name of the locked resource, for errors.
+
+    Raises:
+        TrainingError: If another process holds it.
+    """
+    with suppress(FileNotFoundError), path.open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # until the file is closed
+        except BlockingIOError:
+            raise _taken(path, what) from None
+
+
 def is_held_by(path: Path, token: str, *, timeout_s: float) -> bool:
     """Whether the file contains the token; waits, as a shared file system may show it late."""
     deadline = time.monotonic() + timeout_s
@@ -108,13 +125,9 @@ def _take(path: Path, what: str) -> int:
             if _replaced(descriptor, path) is None:
                 return descriptor
         except BlockingIOError:
-            holder = _holder(path)
-            if not _is_dead_here(holder) or time.monotonic() > deadline:
+            if not _is_dead_here(_holder(path)) or time.monotonic() > deadline:
                 os.close(descriptor)
-                raise TrainingError(
-                    f"{what}: {_described(holder)} holds its lock; stop that process, or start "
-                    f"another run with run=PATH"
-                ) from None
+                raise _taken(path, what) from None
         except OSError as error:
             os.close(descriptor)
             raise TrainingError(
@@ -124,6 +137,13 @@ def _take(path: Path, what: str) -> int:
             ) from error
         os.close(descriptor)
         time.sleep(0.1)
+
+
+def _taken(path: Path, what: str) -> TrainingError:
+    return TrainingError(
+        f"{what}: {_described(_holder(path))} holds its lock; stop that process, or start another "
+        f"run with run=PATH"
+    )
 
 
 def _open(path: Path, what: str) -> int:

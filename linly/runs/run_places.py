@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
 
 from linly.errors import ConfigError
@@ -52,6 +54,25 @@ def check_place(path: Path) -> None:
             f"run folder {path}: is not a run and is not empty: found {shown}{more}, which a run "
             f"could overwrite; {elsewhere}: a missing or empty folder, or a run"
         )
+
+
+def check_may_create(path: Path) -> None:
+    """Check that this user may create a run folder, or write into an existing one.
+
+    Raises:
+        ConfigError: If not; as `cannot_create`.
+    """
+    nearest = next(place for place in (path, *path.absolute().parents) if place.exists())
+    if not os.access(nearest, os.W_OK | os.X_OK):
+        raise cannot_create(path, PermissionError(errno.EACCES, os.strerror(errno.EACCES), nearest))
+
+
+def cannot_create(path: Path, error: OSError) -> ConfigError:
+    """The error for a run folder that the system refuses to create."""
+    return ConfigError(
+        f"run folder {path}: cannot be created: {error.strerror} ({error.filename}); choose "
+        f"another with run=PATH"
+    )
 
 
 def _is_run(path: Path) -> bool:

@@ -27,10 +27,10 @@ from linly.files import fsync_directory
 from linly.records.evaluation_record import EvaluationRecord
 from linly.records.row_record import ROW_SCHEMA, RowRecord
 from linly.records.step_record import StepRecord
-from linly.runs.locks import HeldLock, hold, is_held_by
+from linly.runs.locks import HeldLock, check_free, hold, is_held_by
 from linly.runs.log_file import LogFile
 from linly.runs.row_parts import RowParts
-from linly.runs.run_places import check_place
+from linly.runs.run_places import cannot_create, check_may_create, check_place
 
 LOGS = ("metrics", "evaluations", "events", "samples", "quarantine", "decisions")
 """Logs of a run; each is `NAME.jsonl`."""
@@ -73,10 +73,7 @@ class RunFolder:
             (path / "rows").mkdir(exist_ok=True)
             (path / "checkpoints").mkdir(exist_ok=True)
         except OSError as error:
-            raise ConfigError(
-                f"run folder {path}: cannot be created: {error.strerror} ({error.filename}); "
-                f"choose another with run=PATH"
-            ) from error
+            raise cannot_create(path, error) from error
         return cls(path)
 
     @classmethod
@@ -92,6 +89,17 @@ class RunFolder:
             found = f"runs in {near}: {', '.join(runs)}" if runs else f"{near} holds no run"
             raise ConfigError(f"no run at {path}: it has neither metrics.jsonl nor rows/; {found}")
         return cls(path)
+
+    def check_startable(self) -> None:
+        """Check that this process could create or open the folder and lock it; changes nothing.
+
+        Raises:
+            ConfigError: As `create_or_open`.
+            TrainingError: If another process trains in this folder.
+        """
+        check_place(self.path)
+        check_may_create(self.path)
+        check_free(self.path / "lock", self._locked)
 
     @property
     def checkpoints(self) -> Path:
@@ -110,7 +118,7 @@ class RunFolder:
         Raises:
             TrainingError: If another process trains in this folder.
         """
-        with hold(self.path / "lock", f"run folder {self.path}") as self._held:
+        with hold(self.path / "lock", self._locked) as self._held:
             try:
                 yield self._held.token
             finally:
@@ -124,6 +132,11 @@ class RunFolder:
         """
         if self._held is not None:
             self._held.check()
+
+    @property
+    def _locked(self) -> str:
+        """Name of what the lock protects, for errors."""
+        return f"run folder {self.path}"
 
     def check_token(self, token: str, *, timeout_s: float = 30.0) -> None:
         """Check that this process sees the same folder as the lock's holder.

@@ -39,11 +39,12 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_runs_started_together_both_end_well(recipe: Path) -> None:
-    """By the launchers' own defaults, while the port that both name by default is taken."""
-    log = recipe.parent / "beside.log"
-    with taken(29500):
+    """While the port that launchers name by default is taken, and one that a user has chosen."""
+    log, chosen = recipe.parent / "beside.log", free_port()
+    with taken(29500), taken(int(chosen)):
         started = []
-        for number, launcher in enumerate((*LAUNCHERS, LAUNCHERS[0])):
+        with_port = [*LAUNCHERS[0][:1], "--master_port", chosen, *LAUNCHERS[0][1:]]
+        for number, launcher in enumerate((*LAUNCHERS, with_port)):
             run = f"run={recipe.parent}/runs/{number}"
             started.append(start([*launcher, TRAIN, str(recipe), run], log, **PATH))
         assert wait_all(started, timeout_s=300) == [0, 0, 0], logs(log)

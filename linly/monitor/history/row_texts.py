@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from linly.config.recipe import load_recipe
-from linly.config.source import sources_of
+from linly.config.source import DATA_VARIABLE, sources_of
 from linly.curriculum.timeline import fold
 from linly.data.inspection.lookup import (
     SpanText,
@@ -40,7 +41,8 @@ class Tracer:
 
         Args:
             path: The run folder.
-            data_root: Current folder of its shards; by default the one used in training.
+            data_root: Current folder of its shards; by default the one used in training, or
+                $LINLY_DATA if that is not on this machine.
 
         Raises:
             ConfigError: If there is no run, or its recipe cannot be read.
@@ -49,7 +51,7 @@ class Tracer:
         self._path = path
         self._course = fold(RunFolder.open(path).read("decisions"))
         self._tokenizer = load_tokenizer(path / "model")
-        self._data_root = data_root or load_recipe(path / "recipe.yaml").data_root
+        self._data_root = data_root or _present_data_root(path)
         self._sources: dict[str, TracedSource] = {}
 
     def texts(self, rows: Sequence[RowRecord]) -> tuple[TracedRow, ...]:
@@ -90,6 +92,13 @@ class Tracer:
                 ),
             )
         return self._sources[name]
+
+
+def _present_data_root(run: Path) -> Path:
+    """Folder of a run's shards on this machine."""
+    trained = load_recipe(run / "recipe.yaml").data_root
+    moved = os.environ.get(DATA_VARIABLE)
+    return Path(moved) if moved and not trained.is_dir() else trained
 
 
 def _by_path(path: Path) -> dict[str, Shard]:

@@ -69,6 +69,7 @@ class PlanFacts:
             float64 [n].
         sources: Sources by group, then name.
         num_steps: Number of steps; 0 without a recipe.
+        notes: Facts that need no change.
         warnings: Warnings, each with the smallest change that helps.
     """
 
@@ -82,6 +83,7 @@ class PlanFacts:
     sources: tuple[SourceFacts, ...]
     num_steps: int
     costs: Costs
+    notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
@@ -117,6 +119,7 @@ def plan_facts(
         sources=_source_facts(mixture, plan),
         num_steps=plan.num_steps,
         costs=costs,
+        notes=tuple(plan.notes()),
         warnings=(*problems, *plan.warnings()),
     )
 
@@ -178,6 +181,6 @@ def kept_checkpoints(settings: CheckpointSettings, num_steps: int) -> int:
     whole, rest = divmod(num_steps, settings.every)
     total = whole + bool(rest)
     newest = min(settings.keep_last, total)
-    oldest_of_newest = (whole - newest + bool(rest) + 1) * settings.every
-    kept = (oldest_of_newest - 1) // settings.keep_every if settings.keep_every else 0
-    return newest + min(kept, total - newest) + 1
+    old = total - newest
+    multiples = old * settings.every // settings.keep_every if settings.keep_every else 0
+    return newest + min(multiples, old) + 1

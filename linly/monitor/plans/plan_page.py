@@ -48,7 +48,7 @@ def plan_html(facts: PlanFacts) -> str:
 
 
 def cost_line(facts: PlanFacts) -> str:
-    """Tokens, steps, disk and time in a line."""
+    """Tokens, steps, disk, time and notes in a line."""
     words = [f"{count(float(facts.tokens[-1]))} tokens"]
     if facts.num_steps:
         words.append(f"{facts.num_steps:,} steps")
@@ -61,7 +61,7 @@ def cost_line(facts: PlanFacts) -> str:
         words.append(f"checkpoints {whole} ({costs.kept_checkpoints} of {each})")
     if costs.seconds is not None:
         words.append(f"{duration(costs.seconds)} in steps")
-    return " · ".join(words)
+    return " · ".join([*words, *facts.notes])
 
 
 def plan_charts(facts: PlanFacts) -> tuple[Chart, ...]:

@@ -11,8 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Collection, Iterable
-from dataclasses import asdict
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +19,8 @@ import orjson
 
 from linly.config.recipe import Recipe
 from linly.config.settings import Trainable
-from linly.curriculum.run_plan import Available, Batch, check_plan, make_plan
 from linly.curriculum.timeline import Relisted, Timeline
-from linly.data.inspection.source_inventory import SourceInventory, source_inventory
+from linly.data.inspection.source_inventory import SourceInventory
 from linly.data.reading.shards import list_shards
 from linly.data.shard_list import read_shard_list, shard_lines
 from linly.data.types import Document, Segment, Shard, ShardList
@@ -35,7 +33,6 @@ from linly.modeling.trainable import trains_all
 from linly.runs.runs import PINNED, RunFolder
 from linly.tokenization.byte_level import TOKENIZER_JSON, companions
 from linly.tokenization.load_tokenizer import load_tokenizer
-from linly.tokenization.tokenizer import Tokenizer
 from linly.training.ranks.processes import Processes
 
 MODEL_FILES = (
@@ -49,16 +46,22 @@ MODEL_FILES = (
 
 
 def pin_inputs(
-    run: RunFolder, recipe: Recipe, model: StoredModel, tokenizer: Tokenizer, processes: Processes
+    run: RunFolder,
+    recipe: Recipe,
+    model: StoredModel,
+    inventories: Mapping[str, SourceInventory],
+    processes: Processes,
 ) -> None:
-    """Write the pinned inputs; sources are distributed over the ranks, as some take long to scan.
+    """Write the pinned inputs; a collective.
 
     The model configuration is written as it is used in training, so that an export matches it.
 
-    Raises:
-        ConfigError: If the curriculum reads a source more often than its `max_epochs`.
-        DataError: If a source has no shards, one cannot be read, or the records do not match the
-            corpus file.
+    Args:
+        run: Locked folder of the run.
+        recipe: Recipe of the run.
+        model: Its model.
+        inventories: Sources that this rank has inspected.
+        processes: Processes of the run.
     """
     with processes.together("preparing the run folder"):
         if processes.is_first:
@@ -71,19 +74,9 @@ def pin_inputs(
                     (run.path / "model" / name).parent.mkdir(exist_ok=True)
                     shutil.copyfile(model.path / name, run.path / "model" / name)
             _write_decided(model, run.path / "model" / "config.json")
-    with processes.together("listing shards and held-out documents"):
-        mine = {}
-        sources = list(recipe.sources.values())
-        for source in sources[processes.rank :: processes.world_size]:
-            found = source_inventory(
-                source,
-                tokenizer,
-                sequence_length=recipe.data.sequence_length,
-                max_held_out=recipe.evaluation.max_documents,
-            )
-            write_source(run, source.name, found)
-            mine[source.name] = asdict(found.available)
-    _check_plan(recipe, [entry for part in processes.gather_json(mine) for entry in part.items()])
+    with processes.together("writing shard lists and held-out documents"):
+        for name, found in inventories.items():
+            write_source(run, name, found)
 
 
 def _write_decided(model: StoredModel, path: Path) -> None:
@@ -94,17 +87,6 @@ def _write_decided(model: StoredModel, path: Path) -> None:
         decided["pad_token_id"] = None
     if decided:
         write_json_object(path, content | decided)
-
-
-def _check_plan(recipe: Recipe, found: Iterable[tuple[str, dict[str, Any]]]) -> None:
-    """Check before the first step that no source will be exhausted."""
-    plan = make_plan(
-        recipe.curriculum,
-        sequence_length=recipe.data.sequence_length,
-        batch=Batch(recipe.data.global_batch, recipe.training.micro_batch),
-        available={source: Available(**values) for source, values in found},
-    )
-    check_plan(plan, recipe.curriculum)
 
 
 def write_recipe(run: RunFolder, recipe: Recipe) -> None:

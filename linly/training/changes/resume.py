@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_origin
@@ -41,7 +41,7 @@ def in_force(recipe: Recipe, timeline: Timeline) -> Recipe:
 
     The recipe may name this curriculum or an earlier one of the run, so that its file need not be
     edited after an amendment. A recipe with any other curriculum is returned unchanged, and
-    `recorded_changes` refuses it.
+    `allowed_changes` refuses it.
     """
     given = _unnamed(recipe.curriculum)
     if all(_unnamed(curriculum) != given for curriculum in timeline.curricula):
@@ -135,8 +135,8 @@ def policy_of(key: str) -> OnResume:
     return OnResume.REFUSED
 
 
-def recorded_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[SettingChange]:
-    """Changes of a resumed run's recipe that must be recorded.
+def allowed_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[SettingChange]:
+    """Changes of a resumed run's recipe, all of which a resume may make.
 
     Args:
         before: File form of the checkpoint's recipe.
@@ -161,6 +161,11 @@ def recorded_changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[
             f"the run has another recipe; before -> now:\n{lines}\n{amend} these changes to "
             "resume, or start another run with run=PATH (its model= may be an export of this one)"
         )
+    return changes
+
+
+def recorded(changes: Iterable[SettingChange]) -> list[SettingChange]:
+    """The changes that decisions.jsonl must record."""
     return [change for change in changes if policy_of(change.key) is OnResume.RECORDED]
 
 

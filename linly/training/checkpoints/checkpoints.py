@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import shutil
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import suppress
 from pathlib import Path
@@ -232,12 +232,10 @@ class Checkpoints:
         """Remove old checkpoints; called after the newest has been published."""
         in_use = self.mirror.in_use if self.mirror is not None else None
         found = [path for path in list_checkpoints(self._folder) if path.name != in_use]
-        steps = [step_of(path) for path in found]
-        for step in steps[self._settings.keep_last :]:
-            if self._settings.keep_every is None or step % self._settings.keep_every:
-                old = self._folder / folder_name(step)
-                hidden = old.rename(self._folder / f".{old.name}.removing")
-                remove(hidden)
+        for step in superseded(map(step_of, found), self._settings):
+            old = self._folder / folder_name(step)
+            hidden = old.rename(self._folder / f".{old.name}.removing")
+            remove(hidden)
 
     # -- finding ------------------------------------------------------------------------------
 
@@ -339,6 +337,22 @@ class Checkpoints:
                 restore_random_states(load_file(folder / random))
         with self._processes.waiting(f"loading {folder}"):
             engine.finish_loading(optimizer_steps=optimizer_steps)
+
+
+def superseded(steps: Iterable[int], settings: CheckpointSettings) -> list[int]:
+    """Steps whose checkpoints are no longer kept: neither the newest nor a milestone.
+
+    A milestone is the first checkpoint at or after a multiple of `keep_every`, so that any pair of
+    `every` and `keep_every` works.
+    """
+    ascending = sorted(steps)
+    milestones: dict[int, int] = {}
+    if settings.keep_every is not None:
+        for step in ascending:
+            milestones.setdefault(step // settings.keep_every, step)
+        milestones.pop(0, None)
+    old = ascending[: -settings.keep_last]
+    return [step for step in old if step not in milestones.values()]
 
 
 def _check_parameters(folder: Path, manifest: Manifest, engine: Engine) -> None:

@@ -154,6 +154,22 @@ class Manifest:
         if self.step != step_of(folder):
             raise corrupt(folder, MANIFEST, f"is that of step {self.step}")
 
+    def absence(self, folder: Path) -> str | None:
+        """Compare the sizes of all files, without reading them.
+
+        Returns:
+            The first file that is missing or has another size, as an error's text; None if all
+            are there.
+        """
+        for name in self.files:
+            try:
+                why = self._size_problem(name, (folder / name).stat().st_size)
+            except OSError as error:
+                why = _unreadable(error)
+            if why is not None:
+                return str(corrupt(folder, name, why))
+        return None
+
     def damage(self, folder: Path, names: Sequence[str]) -> str | None:
         """Check sizes, hashes and contents of the named files.
 
@@ -166,20 +182,30 @@ class Manifest:
                 return str(corrupt(folder, name, why))
         return None
 
+    def _size_problem(self, name: str, size_bytes: int) -> str | None:
+        expected = self.files[name].size_bytes
+        if size_bytes == expected:
+            return None
+        return f"has {size_bytes:,} bytes, but {expected:,} in the manifest"
+
     def _file_problem(self, path: Path) -> str | None:
         entry = self.files[path.name]
         try:
             found = FileEntry.of(path)
         except OSError as error:
-            return f"cannot be read: {error.strerror}"
+            return _unreadable(error)
         except LinlyError as error:
             return str(error)
-        if found.size_bytes != entry.size_bytes:
-            return f"has {found.size_bytes:,} bytes, but {entry.size_bytes:,} in the manifest"
+        if (why := self._size_problem(path.name, found.size_bytes)) is not None:
+            return why
         if found.sha256 != entry.sha256:
             return "differs from its hash in the manifest"
         parameters = [name for name, file in self.parameters.items() if file == path.name]
         return content_problem(path, parameters, step=self.step)
+
+
+def _unreadable(error: OSError) -> str:
+    return f"cannot be read: {error.strerror}"
 
 
 def corrupt(folder: Path, name: str, why: str) -> CheckpointError:
@@ -243,6 +269,37 @@ def verified(checkpoints: Path, step: int | None) -> tuple[Path, Manifest]:
                 print(f"warning: checkpoint skipped: {text}", file=sys.stderr)
             return folder, manifest
         problems.append(problem)
+    raise no_whole_checkpoint(checkpoints, step, problems)
+
+
+def listed_checkpoint(checkpoints: Path, step: int | None) -> Path | None:
+    """The checkpoint that a start would resume, by manifests, sizes and the hash of its state.
+
+    Args:
+        checkpoints: Folder of a run's checkpoints.
+        step: Requested step; None for the newest.
+
+    Returns:
+        Its folder; None if there are no checkpoints and none was requested.
+
+    Raises:
+        CheckpointError: If the requested one is missing or damaged, or all are damaged.
+    """
+    found = list_checkpoints(checkpoints)
+    if step is not None:
+        found = [path for path in found if step_of(path) == step]
+    problems = []
+    for folder in found:
+        try:
+            manifest = Manifest.read(folder)
+            problem = manifest.absence(folder) or manifest.damage(folder, [STATE])
+        except CheckpointError as error:
+            problem = str(error)
+        if problem is None:
+            return folder
+        problems.append(problem)
+    if step is None and not found:
+        return None
     raise no_whole_checkpoint(checkpoints, step, problems)
 
 

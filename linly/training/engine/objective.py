@@ -81,6 +81,24 @@ class Objective(torch.nn.Module):
         return self.model.get_output_embeddings()  # type: ignore[no-untyped-call]
 
 
+def check_loss(asked: str, *, has_gpu: bool) -> bool:
+    """Check that `training.loss` is available.
+
+    Returns:
+        Whether Liger-kernel is.
+
+    Raises:
+        ConfigError: If Liger-kernel is requested but not available.
+    """
+    has_liger = has_gpu and importlib.util.find_spec("liger_kernel") is not None
+    if asked == "liger" and not has_liger:
+        raise ConfigError(
+            "training.loss: found liger, which needs CUDA and `pip install linly[gpu]`; found "
+            f"{'CUDA without it' if has_gpu else 'no GPU'}; allowed here: auto, plain, chunked"
+        )
+    return has_liger
+
+
 def choose_loss(asked: str, objective: Objective, device: torch.device) -> tuple[str, str | None]:
     """Choose the form of the loss for `training.loss`.
 
@@ -93,12 +111,7 @@ def choose_loss(asked: str, objective: Objective, device: torch.device) -> tuple
     Raises:
         ConfigError: If Liger-kernel is requested but not available.
     """
-    has_liger = device.type == "cuda" and importlib.util.find_spec("liger_kernel") is not None
-    if asked == "liger" and not has_liger:
-        raise ConfigError(
-            "training.loss: found liger, which needs CUDA and `pip install linly[gpu]`; "
-            f"this is {device.type}; allowed here: auto, plain, chunked"
-        )
+    has_liger = check_loss(asked, has_gpu=device.type == "cuda")
     if asked == "plain":
         return asked, None
     obstacle = _obstacle(objective)

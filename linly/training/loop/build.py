@@ -19,13 +19,14 @@ from linly.modeling.trainable import count_trained, make_trainable
 from linly.runs.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.changes.pinned_inputs import read_held_out, read_later_lists, read_shards
+from linly.training.changes.resumption import SavedState
 from linly.training.checkpoints.checkpoints import Checkpoints
 from linly.training.engine.engine import Engine
 from linly.training.engine.flops import flops_per_token, peak_flops
 from linly.training.engine.randomness import seed_random_states
-from linly.training.loop.checked_model import CheckedModel
 from linly.training.loop.saving import Saver
-from linly.training.loop.starting_point import SavedState, StartingPoint
+from linly.training.loop.start_checks import Launch
+from linly.training.loop.starting_point import StartingPoint
 from linly.training.loop.training_state import TrainingState
 from linly.training.ranks.processes import Processes
 from linly.training.recording.guards import Guards
@@ -56,25 +57,17 @@ class Components:
 
 
 def build(
-    start: StartingPoint,
-    run: RunFolder,
-    model: CheckedModel,
-    processes: Processes,
-    checkpoints: Checkpoints,
-    *,
-    is_quiet: bool,
+    launch: Launch, start: StartingPoint, checkpoints: Checkpoints, *, is_quiet: bool
 ) -> Components:
     """Build the objects of a run at its starting point; a collective.
 
     Args:
+        launch: Checked launch; the records of its run folder are at the starting point.
         start: Starting point.
-        run: Locked folder of the run, with its records at the starting point.
-        model: Model of the recipe.
-        processes: Processes of the run.
         checkpoints: Checkpoints of the run.
         is_quiet: Whether to show warnings only.
     """
-    recipe = start.recipe
+    recipe, run, model, processes = start.recipe, launch.run, launch.model, launch.processes
     engine = _build_engine(recipe, model.stored, processes)
     seed_random_states(recipe.data.seed, rank=processes.rank)
     new_pieces = NewPieces.of_model(model.path, model.tokenizer)
@@ -83,6 +76,8 @@ def build(
     if start.saved is not None:
         _restore(start.saved, checkpoints, engine, state)
     recorder = Recorder(run, recipe, processes, step=state.step, is_quiet=is_quiet)
+    if start.saved is not None:
+        recorder.resumed(map(str, start.changes))
     recorder.notices(start.notices)
     recorder.model(count_trained(engine.module), engine.description)
     saver = Saver(
@@ -90,7 +85,7 @@ def build(
         recorder,
         processes,
         recipe=recipe,
-        model=model.identity,
+        model=launch.identity,
         saved_step=state.step,
     )
     return Components(

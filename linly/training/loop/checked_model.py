@@ -1,4 +1,4 @@
-"""The model of a recipe, checked on every rank before anything is written or loaded."""
+"""The model of a recipe, checked before anything is written or loaded."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from linly.config.recipe import Recipe
-from linly.config.settings import Trainable
 from linly.errors import ConfigError
 from linly.evaluation.evaluation import check_prompts
+from linly.modeling.parameters import ParameterCount
 from linly.modeling.stored.stored_model import StoredModel
-from linly.modeling.suitability import SuitableModel, examine_model
+from linly.modeling.suitability import examine_model
 from linly.storage.hub import MODEL_FORM, HubModel, fetch_model, model_folder, pin
 from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
@@ -21,18 +21,19 @@ from linly.training.ranks.processes import Processes
 
 @dataclass(frozen=True, slots=True)
 class CheckedModel:
-    """A model that can be trained by a recipe, the same on all ranks; no weights are loaded.
+    """A model that can be trained by a recipe; no weights are loaded.
 
     Attributes:
-        identity: Hashes of what must not change while the run exists.
-        notices: Notices about its use by this recipe.
+        stored: The folder without its weights; its model includes LoRA's matrices.
+        parameters: Number of trained parameters and of all.
+        notes: Warnings that do not prevent a run, one line each.
     """
 
     path: Path
     stored: StoredModel
     tokenizer: Tokenizer
-    identity: dict[str, str]
-    notices: tuple[str, ...]
+    parameters: ParameterCount
+    notes: tuple[str, ...]
 
 
 def with_fetched_model(recipe: Recipe, processes: Processes) -> Recipe:
@@ -58,43 +59,37 @@ def with_fetched_model(recipe: Recipe, processes: Processes) -> Recipe:
     return recipe.model_copy(update={"model": commit})
 
 
-def check_model(recipe: Recipe, processes: Processes) -> CheckedModel:
-    """Check that a recipe's model exists, is suitable, and is the same everywhere; a collective.
+def check_model(recipe: Recipe) -> CheckedModel:
+    """Check that a recipe's model exists and can be trained by it.
 
     Raises:
-        ConfigError: If it is not; the error names the cause.
+        ConfigError: If it cannot; the error names the cause.
     """
     if recipe.model is None:
         raise ConfigError(f"model: missing, but training needs one: add model=, {MODEL_FORM}")
     path = model_folder(recipe.model)
     tokenizer = load_tokenizer(path)
-    suitable = _examined(recipe, path, tokenizer, processes)
-    identity = _identity(path, recipe.training.trainable, processes)
-    notices = tuple(f"model {path}: {note}" for note in suitable.notes)
-    return CheckedModel(path, suitable.stored, tokenizer, identity, notices)
+    found = examine_model(
+        path, tokenizer, recipe.training, sequence_length=recipe.data.sequence_length
+    )
+    check_prompts(found.stored.config, tokenizer, recipe.evaluation)
+    return CheckedModel(path, found.stored, tokenizer, found.parameters, found.notes)
 
 
-def _examined(
-    recipe: Recipe, path: Path, tokenizer: Tokenizer, processes: Processes
-) -> SuitableModel:
-    found = None
-    with processes.together(f"looking at model {path}"):
-        found = examine_model(
-            path, tokenizer, recipe.training, sequence_length=recipe.data.sequence_length
-        )
-        check_prompts(found.stored.config, tokenizer, recipe.evaluation)
-    assert found is not None
-    return found
+def identity_on_all_ranks(recipe: Recipe, processes: Processes) -> dict[str, str]:
+    """Hashes of what must not change in the model while the run exists; a collective.
 
-
-def _identity(path: Path, trainable: Trainable, processes: Processes) -> dict[str, str]:
+    Raises:
+        ConfigError: If a node has other files.
+    """
+    assert recipe.model is not None
     mine: dict[str, str] = {}
-    with processes.together(f"reading model {path}"):
-        mine = model_identity(path, trainable)
+    with processes.together(f"reading model {recipe.model}"):
+        mine = model_identity(model_folder(recipe.model), recipe.training.trainable)
     for rank, identity in enumerate(processes.gather_json(mine)):
         if identity != mine:
             raise ConfigError(
-                f"model {path}: differs between rank {rank} and rank {processes.rank}: every "
-                "node needs the same files"
+                f"model {recipe.model}: differs between rank {rank} and rank {processes.rank}: "
+                "every node needs the same files"
             )
     return mine

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from pathlib import Path
 
-from linly.config.deepspeed import settings_deepspeed_config
 from linly.config.recipe import Recipe
-from linly.curriculum.run_plan import Batch
-from linly.data.loading.ranks import check_world_size
 from linly.runs.runs import RunFolder
 from linly.training.checkpoints.checkpoints import Checkpoints
-from linly.training.checkpoints.mirror import Mirror
 from linly.training.loop.build import Components, build
-from linly.training.loop.checked_model import check_model, with_fetched_model
+from linly.training.loop.checked_model import with_fetched_model
+from linly.training.loop.start_checks import Launch, check_start
 from linly.training.loop.starting_point import begin, resume
 from linly.training.ranks.processes import Processes
 
@@ -60,40 +58,24 @@ def prepare(
     Raises:
         LinlyError: If the world size, vocabulary, recipe, checkpoint or data does not fit.
     """
-    _check_settings(recipe, processes)
     recipe = with_fetched_model(recipe, processes)
-    model = check_model(recipe, processes)
-    mirror = _open_mirror(recipe, run, processes)
-    checkpoints = Checkpoints(
-        run.checkpoints, processes, recipe.checkpoint, mirror, check_lock=run.check_lock
-    )
-    folder = checkpoints.newest() if resume_step is None else checkpoints.of_step(resume_step)
-    if folder is None:
-        start = begin(recipe, run, model, processes)
-    else:
-        is_asked_for = resume_step is not None
-        start = resume(
-            recipe, run, model, processes, checkpoints, folder, is_asked_for=is_asked_for
-        )
-    return build(start, run, model, processes, checkpoints, is_quiet=is_quiet)
 
+    def find_checkpoint() -> Path | None:
+        return checkpoints.newest() if resume_step is None else checkpoints.of_step(resume_step)
 
-def _check_settings(recipe: Recipe, processes: Processes) -> None:
-    """Refuse settings that conflict with each other or with the world size."""
-    batch = Batch(recipe.data.global_batch, recipe.training.micro_batch)
-    check_world_size(batch, processes.world_size)
-    settings_deepspeed_config(
-        recipe.training,
-        recipe.data,
+    launch = Launch(
+        recipe,
+        run,
+        processes,
         world_size=processes.world_size,
         has_gpu=processes.device.type == "cuda",
+        resume_step=resume_step,
+        find_checkpoint=find_checkpoint,
     )
-
-
-def _open_mirror(recipe: Recipe, run: RunFolder, processes: Processes) -> Mirror | None:
-    mirror = None
-    with processes.together("opening the mirror"):
-        if processes.is_first and recipe.checkpoint.mirror is not None:
-            mirror = Mirror(run.path, recipe.checkpoint.mirror, run.check_lock)
-            mirror.refuse_another_run()
-    return mirror
+    checkpoints = Checkpoints(
+        run.checkpoints, processes, recipe.checkpoint, launch.mirror, check_lock=run.check_lock
+    )
+    check_start(launch)
+    resumption = launch.resumption
+    start = begin(launch) if resumption is None else resume(launch, resumption, checkpoints)
+    return build(launch, start, checkpoints, is_quiet=is_quiet)

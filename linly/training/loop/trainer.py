@@ -39,6 +39,7 @@ class Outcome:
 
     Attributes:
         step: Number of steps taken since the run started.
+        ending: Description of how this launch ended.
         summary: Change in bits per byte per language, and the largest drift.
         is_complete: Whether the run has reached its last step, or ended at an exhausted source.
         is_preempted: Whether the run was asked to stop, and saved.
@@ -46,6 +47,7 @@ class Outcome:
     """
 
     step: int
+    ending: str
     summary: str
     is_complete: bool
     is_preempted: bool
@@ -87,6 +89,7 @@ class Trainer:
         self._stop = stop
         num_steps = self._recipe.num_steps
         self._last_step = min(num_steps, self._recipe.stop_at_step or num_steps)
+        self._first_step = self._state.step
         self._is_preempted = False
         self._exhausted: str | None = None
         self._clock = time.monotonic()
@@ -139,7 +142,22 @@ class Trainer:
             languages=self._recipe.languages,
             largest_drift=state.counts.largest_drift,
         )
-        return Outcome(state.step, summary, is_complete, self._is_preempted, self._exhausted)
+        return Outcome(
+            state.step, self._ending, summary, is_complete, self._is_preempted, self._exhausted
+        )
+
+    @property
+    def _ending(self) -> str:
+        step, num_steps = self._state.step, self._recipe.num_steps
+        steps = f"{step:,} of {num_steps:,} steps"
+        if self._exhausted is not None:
+            return f"ended early after {steps}: {self._exhausted}"
+        if step >= num_steps:
+            is_new = step > self._first_step
+            return f"complete, {steps}" if is_new else f"was complete already, {steps}"
+        if self._is_preempted:
+            return f"stopped by a signal after {steps}, and saved"
+        return f"stopped after {steps}, as stop_at_step requests"
 
     @property
     def _is_over(self) -> bool:

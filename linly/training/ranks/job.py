@@ -24,6 +24,8 @@ from linly.errors import ConfigError
 PROGRAM = "linly.launch"
 """Module that the launcher starts on every rank."""
 
+_LOG_OPTIONS = ("-q", "--quiet", "--log_level")
+
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
@@ -61,6 +63,8 @@ def launcher_command(
         command += ["--include", f"localhost:{','.join(devices[:nproc])}"]
     elif nproc is not None:
         command += ["--num_gpus", str(nproc)]
+    if not any(option.startswith(_LOG_OPTIONS) for option in options):
+        command.append("--quiet")  # or its opening lines hide those of the run
     return [*command, *options, "--module", PROGRAM, *arguments]
 
 

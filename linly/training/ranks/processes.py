@@ -1,44 +1,40 @@
-"""Processes of one run: their ranks, and how they agree on values and failures.
-
-`deepspeed` and `torchrun` set the ranks in the environment. Under a bare `srun` they are derived
-from Slurm's variables. A plain `python` is a run of one process, which opens no port. The
-rendezvous port is chosen so that runs on the same machine do not collide.
-"""
+"""Processes of one run: their ranks, and how they agree on values and failures."""
 
 from __future__ import annotations
 
 import os
-import re
-import socket
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 import torch
 import torch.distributed
-from torch.distributed import HashStore  # type: ignore[attr-defined]
+from torch.distributed import HashStore, Store, TCPStore  # type: ignore[attr-defined]
 
-from linly.errors import ConfigError, LinlyError, TrainingError
+from linly.errors import LinlyError, TrainingError
 from linly.modeling.accelerator import choose_accelerator
+from linly.training.ranks.launcher import (
+    await_port,
+    check_port,
+    chooses_port,
+    forget_port,
+    free_port,
+    port_error,
+    preferred_port,
+    publish_port,
+    rank_variables,
+)
 from linly.training.ranks.watchdog import MARGIN, Watchdog
 
 COLLECTIVE_TIMEOUT_S = 1800.0
 BACKGROUND_TIMEOUT = timedelta(hours=6)
 """Timeout for background threads, where ranks may wait long; the training step detects hangs."""
-
-_PORTS = range(15_000, 25_000)
-"""Rendezvous ports, below the range that systems use for outgoing connections."""
-
-_DEEPSPEED_PORT = "29500"
-"""Default port of the `deepspeed` launcher."""
-
-_STEPS_APART = 97
-"""Port distance between consecutive Slurm jobs; the steps of a job use the ports in between."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,11 +166,11 @@ def start_processes(timeout_s: float = COLLECTIVE_TIMEOUT_S) -> Processes:
 
     Raises:
         ConfigError: If the environment sets a rank without the other variables, or another program
-            uses the rendezvous port.
+            uses the port at which the ranks meet.
     """
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"
     choose_accelerator()
-    _complete_environment()
+    os.environ.update(rank_variables(os.environ))
     rank, world_size = int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"])
     device = torch.device("cpu")
     if torch.cuda.is_available():
@@ -193,22 +189,50 @@ def _meet(rank: int, world_size: int, device: torch.device, timeout_s: float) ->
     """Join the process group."""
     backend = "nccl" if device.type == "cuda" else "gloo"
     timeout = _backend_timeout(timeout_s)
+    store: Store | None = None
     if world_size == 1:
+        os.environ.setdefault("MASTER_PORT", str(free_port()))
         store = HashStore()
+    elif chooses_port(os.environ):
+        store = _store_at_any_port(rank, world_size, timeout)
+    elif rank == 0:
+        check_port(os.environ)
+    if store is not None:
         torch.distributed.init_process_group(
-            backend, store=store, rank=rank, world_size=1, timeout=timeout
+            backend, store=store, rank=rank, world_size=world_size, timeout=timeout
         )
         return
     try:
         torch.distributed.init_process_group(backend, timeout=timeout)
-    except torch.distributed.DistNetworkError as error:
-        if "EADDRINUSE" not in str(error):
+    except torch.distributed.DistNetworkError as error:  # taken since the check
+        if not _is_taken(error):
             raise
-        raise ConfigError(
-            f"port {os.environ['MASTER_PORT']} of host {socket.gethostname()} is in use, perhaps "
-            "by another run, so the ranks cannot connect: give the launcher another port "
-            "(deepspeed --master_port N, torchrun --master-port N), or export MASTER_PORT for srun"
-        ) from error
+        raise port_error(os.environ["MASTER_PORT"]) from error
+
+
+def _store_at_any_port(rank: int, world_size: int, timeout: timedelta) -> Store:
+    """The store of ranks on one machine, at the preferred port or, if that is taken, a free one."""
+    host = os.environ["MASTER_ADDR"]
+    if rank:
+        port = await_port(timeout.total_seconds())
+        store = TCPStore(host, port, world_size, is_master=False, timeout=timeout)
+        if store.add("linly/ports read", 1) == world_size - 1:
+            forget_port()
+    else:
+        open_at = partial(TCPStore, host, is_master=True, wait_for_workers=False, timeout=timeout)
+        try:
+            store = open_at(preferred_port(os.environ), world_size=world_size)
+        except torch.distributed.DistNetworkError as error:
+            if not _is_taken(error):
+                raise
+            store = open_at(0, world_size=world_size)
+        publish_port(store.port)
+    os.environ["MASTER_PORT"] = str(store.port)  # the watchdog connects there too
+    return store
+
+
+def _is_taken(error: torch.distributed.DistNetworkError) -> bool:
+    return "EADDRINUSE" in str(error)
 
 
 def raise_group_timeout(group: torch.distributed.ProcessGroup, timeout_s: float) -> None:
@@ -225,62 +249,3 @@ def stop_processes() -> None:
     """Destroy the process group; only after all ranks succeeded, as it may block otherwise."""
     if torch.distributed.is_initialized():
         torch.distributed.destroy_process_group()
-
-
-def _complete_environment() -> None:
-    """Fill in RANK, WORLD_SIZE, LOCAL_RANK, MASTER_ADDR and MASTER_PORT."""
-    environment = os.environ
-    if "RANK" in environment:
-        missing = [
-            name
-            for name in ("WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
-            if name not in environment
-        ]
-        if missing:
-            raise ConfigError(
-                f"the environment sets RANK but not {', '.join(missing)}: start with `deepspeed`, "
-                "`torchrun` or `srun`, or unset RANK to train in one process"
-            )
-        if environment.get("CROSS_SIZE") == "1" and environment["MASTER_PORT"] == _DEEPSPEED_PORT:
-            environment["MASTER_PORT"] = _port(os.getppid())
-    elif "SLURM_STEP_NUM_TASKS" in environment and "SLURM_PROCID" in environment:
-        environment["RANK"] = environment["SLURM_PROCID"]
-        environment["WORLD_SIZE"] = environment["SLURM_STEP_NUM_TASKS"]
-        environment["LOCAL_RANK"] = environment.get("SLURM_LOCALID", "0")
-        nodes = environment.get("SLURM_STEP_NODELIST") or environment.get("SLURM_JOB_NODELIST", "")
-        environment.setdefault("MASTER_ADDR", first_host(nodes))
-        job, step = (int(environment.get(f"SLURM_{name}_ID", "0")) for name in ("JOB", "STEP"))
-        environment.setdefault("MASTER_PORT", _port(job * _STEPS_APART + step))
-    else:
-        environment["RANK"] = environment["LOCAL_RANK"] = "0"
-        environment["WORLD_SIZE"] = "1"
-        environment["MASTER_ADDR"] = "127.0.0.1"
-        environment["MASTER_PORT"] = str(_free_port())
-
-
-def first_host(nodes: str) -> str:
-    """The first host of a Slurm node list: `gpu[003-005,9],cpu1` -> `gpu003`.
-
-    Raises:
-        ConfigError: If the list has no host.
-    """
-    match = re.match(r"([^\[,]+)(?:\[(\w+)[^\]]*\]([^,]*))?", nodes)
-    if match is None:
-        raise ConfigError(
-            f"no host in Slurm's node list {nodes!r}: set MASTER_ADDR to the host of rank 0"
-        )
-    return "".join(part or "" for part in match.groups())
-
-
-def _port(launch: int) -> str:
-    """Port of a launch, from a number that only its ranks share.
-
-    Ranks on one machine share their launcher's process id, ranks of a Slurm step its number.
-    """
-    return str(_PORTS[launch % len(_PORTS)])
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -38,14 +38,15 @@ class Display:
         Raises:
             LinlyError: If a tracker that the recipe asks for cannot be used.
         """
-        self._view = ProgressView(step=step, num_steps=recipe.num_steps, is_quiet=is_quiet)
+        groups = {source: group for source, (group, _) in recipe.curriculum.sources.items()}
+        self._view = ProgressView(
+            step=step, num_steps=recipe.num_steps, groups=groups, is_quiet=is_quiet
+        )
         self._trackers = open_trackers(run, recipe, resumed_step=step, warn=self.warning)
         for name, tracker in self._trackers.items():
             if name != "tensorboard":  # it is always there
                 self.message(f"{name}: {tracker.place}")
         self._alarms = AlarmRelay(run, recipe.alarms, event)
-        if step:
-            self.message(f"resumed after step {step}")
 
     def step(self, record: StepRecord, *, bad_records: int) -> None:
         """Show a step and its alarms."""

@@ -1,9 +1,18 @@
-"""Progress of training: a progress bar on a terminal, plain lines elsewhere."""
+"""Progress of training: a line every ten seconds, above a progress bar on a terminal.
+
+    step 120/4768  loss 2.1034  lr 4.98e-05  251,003 tokens/s  2:10:11 left
+      share/plan  chinese 38.1/38.0%  english 45.2/45.0%  parallel 16.7/17.0%
+
+Everything in a line is averaged over the steps since the last one. A step of a small batch says
+little about shares: its rows are whole, and the plan is kept over many steps.
+"""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -11,61 +20,65 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from linly.records.evaluation_record import EvaluationRecord
 from linly.records.step_record import StepRecord
 
-PLAIN_INTERVAL_S = 10.0
+INTERVAL_S = 10.0
+WIDTH = 100
 
 
 class ProgressView:
-    """Shows step, tokens/s, loss, shares and time left; used on rank 0 only."""
+    """Shows steps, evaluations and messages on standard output; used on rank 0 only."""
 
-    def __init__(self, *, step: int, num_steps: int, is_quiet: bool) -> None:
-        """Show a run that has taken `step` of `num_steps`; if quiet, only warnings."""
+    def __init__(
+        self, *, step: int, num_steps: int, groups: Mapping[str, str], is_quiet: bool
+    ) -> None:
+        """Show a run.
+
+        Args:
+            step: Steps taken so far.
+            num_steps: Steps of the run.
+            groups: Group of each source.
+            is_quiet: Whether to show warnings only.
+        """
         self._is_quiet = is_quiet
         self._num_steps = num_steps
         self._console = Console(file=sys.stdout, highlight=False, soft_wrap=True)
-        self._last_line_at = 0.0
-        self._evaluated = ""
+        self._next_line_at = time.monotonic()
+        self._means = _Means(groups)
+        self._evaluated: list[str] = []
         self._bar: Progress | None = None
         if self._console.is_terminal and not is_quiet:
             self._bar = Progress(
-                TextColumn("{task.description}"),
-                BarColumn(bar_width=24),
+                TextColumn("step"),
+                BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn("{task.fields[numbers]}"),
                 TimeRemainingColumn(),
                 console=self._console,
             )
-            self._task = self._bar.add_task("step", total=num_steps, completed=step, numbers="")
+            self._task = self._bar.add_task("step", total=num_steps, completed=step)
             self._bar.start()
 
     def step(self, record: StepRecord) -> None:
-        """Show a step."""
+        """Show a step: by itself, or in the next line."""
         if self._is_quiet:
             return
+        self._means.add(record)
         if self._bar is not None:
-            numbers = f"{_numbers(record)}{self._evaluated}"
-            self._bar.update(self._task, completed=record.step, numbers=numbers)
-            return
-        is_last = record.step == self._num_steps
-        if is_last or time.monotonic() - self._last_line_at > PLAIN_INTERVAL_S:
-            self._last_line_at = time.monotonic()
-            self._console.print(
-                f"step {record.step}/{self._num_steps}  {_numbers(record)}{self._evaluated}"
-                f"{self._time_left(record)}",
-                markup=False,
-            )
+            self._bar.update(self._task, completed=record.step)
+        if time.monotonic() >= self._next_line_at:
+            self._flush()
 
     def evaluation(self, record: EvaluationRecord) -> None:
-        """Show an evaluation in full, and a short form with each step until the next one."""
+        """Show an evaluation in full, and a short form with each line until the next one."""
+        self._flush()
         bits = "  ".join(
             f"{source} {_formatted(result.bits_per_byte, '.3f')}"
             for source, result in record.sources.items()
         )
         self.message(f"step {record.step} bits/byte: {bits or 'no held-out documents'}")
-        short = " ".join(
+        short = [
             f"{language} {_formatted(result.bits_per_byte, '.3f')}"
             for language, result in record.languages.items()
-        )
-        self._evaluated = f"  bits/byte at {record.step}: {short}" if short else ""
+        ]
+        self._evaluated = [f"bits/byte at {record.step}:", *short] if short else []
 
     def message(self, text: str) -> None:
         """Show a separate line, unless quiet."""
@@ -77,28 +90,99 @@ class ProgressView:
         self._console.print(text, markup=False)
 
     def close(self) -> None:
-        """Restore the terminal."""
+        """Show the steps since the last line, and restore the terminal."""
+        self._flush()
         if self._bar is not None:
             self._bar.stop()
 
-    def _time_left(self, record: StepRecord) -> str:
-        if record.tokens_per_second is None:
-            return ""
-        tokens_per_step = record.tokens_seen / record.step
-        seconds_per_step = tokens_per_step / record.tokens_per_second
-        return f"  {_duration((self._num_steps - record.step) * seconds_per_step)} left"
+    def _flush(self) -> None:
+        """Print a line of the steps since the last one, if any."""
+        if self._means.last is not None:
+            head = self._means.head(self._num_steps)
+            parts = [*self._means.shares(), " ".join(self._evaluated)]
+            self._console.print("\n".join(folded(head, filter(None, parts))), markup=False)
+            self._means.clear()
+            self._next_line_at = time.monotonic() + INTERVAL_S
 
 
-def _numbers(record: StepRecord) -> str:
-    shares = " ".join(
-        f"{source} {share:.0%}"
-        for source, share in record.realized_share_by_source.items()
-        if share > 0
-    )
-    loss, lr = _formatted(record.loss, ".4f"), _formatted(record.lr, ".2e")
-    speed = _formatted(record.tokens_per_second, ",.0f")
-    skipped = "  skipped" if record.skipped else ""
-    return f"loss {loss}  lr {lr}  {speed} tokens/s  {shares}{skipped}"
+class _Means:
+    """Means over the steps since the last line; all steps of a run have equally many tokens."""
+
+    def __init__(self, groups: Mapping[str, str]) -> None:
+        self._groups = groups
+        self.clear()
+
+    def clear(self) -> None:
+        """Begin a new line."""
+        self.last: StepRecord | None = None
+        self._num_steps = 0
+        self._num_skipped = 0
+        self._losses: list[float] = []
+        self._seconds_per_token: list[float] = []
+        self._shares: dict[str, float] = defaultdict(float)
+        self._plan: dict[str, float] = defaultdict(float)
+
+    def add(self, record: StepRecord) -> None:
+        """Add a step."""
+        self.last = record
+        self._num_steps += 1
+        self._num_skipped += record.skipped
+        if record.loss is not None:
+            self._losses.append(record.loss)
+        if record.tokens_per_second:
+            self._seconds_per_token.append(1 / record.tokens_per_second)
+        for totals, shares in (
+            (self._shares, record.realized_share_by_source),
+            (self._plan, record.target_share_by_source),
+        ):
+            for source, share in shares.items():
+                totals[self._groups.get(source, source)] += share
+
+    def head(self, num_steps: int) -> str:
+        """Step, loss, learning rate, throughput and time left."""
+        assert self.last is not None
+        seconds_per_token = _mean(self._seconds_per_token)
+        speed = None if seconds_per_token is None else 1 / seconds_per_token
+        parts = [
+            f"step {self.last.step}/{num_steps}",
+            f"loss {_formatted(_mean(self._losses), '.4f')}",
+            f"lr {_formatted(self.last.lr, '.2e')}",
+            f"{_formatted(speed, ',.0f')} tokens/s",
+        ]
+        if self._num_skipped:
+            parts.append(f"{self._num_skipped} skipped")
+        if seconds_per_token is not None:
+            tokens_left = self.last.tokens_seen / self.last.step * (num_steps - self.last.step)
+            parts.append(f"{_duration(tokens_left * seconds_per_token)} left")
+        return "  ".join(parts)
+
+    def shares(self) -> list[str]:
+        """Realized and planned share of each group that has either."""
+        found = [
+            f"{group} {self._shares[group] / self._num_steps:.1%}".removesuffix("%")
+            + f"/{self._plan[group] / self._num_steps:.1%}"
+            for group in sorted(self._shares.keys() | self._plan.keys())
+            if self._shares[group] or self._plan[group]
+        ]
+        return ["share/plan", *found] if found else []
+
+
+def folded(head: str, parts: Iterable[str]) -> list[str]:
+    """Join parts in one line of WIDTH columns or, if they are longer, in indented lines below."""
+    rest = list(parts)
+    whole = "  ".join([head, *rest])
+    if len(whole) <= WIDTH:
+        return [whole]
+    lines = [head, " "]
+    for part in rest:
+        if len(lines[-1]) + 2 + len(part) > WIDTH and lines[-1].strip():
+            lines.append(" ")
+        lines[-1] += f" {part}" if lines[-1] == " " else f"  {part}"
+    return lines
+
+
+def _mean(values: list[float]) -> float | None:
+    return sum(values) / len(values) if values else None
 
 
 def _formatted(value: float | None, form: str) -> str:

@@ -25,6 +25,9 @@ from linly.training.recording.guards import SkipReason
 
 MAX_BUFFERED_ROWS = 100_000
 
+MAX_CHANGE_CHARACTERS = 80
+"""Length of a changed setting on the console; decisions.jsonl has all of it."""
+
 
 class Recorder:
     """Writes the logs of a run and shows its progress; all ranks may call it, rank 0 acts.
@@ -78,6 +81,14 @@ class Recorder:
         self.event("model", text, trained=count.trained, parameters=count.total)
         if self._display is not None:
             self._display.message(text)
+
+    def resumed(self, changes: Iterable[str]) -> None:
+        """Show that the run resumes, and which settings differ from those before."""
+        if self._display is not None:
+            changed = [_shortened(change) for change in changes]
+            setting = "settings" if len(changed) > 1 else "setting"
+            text = f" with {len(changed)} changed {setting}: {'; '.join(changed)}"
+            self._display.message(f"resumed after step {self._step}{text if changed else ''}")
 
     def notices(self, texts: Iterable[str]) -> None:
         """Record and show notices about this launch."""
@@ -193,6 +204,10 @@ class Recorder:
         records, self._rows = self._rows, []
         if self._processes.is_first:
             self._run.write_rows(records)
+
+
+def _shortened(text: str) -> str:
+    return text if len(text) <= MAX_CHANGE_CHARACTERS else f"{text[:MAX_CHANGE_CHARACTERS]}..."
 
 
 def row_records(

@@ -27,7 +27,9 @@ def test_a_sound_recipe_is_found_sound(recipe: Path, capsys: pytest.CaptureFixtu
     code, out, err = checked(capsys, str(recipe), "--world-size", "2", "--gpu-gib", "80")
     assert code == 0, err
     assert "BAD" not in out
-    assert f"ok   run folder: {recipe.parent / 'runs' / 'tiny'}, starts with step 1" in out
+    assert f"ok   run folder: {recipe.parent / 'runs' / 'tiny'}\n" in out
+    assert "ok   checkpoint: none yet; the run starts with step 1" in out
+    assert "ok   plan: no source is read too often" in out
     assert "ok   world size: 2: 2 micro-batches of 2 rows per step on each rank" in out
     assert "ok   source english: 2 shards" in out
     assert re.search(r"ok   model: llama, 3\d\d rows for 3\d\d pieces; training [\d,]+ of", out)
@@ -74,15 +76,15 @@ def test_everything_wrong_is_named_at_once(
     )
     assert code == 1
     bad = [line.split(":")[0] for line in out.splitlines() if line.startswith("BAD")]
-    assert bad == ["BAD  world size", "BAD  source chinese", "BAD  source english", "BAD  model"]
+    assert bad == ["BAD  source chinese", "BAD  source english", "BAD  world size", "BAD  model"]
     assert "nowhere/*.jsonl" in out and "words" in out and "fit: 1, 2, 4" in out
-    assert "4 of 7 checks failed" in err
+    assert "4 of 8 checks failed" in err
 
 
 def test_a_guard_that_never_decides_is_noted(
     recipe: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    guard = "{source: tuned, max_rise: 3%, cap: 60%}"
+    guard = "{source: tuned, max_rise: 3%, cap: 20%}"
     override = (
         f"curriculum.mixture.tuned.ratio={{curve: linear, from: 20%, to: 10%, guard: {guard}}}"
     )

@@ -14,10 +14,16 @@ from itertools import accumulate, takewhile
 from typing import Any
 
 from linly.config.settings import MlflowSettings
-from linly.errors import ConfigError, TrainingError
+from linly.errors import TrainingError
 from linly.runs.runs import RunFolder
 from linly.training.recording.trackers.scalars import key_of
-from linly.training.recording.trackers.tracker import StepTracker, keep_id, kept_id, run_name
+from linly.training.recording.trackers.tracker import (
+    StepTracker,
+    check_installed,
+    keep_id,
+    kept_id,
+    run_name,
+)
 
 ID_FILE = "mlflow.json"
 URI_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -69,14 +75,10 @@ class MlflowLog(StepTracker):
         """
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
-        try:
-            from mlflow import MlflowClient
-            from mlflow.exceptions import MlflowException
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                "the recipe has an `mlflow` section, but MLflow is not installed: "
-                "pip install 'linly[mlflow]', or remove the section"
-            ) from error
+        check_installed("mlflow")
+        from mlflow import MlflowClient
+        from mlflow.exceptions import MlflowException
+
         for name in ("mlflow", "alembic"):
             logging.getLogger(name).setLevel(logging.WARNING)
         local = f"sqlite:///{run.path.resolve() / 'mlflow.db'}"

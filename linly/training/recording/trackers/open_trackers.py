@@ -11,9 +11,27 @@ from linly.runs.runs import RunFolder
 from linly.training.recording.trackers.mlflow_log import MlflowLog
 from linly.training.recording.trackers.scalars import scalars_of
 from linly.training.recording.trackers.tensorboard import TensorBoardLog
-from linly.training.recording.trackers.tracker import StepTracker, Tracker, sent_recipe
-from linly.training.recording.trackers.trackio_log import TrackioLog
+from linly.training.recording.trackers.tracker import (
+    StepTracker,
+    Tracker,
+    check_installed,
+    sent_recipe,
+)
+from linly.training.recording.trackers.trackio_log import TrackioLog, check_trackio
 from linly.training.recording.trackers.wandb_log import WandbLog
+
+
+def check_trackers(recipe: Recipe) -> None:
+    """Check that the trackers of a recipe can be used here, without opening them.
+
+    Raises:
+        ConfigError: If one cannot.
+    """
+    for section in ("wandb", "mlflow"):
+        if getattr(recipe, section) is not None:
+            check_installed(section)
+    if recipe.trackio is not None:
+        check_trackio()
 
 
 def open_trackers(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any, Protocol
 import orjson
 
 from linly.config.recipe import Recipe
-from linly.errors import TrainingError
+from linly.errors import ConfigError, TrainingError
 from linly.files import publish, read_limited
 from linly.runs.runs import RunFolder
 
@@ -79,6 +80,22 @@ class StepTracker(ABC):
     @abstractmethod
     def finish(self) -> None:
         """Close the tracker's run after the last step."""
+
+
+def check_installed(section: str) -> None:
+    """Check that the package of a tracker is installed.
+
+    Args:
+        section: Section of the recipe, which is also the name of the package.
+
+    Raises:
+        ConfigError: If it is not.
+    """
+    if importlib.util.find_spec(section) is None:
+        raise ConfigError(
+            f"the recipe has the section `{section}`, but {section} is not installed: "
+            f"pip install 'linly[{section}]', or remove the section"
+        )
 
 
 def run_name(run: RunFolder, name: str | None) -> str:

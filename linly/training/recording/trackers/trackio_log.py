@@ -15,9 +15,23 @@ from typing import Any
 from linly.config.settings import TrackioSettings
 from linly.errors import ConfigError
 from linly.runs.runs import RunFolder
-from linly.training.recording.trackers.tracker import StepTracker, run_name
+from linly.training.recording.trackers.tracker import StepTracker, check_installed, run_name
 
 _REMOTE = ("TRACKIO_SPACE_ID", "TRACKIO_SERVER_URL")
+
+
+def check_trackio() -> None:
+    """Check that Trackio is installed and writes to this machine.
+
+    Raises:
+        ConfigError: If not.
+    """
+    check_installed("trackio")
+    if found := [name for name in _REMOTE if os.environ.get(name)]:
+        raise ConfigError(
+            f"trackio: found {found[0]}, which sends curves elsewhere, where a resume cannot see "
+            f"which steps are there; unset it, and copy the curves with `trackio sync`"
+        )
 
 
 class TrackioLog(StepTracker):
@@ -42,19 +56,10 @@ class TrackioLog(StepTracker):
         Raises:
             ConfigError: If Trackio is not installed, or set to write to another machine.
         """
-        try:
-            import trackio
-            from trackio.sqlite_storage import SQLiteStorage
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                "the recipe has a `trackio` section, but Trackio is not installed: "
-                "pip install 'linly[trackio]', or remove the section"
-            ) from error
-        if found := [name for name in _REMOTE if os.environ.get(name)]:
-            raise ConfigError(
-                f"trackio: found {found[0]}, which sends curves elsewhere, where a resume cannot "
-                f"see which steps are there; unset it, and copy the curves with `trackio sync`"
-            )
+        check_trackio()
+        import trackio
+        from trackio.sqlite_storage import SQLiteStorage
+
         self._project = settings.project
         with redirect_stdout(io.StringIO()):  # its instructions
             self._run: Any = trackio.init(

@@ -11,9 +11,15 @@ from collections.abc import Mapping
 from typing import Any
 
 from linly.config.settings import WandbSettings
-from linly.errors import ConfigError, TrainingError
+from linly.errors import TrainingError
 from linly.runs.runs import RunFolder
-from linly.training.recording.trackers.tracker import StepTracker, keep_id, kept_id, run_name
+from linly.training.recording.trackers.tracker import (
+    StepTracker,
+    check_installed,
+    keep_id,
+    kept_id,
+    run_name,
+)
 
 ID_FILE = "wandb.json"
 X_AXIS = "tokens_seen"
@@ -45,13 +51,9 @@ class WandbLog(StepTracker):
             ConfigError: If wandb is not installed.
             TrainingError: If the run cannot be opened.
         """
-        try:
-            import wandb
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                "the recipe has a `wandb` section, but wandb is not installed: "
-                "pip install 'linly[wandb]', or remove the section"
-            ) from error
+        check_installed("wandb")
+        import wandb
+
         (run.path / "wandb").mkdir(exist_ok=True)
         id_path = run.path / ID_FILE
         if (run_id := kept_id(id_path, resumed_step=resumed_step)) is None:

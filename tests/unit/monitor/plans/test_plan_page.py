@@ -14,6 +14,7 @@ from linly.curriculum.mixture import Mixture
 from linly.curriculum.run_plan import Available, Batch, make_plan
 from linly.monitor.plans.plan_facts import Costs, PlanFacts, kept_checkpoints, plan_facts
 from linly.monitor.plans.plan_page import plan_html, write_plan_page
+from linly.training.checkpoints.checkpoints import superseded
 
 CURRICULUM = """\
 name: small
@@ -93,6 +94,25 @@ def test_checkpoints_kept_are_the_newest_and_the_milestones() -> None:
     settings = CheckpointSettings(every=100, keep_last=2, keep_every=500)
     assert kept_checkpoints(settings, 1050) == len({500, 1000, 1050}) + 1
     assert kept_checkpoints(CheckpointSettings(every=100, keep_last=3, keep_every=None), 250) == 4
+
+
+@pytest.mark.parametrize("num_steps", [1, 29, 30, 300, 1050, 2071])
+@pytest.mark.parametrize(("every", "keep_every"), [(30, 1000), (200, 1000), (7, 100), (100, 30)])
+def test_checkpoints_kept_equal_those_that_a_run_leaves(
+    every: int, keep_every: int, num_steps: int
+) -> None:
+    settings = CheckpointSettings(every=every, keep_last=2, keep_every=keep_every)
+    left: list[int] = []
+    for step in sorted({*range(every, num_steps + 1, every), num_steps}):
+        left.append(step)
+        left = sorted({*left} - {*superseded(left, settings)})
+    assert kept_checkpoints(settings, num_steps) == len(left) + 1
+
+
+def test_round_number_of_tokens_is_no_warning(tmp_path: Path) -> None:
+    drawn = facts(tmp_path)
+    assert [note[:16] for note in drawn.notes] == ["the last 16 rows"]
+    assert not any("do not fill a step" in text for text in drawn.warnings)
 
 
 def test_the_page_says_what_helps_and_fetches_nothing(tmp_path: Path) -> None:

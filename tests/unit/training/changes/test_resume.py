@@ -9,7 +9,12 @@ import pytest
 from linly.config.recipe import Recipe
 from linly.config.yaml.strict_model import OnResume, Settings
 from linly.errors import ConfigError
-from linly.training.changes.resume import differences, policy_of, recorded_changes
+from linly.training.changes.resume import (
+    allowed_changes,
+    differences,
+    policy_of,
+    recorded,
+)
 
 BEFORE: dict[str, Any] = {
     "name": "a",
@@ -138,24 +143,24 @@ def test_free_changes_leave_no_trace() -> None:
         checkpoint={"every": 1},
         evaluation={"prompts": [], "max_documents": 5},
     )
-    assert recorded_changes(BEFORE, now) == []
+    assert recorded(allowed_changes(BEFORE, now)) == []
 
 
 def test_optimizer_and_guards_are_changed_on_the_record() -> None:
     now = changed(training={"lr": 2e-4}, guards={"spike": 5})
-    texts = [str(change) for change in recorded_changes(BEFORE, now)]
+    texts = [str(change) for change in recorded(allowed_changes(BEFORE, now))]
     assert texts == ["guards.spike: 10 -> 5", "training.lr: 0.0001 -> 0.0002"]
 
 
 def test_how_often_it_is_evaluated_is_changed_on_the_record() -> None:
     """A guarded curve decides from evaluations."""
-    texts = [str(c) for c in recorded_changes(BEFORE, changed(evaluation={"every": 10}))]
+    texts = [str(c) for c in recorded(allowed_changes(BEFORE, changed(evaluation={"every": 10})))]
     assert texts == ["evaluation.every: 20 -> 10"]
 
 
 def test_how_many_bad_records_are_borne_is_changed_on_the_record() -> None:
     now = changed(corpora={"wiki": {"template": "text", "max_bad_fraction": "5%"}})
-    texts = [str(change) for change in recorded_changes(BEFORE, now)]
+    texts = [str(change) for change in recorded(allowed_changes(BEFORE, now))]
     assert texts == ["corpora.wiki.max_bad_fraction: 1% -> 5%"]
 
 
@@ -178,7 +183,7 @@ def test_how_many_bad_records_are_borne_is_changed_on_the_record() -> None:
 )
 def test_the_past_is_immutable(now: dict[str, Any], shown: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        recorded_changes(BEFORE, now)
+        allowed_changes(BEFORE, now)
     assert shown in str(refused.value)
     assert "run=PATH" in str(refused.value)
 
@@ -189,8 +194,8 @@ def test_order_is_no_difference() -> None:
 
 
 def test_a_setting_that_an_older_checkpoint_lacks_is_at_its_default() -> None:
-    assert recorded_changes(BEFORE, changed(training={"optimizer": "adamw"})) == []
+    assert allowed_changes(BEFORE, changed(training={"optimizer": "adamw"})) == []
     with pytest.raises(ConfigError, match=r"training\.optimizer: \(missing\) -> other"):
-        recorded_changes(BEFORE, changed(training={"optimizer": "other"}))
-    (change,) = recorded_changes(BEFORE, changed(training={"clip": 2.0}))
+        allowed_changes(BEFORE, changed(training={"optimizer": "other"}))
+    (change,) = allowed_changes(BEFORE, changed(training={"clip": 2.0}))
     assert str(change) == "training.clip: (missing) -> 2.0"

@@ -10,7 +10,7 @@ import torch
 from linly.config.settings import CheckpointSettings
 from linly.errors import CheckpointError
 from linly.training.checkpoints.checkpoint_files import read_master_weight, read_state
-from linly.training.checkpoints.checkpoints import Checkpoints
+from linly.training.checkpoints.checkpoints import Checkpoints, superseded
 from linly.training.checkpoints.manifest import Manifest
 from linly.training.checkpoints.rank_snapshot import assign_writers
 from linly.training.engine.engine import Engine
@@ -57,6 +57,13 @@ def test_the_last_ones_and_every_nth_are_kept(
     for step in range(1, 8):
         keeper.save(engine, step, small_state(step))
     assert steps_in(tmp_path) == ["step-00000004", "step-00000006", "step-00000007"]
+
+
+def test_first_checkpoint_after_each_multiple_is_kept() -> None:
+    settings = CheckpointSettings(every=30, keep_last=1, keep_every=100)
+    saved = [*range(30, 240, 30), 125]  # 125: before a preemption
+    assert superseded(saved, settings) == [30, 60, 90, 125, 150, 180]
+    assert superseded([120], settings) == []
 
 
 def test_leftovers_of_a_broken_save_do_not_hinder_the_next(

@@ -130,7 +130,7 @@ def test_a_run_whose_checkpoints_are_gone_is_never_begun_again(
     assert {path: path.read_bytes() for path in run.glob("*.*")} == before
     with pytest.raises(SystemExit):
         main(["check", str(world / "recipe.yaml"), f"run={run}"])
-    assert f"BAD  run folder: {run}/checkpoints: the run's records name" in capsys.readouterr().out
+    assert f"BAD  records: {run}/checkpoints: the run's records name" in capsys.readouterr().out
 
 
 def test_sigterm_saves_the_step_it_comes_in_or_the_next(

@@ -168,12 +168,23 @@ def command(
         ["r.yaml", "a=b"],
         nproc=nproc,
         hostfile=hostfile,
-        options=["--master_port", "1"],
+        options=["--log_level", "info"],
         visible_devices=visible_devices,
     )
     assert words[:3] == [sys.executable, "-m", "deepspeed.launcher.runner"]
-    assert words[-6:] == ["--master_port", "1", "--module", "linly.launch", "r.yaml", "a=b"]
+    assert words[-6:] == ["--log_level", "info", "--module", "linly.launch", "r.yaml", "a=b"]
     return words[3:-6]
+
+
+@pytest.mark.parametrize(
+    ("options", "is_quiet"),
+    [([], True), (["--master_port", "1"], True), (["-q"], False), (["--log_level=info"], False)],
+)
+def test_launcher_is_quiet_unless_asked(options: list[str], is_quiet: bool) -> None:
+    words = launcher_command(
+        ["r.yaml"], nproc=None, hostfile=None, options=options, visible_devices=""
+    )
+    assert ("--quiet" in words) == is_quiet
 
 
 def test_processes_take_only_gpus_that_are_visible() -> None:
