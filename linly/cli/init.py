@@ -84,8 +84,9 @@ def _languages(kept: str, learned: str) -> Languages:
     try:
         return Languages(kept=kept, learned=learned)
     except ValidationError as error:
-        text = (first_problem(error).context or {})["text"]
-        raise ConfigError(f"--language, --kept: {text}") from None
+        context = first_problem(error).context or {}
+        option = "--kept" if context["path"] == ("kept",) else "--language"
+        raise ConfigError(f"{option}: {context['text']}") from None
 
 
 def _name(written: str) -> str:

@@ -17,7 +17,7 @@ from linly.config.fields import (
     parse_form,
     parse_path,
 )
-from linly.config.languages import LANGUAGE, LANGUAGE_FORM, UNKNOWN_LANGUAGE
+from linly.config.languages import LANGUAGE, LANGUAGE_FORM, UNKNOWN_LANGUAGE, wrong_language
 from linly.config.settings import Packing
 from linly.config.shard_formats import FORMATS, FileFormat
 from linly.config.shard_patterns import Pattern, parse_patterns, patterns_schema
@@ -312,7 +312,7 @@ class Corpus(Settings):
                 allowed = f"{expected} (from fields; may be left out)"
                 raise problem(found(self.language, allowed), "language")
         elif not LANGUAGE.fullmatch(self.language):
-            raise problem(found(self.language, LANGUAGE_FORM), "language")
+            raise problem(wrong_language(self.language), "language")
 
     def file_form(self) -> dict[str, Any]:
         """Return plain data that reads back equal, without the name."""

@@ -22,9 +22,16 @@ UNKNOWN_LANGUAGE = "?"
 """Stands in a corpus file for a language that could not be guessed; such a file is refused."""
 
 
+def wrong_language(written: str) -> str:
+    """Return the problem of a text that is not a code; a known name is answered with its code."""
+    names = {known.name.lower(): code for code, known in KNOWN_LANGUAGES.items()}
+    code = names.get(written.lower())
+    return found(written, LANGUAGE_FORM if code is None else f"a language code such as {code}")
+
+
 def _check_language(written: str) -> str:
     if not LANGUAGE.fullmatch(written):
-        raise problem(found(written, LANGUAGE_FORM))
+        raise problem(wrong_language(written))
     return written
 
 
@@ -50,7 +57,7 @@ class Languages(Model):
     @model_validator(mode="after")
     def _check(self) -> Languages:
         if self.kept == self.learned:
-            raise problem(found(self.learned, "a language other than languages.kept"), "learned")
+            raise problem(found(self.learned, "a language other than the kept one"), "learned")
         return self
 
     @property

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from linly.config.languages import LANGUAGE, LANGUAGE_FORM
+from linly.config.languages import LANGUAGE, wrong_language
 from linly.config.yaml.json_forms import ALLOWED, JsonSchema, mapping_of
 from linly.config.yaml.quantities import Text
 from linly.config.yaml.strict_model import found, problem
@@ -37,7 +37,7 @@ def parse_patterns(value: Any) -> tuple[str, ...] | dict[str, str]:
     if isinstance(value, dict):
         for language, pattern in value.items():
             if not isinstance(language, str) or not LANGUAGE.fullmatch(language):
-                raise problem(found(language, LANGUAGE_FORM), str(language))
+                raise problem(wrong_language(language), str(language))
             _parse_pattern(pattern, language)
         return dict(value)
     if isinstance(value, list | tuple):

@@ -122,7 +122,15 @@ def _no_text(corpora: Sequence[MeasuredCorpus], languages: Languages) -> str:
         f"{corpus.name} ({corpus.found.corpus.language} {corpus.found.corpus.kind})"
         for corpus in corpora
     )
+    code = f" ({languages.learned})" * (learned != languages.learned)
+    others = {
+        corpus.found.corpus.language for corpus in corpora if corpus.found.corpus.kind == "text"
+    } - {languages.kept}
+    cures = [f"Pass text in {learned} with --data GLOB"]
+    if others:
+        cures.append(
+            f"or learn a language that was found: --language {' or '.join(sorted(others))}"
+        )
     return (
-        f"no text in {learned} ({languages.learned}) to learn from; found: {found or 'nothing'}. "
-        f"Pass text in {learned} with --data GLOB"
+        f"no text in {learned}{code} to learn from; found: {found or 'nothing'}. {', '.join(cures)}"
     )

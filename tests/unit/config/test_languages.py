@@ -89,7 +89,10 @@ def test_default_prompts_are_in_their_language(language: str) -> None:
 @pytest.mark.parametrize(
     ("written", "text"),
     [
-        ("languages: {kept: English}", "languages.kept: found 'English', allowed: a language code"),
+        (
+            "languages: {kept: English}",
+            "languages.kept: found 'English', allowed: a language code such as en",
+        ),
         ("languages: {learned: 3}", "languages.learned: found 3, allowed: text"),
         ("languages: {learned: en}", "learned: found 'en', allowed: a language other than"),
         ("languages: zh", "languages: found 'zh', allowed: a mapping"),

@@ -168,6 +168,9 @@ def test_without_text_to_learn_nothing_is_written(project: Project) -> None:
     error = project.error(*data("english", "korean"))
     assert "no text in Chinese (zh) to learn from" in error
     assert "english (en text), korean (ko text)" in error
+    error = project.error(*data("korean"), "--language", "kor")
+    assert "no text in kor to learn from" in error
+    assert "or learn a language that was found: --language ko" in error
     assert written(project.folder) == {}
 
 
@@ -298,8 +301,8 @@ def test_names_and_paths_with_odd_characters_survive(project: Project) -> None:
     [
         (("--tokens", "many"), "--tokens: found 'many'"),
         (("--tokens", "50M"), "--tokens: found 50M"),
-        (("--kept", "zh"), "--language, --kept: found 'zh'"),
-        (("--kept", "English"), "--language, --kept: found 'English'"),
+        (("--kept", "zh"), "--language: found 'zh', allowed: a language other than the kept one"),
+        (("--kept", "English"), "--kept: found 'English', allowed: a language code such as en"),
         (("--name", "../mine"), "--name: found '../mine', allowed: a name of letters"),
     ],
 )
