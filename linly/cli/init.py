@@ -14,7 +14,7 @@ from linly.errors import ConfigError
 
 if TYPE_CHECKING:
     from linly.config.languages import Languages
-    from linly.starter.start import Start
+    from linly.starter.first_run import Start
 
 
 def register(app: typer.Typer) -> None:
@@ -57,7 +57,7 @@ def init(
     trained. A model on the hub (org/name) is downloaded.
     """
     from linly.shipped import CORPORA
-    from linly.starter.start import StartRequest, prepare_start, write_start
+    from linly.starter.first_run import StartRequest, prepare_start, write_start
 
     request = StartRequest(
         folder=folder,

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, PlainSerializer, model_validator
 
-from linly.config.chat import CHAT_TEMPLATES, ChatFormat, read_chat_format
+from linly.config.chat_format import CHAT_TEMPLATES, ChatFormat, read_chat_format
 from linly.config.fields import (
     CONVERSATION_FORMS,
     is_conversation,

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
-from linly.config.chat import read_chat_format
+from linly.config.chat_format import read_chat_format
 from linly.data.documents.chat_template import TEXT_ALONE, ChatTemplate
 from linly.data.documents.encoding import encode_segments
 from linly.data.documents.templates import alpaca, alpaca_no_input, linly

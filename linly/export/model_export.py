@@ -19,7 +19,7 @@ from transformers import (
     PreTrainedModel,
 )
 
-from linly.config.chat import read_chat_templates
+from linly.config.chat_format import read_chat_templates
 from linly.config.settings import Lora, Trainable, TrainingSettings
 from linly.config.yaml.overrides import expand_variables
 from linly.config.yaml.yaml import read_yaml

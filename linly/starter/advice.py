@@ -9,10 +9,10 @@ from pathlib import Path
 
 from linly.config.languages import Languages, language_name
 from linly.curriculum.wording import amount
-from linly.starter.measures import TextMeasure
 from linly.starter.mixture_choice import OTHER_EPOCHS, RATIOS
 from linly.starter.model_look import ModelLook
 from linly.starter.planned_run import PlannedRun
+from linly.starter.text_measures import TextMeasure
 
 _STANDARDS = {"zh": (), "ja": ("jis",), "ko": ("ksx1001",), "th": ("tis620",)}
 """Language -> character standards of `linly vocab characters`, none for its default."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from linly.config.chat import CHAT_TEMPLATES
+from linly.config.chat_format import CHAT_TEMPLATES
 from linly.config.corpus import Corpus, with_chat
 from linly.config.languages import Languages
 from linly.config.source import Source

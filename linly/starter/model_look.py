@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from linly.config.chat import read_chat_templates
+from linly.config.chat_format import read_chat_templates
 from linly.config.settings import TrainingSettings
 from linly.curriculum.wording import amount
 from linly.modeling.positions import num_positions

@@ -10,7 +10,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from linly.config.chat import read_added_tokens, read_named_tokens, read_num_rows
+from linly.config.chat_format import read_added_tokens, read_named_tokens, read_num_rows
 from linly.errors import ConfigError
 from linly.tokenization.model_file import CONTROL, USER_DEFINED, parse_model
 

@@ -17,7 +17,7 @@ import orjson
 import tokenizers
 from numpy.typing import NDArray
 
-from linly.config.chat import ADDITIONAL_TEMPLATES, TEMPLATE_FILE, TEMPLATE_JSON
+from linly.config.chat_format import ADDITIONAL_TEMPLATES, TEMPLATE_FILE, TEMPLATE_JSON
 from linly.errors import ConfigError
 from linly.files import publish, read_limited
 from linly.tokenization.tokenizer import Tokenizer, not_unicode

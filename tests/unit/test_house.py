@@ -9,6 +9,7 @@ from tests.house import (
     folder_graph,
     long_functions,
     module_graph,
+    repeated_names,
     with_diagrams,
 )
 
@@ -29,6 +30,10 @@ def test_imports_form_no_circle() -> None:
 def test_circles_are_found() -> None:
     graph = {"a": {"b"}, "b": {"c"}, "c": {"a", "d"}, "d": set()}
     assert circles(graph) == [["a", "b", "c"]]
+
+
+def test_no_name_occurs_twice() -> None:
+    assert repeated_names() == {}
 
 
 def test_no_more_functions_are_long() -> None:

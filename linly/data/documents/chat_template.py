@@ -22,7 +22,7 @@ import jinja2
 import jinja2.ext
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from linly.config.chat import ChatFormat
+from linly.config.chat_format import ChatFormat
 from linly.data.documents.chat_layout import Layout, Part, shape_of, template_form
 from linly.data.documents.conversations import Conversation
 from linly.data.documents.layout_maker import LayoutMaker

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, NamedTuple
 
-from linly.config.chat import CHAT_TEMPLATES
+from linly.config.chat_format import CHAT_TEMPLATES
 from linly.config.corpus import TEMPLATES as TEMPLATE_NAMES
 from linly.config.corpus import Kind
 from linly.config.shard_formats import FORMATS

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from linly.config.chat import DEFAULT, read_chat_templates
+from linly.config.chat_format import DEFAULT, read_chat_templates
 from linly.errors import ConfigError
 from linly.export.gguf.gguf_family import CONVERTER
 from linly.tokenization.byte_level import ByteLevelTokenizer

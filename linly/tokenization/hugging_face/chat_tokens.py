@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from linly.config.chat import (
+from linly.config.chat_format import (
     ADDITIONAL_TEMPLATES,
     DEFAULT,
     TEMPLATE_FILE,

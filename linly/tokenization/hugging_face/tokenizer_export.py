@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import orjson
 
-from linly.config.chat import (
+from linly.config.chat_format import (
     ADDITIONAL_TEMPLATES,
     DEFAULT,
     TEMPLATE_JSON,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from linly.config.chat import read_chat_format
+from linly.config.chat_format import read_chat_format
 from linly.config.recipe import Recipe, load_recipe
 from linly.config.settings import TrainingSettings
 from linly.config.shapes import Linear

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, LlamaConfig, LlamaForCausalLM
 
-from linly.config.chat import read_chat_templates
+from linly.config.chat_format import read_chat_templates
 from linly.config.recipe import load_recipe
 from linly.errors import CheckpointError, ConfigError
 from linly.export import model_export as module

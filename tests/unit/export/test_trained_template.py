@@ -11,7 +11,7 @@ import pytest
 from jinja2 import TemplateError
 from transformers import AutoTokenizer
 
-from linly.config.chat import read_chat_templates
+from linly.config.chat_format import read_chat_templates
 from linly.config.corpus import Corpus
 from linly.config.curriculum import SourceShare
 from linly.curriculum.timeline import Timeline

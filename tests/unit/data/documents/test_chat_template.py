@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from transformers import AutoTokenizer
 
-from linly.config.chat import ChatFormat, read_chat_format
+from linly.config.chat_format import ChatFormat, read_chat_format
 from linly.config.corpus import Corpus
 from linly.config.recipe import load_recipe
 from linly.data.documents.chat_layout import Part

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from linly.config.chat import CHAT_TEMPLATES
+from linly.config.chat_format import CHAT_TEMPLATES
 from linly.config.corpus import Corpus
 from linly.config.shard_formats import FORMATS
 from linly.data.documents.templates import HELD_OUT, TEMPLATES, DocumentMaker

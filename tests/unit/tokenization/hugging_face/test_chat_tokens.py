@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from transformers import AutoTokenizer
 
-from linly.config.chat import read_chat_format, read_chat_templates
+from linly.config.chat_format import read_chat_format, read_chat_templates
 from linly.data.documents.chat_template import ANSWERS, ChatTemplate
 from linly.data.documents.encoding import encode_documents
 from linly.data.types import Document

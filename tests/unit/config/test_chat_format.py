@@ -1,4 +1,4 @@
-"""linly.config.chat: the chat format in a model folder, in all the forms that folders have."""
+"""linly.config.chat_format: the chat format of a model folder, in all forms that folders have."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from linly.config.chat import ChatFormat, read_chat_format
+from linly.config.chat_format import ChatFormat, read_chat_format
 from linly.config.corpus import load_corpus, with_chat
 from linly.config.yaml.yaml import write_yaml
 from linly.errors import ConfigError

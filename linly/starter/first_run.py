@@ -20,10 +20,10 @@ from linly.files import publish_together
 from linly.starter.advice import Advice, forgetting_advice, vocabulary_advice
 from linly.starter.found_corpora import FoundCorpora, find_corpora, find_public_corpora
 from linly.starter.measured_corpora import MeasuredCorpus, measure_corpus, source_of
-from linly.starter.measures import measure_texts, sample_texts
 from linly.starter.model_look import ModelLook, look_at_model
 from linly.starter.planned_run import PlannedRun, plan_run
 from linly.starter.starter_texts import RecipePlaces, curriculum_text, recipe_text
+from linly.starter.text_measures import measure_texts, sample_texts
 
 DATA_VARIABLE = "LINLY_DATA"
 _NAME_LIMIT = 64
