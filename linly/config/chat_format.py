@@ -64,7 +64,8 @@ def read_chat_format(folder: Path) -> ChatFormat:
     if DEFAULT not in templates:
         raise ConfigError(
             f"{folder}: no chat template: neither {TEMPLATE_FILE} nor a chat_template in "
-            f"{CONFIG_FILE} or {TEMPLATE_JSON}; put the chat model's there, or use another template"
+            f"{CONFIG_FILE} or {TEMPLATE_JSON}; put the chat model's there, or use another "
+            f"template (linly generate has --template)"
         )
     added = [token for token in read_added_tokens(folder) if token.get("special")]
     tokens = _with_defaults(read_named_tokens(folder), folder)

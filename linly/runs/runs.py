@@ -84,9 +84,9 @@ class RunFolder:
             ConfigError: If there is no run.
         """
         if not (path / "rows").is_dir() and not (path / "metrics.jsonl").is_file():
-            near = path.parent if path.parent.is_dir() else Path()
-            runs = sorted(entry.parent.name for entry in near.glob("*/metrics.jsonl"))
-            found = f"runs in {near}: {', '.join(runs)}" if runs else f"{near} holds no run"
+            near = [folder for folder in (path, path.parent, Path()) if folder.is_dir()]
+            runs = next((runs for folder in near if (runs := _runs_in(folder))), [])
+            found = f"runs: {', '.join(runs)}" if runs else f"{near[0]} has no run"
             raise ConfigError(f"no run at {path}: it has neither metrics.jsonl nor rows/; {found}")
         return cls(path)
 
@@ -264,3 +264,8 @@ class RunFolder:
         """Close the logs; a later `append` reopens them."""
         for log in self._logs.values():
             log.close()
+
+
+def _runs_in(folder: Path) -> list[str]:
+    """Return the paths of the runs in a folder, by name."""
+    return sorted(str(metrics.parent) for metrics in folder.glob("*/metrics.jsonl"))

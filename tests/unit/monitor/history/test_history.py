@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import numpy as np
@@ -121,6 +122,12 @@ def test_a_run_without_steps_says_so(tmp_path: Path) -> None:
         read_history(tmp_path / "run")
     with pytest.raises(ConfigError, match="no run at"):
         read_history(tmp_path / "other")
+
+
+def test_a_path_that_is_no_run_is_answered_with_the_runs_near_it(run: Path) -> None:
+    for path in (run.parent, run.parent / "other"):
+        with pytest.raises(ConfigError, match=re.escape(f"runs: {run}")):
+            read_history(path)
 
 
 def test_a_source_that_the_curriculum_does_not_name_is_shown_too(tmp_path: Path) -> None:
