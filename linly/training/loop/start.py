@@ -7,6 +7,8 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from linly.config.recipe import Recipe
+from linly.curriculum.run_plan import Batch
+from linly.data.loading.ranks import check_world_size
 from linly.runs.runs import RunFolder
 from linly.training.checkpoints.checkpoints import Checkpoints
 from linly.training.loop.build import Components, build
@@ -58,6 +60,8 @@ def prepare(
     Raises:
         LinlyError: If the world size, vocabulary, recipe, checkpoint or data does not fit.
     """
+    batch = Batch(recipe.data.global_batch, recipe.training.micro_batch)
+    check_world_size(batch, processes.world_size)  # before a download, and any collective
     recipe = with_fetched_model(recipe, processes)
 
     def find_checkpoint() -> Path | None:
