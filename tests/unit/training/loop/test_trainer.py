@@ -271,7 +271,7 @@ def test_what_was_trained_before_a_source_ran_out_is_saved(
 ) -> None:
     """A plan may let it run out where it has but an estimate of the tokens."""
     monkeypatch.setattr(
-        "linly.training.changes.pinned_inputs.check_plan", lambda plan, curriculum: None
+        "linly.training.loop.start_checks.check_plan", lambda plan, curriculum: None
     )
     copy = tmp_path / "world"
     shutil.copytree(world, copy, ignore=shutil.ignore_patterns("runs"))
