@@ -45,7 +45,8 @@ def test_words_go_to_the_recipe_and_options_to_the_launcher(
     words = ["stop_at_step=2", "--resume", "step-1", "--quiet", "--nproc", "1"]
     assert linly("launch", recipe, *words, "--", "--master_port", "29600", "--no_ssh") == 75
     assert list(started[0][3:]) == [
-        *("--num_gpus", "1", "--master_port", "29600", "--no_ssh", "--module", "linly.launch"),
+        *("--num_gpus", "1", "--quiet", "--master_port", "29600", "--no_ssh"),
+        *("--module", "linly.launch"),
         *(str(recipe), "stop_at_step=2", "--resume", "step-1", "--quiet"),
     ]
 

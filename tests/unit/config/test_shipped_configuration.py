@@ -59,6 +59,7 @@ def test_the_recipe_of_the_guide_loads(tmp_path: Path) -> None:
     (recipe,) = re.findall(r"^```yaml\n(.*?)^```$", guide, re.MULTILINE | re.DOTALL)
     (tmp_path / "mine.yaml").write_text(recipe, encoding="utf-8")
     (tmp_path / "corpora").mkdir()
+    (tmp_path / "models/llama2-7b-zh").mkdir(parents=True)  # or it is read as a hub id
     assert load_recipe(tmp_path / "mine.yaml").model == tmp_path / "models/llama2-7b-zh"
 
 
