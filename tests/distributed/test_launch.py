@@ -13,7 +13,7 @@ from tests.support.rank_processes import lines_of, logs, start, wait_for_step
 from tests.support.tiny_world import make_tiny_world
 
 pytestmark = pytest.mark.distributed
-NUM_STEPS = 60
+NUM_STEPS = 240
 
 
 def test_sigterm_of_the_whole_group_saves_and_exits_with_75(tmp_path: Path) -> None:
