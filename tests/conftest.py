@@ -28,6 +28,14 @@ hypothesis.settings.load_profile("no deadline")  # a slow machine is no failure
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+@pytest.fixture(autouse=True)
+def _signal_to_stop() -> Iterator[None]:
+    """A run that SIGTERM has stopped ignores it from then on; the next test hears it again."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
+
+
 @pytest.fixture(scope="session")
 def real_data() -> Path:
     """Folder of real text in the published datasets' forms; see LINLY_TEST_DATA."""

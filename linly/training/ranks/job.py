@@ -72,7 +72,8 @@ def run_job(command: Sequence[str]) -> int:
     """Run a launcher until its job ends; pass signals to the ranks.
 
     SIGTERM and SIGHUP ask the ranks to save and stop. SIGINT reaches them as it is, and a second
-    one kills the job.
+    one kills the job. SIGHUP and SIGINT stay ignored where the caller ignores them, as under
+    `nohup`; SIGTERM is always heard, as in a rank.
 
     Returns:
         Exit code of the job; for a rank that a signal has killed, 128 + its number.
@@ -91,7 +92,11 @@ class _Job:
 
     def run(self, command: Sequence[str]) -> int:
         before = {number: signal.getsignal(number) for number in _SIGNALS}
-        heard = [number for number in _SIGNALS if before[number] != signal.SIG_IGN]  # nohup
+        heard = [
+            number
+            for number in _SIGNALS
+            if number == signal.SIGTERM or before[number] != signal.SIG_IGN  # nohup, and `&`
+        ]
         for number in heard:
             signal.signal(number, self._hear)
         try:

@@ -97,6 +97,18 @@ def test_a_signal_that_is_ignored_stays_so(folder: Path) -> None:
     assert job.wait(60) == 75
 
 
+def test_sigterm_is_heard_though_the_caller_ignores_it(folder: Path) -> None:
+    """A program that was stopped once ignores SIGTERM, and what it starts inherits that."""
+    before = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    try:
+        job = start_job(folder, "save")
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    wait_until_ready(folder)
+    job.send_signal(signal.SIGTERM)
+    assert job.wait(60) == 75
+
+
 def test_a_second_interrupt_kills_a_job_that_hangs(folder: Path) -> None:
     (folder / "launcher.py").write_text(LAUNCHER.replace("sys.exit(75 if", "print(75 if"))
     job = start_job(folder, "save")
