@@ -13,7 +13,7 @@ from linly.cli.model_options import model_option
 from linly.errors import ConfigError
 
 if TYPE_CHECKING:
-    from linly.config.languages import Languages
+    from linly.config.sections.languages import Languages
     from linly.starter.first_run import Start
 
 
@@ -78,7 +78,7 @@ def init(
 def _languages(kept: str, learned: str) -> Languages:
     from pydantic import ValidationError
 
-    from linly.config.languages import Languages
+    from linly.config.sections.languages import Languages
     from linly.config.yaml.strict_model import first_problem
 
     try:

@@ -6,5 +6,6 @@ In: YAML files and overrides from the command line. Out: `Recipe` with its `Curr
 settings, or an error `file:line: key: found ..., allowed: ...`.
 
 Open `recipe` first: it joins the others. `curve` and `shapes` are the ratios of a curriculum,
-`settings` holds what a resume may change, `source` what a source is.
+`sections` holds the settings of a run, each with what a resume may change; `source` says what a
+source is.
 """

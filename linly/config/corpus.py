@@ -17,8 +17,13 @@ from linly.config.fields import (
     parse_form,
     parse_path,
 )
-from linly.config.languages import LANGUAGE, LANGUAGE_FORM, UNKNOWN_LANGUAGE, wrong_language
-from linly.config.settings import Packing
+from linly.config.sections.data_section import Packing
+from linly.config.sections.languages import (
+    LANGUAGE,
+    LANGUAGE_FORM,
+    UNKNOWN_LANGUAGE,
+    wrong_language,
+)
 from linly.config.shard_formats import FORMATS, FileFormat
 from linly.config.shard_patterns import Pattern, parse_patterns, patterns_schema
 from linly.config.where import Where

@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from linly.config.settings import MAX_BUFFER, DataSettings, TrainingSettings
+from linly.config.sections.data_section import DataSettings
+from linly.config.sections.training_section import MAX_BUFFER, TrainingSettings
 from linly.config.yaml.overrides import relative_to_origin
 from linly.config.yaml.strict_model import describe, error_at, found, unknown
 from linly.config.yaml.yaml import Located, Origin, shown

@@ -21,20 +21,13 @@ from linly.config.corpus import (
 )
 from linly.config.curriculum import Curriculum
 from linly.config.deepspeed import with_own_deepspeed
-from linly.config.languages import Languages, with_prompts
-from linly.config.settings import (
-    SECTIONS,
-    AlarmSettings,
-    CheckpointSettings,
-    DataSettings,
-    EvaluationSettings,
-    GuardSettings,
-    MlflowSettings,
-    TrackioSettings,
-    TrainingSettings,
-    WandbSettings,
-    with_micro_batch,
-)
+from linly.config.sections.data_section import DataSettings
+from linly.config.sections.evaluation_section import EvaluationSettings
+from linly.config.sections.languages import Languages, with_prompts
+from linly.config.sections.saving_sections import CheckpointSettings
+from linly.config.sections.tracker_sections import MlflowSettings, TrackioSettings, WandbSettings
+from linly.config.sections.training_section import TrainingSettings, with_micro_batch
+from linly.config.sections.watching_sections import AlarmSettings, GuardSettings
 from linly.config.source import DATA_VARIABLE, Source, sources_of, with_data_root
 from linly.config.yaml.json_forms import (
     ALLOWED,
@@ -85,6 +78,13 @@ ModelPlace = Annotated[
     PlainSerializer(str),
     JsonForm(lambda: {"type": "string", ALLOWED: "path of a folder, or a hub id"}),
 ]
+
+
+SECTIONS = (
+    *("languages", "data", "training", "checkpoint", "evaluation", "guards", "alarms", "wandb"),
+    *("mlflow", "trackio"),
+)
+"""Keys of a recipe whose own keys are merged by `extends`."""
 
 
 class Recipe(Settings):

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator
 
-from linly.config.languages import LANGUAGE, wrong_language
+from linly.config.sections.languages import LANGUAGE, wrong_language
 from linly.config.yaml.json_forms import ALLOWED, JsonSchema, mapping_of
 from linly.config.yaml.quantities import Text
 from linly.config.yaml.strict_model import found, problem

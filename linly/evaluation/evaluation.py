@@ -17,7 +17,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import PretrainedConfig, PreTrainedModel
 
-from linly.config.settings import EvaluationSettings
+from linly.config.sections.evaluation_section import EvaluationSettings
 from linly.curriculum.timeline import Timeline
 from linly.data.documents.encoding import encode_documents
 from linly.data.types import IGNORE_LABEL, Document, EncodedDocument

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from linly.config.languages import Languages
+from linly.config.sections.languages import Languages
 from linly.records.before_after import changes_by_language
 from linly.records.evaluation_record import SourceEvaluation
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from linly.config.languages import language_name, recipe_languages
+from linly.config.sections.languages import language_name, recipe_languages
 from linly.modeling.parameters import ParameterCount
 from linly.records.before_after import BitsChange, changes_by_language, changes_by_source
 from linly.records.evaluation_record import parse_sources

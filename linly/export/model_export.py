@@ -20,7 +20,8 @@ from transformers import (
 )
 
 from linly.config.chat_format import read_chat_templates
-from linly.config.settings import Lora, Trainable, TrainingSettings
+from linly.config.sections.trainable_setting import Lora, Trainable
+from linly.config.sections.training_section import TrainingSettings
 from linly.config.yaml.overrides import expand_variables
 from linly.config.yaml.yaml import read_yaml
 from linly.curriculum.timeline import Timeline, fold

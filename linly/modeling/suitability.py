@@ -11,7 +11,7 @@ from pathlib import Path
 
 from transformers import PreTrainedModel
 
-from linly.config.settings import TrainingSettings
+from linly.config.sections.training_section import TrainingSettings
 from linly.errors import ConfigError
 from linly.modeling.parameters import ParameterCount
 from linly.modeling.positions import FIXED_KEY, position_limits

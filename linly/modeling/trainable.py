@@ -13,7 +13,7 @@ import torch
 from torch import nn
 from transformers import PretrainedConfig, PreTrainedModel
 
-from linly.config.settings import Lora, Trainable
+from linly.config.sections.trainable_setting import Lora, Trainable
 from linly.config.yaml.strict_model import unknown
 from linly.errors import ConfigError
 from linly.modeling.parameters import ParameterCount

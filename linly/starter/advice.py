@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from linly.config.languages import Languages, language_name
+from linly.config.sections.languages import Languages, language_name
 from linly.curriculum.wording import amount
 from linly.starter.mixture_choice import OTHER_EPOCHS, RATIOS
 from linly.starter.model_look import ModelLook

@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from linly.config.languages import Languages
 from linly.config.recipe import load_recipe
+from linly.config.sections.languages import Languages
 from linly.config.yaml.overrides import escape_variables
 from linly.errors import ConfigError, DataError
 from linly.files import publish_together

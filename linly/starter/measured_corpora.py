@@ -10,7 +10,7 @@ from pathlib import Path
 
 from linly.config.chat_format import CHAT_TEMPLATES
 from linly.config.corpus import Corpus, with_chat
-from linly.config.languages import Languages
+from linly.config.sections.languages import Languages
 from linly.config.source import Source
 from linly.config.yaml.quantities import format_fraction
 from linly.curriculum.run_plan import Available

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from linly.config.chat_format import read_chat_templates
-from linly.config.settings import TrainingSettings
+from linly.config.sections.training_section import TrainingSettings
 from linly.curriculum.wording import amount
 from linly.modeling.positions import num_positions
 from linly.modeling.stored.configuration import check_model_folder

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 
 from linly.config.curriculum import Curriculum
-from linly.config.languages import Languages, language_name
+from linly.config.sections.languages import Languages, language_name
 from linly.config.yaml.strict_model import validate
 from linly.config.yaml.yaml import Origin, parse_yaml, write_yaml
 from linly.curriculum.run_plan import Batch, Plan, check_plan, make_plan

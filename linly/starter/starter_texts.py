@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from linly.config.languages import Languages, language_name
+from linly.config.sections.languages import Languages, language_name
 from linly.config.yaml.quantities import format_fraction
 from linly.curriculum.run_plan import SourcePlan
 from linly.curriculum.wording import amount, percent

@@ -13,7 +13,7 @@ from pathlib import Path
 import orjson
 import torch
 
-from linly.config.settings import TrainingSettings
+from linly.config.sections.training_section import TrainingSettings
 from linly.modeling.load_model import load_model
 from linly.training.engine.engine import Engine
 from linly.training.ranks.processes import start_processes, stop_processes

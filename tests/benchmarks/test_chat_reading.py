@@ -21,7 +21,7 @@ from tests.support.speed import Measured, Target, side_by_side, table_row
 pytestmark = pytest.mark.benchmark
 
 GROUP_MB = (50, 100, 200)
-ROUNDS = 5
+ROUNDS = 15
 TIME = Target(most=1.5)
 MEMORY = Target(most=1.5)
 

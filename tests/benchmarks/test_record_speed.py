@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from linly.config.curriculum import load_curriculum
-from linly.config.settings import AlarmSettings
+from linly.config.sections.watching_sections import AlarmSettings
 from linly.curriculum.apportion import Apportioner, Phase
 from linly.curriculum.mixture import Mixture
 from linly.data.cursor import SourceCursor

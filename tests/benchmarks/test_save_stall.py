@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from linly.config.settings import CheckpointSettings
+from linly.config.sections.saving_sections import CheckpointSettings
 from linly.training.checkpoints.checkpoints import Checkpoints
 from linly.training.ranks.processes import start_processes
 from tests.support.engines import take_step, tiny_engine

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from linly.config.settings import CheckpointSettings, TrainingSettings
+from linly.config.sections.saving_sections import CheckpointSettings
+from linly.config.sections.training_section import TrainingSettings
 from linly.data.loading.loader import MicroBatch
 from linly.data.types import IGNORE_LABEL
 from linly.errors import LinlyError

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import PreTrainedModel
 
-from linly.config.settings import TrainingSettings
+from linly.config.sections.training_section import TrainingSettings
 from linly.data.loading.loader import MicroBatch
 from linly.data.types import IGNORE_LABEL
 from linly.training.engine.engine import Engine

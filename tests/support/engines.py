@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 
-from linly.config.settings import TrainingSettings
+from linly.config.sections.training_section import TrainingSettings
 from linly.data.loading.loader import MicroBatch
 from linly.training.engine.engine import Engine
 from tests.support.models import tiny_model

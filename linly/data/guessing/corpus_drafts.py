@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from linly.config.corpus import Corpus, make_corpus
-from linly.config.languages import UNKNOWN_LANGUAGE
+from linly.config.sections.languages import UNKNOWN_LANGUAGE
 from linly.config.source import Source
 from linly.config.yaml.yaml import Origin, parse_yaml, write_yaml
 from linly.data.guessing.file_groups import FileGroup, group_files

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from linly.config.corpus import LITERAL_ROLES
-from linly.config.languages import UNKNOWN_LANGUAGE
+from linly.config.sections.languages import UNKNOWN_LANGUAGE
 from linly.data.guessing.guess import Guess, guess_corpus
 from linly.data.reading.formats import format_of
 from linly.data.reading.records import parse_field, paths_of

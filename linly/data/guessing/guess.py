@@ -17,7 +17,7 @@ from posixpath import basename
 from typing import Any
 
 from linly.config.fields import top_names, write_path
-from linly.config.languages import UNKNOWN_LANGUAGE
+from linly.config.sections.languages import UNKNOWN_LANGUAGE
 from linly.config.shard_formats import FORMATS, FormatName
 from linly.data.guessing.guess_fields import NUM_RECORDS, guess_fields
 from linly.data.guessing.known_names import is_about as is_about_record

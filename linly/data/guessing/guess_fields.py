@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any, NamedTuple
 
 from linly.config.fields import BESIDE, write_path
-from linly.config.languages import LANGUAGE, UNKNOWN_LANGUAGE
+from linly.config.sections.languages import LANGUAGE, UNKNOWN_LANGUAGE
 from linly.data.documents.turn_lists import turns_of
 from linly.data.guessing import known_names
 from linly.data.guessing.guess_language import (

@@ -9,7 +9,7 @@ from functools import cache
 from itertools import islice
 from typing import TYPE_CHECKING
 
-from linly.config.languages import UNKNOWN_LANGUAGE
+from linly.config.sections.languages import UNKNOWN_LANGUAGE
 
 if TYPE_CHECKING:
     from py3langid.langid import LanguageIdentifier

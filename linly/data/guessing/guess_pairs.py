@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from posixpath import splitext
 
-from linly.config.languages import LANGUAGE
+from linly.config.sections.languages import LANGUAGE
 from linly.data.reading.formats import format_of
 from linly.storage.decompression import CODECS
 

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from linly.config.settings import DataSettings
+from linly.config.sections.data_section import DataSettings
 from linly.curriculum.apportion import Phase
 from linly.curriculum.run_plan import Batch
 from linly.data.loading.producer import RowStream

@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from linly.config.settings import Packing
+from linly.config.sections.data_section import Packing
 from linly.data.cursor import DocumentPosition, SourceCursor
 from linly.data.mixing.document_stream import BlockEnd, DocumentItem, Place
 from linly.data.mixing.order import permutation

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from linly.config.languages import Languages
+from linly.config.sections.languages import Languages
 from linly.monitor.history.history import History
 
 _HUES = (257.0, 65.0, 185.0, 15.0, 120.0, 315.0, 225.0, 40.0)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from linly.config.languages import language_name
+from linly.config.sections.languages import language_name
 from linly.monitor.charts.colors import language_colors, source_colors
 from linly.monitor.charts.figures import (
     MUTED,

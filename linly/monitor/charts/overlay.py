@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 import numpy as np
 
-from linly.config.languages import language_name
+from linly.config.sections.languages import language_name
 from linly.monitor.charts.colors import run_colors
 from linly.monitor.charts.evaluation_charts import bits_line
 from linly.monitor.charts.figures import Chart, edges, means, new_chart, new_figure, scatter

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from linly.config.languages import language_name
+from linly.config.sections.languages import language_name
 from linly.monitor.charts.colors import run_colors
 from linly.monitor.charts.figures import (
     MUTED,

@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 
-from linly.config.languages import language_name
+from linly.config.sections.languages import language_name
 from linly.curriculum.deadlines import drift_bound
 from linly.monitor.history.history import History
 from linly.monitor.number_words import count, duration, percent

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from linly.config.curriculum import Curriculum
-from linly.config.languages import Languages
+from linly.config.sections.languages import Languages
 from linly.config.source import languages_of
 from linly.config.yaml.strict_model import first_problem
 from linly.curriculum.timeline import Timeline, fold

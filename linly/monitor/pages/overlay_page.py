@@ -8,7 +8,7 @@ from pathlib import Path
 
 from markupsafe import Markup
 
-from linly.config.languages import language_name
+from linly.config.sections.languages import language_name
 from linly.files import publish_text
 from linly.monitor.charts.colors import run_colors
 from linly.monitor.charts.figures import Chart

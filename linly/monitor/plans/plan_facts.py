@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from linly.config.curriculum import Curriculum
-from linly.config.languages import Languages
 from linly.config.recipe import Recipe
-from linly.config.settings import CheckpointSettings
+from linly.config.sections.languages import Languages
+from linly.config.sections.saving_sections import CheckpointSettings
 from linly.config.shapes import Floats
 from linly.config.source import languages_of
 from linly.curriculum.guard_plan import group_ratios, raised_mixture

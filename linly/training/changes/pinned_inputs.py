@@ -18,7 +18,7 @@ from typing import Any
 import orjson
 
 from linly.config.recipe import Recipe
-from linly.config.settings import Trainable
+from linly.config.sections.trainable_setting import Trainable
 from linly.curriculum.timeline import Relisted, Timeline
 from linly.data.inspection.source_inventory import SourceInventory
 from linly.data.reading.shards import list_shards

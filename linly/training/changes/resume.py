@@ -10,8 +10,7 @@ from typing import Any, get_origin
 import orjson
 
 from linly.config.curriculum import Curriculum
-from linly.config.recipe import Recipe
-from linly.config.settings import SECTIONS
+from linly.config.recipe import SECTIONS, Recipe
 from linly.config.yaml.strict_model import OnResume, Settings
 from linly.curriculum.timeline import Timeline, curriculum_form
 from linly.errors import CheckpointError, ConfigError

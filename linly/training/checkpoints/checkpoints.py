@@ -19,7 +19,7 @@ import orjson
 import torch
 from safetensors.torch import load_file, save_file
 
-from linly.config.settings import CheckpointSettings
+from linly.config.sections.saving_sections import CheckpointSettings
 from linly.errors import CheckpointError, LinlyError
 from linly.files import fsync_directory, publish
 from linly.training.checkpoints.checkpoint_files import (

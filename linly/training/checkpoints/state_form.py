@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from linly.config.settings import TrainingSettings
+from linly.config.sections.training_section import TrainingSettings
 from linly.data.mixing.state import Identity, MixerState
 from linly.errors import CheckpointError
 

@@ -29,7 +29,7 @@ from deepspeed.utils import (
 from transformers import PreTrainedModel
 
 from linly.config.deepspeed import deepspeed_config, wants_log
-from linly.config.settings import TrainingSettings
+from linly.config.sections.training_section import TrainingSettings
 from linly.data.loading.loader import MicroBatch
 from linly.modeling.attention.attention import document_bounds, set_attention, usual_backend
 from linly.modeling.attention.separation import (

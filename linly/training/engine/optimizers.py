@@ -1,8 +1,9 @@
 """The optimizers: how each is created, and the state that it keeps of a parameter.
 
 The engine, checkpoints and estimates of memory and disk take what they need from `OptimizerKind`. A
-new optimizer is a name in `OptimizerName` (`config/settings.py`) and a kind here; a type checker
-refuses a name without one. This module works without torch until an optimizer is created.
+new optimizer is a name in `OptimizerName` (`config/sections/training_section.py`) and a kind here;
+a type checker refuses a name without one. This module works without torch until an
+optimizer is created.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
 
-from linly.config.settings import OptimizerName, TrainingSettings
+from linly.config.sections.training_section import OptimizerName, TrainingSettings
 
 if TYPE_CHECKING:
     from torch.optim import Optimizer

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 
-from linly.config.settings import TrainingSettings
+from linly.config.sections.training_section import TrainingSettings
 
 
 def learning_rate(training: TrainingSettings, *, step: int, num_steps: int) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import orjson
 
-from linly.config.settings import AlarmSettings
+from linly.config.sections.watching_sections import AlarmSettings
 from linly.records.evaluation_record import EvaluationRecord
 from linly.records.step_record import StepRecord
 from linly.runs.runs import RunFolder

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
-from linly.config.settings import AlarmSettings
+from linly.config.sections.watching_sections import AlarmSettings
 from linly.records.evaluation_record import EvaluationRecord
 from linly.records.metrics import AlarmRule
 from linly.records.step_record import StepRecord

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
-from linly.config.settings import GuardSettings
+from linly.config.sections.watching_sections import GuardSettings
 from linly.errors import TrainingError
 from linly.records.row_loss import RowLoss, loss_by_source
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from linly.config.settings import GuardSettings
+from linly.config.sections.watching_sections import GuardSettings
 from linly.records.row_loss import RowLoss
 from linly.records.step_record import StepRecord
 from linly.training.recording.guards import Guards

@@ -15,7 +15,7 @@ import pytest
 from linly.cli.main import main
 from linly.config.deepspeed import TAKEN, deepspeed_config, wants_log
 from linly.config.recipe import load_recipe
-from linly.config.settings import TrainingSettings
+from linly.config.sections.training_section import TrainingSettings
 from linly.errors import ConfigError, LinlyError
 from tests.support.tiny_world import make_tiny_world
 

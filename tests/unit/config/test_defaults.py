@@ -11,18 +11,13 @@ import pytest
 
 from linly.config.corpus import Corpus
 from linly.config.recipe import Recipe, load_recipe
-from linly.config.settings import (
-    AlarmSettings,
-    CheckpointSettings,
-    DataSettings,
-    EvaluationSettings,
-    GuardSettings,
-    Lora,
-    MlflowSettings,
-    TrackioSettings,
-    TrainingSettings,
-    WandbSettings,
-)
+from linly.config.sections.data_section import DataSettings
+from linly.config.sections.evaluation_section import EvaluationSettings
+from linly.config.sections.saving_sections import CheckpointSettings
+from linly.config.sections.tracker_sections import MlflowSettings, TrackioSettings, WandbSettings
+from linly.config.sections.trainable_setting import Lora
+from linly.config.sections.training_section import TrainingSettings
+from linly.config.sections.watching_sections import AlarmSettings, GuardSettings
 from linly.config.yaml.strict_model import Model
 from linly.config.yaml.yaml import write_yaml
 from linly.errors import ConfigError

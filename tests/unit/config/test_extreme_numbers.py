@@ -19,15 +19,12 @@ from linly.config.corpus import Corpus
 from linly.config.curriculum import Curriculum, SourceShare
 from linly.config.curve import Curve, RatioGuard
 from linly.config.recipe import Recipe, load_recipe
-from linly.config.settings import (
-    AlarmSettings,
-    CheckpointSettings,
-    DataSettings,
-    EvaluationSettings,
-    GuardSettings,
-    Lora,
-    TrainingSettings,
-)
+from linly.config.sections.data_section import DataSettings
+from linly.config.sections.evaluation_section import EvaluationSettings
+from linly.config.sections.saving_sections import CheckpointSettings
+from linly.config.sections.trainable_setting import Lora
+from linly.config.sections.training_section import TrainingSettings
+from linly.config.sections.watching_sections import AlarmSettings, GuardSettings
 from linly.config.shapes import CURVES
 from linly.config.where import Where
 from linly.config.yaml.strict_model import Model

@@ -8,7 +8,7 @@ import pytest
 
 from linly.config.chat_format import read_chat_format
 from linly.config.recipe import Recipe, load_recipe
-from linly.config.settings import TrainingSettings
+from linly.config.sections.training_section import TrainingSettings
 from linly.config.shapes import Linear
 from linly.config.yaml.overrides import parse_override
 from linly.errors import ConfigError

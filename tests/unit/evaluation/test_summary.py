@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from linly.config.languages import Languages
+from linly.config.sections.languages import Languages
 from linly.evaluation.summary import language_notices, summary_line
 from linly.records.evaluation_record import SourceEvaluation
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from linly.config.settings import TrainingSettings
+from linly.config.sections.training_section import TrainingSettings
 from linly.export.model_export import assemble, open_checkpoints, write_configuration
 from linly.modeling.load_model import load_model, save_weights
 from linly.modeling.stored.dtypes import persistent_buffers

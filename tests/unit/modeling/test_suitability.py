@@ -14,7 +14,7 @@ from transformers import AutoConfig, PreTrainedModel
 from transformers.models.auto.configuration_auto import CONFIG_MAPPING
 from transformers.utils import logging as transformers_logging
 
-from linly.config.settings import TrainingSettings
+from linly.config.sections.training_section import TrainingSettings
 from linly.errors import ConfigError
 from linly.modeling.load_model import load_model
 from linly.modeling.recompute import checkpoint_activations

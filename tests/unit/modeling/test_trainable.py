@@ -9,7 +9,8 @@ import pytest
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from linly.config.settings import Trainable, TrainingSettings
+from linly.config.sections.trainable_setting import Trainable
+from linly.config.sections.training_section import TrainingSettings
 from linly.errors import ConfigError
 from linly.modeling.load_model import init_model, load_model, save_weights
 from linly.modeling.parameters import ParameterCount

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 from transformers import PreTrainedModel
 
-from linly.config.settings import TrainingSettings
+from linly.config.sections.training_section import TrainingSettings
 from linly.errors import ConfigError
 from linly.modeling.attention.separation import RowLayout
 from linly.modeling.trainable import make_trainable

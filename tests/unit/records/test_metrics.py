@@ -10,7 +10,8 @@ from typing import Any, get_args
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from linly.config.settings import AlarmSettings, WandbSettings
+from linly.config.sections.tracker_sections import WandbSettings
+from linly.config.sections.watching_sections import AlarmSettings
 from linly.monitor.charts.charts import run_charts
 from linly.monitor.history.history import read_history
 from linly.monitor.pages.page import page_parts

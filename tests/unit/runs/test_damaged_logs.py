@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from linly.config.settings import AlarmSettings, GuardSettings
+from linly.config.sections.watching_sections import AlarmSettings, GuardSettings
 from linly.errors import TrainingError
 from linly.monitor.history.documents import rows_of_step
 from linly.monitor.history.follow import RunFollower

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import accumulate, takewhile
 from typing import Any
 
-from linly.config.settings import MlflowSettings
+from linly.config.sections.tracker_sections import MlflowSettings
 from linly.errors import TrainingError
 from linly.runs.runs import RunFolder
 from linly.training.recording.trackers.scalars import key_of

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from contextlib import redirect_stdout
 from typing import Any
 
-from linly.config.settings import TrackioSettings
+from linly.config.sections.tracker_sections import TrackioSettings
 from linly.errors import ConfigError
 from linly.runs.runs import RunFolder
 from linly.training.recording.trackers.tracker import StepTracker, check_installed, run_name

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Any
 
-from linly.config.settings import WandbSettings
+from linly.config.sections.tracker_sections import WandbSettings
 from linly.errors import TrainingError
 from linly.runs.runs import RunFolder
 from linly.training.recording.trackers.tracker import (

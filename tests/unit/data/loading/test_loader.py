@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from linly.config.recipe import load_recipe
-from linly.config.settings import DataSettings
+from linly.config.sections.data_section import DataSettings
 from linly.curriculum.apportion import Phase
 from linly.curriculum.mixture import Mixture
 from linly.data.cursor import DocumentPosition, SourceCursor

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from linly.config.languages import Languages
+from linly.config.sections.languages import Languages
 from linly.monitor.charts.colors import colors_by_language, colors_by_source, run_colors
 
 GROUPS = {

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from linly.config.curriculum import load_curriculum
-from linly.config.settings import CheckpointSettings
+from linly.config.sections.saving_sections import CheckpointSettings
 from linly.curriculum.apportion import Phase, row_counts
 from linly.curriculum.mixture import Mixture
 from linly.curriculum.run_plan import Available, Batch, make_plan

@@ -10,8 +10,8 @@ from typing import Any
 import orjson
 import pytest
 
-from linly.config.languages import Languages
 from linly.config.recipe import load_recipe
+from linly.config.sections.languages import Languages
 from linly.evaluation.summary import summary_line
 from linly.export.model_export import ExportForm, export_run
 from linly.monitor.charts.charts import run_charts

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from safetensors.torch import load_file, save_file
 
-from linly.config.settings import Trainable
+from linly.config.sections.trainable_setting import Trainable
 from linly.modeling.stored.weight_files import WEIGHTS
 from linly.training.changes.pinned_inputs import model_identity
 from tests.support.models import tiny_model

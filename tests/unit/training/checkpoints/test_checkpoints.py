@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from linly.config.settings import CheckpointSettings
+from linly.config.sections.saving_sections import CheckpointSettings
 from linly.errors import CheckpointError
 from linly.training.checkpoints.checkpoint_files import read_master_weight, read_state
 from linly.training.checkpoints.checkpoints import Checkpoints, superseded

@@ -351,7 +351,7 @@ def test_a_run_whose_lock_was_lost_is_not_copied(tmp_path: Path) -> None:
 
 
 def test_what_is_being_copied_is_not_removed(world: Path, alone: Processes, tmp_path: Path) -> None:
-    from linly.config.settings import CheckpointSettings
+    from linly.config.sections.saving_sections import CheckpointSettings
     from linly.training.checkpoints.checkpoints import Checkpoints
     from tests.support.engines import tiny_engine
 

@@ -14,7 +14,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from linly.config.settings import CheckpointSettings
+from linly.config.sections.saving_sections import CheckpointSettings
 from linly.errors import CheckpointError
 from linly.training.checkpoints import checkpoints as module
 from linly.training.checkpoints.checkpoint_files import read_parameter, read_state

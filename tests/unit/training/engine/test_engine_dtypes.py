@@ -8,7 +8,8 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM
 
-from linly.config.settings import CheckpointSettings, TrainingSettings
+from linly.config.sections.saving_sections import CheckpointSettings
+from linly.config.sections.training_section import TrainingSettings
 from linly.data.loading.loader import MicroBatch
 from linly.modeling.load_model import load_model
 from linly.training.checkpoints.checkpoint_files import read_buffers

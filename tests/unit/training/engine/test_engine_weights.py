@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from linly.config.settings import TrainingSettings
+from linly.config.sections.training_section import TrainingSettings
 from linly.data.loading.loader import MicroBatch
 from linly.modeling.trainable import make_trainable
 from linly.training.engine.engine import Engine

@@ -8,7 +8,8 @@ from typing import get_args
 import pytest
 import torch
 
-from linly.config.settings import CheckpointSettings, OptimizerName, TrainingSettings
+from linly.config.sections.saving_sections import CheckpointSettings
+from linly.config.sections.training_section import OptimizerName, TrainingSettings
 from linly.errors import CheckpointError
 from linly.training.checkpoints import contents
 from linly.training.checkpoints.checkpoints import Checkpoints

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 import pytest
 
-from linly.config.settings import TrainingSettings
+from linly.config.sections.training_section import TrainingSettings
 from linly.training.engine.schedule import learning_rate
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from linly.config.settings import GuardSettings
+from linly.config.sections.watching_sections import GuardSettings
 from linly.data.cursor import SourceCursor
 from linly.data.loading.loader import MicroBatch, StepBatch
 from linly.data.mixing.mixed_row import MixedRow

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import orjson
 
-from linly.config.settings import GuardSettings
+from linly.config.sections.watching_sections import GuardSettings
 from linly.curriculum.timeline import Timeline
 from linly.records.evaluation_record import SourceEvaluation
 from linly.records.row_loss import RowLoss

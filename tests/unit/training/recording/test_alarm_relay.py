@@ -11,7 +11,7 @@ from typing import Any
 import orjson
 import pytest
 
-from linly.config.settings import AlarmSettings
+from linly.config.sections.watching_sections import AlarmSettings
 from linly.records.step_record import StepRecord
 from linly.runs.runs import RunFolder
 from linly.training.recording.alarm_relay import AlarmRelay

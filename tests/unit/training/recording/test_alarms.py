@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from linly.config.settings import AlarmSettings
+from linly.config.sections.watching_sections import AlarmSettings
 from linly.records.evaluation_record import EvaluationRecord, SourceEvaluation
 from linly.records.step_record import StepRecord
 from linly.training.recording.alarms import AlarmWatch, loss_rise

@@ -7,7 +7,7 @@ import math
 import orjson
 import pytest
 
-from linly.config.settings import GuardSettings
+from linly.config.sections.watching_sections import GuardSettings
 from linly.errors import TrainingError
 from linly.records.row_loss import RowLoss, loss_by_source
 from linly.training.recording.guards import MIN_WINDOW, Guards

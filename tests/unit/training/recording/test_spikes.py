@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from linly.config.settings import GuardSettings
+from linly.config.sections.watching_sections import GuardSettings
 from linly.errors import TrainingError
 from linly.records.row_loss import RowLoss
 from linly.records.step_record import StepRecord

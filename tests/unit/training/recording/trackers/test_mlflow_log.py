@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from linly.config.settings import MlflowSettings
+from linly.config.sections.tracker_sections import MlflowSettings
 from linly.errors import ConfigError, TrainingError
 from linly.runs.runs import RunFolder
 from linly.training.recording.trackers.mlflow_log import MlflowLog

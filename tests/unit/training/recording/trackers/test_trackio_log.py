@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from linly.config.settings import TrackioSettings
+from linly.config.sections.tracker_sections import TrackioSettings
 from linly.errors import ConfigError
 from linly.runs.runs import RunFolder
 from linly.training.recording.trackers.open_trackers import add_missing

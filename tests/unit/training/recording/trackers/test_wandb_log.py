@@ -9,7 +9,7 @@ from pathlib import Path
 import orjson
 import pytest
 
-from linly.config.settings import WandbSettings
+from linly.config.sections.tracker_sections import WandbSettings
 from linly.errors import ConfigError, TrainingError
 from linly.records.step_record import StepRecord
 from linly.runs.runs import RunFolder

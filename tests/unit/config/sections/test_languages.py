@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from linly.config.languages import (
+from linly.config.recipe import Recipe, load_recipe
+from linly.config.sections.languages import (
     KNOWN_LANGUAGES,
     Languages,
     default_prompts,
     language_name,
     recipe_languages,
 )
-from linly.config.recipe import Recipe, load_recipe
 from linly.errors import ConfigError
 from tests.support.worlds import write_world
 
@@ -73,7 +73,7 @@ def test_other_languages_have_no_default_prompts(tmp_path: Path) -> None:
 
 
 def test_the_document_lists_the_languages_with_prompts() -> None:
-    text = (Path(__file__).parents[3] / "docs" / "monitoring.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[4] / "docs" / "monitoring.md").read_text(encoding="utf-8")
     names = sorted(language_name(language) for language in KNOWN_LANGUAGES)
     assert f"There are such prompts in {', '.join(names[:-1])} and {names[-1]}; " in text
 

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from linly.config.settings import Lora, Trainable, TrainingSettings
+from linly.config.sections.trainable_setting import Lora, Trainable
+from linly.config.sections.training_section import TrainingSettings
 from linly.config.yaml.quantities import Text
 from linly.config.yaml.strict_model import Model, validate
 from linly.config.yaml.yaml import Origin, parse_yaml
