@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_serializer, model_validator
 
-from linly.config.curve import Curve, Ratio, RatioGuard, format_position, parse_at
+from linly.config.curve import Curve, Ratio, RatioGuard
 from linly.config.yaml.json_forms import ALLOWED, JsonSchema
 from linly.config.yaml.quantities import (
     Fraction,
@@ -21,6 +21,7 @@ from linly.config.yaml.quantities import (
     fraction_schema,
     parse_fraction,
 )
+from linly.config.yaml.run_position import format_position, parse_at
 from linly.config.yaml.strict_model import (
     Model,
     OnResume,

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from pydantic import (
     BeforeValidator,
@@ -20,15 +18,21 @@ from pydantic_core import PydanticCustomError
 from linly.config.shapes import CURVES, Linear, Shape, kind_of
 from linly.config.yaml.json_forms import ALLOWED, JsonForm, JsonSchema, mapping_of
 from linly.config.yaml.quantities import (
-    AMOUNT_PATTERN,
-    PERCENT_PATTERN,
     Fraction,
     Text,
     format_fraction,
-    format_tokens,
     fraction_schema,
     parse_fraction,
-    parse_tokens,
+)
+from linly.config.yaml.run_position import (
+    END,
+    POSITION_PATTERN,
+    START,
+    Position,
+    format_position,
+    parse_at,
+    parse_position,
+    position_schema,
 )
 from linly.config.yaml.strict_model import (
     Model,
@@ -53,27 +57,6 @@ _CURVE_KEYS = {
 
 _RATIO_FORM = "a percentage, a curve such as {curve: linear, from: 0%, to: 15%}, or rest"
 _GUARD_FORM = "a mapping such as {source: english, max_rise: 3%, cap: 60%}"
-_ZERO_TOKENS = re.compile("0+")
-_POSITION_PATTERN = f"^({PERCENT_PATTERN}|{AMOUNT_PATTERN})$"
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A position in a run: a fraction of it, or tokens from its start.
-
-    A position in tokens may be past the end of a shortened run; the curve is then cut there.
-    """
-
-    value: float
-    unit: Literal["fraction", "tokens"]
-
-    def fraction(self, total_tokens: int) -> float:
-        """Return the position as a fraction of a run of `total_tokens`."""
-        return self.value if self.unit == "fraction" else self.value / total_tokens
-
-
-START = Position(0.0, "fraction")
-END = Position(1.0, "fraction")
 
 
 class RatioGuard(Model):
@@ -120,33 +103,6 @@ class Curve(Model):
             )
             raise problem(text, "guard")
         return self
-
-
-def _parse_position(text: str, *path: str | int) -> Position:
-    if _ZERO_TOKENS.fullmatch(text):
-        return Position(0.0, "tokens")
-    if text.endswith("%"):
-        return Position(parse_at(parse_fraction, text, *path), "fraction")
-    try:
-        return Position(float(parse_tokens(text)), "tokens")
-    except ValueError:
-        allowed = "a position such as 50% or 500M (tokens)"
-        raise problem(found(text, allowed), *path) from None
-
-
-def format_position(position: Position) -> str:
-    """Return the form that reads back equal: a percentage, or tokens."""
-    if position.unit == "fraction":
-        return format_fraction(position.value)
-    return str(format_tokens(int(position.value))) if position.value else "0"
-
-
-def parse_at(parse: Any, value: Any, *path: str | int) -> Any:
-    """Parse a value; an error names the path below the value being validated."""
-    try:
-        return parse(value)
-    except ValueError as error:
-        raise problem(error.context["text"], *path) from None  # type: ignore[attr-defined]
 
 
 def parse_ratio(value: Any) -> Curve | dict[str, Any] | None:
@@ -212,7 +168,7 @@ def _points(form: dict[str, Any]) -> tuple[tuple[Position, float], ...]:
     for key in ("from", "to"):
         if key not in form:
             raise problem("missing, allowed: from and to, or points", key)
-    end = _parse_position(str(form["until"]), "until") if "until" in form else END
+    end = parse_position(str(form["until"]), "until") if "until" in form else END
     if end.value <= 0:
         raise problem(found(form["until"], "a position after the start"), "until")
     first = parse_at(parse_fraction, form["from"], "from")
@@ -224,7 +180,7 @@ def _listed_points(form: Any) -> tuple[tuple[Position, float], ...]:
     if not isinstance(form, dict) or len(form) < 2:
         raise problem(found(form, allowed), "points")
     return tuple(
-        (_parse_position(key, "points", key), parse_at(parse_fraction, ratio, "points", key))
+        (parse_position(key, "points", key), parse_at(parse_fraction, ratio, "points", key))
         for key, ratio in form.items()
     )
 
@@ -248,17 +204,12 @@ def _ratio_schema() -> JsonSchema:
 
 
 def _curve_schema(kind: str, shape: type[Shape]) -> JsonSchema:
-    position = {
-        "type": ["string", "integer"],
-        "pattern": _POSITION_PATTERN,
-        ALLOWED: "position: % of the run, or tokens",
-    }
-    points = mapping_of(fraction_schema(), keys={"pattern": _POSITION_PATTERN})
+    points = mapping_of(fraction_schema(), keys={"pattern": POSITION_PATTERN})
     forms: JsonSchema = {
         "curve": {"const": kind},
         "from": fraction_schema(),
         "to": fraction_schema(),
-        "until": position,
+        "until": position_schema(),
         "points": points | {"minProperties": 2, ALLOWED: "mapping of positions to percentages"},
         "guard": RatioGuard.model_json_schema(),
     }

@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from linly.config.curriculum import Curriculum, Group, SourceShare, load_curriculum
-from linly.config.curve import Curve, Position, RatioGuard, format_ratio
+from linly.config.curve import Curve, RatioGuard, format_ratio
 from linly.config.shapes import CURVES, Cosine, Linear, Sigmoid
+from linly.config.yaml.run_position import Position
 from linly.config.yaml.strict_model import validate
 from linly.config.yaml.yaml import Origin, parse_yaml
 from linly.errors import ConfigError

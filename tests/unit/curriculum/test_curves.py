@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from linly.config.curve import Curve, Position
+from linly.config.curve import Curve
 from linly.config.shapes import Linear
+from linly.config.yaml.run_position import Position
 from linly.curriculum.curves import CurveFunction
 from linly.errors import ConfigError
 from tests.support.mixture_strategies import curve, curves
