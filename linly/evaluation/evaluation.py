@@ -1,9 +1,7 @@
 """Evaluation on held-out documents, per source, in loss and in bits per byte.
 
 Every token of a document except its first is predicted once: documents longer than a row are cut
-into windows that overlap by one token. Windows are packed into rows with positions that restart at
-0, so that short documents cost little. The packing does not depend on the number of ranks. A model
-that cannot separate the documents of a row gets one window at a time, without padding.
+into windows that overlap by one token, which are packed into rows (`packed_windows`).
 """
 
 from __future__ import annotations
@@ -13,8 +11,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import torch
-from numpy.typing import NDArray
 from transformers import PretrainedConfig, PreTrainedModel
 
 from linly.config.sections.evaluation_section import EvaluationSettings
@@ -22,13 +18,13 @@ from linly.curriculum.timeline import Timeline
 from linly.data.documents.encoding import encode_documents
 from linly.data.types import IGNORE_LABEL, Document, EncodedDocument
 from linly.errors import ConfigError
-from linly.modeling.attention.separation import Way, forward_rows
+from linly.evaluation.packed_windows import PackedWindows, Window
+from linly.modeling.attention.separation import Way
 from linly.modeling.completion import complete, prompt_ids
 from linly.modeling.positions import num_positions
 from linly.records.evaluation_record import SourceEvaluation
 from linly.records.measures import bits_per_byte
 from linly.tokenization.tokenizer import Tokenizer
-from linly.training.engine.losses import target_nll
 from linly.training.ranks.processes import Processes
 
 
@@ -45,18 +41,9 @@ class HeldOut:
     source: str
     language: str
     kind: str
-    windows: tuple[tuple[NDArray[np.int32], NDArray[np.int32]], ...]
+    windows: tuple[Window, ...]
     num_documents: int
     size_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Location of a window: positions [start, end) of a row."""
-
-    row: int
-    start: int
-    end: int
 
 
 class Evaluator:
@@ -81,14 +68,13 @@ class Evaluator:
             way: Method by which the model separates the documents of a row; None if it cannot.
         """
         self._held_out = [source for source in held_out if source.windows]
-        self._processes = processes
-        self._way = way
-        self._batch_rows = 1 if way is None else batch_rows
-        self._rows: list[tuple[NDArray[np.int64], ...]] = []
-        self._places: list[list[_Place]] = []
-        for source in self._held_out:
-            places = self._pack(source, sequence_length) if way else self._lay_alone(source)
-            self._places.append(places)
+        self._packed = PackedWindows(
+            [source.windows for source in self._held_out],
+            processes,
+            sequence_length=sequence_length,
+            batch_rows=batch_rows,
+            way=way,
+        )
 
     def evaluate(self, model: PreTrainedModel) -> dict[str, SourceEvaluation]:
         """Loss and bits per byte of every source that has held-out documents.
@@ -99,76 +85,11 @@ class Evaluator:
         Returns:
             The `sources` of an evaluation record, the same on all ranks.
         """
-        nll = np.zeros((len(self._rows), self._row_length()))
-        mine = range(self._processes.rank, self._num_batches(), self._processes.world_size)
-        for batch in mine:
-            first = batch * self._batch_rows
-            rows = self._rows[first : first + self._batch_rows]
-            found = self._batch_nll(model, rows)
-            nll[first : first + len(rows), 1 : 1 + found.shape[1]] = found
-        places = [place for places in self._places for place in places]
-        sums = torch.tensor(
-            [nll[place.row, place.start : place.end].sum() for place in places],
-            dtype=torch.float64,
-        )
-        totals = iter(self._processes.sum(sums).tolist())  # the other ranks add 0
+        nll = self._packed.nll(model)
         return {
-            source.source: _result(source, math.fsum(next(totals) for _ in source.windows))
-            for source in self._held_out
+            source.source: _result(source, math.fsum(found))
+            for source, found in zip(self._held_out, nll, strict=True)
         }
-
-    def _batch_nll(
-        self, model: PreTrainedModel, rows: Sequence[tuple[NDArray[np.int64], ...]]
-    ) -> NDArray[np.float32]:
-        ids, labels, positions = (
-            torch.from_numpy(np.stack(column)).to(self._processes.device)
-            for column in zip(*rows, strict=True)
-        )
-        logits = forward_rows(model, self._way or "positions", ids, positions).logits
-        losses: NDArray[np.float32] = target_nll(logits, labels).cpu().numpy()
-        return losses
-
-    def _lay_alone(self, source: HeldOut) -> list[_Place]:
-        """Put each window into a row of its own length, shortest first.
-
-        In this order, a rotary embedding that grows with the longest position so far (`dynamic`)
-        has the length of the current window.
-        """
-        places: dict[int, _Place] = {}
-        for index in sorted(range(len(source.windows)), key=lambda i: len(source.windows[i][0])):
-            ids, labels = (column.astype(np.int64) for column in source.windows[index])
-            places[index] = _Place(len(self._rows), 0, len(ids))
-            self._rows.append((ids, labels, np.arange(len(ids))))
-        return [places[index] for index in range(len(places))]
-
-    def _pack(self, source: HeldOut, sequence_length: int) -> list[_Place]:
-        """Pack a source's windows, longest first, each into the first row with room."""
-        places: dict[int, _Place] = {}
-        room: list[int] = []
-        base = len(self._rows)
-        order = sorted(range(len(source.windows)), key=lambda i: -len(source.windows[i][0]))
-        for index in order:
-            ids, labels = source.windows[index]
-            row = next((r for r, left in enumerate(room) if left >= len(ids)), len(room))
-            if row == len(room):
-                room.append(sequence_length)
-                self._rows.append(_empty_row(sequence_length))
-            start = sequence_length - room[row]
-            end = start + len(ids)
-            row_ids, row_labels, row_positions = self._rows[base + row]
-            row_ids[start:end], row_labels[start:end] = ids, labels
-            row_positions[start:end] = np.arange(len(ids))
-            room[row] -= len(ids)
-            places[index] = _Place(base + row, start, end)
-        for row, left in enumerate(room):
-            self._rows[base + row][2][sequence_length - left :] = np.arange(left)
-        return [places[index] for index in range(len(places))]
-
-    def _num_batches(self) -> int:
-        return -(-len(self._rows) // self._batch_rows)
-
-    def _row_length(self) -> int:
-        return max((len(row[0]) for row in self._rows), default=1)
 
 
 def prepare_held_out(
@@ -207,9 +128,7 @@ def prepare_held_out(
     return held_out
 
 
-def windows(
-    document: EncodedDocument, length: int
-) -> Iterator[tuple[NDArray[np.int32], NDArray[np.int32]]]:
+def windows(document: EncodedDocument, length: int) -> Iterator[Window]:
     """Cut a record's documents into windows; each token except the first is a target once.
 
     The end-of-sequence token is never a target: it does not represent any text.
@@ -268,15 +187,6 @@ def generate_samples(
             mine[str(index)] = complete(model, tokenizer, ids, settings)
     texts = {index: text for part in processes.gather_json(mine) for index, text in part.items()}
     return [{"prompt": prompt, "text": texts[str(index)]} for index, prompt in enumerate(prompts)]
-
-
-def _empty_row(length: int) -> tuple[NDArray[np.int64], ...]:
-    """ids, labels, positions of a row without windows."""
-    return (
-        np.zeros(length, np.int64),
-        np.full(length, IGNORE_LABEL, np.int64),
-        np.arange(length, dtype=np.int64),
-    )
 
 
 def _result(source: HeldOut, nll: float) -> SourceEvaluation:
