@@ -186,6 +186,25 @@ def lose(folder: Path, processes: Processes) -> None:
     _assert_same(before, state_of(engine))
 
 
+def flip(folder: Path, processes: Processes) -> None:
+    """A bit of a weight flips on the last rank: nothing is saved, and all ranks name it."""
+    engine = make_engine(2, processes.world_size)
+    (folder / "flipped").mkdir(exist_ok=True)
+    keeper = checkpoints(folder / "flipped", processes)
+    if processes.rank == processes.world_size - 1:
+        weight = dict(engine.module.named_parameters())["model.layers.0.mlp.up_proj.weight"]
+        weight.data.view(torch.int16).flatten()[7] ^= 1
+    try:
+        keeper.save(engine, 1, small_state(1))
+    except LinlyError as error:
+        assert "the checkpoint of step 1 was refused: ranks 0, 1 hold different" in str(error)
+        assert "in 'model.layers.0.mlp.up_proj.weight'" in str(error), error
+    else:
+        raise AssertionError("this rank went on")
+    assert keeper.newest() is None
+    assert list((folder / "flipped" / "checkpoints").iterdir()) == []
+
+
 def die(folder: Path, processes: Processes) -> None:
     """The last rank fails where none expects it: the others must not wait for it."""
     if processes.rank == processes.world_size - 1:
@@ -214,7 +233,7 @@ def _assert_same(before: dict[str, torch.Tensor], after: dict[str, torch.Tensor]
 
 def main() -> None:
     processes = start_processes()
-    modes = (save, load, guards, batches, fail, lose, die)
+    modes = (save, load, guards, batches, fail, lose, flip, die)
     for name in sys.argv[1].split(","):
         {mode.__name__: mode for mode in modes}[name](Path(sys.argv[2]), processes)
     stop_processes()

@@ -29,7 +29,10 @@ def run_worker(modes: str, folder: Path, world_size: int, **variables: str) -> l
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """All modes at two ranks, where no compiler and no ninja is found."""
     folder = tmp_path_factory.mktemp("engine")
-    assert run_worker("fail,lose,guards,batches,save,load", folder, 2, PATH=os.devnull) == [0, 0]
+    assert run_worker("fail,lose,flip,guards,batches,save,load", folder, 2, PATH=os.devnull) == [
+        0,
+        0,
+    ]
     return folder
 
 
@@ -91,6 +94,10 @@ def test_a_failure_on_one_rank_fails_all(two_ranks: Path) -> None:
 def test_a_save_that_one_rank_cannot_write_fails_on_all_and_the_last_whole_one_loads(
     two_ranks: Path,
 ) -> None:
+    assert (two_ranks / "saved-2.safetensors").exists()  # likewise
+
+
+def test_a_bit_that_flipped_on_one_rank_is_not_saved(two_ranks: Path) -> None:
     assert (two_ranks / "saved-2.safetensors").exists()  # likewise
 
 

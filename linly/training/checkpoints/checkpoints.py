@@ -45,6 +45,7 @@ from linly.training.checkpoints.manifest import (
 )
 from linly.training.checkpoints.mirror import Mirror
 from linly.training.checkpoints.rank_snapshot import RankSnapshot, RankSnapshots
+from linly.training.checkpoints.replicas import check_replicas
 from linly.training.engine.engine import Engine
 from linly.training.engine.randomness import restore_random_states
 from linly.training.ranks.processes import Processes
@@ -105,8 +106,13 @@ class Checkpoints:
 
         The checkpoint has the current values, even if training changes them during the save. Call
         `wait` before the next `begin`.
+
+        Raises:
+            TrainingError: If ranks hold different weights; on all ranks.
         """
         assert self._under_way is None, "the last checkpoint was not waited for"
+        weights = dict(engine.module.named_parameters())
+        check_replicas(weights, self._processes, doing=f"the checkpoint of step {step}")
         snapshot = self._snapshots.take(engine)
         encoded = orjson.dumps(state, option=orjson.OPT_SERIALIZE_NUMPY)
         self._under_way = self._thread.submit(self._save, step, snapshot, encoded)
