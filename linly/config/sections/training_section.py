@@ -11,6 +11,7 @@ from pydantic import (
     PlainSerializer,
 )
 
+from linly.config.sections.average_setting import WeightAveraging
 from linly.config.sections.trainable_setting import Trainable, format_trainable, parse_trainable
 from linly.config.yaml.json_forms import ALLOWED, JsonSchema
 from linly.config.yaml.quantities import (
@@ -81,6 +82,8 @@ class TrainingSettings(Settings):
         allgather_bucket_size: Weight elements gathered from ranks at once.
         collective_timeout_s: Seconds to wait for a rank before the job ends, naming the rank.
         deepspeed: Content of the JSON file with DeepSpeed settings, merged over the recipe's.
+        average: Averaged weights, evaluated, saved and exported beside the last ones. A resume may
+            add, change or remove it; one that is added or changed begins at the resumed step.
     """
 
     optimizer: Annotated[OptimizerName, OnResume.REFUSED] = "adamw"
@@ -127,6 +130,7 @@ class TrainingSettings(Settings):
         Seconds, at_least(1, "a shorter wait ends runs in which every rank comes"), OnResume.FREE
     ] = 1800.0
     deepspeed: Annotated[dict[str, Any] | None, OnResume.RECORDED] = None
+    average: Annotated[WeightAveraging | None, OnResume.RECORDED] = None
 
     @classmethod
     def file_schema(cls, schema: JsonSchema) -> JsonSchema:

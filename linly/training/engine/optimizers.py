@@ -53,6 +53,13 @@ def optimizer_kind(name: OptimizerName) -> OptimizerKind:
             return OptimizerKind(_make_adamw, moments=("exp_avg", "exp_avg_sq"), counts_steps=True)
 
 
+def state_bytes_per_parameter(training: TrainingSettings) -> int:
+    """Bytes of a trained parameter in a checkpoint: optimizer state and averaged weights."""
+    average = training.average
+    copies = 0 if average is None else average.num_copies
+    return optimizer_kind(training.optimizer).bytes_per_parameter + 4 * copies
+
+
 def optimizer_kinds() -> tuple[OptimizerKind, ...]:
     """Return all kinds."""
     return tuple(optimizer_kind(name) for name in get_args(OptimizerName))

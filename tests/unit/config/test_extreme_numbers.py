@@ -19,6 +19,7 @@ from linly.config.corpus import Corpus
 from linly.config.curriculum import Curriculum, SourceShare
 from linly.config.curve import Curve, RatioGuard
 from linly.config.recipe import Recipe, load_recipe
+from linly.config.sections.average_setting import WeightAveraging
 from linly.config.sections.data_section import DataSettings
 from linly.config.sections.evaluation_section import EvaluationSettings
 from linly.config.sections.saving_sections import CheckpointSettings
@@ -39,6 +40,7 @@ SECTIONS: dict[type[Model], tuple[str | int, ...]] = {
     DataSettings: ("data",),
     TrainingSettings: ("training",),
     Lora: ("training", "trainable", "lora"),
+    WeightAveraging: ("training", "average"),
     CheckpointSettings: ("checkpoint",),
     EvaluationSettings: ("evaluation",),
     GuardSettings: ("guards",),
@@ -141,6 +143,8 @@ def with_value(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
     tree = written()
     if path[:3] == ("corpora", "books", "where"):
         tree["corpora"]["books"]["where"] = [{"field": "score"}]
+    if path[:2] == ("training", "average"):
+        tree["training"]["average"] = {"kind": "window" if path[2] == "steps" else "ema"}
     for kind, shape in CURVES.items():
         if path[:-1] == SECTIONS[shape] and path[-1] in shape.file_keys():
             ratio = tree["curriculum"]["mixture"]["english"]["ratio"]
