@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from linly.config.sections.languages import Languages
 from linly.records.before_after import changes_by_language
-from linly.records.evaluation_record import SourceEvaluation
+from linly.records.evaluation_record import AverageEvaluation, SourceEvaluation
 
 
 def summary_line(
@@ -15,15 +15,32 @@ def summary_line(
     *,
     languages: Languages,
     largest_drift: float,
+    average: AverageEvaluation | None = None,
 ) -> str:
     """Summary such as `zh 1.92 -> 1.31 bits/byte, en +1.8%, largest drift 0.93 row`.
+
+    Averaged weights follow in the same form, after `averaged weights of steps 200-400:`.
 
     Args:
         before: `sources` of the evaluation before the first step.
         after: `sources` of the last evaluation.
         languages: Languages of the run; the learned one comes first, the kept one last, in percent.
         largest_drift: Largest drift of any source at any row, in rows.
+        average: Last evaluation of averaged weights; None if there are none.
     """
+    parts = [*_changes(before, after, languages), f"largest drift {largest_drift:.2f} row"]
+    if average is not None:
+        own = ", ".join(_changes(before, average.sources, languages))
+        parts.append(f"{average.title}: {own}")
+    return ", ".join(parts)
+
+
+def _changes(
+    before: Mapping[str, SourceEvaluation],
+    after: Mapping[str, SourceEvaluation],
+    languages: Languages,
+) -> list[str]:
+    """Change of each language, the learned one first, and the kept one last."""
     changes = changes_by_language(before, after)
     kept, *others = languages.ordered({languages.kept, *changes})
     parts = [
@@ -34,9 +51,7 @@ def summary_line(
     if kept in changes:
         parts.append(f"{kept} {changes[kept].relative:+.1%}{changes[kept].remark}")
     alone = {result.language for result in after.values()} - changes.keys()
-    parts += [f"{name} not compared" for name in languages.ordered(alone)]
-    parts.append(f"largest drift {largest_drift:.2f} row")
-    return ", ".join(parts)
+    return [*parts, *(f"{name} not compared" for name in languages.ordered(alone))]
 
 
 def language_notices(languages: Languages, results: Mapping[str, SourceEvaluation]) -> list[str]:

@@ -108,6 +108,33 @@ class NewPieceStatistics(MeasuredRecord):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AverageEvaluation(MeasuredRecord):
+    """Evaluation of averaged weights (`training.average`), beside that of the last weights.
+
+    Attributes:
+        samples: Number of samples of the weights in the mean.
+        first_step: Step of the first sample.
+        last_step: Step of the last sample.
+        sources: Results by source, of sources with held-out documents.
+        languages: Results by language; changes are relative to the original model.
+    """
+
+    __pydantic_config__: ClassVar = _STRICT
+    TAG_PREFIX: ClassVar[str] = "average/"
+
+    samples: Annotated[Count, Metric("samples", tag=None, shown=Within("languages"))] = 0
+    first_step: Count = 0
+    last_step: Count = 0
+    sources: dict[str, SourceEvaluation] = field(default_factory=dict)
+    languages: dict[str, LanguageEvaluation] = field(default_factory=dict)
+
+    @property
+    def title(self) -> str:
+        """`averaged weights of steps 200-400`."""
+        return f"averaged weights of steps {self.first_step}-{self.last_step}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EvaluationRecord(MeasuredRecord):
     """Evaluation of all sources' held-out documents at one step; step 0 is the original model.
 
@@ -121,6 +148,7 @@ class EvaluationRecord(MeasuredRecord):
             without held-out documents.
         loss_at_current_shares: Loss of all sources at the planned shares of this step.
         new_pieces: Statistics of the vocabulary's new pieces; None if it has none.
+        average: Evaluation of the averaged weights; None if there are none yet.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -138,6 +166,7 @@ class EvaluationRecord(MeasuredRecord):
         Measure, Metric("nats per token", tag=None, shown=Within("together"))
     ] = None
     new_pieces: NewPieceStatistics | None = None
+    average: AverageEvaluation | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Line of evaluations.jsonl."""
@@ -148,6 +177,7 @@ class EvaluationRecord(MeasuredRecord):
 EVALUATION_FORM = TypeAdapter(EvaluationRecord)
 """File form of an evaluation."""
 
+_AVERAGE = TypeAdapter(AverageEvaluation)
 _SOURCES = TypeAdapter(dict[str, SourceEvaluation])
 
 
@@ -160,3 +190,14 @@ def sources_form(sources: Mapping[str, SourceEvaluation]) -> dict[str, Any]:
 def parse_sources(form: Mapping[str, Any]) -> dict[str, SourceEvaluation]:
     """Results by source from a checkpoint's state, which was checked before."""
     return _SOURCES.validate_json(orjson.dumps(form))
+
+
+def average_form(average: AverageEvaluation | None) -> dict[str, Any] | None:
+    """Evaluation of averaged weights as a JSON object, for a checkpoint's state."""
+    return None if average is None else _AVERAGE.dump_python(average, by_alias=True)
+
+
+def parse_average(state: Mapping[str, Any]) -> AverageEvaluation | None:
+    """Evaluation of averaged weights from a checkpoint's state; None if it has none."""
+    form = state.get("latest_average")
+    return None if form is None else _AVERAGE.validate_json(orjson.dumps(form))

@@ -75,6 +75,8 @@ class MeasuredRecord:
     __slots__ = ()
     DERIVED: ClassVar[Mapping[str, Metric]] = {}
     """Metrics that are properties of the record, by name."""
+    TAG_PREFIX: ClassVar[str] = ""
+    """Prefix of the tags of the record, and of the records in it."""
 
 
 def metrics_of(record: type[MeasuredRecord]) -> Mapping[str, Metric]:

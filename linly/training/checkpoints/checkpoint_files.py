@@ -11,6 +11,7 @@ import torch
 from safetensors import safe_open
 
 from linly.errors import CheckpointError
+from linly.training.engine.weight_average import AVERAGE
 
 STATE = "state.json"
 
@@ -27,24 +28,33 @@ def read_state(folder: Path) -> dict[str, Any]:
 
 
 def read_parameter(path: Path, name: str, state_keys: Sequence[str]) -> dict[str, torch.Tensor]:
-    """Master weight and moments of one parameter in a rank's file, fp32 on the CPU.
+    """Master weight, moments and averages of one parameter in a rank's file, fp32 on the CPU.
 
     Raises:
-        CheckpointError: If they are those of another optimizer.
+        CheckpointError: If they are those of another optimizer, or an average is missing.
     """
     with safe_open(path, framework="pt") as file:
-        if missing := {f"{key}.{name}" for key in state_keys} - set(file.keys()):
+        missing = sorted({f"{key}.{name}" for key in state_keys} - set(file.keys()))
+        if missing and missing[0].startswith(AVERAGE):
+            raise CheckpointError(f"{path}: has no {missing[0]}, which state.json names")
+        if missing:
             raise CheckpointError(
-                f"{path}: has no {sorted(missing)[0]}: the checkpoint is of a run with another "
+                f"{path}: has no {missing[0]}: the checkpoint is of a run with another "
                 f"training.optimizer; start another run from an export of it"
             )
         return {key: file.get_tensor(f"{key}.{name}") for key in state_keys}
 
 
-def read_master_weight(path: Path, name: str) -> torch.Tensor:
-    """Master weight of one parameter in a rank's file, fp32 on the CPU."""
+def read_master_weight(path: Path, name: str, key: str = "master") -> torch.Tensor:
+    """Master weight of one parameter in a rank's file, fp32 on the CPU.
+
+    Args:
+        path: The rank's file.
+        name: Name of the parameter.
+        key: `master`, or AVERAGE for the averaged weight.
+    """
     with safe_open(path, framework="pt") as file:
-        weight: torch.Tensor = file.get_tensor(f"master.{name}")
+        weight: torch.Tensor = file.get_tensor(f"{key}.{name}")
     return weight
 
 

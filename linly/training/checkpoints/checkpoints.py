@@ -98,8 +98,7 @@ class Checkpoints:
         with self._processes.together("looking for room for a checkpoint"):
             if self._processes.is_first:
                 self._remove_leftovers()
-                state_bytes = engine.optimizer_kind.bytes_per_parameter
-                check_space(self._folder, state_bytes * sum(sizes))
+                check_space(self._folder, engine.state_bytes_per_parameter * sum(sizes))
 
     def begin(self, engine: Engine, step: int, state: dict[str, Any]) -> None:
         """Copy weights, moments, random states and `state` (JSON), and save them in a thread.
@@ -315,7 +314,7 @@ class Checkpoints:
     # -- loading ------------------------------------------------------------------------------
 
     def load(self, folder: Path, engine: Engine, *, optimizer_steps: int) -> None:
-        """Load a verified checkpoint's weights, moments, buffers and random states.
+        """Load a verified checkpoint's weights, moments, averages, buffers and random states.
 
         Each rank reads only the parameters of its share of the optimizer.
 
@@ -328,7 +327,7 @@ class Checkpoints:
             for name, parameter in engine.parameters().items():
                 if engine.owns(parameter):
                     path = folder / manifest.parameters[name]
-                    state = read_parameter(path, name, engine.optimizer_kind.state_keys)
+                    state = read_parameter(path, name, engine.state_keys)
                     if state["master"].shape != parameter.shape:
                         raise CheckpointError(
                             f"{folder}: {name} has shape {tuple(state['master'].shape)}, "

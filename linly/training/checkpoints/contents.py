@@ -18,6 +18,7 @@ from linly.training.checkpoints.checkpoint_files import BUFFER, STATE
 from linly.training.checkpoints.state_form import state_problem
 from linly.training.engine.optimizers import optimizer_kinds
 from linly.training.engine.randomness import check_random_states
+from linly.training.engine.weight_average import AVERAGE_KEYS
 
 STATE_LIMIT_BYTES = 256 << 20
 _RANDOM_LIMIT_BYTES = 1 << 24
@@ -47,12 +48,16 @@ def content_problem(path: Path, parameters: Collection[str], *, step: int) -> st
 
 
 def _tensors_problem(path: Path, parameters: Collection[str]) -> str | None:
-    """Check the header only: each parameter must have an optimizer's fp32 tensors of one shape."""
+    """Check the header only: each parameter must have the same fp32 tensors, of one shape.
+
+    These are an optimizer's, and averages of the weights if there are any.
+    """
     with safe_open(path, framework="pt") as file:
         keys = [key for key in file.keys() if not key.startswith(BUFFER)]  # noqa: SIM118
         found = {key: file.get_slice(key) for key in keys}
+        averages = [key for key in AVERAGE_KEYS if any(name.startswith(f"{key}.") for name in keys)]
         state_keys = min(
-            (kind.state_keys for kind in optimizer_kinds()),
+            ((*kind.state_keys, *averages) for kind in optimizer_kinds()),
             key=lambda keys: len(found.keys() ^ _tensor_names(keys, parameters)),
         )
         wanted = _tensor_names(state_keys, parameters)

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from linly.config.sections.average_setting import WeightAveraging
 from linly.config.sections.training_section import TrainingSettings
 from linly.data.mixing.state import Identity, MixerState
 from linly.errors import CheckpointError
@@ -102,6 +103,28 @@ class _Recipe(_Form):
     training: _Training
 
 
+class _SampledSteps(_Form):
+    samples: _Count
+    first_step: _Count
+    last_step: _Count
+
+
+class _Average(_Form):
+    settings: dict[str, Any]
+    num_steps: _Count
+    running: _SampledSteps
+    complete: _SampledSteps
+
+    @model_validator(mode="after")
+    def _check_settings(self) -> _Average:
+        WeightAveraging.model_validate(self.settings)
+        return self
+
+
+class _AverageResult(_SampledSteps):
+    sources: dict[str, _Result]
+
+
 class _State(_Form):
     step: _Count
     optimizer_steps: _Count
@@ -114,6 +137,8 @@ class _State(_Form):
     baseline: dict[str, _Result]
     latest: dict[str, _Result]
     evaluated_step: _Count | None
+    average: _Average | None = None
+    latest_average: _AverageResult | None = None
 
 
 def state_problem(data: bytes, *, step: int) -> str | None:

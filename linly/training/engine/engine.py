@@ -42,7 +42,8 @@ from linly.modeling.recompute import checkpoint_activations, compile_layers
 from linly.modeling.stored.dtypes import cast_buffers, kept_dtypes, persistent_buffers
 from linly.modeling.trial import try_model
 from linly.training.engine.objective import Objective, choose_loss
-from linly.training.engine.optimizers import optimizer_kind
+from linly.training.engine.optimizers import optimizer_kind, state_bytes_per_parameter
+from linly.training.engine.weight_average import Shares, WeightAverage
 from linly.training.ranks.processes import raise_group_timeout
 
 
@@ -66,8 +67,10 @@ class Engine:
 
     Attributes:
         optimizer_kind: Kind of the optimizer.
+        state_bytes_per_parameter: Bytes of a trained parameter in a checkpoint.
         evaluation_way: Method that separates the documents of a row in evaluation; None if there
             is none, so that each document needs its own row.
+        average: Averaged weights; None without `training.average`, and before `keep_average`.
     """
 
     def __init__(
@@ -101,6 +104,8 @@ class Engine:
         self._stored_buffers = {n: b.detach() for n, b in persistent_buffers(model).items()}
         stored = _move_weights(model, kept_dtypes(model.config, torch.bfloat16))
         self.optimizer_kind = optimizer_kind(training.optimizer)
+        self.state_bytes_per_parameter = state_bytes_per_parameter(training)
+        self.average: WeightAverage | None = None
         groups = _parameter_groups(model, training.weight_decay)
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=Objective(model),
@@ -177,6 +182,8 @@ class Engine:
     def step(self, *, lr: float) -> StepResult:
         """Clip and apply the accumulated gradients, unless they are not finite."""
         assert self._micro_batches == self._accumulation, "a step needs all its micro-batches"
+        if self.average is not None:
+            self.average.wait()  # it may still read the weights
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._engine.step()
@@ -211,6 +218,39 @@ class Engine:
             set_attention(self.module, self._attention.backend)
             self.module.train()
 
+    def keep_average(self, training: TrainingSettings, *, num_steps: int) -> None:
+        """Begin to average the weights if `training.average` asks for it.
+
+        Args:
+            training: Settings of the recipe.
+            num_steps: Steps of the run.
+        """
+        if training.average is not None:
+            masters = self._partitions()
+            self.average = WeightAverage(training.average, masters, num_steps=num_steps)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """The model with its averaged weights, within this context; a collective.
+
+        Only the BF16 weights are replaced. Afterwards they are cast from the master weights again,
+        as after every step, so that training continues to the bit. An error leaves them as they
+        are: it ends the run, and the other ranks may not take part in a collective.
+        """
+        assert self.average is not None and self.average.steps.samples
+        masters = self._partitions()
+        self._optimizer.single_partition_of_fp32_groups = self.average.mean
+        self._optimizer.update_lp_params()
+        self._optimizer.single_partition_of_fp32_groups = masters
+        yield
+        self._optimizer.update_lp_params()
+
+    @property
+    def state_keys(self) -> tuple[str, ...]:
+        """Keys of a parameter's tensors in a checkpoint."""
+        averages = () if self.average is None else self.average.keys
+        return (*self.optimizer_kind.state_keys, *averages)
+
     def parameters(self) -> dict[str, torch.nn.Parameter]:
         """Trained parameters by name; a tied one once."""
         return {
@@ -238,36 +278,39 @@ class Engine:
         return getattr(parameter, "_hp_mapping", None) is not None
 
     def full_state(self, parameter: torch.nn.Parameter) -> dict[str, torch.Tensor]:
-        """Master weight and moments, whole, fp32 on the device; a collective on all ranks."""
+        """Master weight, moments and averages, whole, fp32 on the device; a collective."""
         state = {"master": safe_get_full_fp32_param(parameter)}
         for key in self.optimizer_kind.moments:
             state[key] = safe_get_full_optimizer_state(parameter, key)
-        return state
+        return state if self.average is None else state | self.average.full(parameter)
 
     def held_state(self, parameter: torch.nn.Parameter) -> dict[str, torch.Tensor] | None:
-        """Master weight and moments that are entirely in this rank's share; not a collective.
+        """Master weight, moments and averages entirely in this rank's share; not a collective.
 
         Returns:
-            Views of the optimizer's memory, fp32 on the device; None if the parameter is not
-            entirely in this share.
+            Views of the optimizer's memory, fp32 on the device, and of the averages, on the CPU;
+            None if the parameter is not entirely in this share.
         """
         mapping = getattr(parameter, "_hp_mapping", None)
         if mapping is None or mapping.lp_fragment_address.numel < parameter.numel():
             return None
         keys = {"master": None} | {key: key for key in self.optimizer_kind.moments}
-        return {
+        state = {
             name: mapping.get_hp_fragment(optim_state_key=key).detach().view(parameter.shape)
             for name, key in keys.items()
         }
+        return state if self.average is None else state | self.average.held(parameter)
 
     def set_state(self, parameter: torch.nn.Parameter, state: dict[str, torch.Tensor]) -> None:
-        """Set this rank's part of master weight and moments from full tensors; not a collective.
+        """Set this rank's part of all `state_keys` from full tensors; not a collective.
 
         Call `finish_loading` after all parameters are set.
         """
         safe_set_full_fp32_param(parameter, state["master"])
         for key in self.optimizer_kind.moments:
             safe_set_full_optimizer_state(parameter, state[key], key)
+        if self.average is not None:
+            self.average.set(parameter, state)
 
     def finish_loading(self, *, optimizer_steps: int) -> None:
         """Update the BF16 weights from the master weights; a collective on all ranks.
@@ -304,9 +347,9 @@ class Engine:
             if name in stored and self.owns(parameter):
                 safe_set_full_fp32_param(parameter, stored[name].float())
 
-    def _partitions(self) -> list[torch.Tensor]:
+    def _partitions(self) -> Shares:
         """This rank's flat fp32 share of each parameter group."""
-        partitions: list[torch.Tensor] = self._optimizer.single_partition_of_fp32_groups
+        partitions: Shares = self._optimizer.single_partition_of_fp32_groups
         return partitions
 
     def _create_moments(self) -> None:

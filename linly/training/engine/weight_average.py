@@ -97,7 +97,7 @@ class WeightAverage:
         rate = self._rate(self._running_steps.samples)
         ready = None
         if self._masters[0].is_cuda:
-            ready = torch.cuda.Event()
+            ready = torch.cuda.Event()  # type: ignore[no-untyped-call]
             ready.record(torch.cuda.current_stream(self._masters[0].device))
         self._under_way = self._thread.submit(self._add, self._running, rate, ready)
         if self.settings.steps is not None and left % self.settings.steps == 0:
@@ -127,14 +127,14 @@ class WeightAverage:
         """Move means towards the master weights: mean += (weight - mean) * rate."""
         stream = None
         if ready is not None:
-            stream = torch.cuda.Stream(self._masters[0].device)
+            stream = torch.cuda.Stream(self._masters[0].device)  # type: ignore[no-untyped-call]
             stream.wait_event(ready)
         if self._staging is None:
             self._staging = torch.empty(_CHUNK, pin_memory=stream is not None)
         with torch.cuda.stream(stream):
             for master, mean in zip(self._masters, means, strict=True):
-                parts = zip(master.detach().split(_CHUNK), mean.split(_CHUNK), strict=True)
-                for new, old in parts:
+                for start in range(0, len(mean), _CHUNK):
+                    new, old = master.detach()[start : start + _CHUNK], mean[start : start + _CHUNK]
                     change = self._staging[: len(new)].copy_(new, non_blocking=True)
                     if stream is not None:
                         stream.synchronize()
@@ -232,7 +232,8 @@ def _fragment(parameter: torch.nn.Parameter, shares: Sequence[torch.Tensor]) -> 
     """View of a parameter's part in flat shares, of which this rank holds some."""
     mapping = parameter._hp_mapping  # type: ignore[attr-defined]
     place = mapping.hp_fragment_address
-    return shares[mapping.param_group_index].narrow(0, place.start, place.numel)
+    share: torch.Tensor = shares[mapping.param_group_index]
+    return share.narrow(0, place.start, place.numel)
 
 
 def _place_in_parameter(parameter: torch.nn.Parameter) -> tuple[int, int]:

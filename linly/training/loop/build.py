@@ -69,16 +69,18 @@ def build(
     """
     recipe, run, model, processes = start.recipe, launch.run, launch.model, launch.processes
     engine = _build_engine(recipe, model.stored, processes)
+    engine.keep_average(recipe.training, num_steps=recipe.num_steps)
     seed_random_states(recipe.data.seed, rank=processes.rank)
     new_pieces = NewPieces.of_model(model.path, model.tokenizer)
     counts = _build_counts(start.timeline, engine, processes, new_pieces)
     state = TrainingState(start.timeline, Guards(recipe.guards), counts)
+    notices = list(start.notices)
     if start.saved is not None:
-        _restore(start.saved, checkpoints, engine, state)
+        notices += _restore(start.saved, checkpoints, engine, state)
     recorder = Recorder(run, recipe, processes, step=state.step, is_quiet=is_quiet)
     if start.saved is not None:
         recorder.resumed(map(str, start.changes))
-    recorder.notices(start.notices)
+    recorder.notices(notices)
     recorder.model(count_trained(engine.module), engine.description)
     saver = Saver(
         checkpoints,
@@ -119,11 +121,18 @@ def open_loader(parts: Components) -> Loader:
 
 def _restore(
     saved: SavedState, checkpoints: Checkpoints, engine: Engine, state: TrainingState
-) -> None:
-    """Load a checkpoint into the engine and the state; a collective."""
-    content = saved.content
+) -> list[str]:
+    """Load a checkpoint into the engine and the state; a collective.
+
+    Returns:
+        Notices about the averaged weights.
+    """
+    content, notices = saved.content, []
+    if engine.average is not None:
+        notices = engine.average.load_state_dict(content.get("average"))
     checkpoints.load(saved.folder, engine, optimizer_steps=content["optimizer_steps"])
     state.load_state_dict(content)
+    return notices
 
 
 def _build_engine(recipe: Recipe, stored: StoredModel, processes: Processes) -> Engine:

@@ -9,7 +9,7 @@ from linly.evaluation.curve_guard import guard_decisions
 from linly.evaluation.evaluation import generate_samples
 from linly.evaluation.summary import language_notices
 from linly.records.before_after import results_by_language
-from linly.records.evaluation_record import EvaluationRecord
+from linly.records.evaluation_record import AverageEvaluation, EvaluationRecord
 from linly.training.loop.build import Components
 
 
@@ -27,7 +27,8 @@ def evaluate_run(parts: Components) -> None:
             max_new_tokens=settings.max_new_tokens,
         )
         pieces = new_pieces.record(model) if new_pieces and parts.processes.is_first else None
-    state.add_evaluation(sources)
+    average = _evaluate_average(parts)
+    state.add_evaluation(sources, average)
     if state.step == 0:
         parts.recorder.notices(language_notices(parts.recipe.languages, sources))
     next_row = state.step * parts.recipe.data.global_batch
@@ -41,9 +42,26 @@ def evaluate_run(parts: Components) -> None:
         loss_at_fixed_shares=combined.at_fixed_shares,
         loss_at_current_shares=combined.at_current_shares,
         new_pieces=pieces,
+        average=average,
     )
     parts.recorder.evaluation(record, samples)
     _decide(parts, next_row)
+
+
+def _evaluate_average(parts: Components) -> AverageEvaluation | None:
+    """Evaluate the averaged weights, if there are any; the last weights are back afterwards."""
+    average = parts.engine.average
+    if average is None or not average.steps.samples:
+        return None
+    with parts.engine.averaged(), parts.engine.evaluating() as model:
+        sources = parts.evaluator.evaluate(model)
+    return AverageEvaluation(
+        samples=average.steps.samples,
+        first_step=average.steps.first_step,
+        last_step=average.steps.last_step,
+        sources=sources,
+        languages=results_by_language(parts.state.baseline, sources),
+    )
 
 
 def _decide(parts: Components, row: int) -> None:

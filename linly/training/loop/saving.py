@@ -82,6 +82,8 @@ class Saver:
             self._recorder.sync()
         content = self._fixed | state.state_dict()
         content |= {"optimizer_steps": engine.optimizer_steps(), "data": data_state}
+        if engine.average is not None:
+            content["average"] = engine.average.state_dict()
         self._checkpoints.begin(engine, state.step, content)
         self.saved_step = state.step
         if not self._is_async:

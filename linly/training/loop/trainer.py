@@ -123,6 +123,8 @@ class Trainer:
                         engine, batch, state.guards, self._processes, lr=lr, signals=signals
                     )
                 self._record(batch, outcome)
+                if engine.average is not None:
+                    engine.average.update(batch.step)
                 self._is_preempted = outcome.signals.asked_to_stop
                 if self._is_due(self._recipe.evaluation.every) and not self._is_preempted:
                     self._evaluate()
@@ -141,6 +143,7 @@ class Trainer:
             state.latest,
             languages=self._recipe.languages,
             largest_drift=state.counts.largest_drift,
+            average=state.latest_average,
         )
         return Outcome(
             state.step, self._ending, summary, is_complete, self._is_preempted, self._exhausted

@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from linly.curriculum.timeline import Decision, Timeline
-from linly.records.evaluation_record import SourceEvaluation, parse_sources, sources_form
+from linly.records.evaluation_record import (
+    AverageEvaluation,
+    SourceEvaluation,
+    average_form,
+    parse_average,
+    parse_sources,
+    sources_form,
+)
 from linly.training.recording.guards import Guards
 from linly.training.recording.run_counts import RunCounts
 
@@ -23,6 +30,7 @@ class TrainingState:
         step: Number of steps taken.
         baseline: Evaluation before the first step, by source; empty before it.
         latest: Last evaluation, by source; empty before the first.
+        latest_average: Evaluation of averaged weights at the same step; None if there are none.
         evaluated_step: Step of the last evaluation; None before the first.
     """
 
@@ -32,6 +40,7 @@ class TrainingState:
     step: int = 0
     baseline: dict[str, SourceEvaluation] = field(default_factory=dict)
     latest: dict[str, SourceEvaluation] = field(default_factory=dict)
+    latest_average: AverageEvaluation | None = None
     evaluated_step: int | None = None
 
     @property
@@ -39,9 +48,11 @@ class TrainingState:
         """Whether the model has been evaluated at this step."""
         return self.evaluated_step == self.step
 
-    def add_evaluation(self, results: dict[str, SourceEvaluation]) -> None:
-        """Set the results of an evaluation at this step."""
-        self.latest, self.evaluated_step = results, self.step
+    def add_evaluation(
+        self, results: dict[str, SourceEvaluation], average: AverageEvaluation | None = None
+    ) -> None:
+        """Set the results of an evaluation at this step, and those of averaged weights, if any."""
+        self.latest, self.latest_average, self.evaluated_step = results, average, self.step
         if self.step == 0:
             self.baseline = results
 
@@ -57,6 +68,7 @@ class TrainingState:
             "books": self.counts.state_dict(),
             "baseline": sources_form(self.baseline),
             "latest": sources_form(self.latest),
+            "latest_average": average_form(self.latest_average),
             "evaluated_step": self.evaluated_step,
         }
 
@@ -67,4 +79,5 @@ class TrainingState:
         self.counts.load_state_dict(state["books"])
         self.baseline = parse_sources(state["baseline"])
         self.latest = parse_sources(state["latest"])
+        self.latest_average = parse_average(state)
         self.evaluated_step = state["evaluated_step"]

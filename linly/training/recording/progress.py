@@ -17,7 +17,7 @@ from collections.abc import Iterable, Mapping
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from linly.records.evaluation_record import EvaluationRecord
+from linly.records.evaluation_record import EvaluationRecord, SourceEvaluation
 from linly.records.step_record import StepRecord
 
 INTERVAL_S = 10.0
@@ -69,11 +69,9 @@ class ProgressView:
     def evaluation(self, record: EvaluationRecord) -> None:
         """Show an evaluation in full, and a short form with each line until the next one."""
         self._flush()
-        bits = "  ".join(
-            f"{source} {_formatted(result.bits_per_byte, '.3f')}"
-            for source, result in record.sources.items()
-        )
-        self.message(f"step {record.step} bits/byte: {bits or 'no held-out documents'}")
+        self.message(f"step {record.step} bits/byte: {_bits(record.sources)}")
+        if record.average is not None:
+            self.message(f"  {record.average.title}: {_bits(record.average.sources)}")
         short = [
             f"{language} {_formatted(result.bits_per_byte, '.3f')}"
             for language, result in record.languages.items()
@@ -179,6 +177,14 @@ def folded(head: str, parts: Iterable[str]) -> list[str]:
             lines.append(" ")
         lines[-1] += f" {part}" if lines[-1] == " " else f"  {part}"
     return lines
+
+
+def _bits(sources: Mapping[str, SourceEvaluation]) -> str:
+    """Bits per byte of each source."""
+    bits = "  ".join(
+        f"{source} {_formatted(result.bits_per_byte, '.3f')}" for source, result in sources.items()
+    )
+    return bits or "no held-out documents"
 
 
 def _mean(values: list[float]) -> float | None:

@@ -22,6 +22,11 @@ def scalars_of(record: MeasuredRecord) -> dict[str, float]:
 
 def _tagged(record: MeasuredRecord, name: str) -> Iterator[tuple[str, float | None]]:
     """(key, value) of a record and of the records in it; `name` is that of a nested record."""
+    for key, value in _own_and_nested(record, name):
+        yield record.TAG_PREFIX + key, value
+
+
+def _own_and_nested(record: MeasuredRecord, name: str) -> Iterator[tuple[str, float | None]]:
     for attribute, entry in metrics_of(type(record)).items():
         if entry.tag is None:
             continue
