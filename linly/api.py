@@ -67,7 +67,8 @@ def plan(
 ) -> Plan:
     """Plan a run: shares, rows and epochs of each source, steps, world sizes.
 
-    A plan that reads a source too often is returned too; its source's `is_exceeded` says so.
+    A plan that reads a source too often is returned too; its source's `is_exceeded` says so. A
+    recipe of an annealing branch is planned from the step on at which its decay begins.
 
     Args:
         planned: Recipe, or a curriculum, which is planned without batches and data.
@@ -80,6 +81,7 @@ def plan(
         LinlyError: If the ratios do not add up somewhere in the run, or the data cannot be read.
     """
     from linly.config.recipe import Recipe
+    from linly.curriculum.learning_rate import LearningRate
     from linly.curriculum.run_plan import Batch, make_plan
     from linly.storage.hub import configuration_folder
 
@@ -90,10 +92,13 @@ def plan(
     available: Mapping[str, Available] = {}
     if counts_data and model is not None:
         available = _available(planned, configuration_folder(model), on_source)
+    annealing = planned.training.annealing
     return make_plan(
         planned.curriculum,
         sequence_length=planned.data.sequence_length,
         batch=Batch(planned.data.global_batch, planned.training.micro_batch),
+        rate=LearningRate.from_recipe(planned),
+        first_step=annealing.from_step if annealing else 0,
         available=available,
         extra_positions=positions,
     )

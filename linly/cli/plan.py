@@ -19,12 +19,12 @@ if TYPE_CHECKING:
     from linly.config.curriculum import Curriculum
     from linly.config.recipe import Recipe
     from linly.curriculum.guard_plan import GuardPlan
+    from linly.curriculum.rate_plan import GroupTotal
     from linly.curriculum.run_plan import Plan, SourcePlan
     from linly.modeling.parameters import ParameterCount
     from linly.monitor.plans.plan_facts import Costs
 
 _PIPE_WIDTH = 160
-_POSITION_NAMES = {0.0: "start", 0.5: "middle", 1.0: "end"}
 
 
 def register(app: typer.Typer) -> None:
@@ -65,6 +65,7 @@ def plan(
     Fail if the ratios do not add up, or a source would be read too often.
     """
     from linly.curriculum.guard_plan import idle_warning, num_decisions
+    from linly.curriculum.rate_plan import branch_note, rate_notes
     from linly.curriculum.run_plan import check_plan
 
     recipe, curriculum = load_plan_file(file, overrides or [])
@@ -83,7 +84,9 @@ def plan(
             notes.append(f"the data was not read ({why}): epochs are unknown")
         if recipe.stop_at_step is not None:
             notes.append(f"stop_at_step: this launch of the run ends at step {recipe.stop_at_step}")
-    notes += made.notes()
+    notes += made.notes() + branch_note(made)
+    if recipe is not None:
+        notes += rate_notes(made, recipe)
     warnings = made.warnings()
     if recipe is not None and made.guards:
         every = recipe.evaluation.every
@@ -170,10 +173,13 @@ def _print_json(
     """Print one JSON object; unknown values and infinite epochs are null."""
     import orjson
 
+    from linly.curriculum.rate_plan import group_totals
+
     form: dict[str, Any] = {"recipe": None if recipe is None else recipe.name}
     form |= asdict(made)
     form |= {
         "trained_rows": made.trained_rows,
+        "groups": [asdict(total) for total in group_totals(made)],
         "costs": asdict(costs),
         "notes": list(notes),
         "warnings": list(warnings),
@@ -203,7 +209,7 @@ def _print_text(
     )
     console.print(_table(made))
     for guard in made.guards:
-        console.print(_guard_line(guard, made.positions))
+        console.print(_guard_line(guard, made.position_names))
     if made.batch is not None:
         step_tokens = made.batch.global_batch * made.sequence_length
         console.print(
@@ -228,7 +234,7 @@ def _print_text(
         console.print(f"warning: {warning}")
 
 
-def _guard_line(guard: GuardPlan, positions: Sequence[float]) -> str:
+def _guard_line(guard: GuardPlan, names: Sequence[str]) -> str:
     """Describe a guard: its effect, and the band between its group's curve and its cap."""
     from linly.curriculum.wording import percent
 
@@ -236,8 +242,8 @@ def _guard_line(guard: GuardPlan, positions: Sequence[float]) -> str:
     if guard.watched != (guard.source,):
         watched += f" ({', '.join(guard.watched)})"
     bands = ", ".join(
-        f"{_POSITION_NAMES.get(position, percent(position))} {percent(low)} to {percent(high)}"
-        for position, low, high in zip(positions, guard.ratios, guard.raised_ratios, strict=True)
+        f"{name} {percent(low)} to {percent(high)}"
+        for name, low, high in zip(names, guard.ratios, guard.raised_ratios, strict=True)
     )
     return (
         f"guard of {guard.group}: while held-out {watched} is more than "
@@ -252,30 +258,46 @@ def _table(made: Plan) -> Table:
     from rich import box
     from rich.table import Table
 
-    from linly.curriculum.wording import percent
+    from linly.curriculum.rate_plan import group_totals
 
     table = Table(box=box.SIMPLE_HEAD, show_footer=True)
     table.add_column("group", "all")
     table.add_column("source")
-    for position in made.positions:
-        name = _POSITION_NAMES.get(position, percent(position))
+    for name in made.position_names:
         table.add_column(name, "100%", justify="right")
     table.add_column("rows", f"{made.trained_rows:,}", justify="right")
     table.add_column("tokens", f"{made.trained_rows * made.sequence_length:,}", justify="right")
+    has_rate = any(source.lr_share is not None for source in made.sources)
+    if has_rate:
+        table.add_column("of tokens", "100%", justify="right")
+        table.add_column("lr-weighted", "100%", justify="right")
     is_known = any(source.available is not None for source in made.sources)
     if is_known:
         for heading in ("available", "with loss", "epochs", "allowed"):
             table.add_column(heading, justify="right")
-    group = ""
-    for source in made.sources:
-        if source.group != group and group:
-            table.add_section()
-        cells = [source.group if source.group != group else "", source.name]
-        cells += [percent(share) for share in source.shares]
-        cells += [f"{source.rows:,}", f"{source.tokens:,}"]
-        table.add_row(*cells, *(_data_cells(source) if is_known else ()))
-        group = source.group
+    for total in group_totals(made):
+        table.add_section()
+        name = total.name
+        if has_rate and total.num_sources > 1:
+            table.add_row(name, f"all {total.num_sources}", *_share_cells(total, has_rate))
+            name = ""
+        for source in made.sources:
+            if source.group == total.name:
+                data = _data_cells(source) if is_known else ()
+                table.add_row(name, source.name, *_share_cells(source, has_rate), *data)
+                name = ""
     return table
+
+
+def _share_cells(line: SourcePlan | GroupTotal, has_rate: bool) -> list[str]:
+    """Return shares along the run, rows, tokens, and the shares of the whole."""
+    from linly.curriculum.wording import percent
+
+    cells = [percent(share) for share in line.shares]
+    cells += [f"{line.rows:,}", f"{line.tokens:,}"]
+    if has_rate and line.lr_share is not None:
+        cells += [f"{line.token_share:.1%}", f"{line.lr_share:.1%}"]
+    return cells
 
 
 def _data_cells(source: SourcePlan) -> tuple[str, str, str, str]:

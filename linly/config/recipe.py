@@ -161,9 +161,20 @@ class Recipe(Settings):
         return self.curriculum.tokens // self.data.sequence_length
 
     @property
-    def num_steps(self) -> int:
-        """Whole steps of the run."""
+    def step_tokens(self) -> int:
+        """Positions of a step."""
+        return self.data.global_batch * self.data.sequence_length
+
+    @property
+    def curriculum_steps(self) -> int:
+        """Whole steps of the curriculum."""
         return self.num_rows // self.data.global_batch
+
+    @property
+    def num_steps(self) -> int:
+        """Whole steps of the run: an annealing branch ends before its curriculum."""
+        annealing = self.training.annealing
+        return annealing.last_step(self.step_tokens) if annealing else self.curriculum_steps
 
     @property
     def sources(self) -> dict[str, Source]:
@@ -184,14 +195,14 @@ class Recipe(Settings):
         if batch % micro:
             text = f"found {micro}, allowed: a divisor of data.global_batch ({batch})"
             raise problem(text, "training", "micro_batch")
-        if not self.num_steps:
-            step_tokens = batch * self.data.sequence_length
+        if not self.curriculum_steps:
             text = (
                 f"found {self.curriculum.tokens:,} tokens, allowed: at least one step of "
-                f"{batch} rows x {self.data.sequence_length} = {step_tokens:,} tokens "
+                f"{batch} rows x {self.data.sequence_length} = {self.step_tokens:,} tokens "
                 "(data.global_batch x data.sequence_length)"
             )
             raise problem(text, "curriculum", "tokens")
+        self.training.check_length(num_steps=self.curriculum_steps, step_tokens=self.step_tokens)
         return self
 
     def file_form(self) -> dict[str, Any]:

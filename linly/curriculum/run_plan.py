@@ -9,13 +9,12 @@ from functools import partial
 from typing import Literal
 
 from linly.config.curriculum import Curriculum
-from linly.curriculum.apportion import Phase, row_counts
+from linly.curriculum.apportion import Apportioner, Phase
 from linly.curriculum.guard_plan import GuardPlan, guard_plans, raised_mixture
+from linly.curriculum.learning_rate import LearningRate, rate_weighted_rows
 from linly.curriculum.mixture import Mixture
 from linly.curriculum.wording import amount, percent
 from linly.errors import ConfigError
-
-START_MIDDLE_END = (0.0, 0.5, 1.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +60,9 @@ class SourcePlan:
         rows: Rows in the run; with guards, as long as none of them acts.
         most_rows: Rows with every guard at its cap throughout, for a source of a guarded group.
         tokens: Positions of these rows; with best-fit packing some of them are padding.
+        token_share: Share of the planned tokens.
+        lr_share: Share of the planned tokens, each weighted by the learning rate of its step; None
+            for a curriculum without a recipe.
         max_epochs: Allowed number of epochs.
         on_exhausted: Action after `max_epochs`.
         available: Available data; None if it was not counted.
@@ -76,6 +78,8 @@ class SourcePlan:
     rows: int
     most_rows: int
     tokens: int
+    token_share: float
+    lr_share: float | None
     max_epochs: float
     on_exhausted: Literal["error", "stop"]
     available: Available | None
@@ -107,7 +111,8 @@ class Plan:
         sources: Plans of the sources, by group, then name.
         guards: Plans of the guards, by group.
         batch: Rows of a step; None for a curriculum without a recipe.
-        num_steps: Whole steps; 0 without a batch.
+        first_step: Steps before the planned ones, which an annealing branch has taken already.
+        num_steps: Whole steps after them; 0 without a batch.
         remainder_rows: Rows after the last whole step, which are not trained on.
         world_sizes: Numbers of ranks that the batch can be split among.
     """
@@ -120,19 +125,31 @@ class Plan:
     sources: tuple[SourcePlan, ...]
     guards: tuple[GuardPlan, ...]
     batch: Batch | None
+    first_step: int
     num_steps: int
     remainder_rows: int
     world_sizes: tuple[int, ...]
 
     @property
     def trained_rows(self) -> int:
-        """Rows that are trained on: all except the remainder."""
-        return self.num_rows - self.remainder_rows
+        """Rows that are trained on: all except the remainder, and those outside a branch."""
+        return self.num_steps * self.batch.global_batch if self.batch else self.num_rows
+
+    @property
+    def position_names(self) -> tuple[str, ...]:
+        """Names of the positions, for a table's heading."""
+        ends = (0.0, 0.5, 1.0)
+        if self.first_step and self.batch is not None:
+            first = self.first_step * self.batch.global_batch
+            ends = _ends(first, first + self.trained_rows, self.num_rows)
+        names = dict(zip(ends, ("start", "middle", "end"), strict=True))
+        return tuple(names.get(position, percent(position)) for position in self.positions)
 
     def notes(self) -> list[str]:
         """Facts about the plan that need no change: a round number of tokens rarely fills steps."""
         if not self.remainder_rows:
             return []
+        assert not self.first_step, "a branch ends at a step"
         used = self.trained_rows * self.sequence_length
         return [
             f"the last {self.remainder_rows} rows do not fill a step and are not trained on; "
@@ -149,6 +166,8 @@ def make_plan(
     *,
     sequence_length: int,
     batch: Batch | None = None,
+    rate: LearningRate | None = None,
+    first_step: int = 0,
     available: Mapping[str, Available] | None = None,
     extra_positions: Sequence[float] = (),
 ) -> Plan:
@@ -158,6 +177,8 @@ def make_plan(
         curriculum: Curriculum to plan.
         sequence_length: Positions of a row.
         batch: Batch of the recipe; without it all rows count and there are no steps.
+        rate: Learning rate of the run, up to its last step; needs a batch.
+        first_step: Steps before the planned ones.
         available: Available data by source, for the sources that were counted.
         extra_positions: Fractions of the run to report besides start, middle and end.
 
@@ -166,15 +187,23 @@ def make_plan(
     """
     num_rows = curriculum.tokens // sequence_length
     mixture = Mixture.from_curriculum(curriculum, num_rows=num_rows)
-    num_steps = num_rows // batch.global_batch if batch else 0
-    remainder = num_rows % batch.global_batch if batch else 0
-    positions = tuple(sorted({*START_MIDDLE_END, *extra_positions}))
+    first, last, num_steps = 0, num_rows, 0
+    if batch is not None:
+        last_step = rate.num_steps if rate else num_rows // batch.global_batch
+        first, last = first_step * batch.global_batch, last_step * batch.global_batch
+        num_steps = last_step - first_step
+    ends = _ends(first, last if first_step else num_rows, num_rows)
+    positions = tuple(sorted({*ends, *extra_positions}))
     shares = mixture.shares([position * num_rows for position in positions])
     raised = raised_mixture(curriculum, num_rows=num_rows)
-    rows = row_counts([Phase(0, mixture)], num_rows - remainder)
-    most_rows = rows
-    if curriculum.guards:
-        most_rows = row_counts([Phase(0, raised)], num_rows - remainder)
+    rows = _counts(mixture, first, last)
+    most_rows = _counts(raised, first, last) if curriculum.guards else rows
+    lr_shares: dict[str, float] = {}
+    if rate is not None and batch is not None:
+        weighted = rate_weighted_rows(
+            mixture, rate, global_batch=batch.global_batch, first_step=first_step
+        )
+        lr_shares = dict(zip(mixture.sources, weighted.tolist(), strict=True))
     sources = tuple(
         _source_plan(
             curriculum,
@@ -183,6 +212,8 @@ def make_plan(
             shares=tuple(shares[:, mixture.sources.index(name)].tolist()),
             rows=rows[name],
             most_rows=max(rows[name], most_rows[name]),
+            token_share=_ratio(rows[name], last - first),
+            lr_share=lr_shares.get(name),
             sequence_length=sequence_length,
             available=(available or {}).get(name),
         )
@@ -198,10 +229,28 @@ def make_plan(
         sources=sources,
         guards=guard_plans(curriculum, mixture, raised, positions),
         batch=batch,
+        first_step=first_step,
         num_steps=num_steps,
-        remainder_rows=remainder,
+        remainder_rows=num_rows - last if batch and not _ends_early(rate, num_rows, batch) else 0,
         world_sizes=valid_world_sizes(batch) if batch else (),
     )
+
+
+def _ends(first: int, last: int, num_rows: int) -> tuple[float, float, float]:
+    """Start, middle and end of rows, as fractions of the curves."""
+    return first / num_rows, (first + last) / 2 / num_rows, last / num_rows
+
+
+def _counts(mixture: Mixture, first: int, last: int) -> dict[str, int]:
+    """Rows of each source from a row up to another, of a phase that begins there."""
+    phases = [Phase(0, mixture), Phase(first, mixture)] if first else [Phase(0, mixture)]
+    made = Apportioner(phases, {}, first).advance(last - first)
+    return {name: made.get(name, 0) for name in mixture.sources}
+
+
+def _ends_early(rate: LearningRate | None, num_rows: int, batch: Batch) -> bool:
+    """Whether the run ends before the last whole step of its curriculum."""
+    return rate is not None and rate.num_steps < num_rows // batch.global_batch
 
 
 def _source_plan(
@@ -212,6 +261,8 @@ def _source_plan(
     shares: tuple[float, ...],
     rows: int,
     most_rows: int,
+    token_share: float,
+    lr_share: float | None,
     sequence_length: int,
     available: Available | None,
 ) -> SourcePlan:
@@ -234,6 +285,8 @@ def _source_plan(
         rows=rows,
         most_rows=most_rows,
         tokens=tokens,
+        token_share=token_share,
+        lr_share=lr_share,
         max_epochs=settings.max_epochs,
         on_exhausted=settings.on_exhausted,
         available=available,

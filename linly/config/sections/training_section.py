@@ -12,11 +12,11 @@ from pydantic import (
 )
 
 from linly.config.sections.average_setting import WeightAveraging
+from linly.config.sections.schedule_setting import ScheduleSettings
 from linly.config.sections.trainable_setting import Trainable, format_trainable, parse_trainable
 from linly.config.yaml.json_forms import ALLOWED, JsonSchema
 from linly.config.yaml.quantities import (
     Count,
-    Fraction,
     Number,
     Seconds,
     Switch,
@@ -25,7 +25,6 @@ from linly.config.yaml.quantities import (
 )
 from linly.config.yaml.strict_model import (
     OnResume,
-    Settings,
     found,
     problem,
 )
@@ -56,15 +55,11 @@ def _activation_checkpointing(value: Any) -> Any:
     return {True: "full", False: "none"}[value] if isinstance(value, bool) else value
 
 
-class TrainingSettings(Settings):
+class TrainingSettings(ScheduleSettings):
     """Settings of the optimizer and of a training step.
 
     Attributes:
         optimizer: Optimizer, sharded over the ranks.
-        lr: Peak learning rate.
-        schedule: Form of the learning rate after warmup: a cosine down to `final_lr`, or constant.
-        warmup: Fraction of the steps with linear warmup.
-        final_lr: Fraction of `lr` at the end of the cosine.
         weight_decay: Decoupled weight decay; norms and biases have none.
         betas: Decay rates of AdamW's first and second moment.
         eps: Term that AdamW adds to the denominator.
@@ -87,15 +82,6 @@ class TrainingSettings(Settings):
     """
 
     optimizer: Annotated[OptimizerName, OnResume.REFUSED] = "adamw"
-    lr: Annotated[
-        Number,
-        at_least(1e-12, "fp32 weights do not move by less"),
-        at_most(10, "adaptive optimizers move every weight by about this much in a step"),
-        OnResume.RECORDED,
-    ] = 5e-5
-    schedule: Annotated[Literal["cosine", "constant"], OnResume.RECORDED] = "cosine"
-    warmup: Annotated[Fraction, OnResume.RECORDED] = 0.01
-    final_lr: Annotated[Fraction, OnResume.RECORDED] = 0.1
     weight_decay: Annotated[
         Number, Field(ge=0), at_most(10, "a step would take away whole weights"), OnResume.RECORDED
     ] = 0.01

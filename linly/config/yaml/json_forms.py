@@ -41,12 +41,17 @@ class JsonForm:
 
 
 def read_docstring(owner: type) -> tuple[str, dict[str, str]]:
-    """Return a class's first paragraph, and the texts of its `Attributes:` section by name."""
-    text = inspect.cleandoc(owner.__doc__ or "") + "\n"
-    section = _SECTION.search(text)
-    entries = _ENTRY.findall(section[1]) if section else []
-    summary = text.partition("\n\n")[0]
-    return _on_one_line(summary), {name: _on_one_line(entry) for name, entry in entries}
+    """Return a class's first paragraph, and the texts of its `Attributes:` section by name.
+
+    Attributes that it inherits have their texts in the class that declares them.
+    """
+    sentences: dict[str, str] = {}
+    for declared in reversed(owner.__mro__):
+        text = inspect.cleandoc(vars(declared).get("__doc__") or "") + "\n"
+        section = _SECTION.search(text)
+        entries = _ENTRY.findall(section[1]) if section else []
+        sentences |= {name: _on_one_line(entry) for name, entry in entries}
+    return _on_one_line(text.partition("\n\n")[0]), sentences
 
 
 def _on_one_line(text: str) -> str:

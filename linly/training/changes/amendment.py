@@ -25,6 +25,7 @@ from linly.config.curriculum import Curriculum
 from linly.config.recipe import Recipe
 from linly.config.yaml.strict_model import unknown
 from linly.config.yaml.yaml import read_yaml
+from linly.curriculum.learning_rate import LearningRate
 from linly.curriculum.timeline import Timeline, curriculum_form
 from linly.curriculum.wording import amount
 from linly.data.inspection.estimate import estimate_tokens
@@ -45,7 +46,6 @@ from linly.training.changes.pinned_inputs import (
 )
 from linly.training.changes.resume import differences
 from linly.training.changes.run_at_checkpoint import RunAtCheckpoint, run_at_checkpoint
-from linly.training.engine.schedule import learning_rate
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,4 +389,4 @@ def _capacities(
 
 
 def _next_lr(at: RunAtCheckpoint, recipe: Recipe) -> float:
-    return learning_rate(recipe.training, step=at.step + 1, num_steps=recipe.num_steps)
+    return LearningRate.from_recipe(recipe).at(at.step + 1)

@@ -4,5 +4,5 @@ In: a model, training settings and a micro-batch. Out: summed losses per row, ap
 fp32 master weights and moments by parameter.
 
 Open `engine` first; it is the only module that imports deepspeed. `objective` combines model
-and loss, `losses` has the forms of the loss, `schedule` the learning rate.
+and loss, `losses` has the forms of the loss.
 """

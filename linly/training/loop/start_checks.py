@@ -18,6 +18,7 @@ from pathlib import Path
 
 from linly.config.deepspeed import settings_deepspeed_config
 from linly.config.recipe import Recipe
+from linly.curriculum.learning_rate import LearningRate
 from linly.curriculum.run_plan import Available, Batch, Plan, check_plan, make_plan
 from linly.curriculum.timeline import Decision
 from linly.data.inspection.source_inventory import SourceInventory, source_inventory
@@ -149,6 +150,7 @@ class Launch:
             self.recipe.curriculum,
             sequence_length=self.recipe.data.sequence_length,
             batch=self.batch,
+            rate=LearningRate.from_recipe(self.recipe),
             available={name: Available(**f) for part in parts for name, f in part.items()},
         )
 

@@ -17,10 +17,10 @@ from contextlib import closing
 from dataclasses import dataclass
 
 from linly.config.recipe import Recipe
+from linly.curriculum.learning_rate import LearningRate
 from linly.data.loading.loader import Loader, StepBatch
 from linly.errors import ExhaustedError, TrainingError
 from linly.evaluation.summary import summary_line
-from linly.training.engine.schedule import learning_rate
 from linly.training.loop.build import Components, open_loader
 from linly.training.loop.run_evaluation import evaluate_run
 from linly.training.loop.start import locked_run, prepare
@@ -87,6 +87,7 @@ class Trainer:
         self._recorder = parts.recorder
         self._saver = parts.saver
         self._stop = stop
+        self._rate = LearningRate.from_recipe(parts.recipe)
         num_steps = self._recipe.num_steps
         self._last_step = min(num_steps, self._recipe.stop_at_step or num_steps)
         self._first_step = self._state.step
@@ -118,7 +119,7 @@ class Trainer:
                 if state.timeline.is_skipped(batch.step):
                     outcome = skip_step(batch, self._processes, signals=signals)
                 else:
-                    lr = self._lr(batch.step)
+                    lr = self._rate.at(batch.step)
                     outcome = take_step(
                         engine, batch, state.guards, self._processes, lr=lr, signals=signals
                     )
@@ -169,9 +170,6 @@ class Trainer:
     def _is_due(self, every: int) -> bool:
         return self._state.step == self._last_step or self._state.step % every == 0
 
-    def _lr(self, step: int) -> float:
-        return learning_rate(self._recipe.training, step=step, num_steps=self._recipe.num_steps)
-
     def _next_batch(self, loader: Loader) -> StepBatch | None:
         """The next batch; what was trained before a source ran out is saved."""
         try:
@@ -191,7 +189,7 @@ class Trainer:
         is_trained = outcome.kind != "skipped_by_fork"
         facts = StepFacts(
             step=batch.step,
-            lr=self._lr(batch.step),
+            lr=self._rate.at(batch.step),
             grad_norm=outcome.grad_norm,
             skipped=outcome.kind != "applied",
             seconds=now - self._clock,

@@ -71,6 +71,7 @@ def test_a_curriculum_is_planned_with_2048_and_says_so(world: Path) -> None:
     stories = next(line.split() for line in done.stdout.splitlines() if "stories" in line)
     assert stories[:6] == ["english", "stories", "70%", "62.68%", "45%", "20%"]
     assert stories[6:] == ["4,394", f"{4394 * 2048:,}"]
+    assert "lr-weighted" not in done.stdout  # a curriculum has no learning rate
 
 
 def test_json_holds_what_the_table_shows(world: Path) -> None:
@@ -85,7 +86,14 @@ def test_json_holds_what_the_table_shows(world: Path) -> None:
     assert [source["name"] for source in plan["sources"]] == ["poems", "stories"]
     assert plan["sources"][0]["shares"] == pytest.approx([0.3, 0.55, 0.8])
     assert sum(source["rows"] for source in plan["sources"]) == plan["trained_rows"]
-    unread, remainder = plan["notes"]
+    groups = {group["name"]: group for group in plan["groups"]}
+    assert groups["chinese"]["token_share"] == pytest.approx(0.55, abs=1e-3)
+    # A cosine over a cosine: (0.55^2 - 0.25 * 0.45 / 2) / 0.55, but for the warmup.
+    assert groups["chinese"]["lr_share"] == pytest.approx(0.4477, abs=2e-3)
+    assert sum(source["lr_share"] for source in plan["sources"]) == pytest.approx(1.0)
+    unread, remainder, rate = plan["notes"]
+    assert "weighted by the learning rate: chinese 55.0% -> 44." in rate
+    assert "With training.schedule: wsd with decay: 10% it would be chinese 5" in rate
     assert unread == "the data was not read (--without-data): epochs are unknown"
     assert remainder.startswith("the last 5 rows do not fill a step and are not trained on")
 
@@ -99,7 +107,24 @@ def test_a_recipe_shows_available_tokens_epochs_and_world_sizes(
     assert "world sizes with micro_batch 2: 1, 2, 3, 6" in done.stdout
     assert "warning: source poems: no document is held out" in done.stdout
     header = next(line for line in done.stdout.splitlines() if "available" in line).split()
+    assert header[-8:-5] == ["of", "tokens", "lr-weighted"]
     assert header[-5:] == ["available", "with", "loss", "epochs", "allowed"]
+
+
+@pytest.mark.parametrize(
+    ("recipe", "of_tokens", "by_rate"),
+    [("linly-llama2-7b", "37.2%", "29.1%"), ("linly-llama2-7b-wsd", "37.2%", "36.3%")],
+)
+def test_the_7b_recipes_show_what_the_rate_gives_chinese(
+    recipe: str, of_tokens: str, by_rate: str, tmp_path: Path
+) -> None:
+    file = Path(__file__).parents[3] / "launch" / "recipes" / f"{recipe}.yaml"
+    done = linly(tmp_path, str(file), "--without-data", f"data_root={tmp_path}")
+    assert done.returncode == 0, done.stderr
+    chinese = next(line.split() for line in done.stdout.splitlines() if "chinese" in line)
+    assert chinese[:3] == ["chinese", "all", "5"]
+    assert chinese[-2:] == [of_tokens, by_rate]
+    assert ("note: the learning rate is low" in done.stdout) == (by_rate == "29.1%")
 
 
 def test_too_many_epochs_end_with_an_error_after_the_table(

@@ -49,9 +49,11 @@ VALUES: dict[type[Model], dict[str, tuple[Any, ...]]] = {
     TrainingSettings: {
         "optimizer": ("adamw",),
         "lr": (1e-6, 2e-5, 1e-3),
-        "schedule": ("cosine", "constant"),
+        "schedule": ("cosine", "constant", "linear", "wsd", "inverse-sqrt"),
         "warmup": ("0%", "3%", "10%", "100%"),
         "final_lr": ("0%", "50%", "100%"),
+        "decay": ("0%", "20%", "100%", "500M", 1000),
+        "decay_form": ("linear", "cosine", "1-sqrt"),
         "weight_decay": (0, 0.1),
         "betas": ([0.9, 0.999], [0.9, 0.98]),
         "eps": (1e-6, 1e-5),
@@ -157,7 +159,7 @@ REQUIRED = {
 }
 """Keys that a section must have."""
 
-ELSEWHERE = {"curriculum", "corpora", "corpus_folders", "kind", "chat", *(
+ELSEWHERE = {"annealing", "curriculum", "corpora", "corpus_folders", "kind", "chat", *(
     place[0] for place in PLACES.values() if place
 )}  # fmt: skip
 """Keys that hold others, or that decide which others are needed."""

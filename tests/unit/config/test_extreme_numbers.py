@@ -23,23 +23,26 @@ from linly.config.sections.average_setting import WeightAveraging
 from linly.config.sections.data_section import DataSettings
 from linly.config.sections.evaluation_section import EvaluationSettings
 from linly.config.sections.saving_sections import CheckpointSettings
+from linly.config.sections.schedule_setting import Annealing
 from linly.config.sections.trainable_setting import Lora
 from linly.config.sections.training_section import TrainingSettings
 from linly.config.sections.watching_sections import AlarmSettings, GuardSettings
 from linly.config.shapes import CURVES
 from linly.config.where import Where
+from linly.config.yaml.run_position import Position
 from linly.config.yaml.strict_model import Model
 from linly.config.yaml.yaml import write_yaml
+from linly.curriculum.learning_rate import LearningRate
 from linly.curriculum.mixture import Mixture
 from linly.errors import ConfigError
 from linly.monitor.plans.plan_facts import kept_checkpoints
-from linly.training.engine.schedule import learning_rate
 
 SECTIONS: dict[type[Model], tuple[str | int, ...]] = {
     Recipe: (),
     DataSettings: ("data",),
     TrainingSettings: ("training",),
     Lora: ("training", "trainable", "lora"),
+    Annealing: ("training", "annealing"),
     WeightAveraging: ("training", "average"),
     CheckpointSettings: ("checkpoint",),
     EvaluationSettings: ("evaluation",),
@@ -106,7 +109,7 @@ def numeric_fields(model: type[Model], seen: set[type[Model]]) -> Iterator[tuple
     seen.add(model)
     for name, field in model.model_fields.items():
         kinds = set(_leaves(field.annotation))
-        if kinds & {int, float}:
+        if kinds & {int, float, Position}:
             yield model, name
         for kind in kinds:
             if isinstance(kind, type) and issubclass(kind, Model) and kind not in seen:
@@ -145,6 +148,10 @@ def with_value(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
         tree["corpora"]["books"]["where"] = [{"field": "score"}]
     if path[:2] == ("training", "average"):
         tree["training"]["average"] = {"kind": "window" if path[2] == "steps" else "ema"}
+    if path[:2] in (("training", "annealing"), ("training", "decay")):
+        tree["training"]["schedule"] = "wsd"
+    if path[:2] == ("training", "annealing"):
+        tree["training"]["annealing"] = {"from_step": 1_000_000, "tokens": "1M"}
     for kind, shape in CURVES.items():
         if path[:-1] == SECTIONS[shape] and path[-1] in shape.file_keys():
             ratio = tree["curriculum"]["mixture"]["english"]["ratio"]
@@ -176,8 +183,10 @@ def put_to_use(recipe: Recipe) -> None:
     steps = recipe.num_steps
     assert steps >= 1
     assert kept_checkpoints(recipe.checkpoint, steps) >= 2
+    rate = LearningRate.from_recipe(recipe)
     for step in (1, max(1, steps // 2), steps):
-        assert learning_rate(recipe.training, step=step, num_steps=steps) >= 0
+        assert rate.at(step) >= 0
+    assert rate.integral(steps) >= 0
     mixture = Mixture.from_curriculum(recipe.curriculum, num_rows=recipe.num_rows)
     shares = mixture.shares([0, recipe.num_rows // 2, recipe.num_rows])
     assert (shares >= -1e-9).all()
