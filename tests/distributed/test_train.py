@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 
 from linly.runs.runs import RunFolder
@@ -87,6 +88,21 @@ def test_kill_9_of_the_process_group_changes_nothing(world: Path, undisturbed: P
     assert without(lines_of(run, "evaluations"), "time") == without(
         lines_of(undisturbed, "evaluations"), "time"
     )
+
+
+def test_torchrun_restarts_a_job_that_lost_its_first_rank(world: Path, undisturbed: Path) -> None:
+    """The restarted ranks go on from the newest complete checkpoint, to the same bits."""
+    run, log = world / "runs" / "restarted", world / "restarted.log"
+    command = torchrun_command(*arguments(world, run), options=("--max-restarts", "1"))
+    process = start(command, log)
+    wait_for_step(run, NUM_STEPS // 2)
+    ranks = psutil.Process(process.pid).children()
+    [first] = [rank for rank in ranks if rank.environ().get("RANK") == "0"]
+    first.kill()
+    assert wait_all([process]) == [0], logs(log)
+    resumed = [line for line in lines_of(run, "events") if line["kind"] == "resume"]
+    assert len(resumed) == 1
+    assert rows_of(run) == rows_of(undisturbed)
 
 
 def test_the_first_rank_copies_the_run_to_its_mirror(world: Path, undisturbed: Path) -> None:

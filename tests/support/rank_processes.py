@@ -7,6 +7,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,10 +54,12 @@ def deepspeed_command(*arguments: str) -> list[str]:
     return [*launcher, TRAIN, *arguments]
 
 
-def torchrun_command(*arguments: str, script: str = TRAIN) -> list[str]:
-    """`torchrun launch/train.py ARGUMENTS` for two ranks."""
+def torchrun_command(
+    *arguments: str, script: str = TRAIN, options: Sequence[str] = ()
+) -> list[str]:
+    """`torchrun OPTIONS launch/train.py ARGUMENTS` for two ranks."""
     launcher = [str(BIN / "torchrun"), "--nproc-per-node", "2", "--master-port", free_port()]
-    return [*launcher, script, *arguments]
+    return [*launcher, *options, script, *arguments]
 
 
 def start_ranks(

@@ -8,28 +8,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import orjson
 import torch
 import torch.distributed
-from torch.distributed import HashStore, Store, TCPStore  # type: ignore[attr-defined]
+from torch.distributed import HashStore, Store  # type: ignore[attr-defined]
 
 from linly.errors import LinlyError, TrainingError
 from linly.modeling.accelerator import choose_accelerator
 from linly.training.ranks.launcher import (
-    await_port,
     check_port,
     chooses_port,
-    forget_port,
     free_port,
     port_error,
-    preferred_port,
-    publish_port,
     rank_variables,
 )
+from linly.training.ranks.rank_store import is_taken, launcher_store, store_at_any_port
 from linly.training.ranks.watchdog import MARGIN, Watchdog
 
 COLLECTIVE_TIMEOUT_S = 1800.0
@@ -193,8 +189,10 @@ def _meet(rank: int, world_size: int, device: torch.device, timeout_s: float) ->
     if world_size == 1:
         os.environ.setdefault("MASTER_PORT", str(free_port()))
         store = HashStore()
+    elif os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True":
+        store = launcher_store(timeout)
     elif chooses_port(os.environ):
-        store = _store_at_any_port(rank, world_size, timeout)
+        store = store_at_any_port(rank, world_size, timeout)
     elif rank == 0:
         check_port(os.environ)
     if store is not None:
@@ -205,34 +203,9 @@ def _meet(rank: int, world_size: int, device: torch.device, timeout_s: float) ->
     try:
         torch.distributed.init_process_group(backend, timeout=timeout)
     except torch.distributed.DistNetworkError as error:  # taken since the check
-        if not _is_taken(error):
+        if not is_taken(error):
             raise
         raise port_error(os.environ["MASTER_PORT"]) from error
-
-
-def _store_at_any_port(rank: int, world_size: int, timeout: timedelta) -> Store:
-    """The store of ranks on one machine, at the preferred port or, if that is taken, a free one."""
-    host = os.environ["MASTER_ADDR"]
-    if rank:
-        port = await_port(timeout.total_seconds())
-        store = TCPStore(host, port, world_size, is_master=False, timeout=timeout)
-        if store.add("linly/ports read", 1) == world_size - 1:
-            forget_port()
-    else:
-        open_at = partial(TCPStore, host, is_master=True, wait_for_workers=False, timeout=timeout)
-        try:
-            store = open_at(preferred_port(os.environ), world_size=world_size)
-        except torch.distributed.DistNetworkError as error:
-            if not _is_taken(error):
-                raise
-            store = open_at(0, world_size=world_size)
-        publish_port(store.port)
-    os.environ["MASTER_PORT"] = str(store.port)  # the watchdog connects there too
-    return store
-
-
-def _is_taken(error: torch.distributed.DistNetworkError) -> bool:
-    return "EADDRINUSE" in str(error)
 
 
 def raise_group_timeout(group: torch.distributed.ProcessGroup, timeout_s: float) -> None:

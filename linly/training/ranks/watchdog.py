@@ -21,7 +21,9 @@ from dataclasses import dataclass
 from datetime import timedelta
 
 import orjson
-from torch.distributed import PrefixStore, Store, TCPStore  # type: ignore[attr-defined]
+from torch.distributed import PrefixStore, Store  # type: ignore[attr-defined]
+
+from linly.training.ranks.rank_store import launcher_store
 
 MARGIN = timedelta(minutes=2)
 """Maximum time after the timeout to read the heartbeats and end the process."""
@@ -63,8 +65,8 @@ class Watchdog:
         """Connect to the ranks' store at MASTER_ADDR."""
         self._rank = rank
         self._world_size = world_size
-        self._store = _store()
-        self._asked = _store()  # a separate connection, since a read may block forever
+        self._store = _own_store()
+        self._asked = _own_store()  # a separate connection, since a read may block forever
         self._timeout_s = timeout_s
         self._period_s = min(_LONGEST_PERIOD_S, timeout_s / 5)
         self._place = "the start"
@@ -152,11 +154,8 @@ class Watchdog:
         return Report(*orjson.loads(self._asked.get(str(rank))))
 
 
-def _store() -> Store:
-    store = TCPStore(
-        os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"]), is_master=False, timeout=MARGIN
-    )
-    return PrefixStore("linly", store)
+def _own_store() -> Store:
+    return PrefixStore("linly", launcher_store(MARGIN))
 
 
 def say(text: str) -> None:
