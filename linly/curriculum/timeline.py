@@ -9,7 +9,8 @@ its `step`, with `row` the next row, and contains everything that it changes::
     {"step": 40, "kind": "resume", "evaluated_step": 40, "changes": [...], "set_aside": [...]}
     {"step": 40, "kind": "amend",  "row": 320, "curriculum": {...}, "corpora": {...},
                  "relisted": {source: {"from_epoch": ..., "file": ..., "sha256": ...}}}
-    {"step": 40, "kind": "fork",   "run": ..., "skip_steps": [[41, 45], ...]}
+    {"step": 40, "kind": "fork",   "run": ..., "skip_steps": [[41, 45], ...],
+                 "annealing": {"from_step": 40, "tokens": ..., "end_row": ...} or absent}
 
 A run may resume from an earlier checkpoint, and the log is never truncated. So a line at some step
 voids every earlier line of a later step (`decisions_in_force`). A resume also voids the guards'
@@ -39,6 +40,7 @@ from pydantic import ValidationError
 from linly.config.corpus import Corpus
 from linly.config.curriculum import Curriculum, SourceShare
 from linly.config.recipe import Recipe
+from linly.config.sections.schedule_setting import Annealing
 from linly.curriculum.apportion import Phase
 from linly.curriculum.mixture import Mixture
 from linly.errors import CheckpointError, ConfigError
@@ -74,6 +76,8 @@ class Timeline:
         phases: Mixtures, each from its first row.
         levels: Guard steps by which each group is raised, from a row on.
         skipped_steps: (first, last) steps to skip: their rows are consumed but not trained on.
+        annealing: Decay that ends an annealing branch.
+        annealing_end: Number of rows after which the branch ends.
     """
 
     sequence_length: int
@@ -83,6 +87,8 @@ class Timeline:
     phases: tuple[Phase, ...] = field(default=(), compare=False)  # derived from the rest
     levels: tuple[tuple[int, Mapping[str, int]], ...] = field(default=())
     skipped_steps: tuple[tuple[int, int], ...] = field(default=())
+    annealing: Annealing | None = None
+    annealing_end: int | None = None
 
     @property
     def curriculum(self) -> Curriculum:
@@ -91,8 +97,19 @@ class Timeline:
 
     @property
     def num_rows(self) -> int:
-        """Rows of the run."""
+        """Rows of the curriculum, over which its curves run."""
         return self.curriculum.tokens // self.sequence_length
+
+    @property
+    def end_row(self) -> int:
+        """Rows of the run: an annealing branch ends before its curriculum."""
+        return min(self.num_rows, self.annealing_end or self.num_rows)
+
+    @property
+    def end_tokens(self) -> int:
+        """Tokens of the run."""
+        is_branch = self.end_row < self.num_rows
+        return self.end_row * self.sequence_length if is_branch else self.curriculum.tokens
 
     @property
     def sources(self) -> dict[str, SourceShare]:
@@ -281,7 +298,12 @@ def _guarded(timeline: Timeline, line: Decision) -> Timeline:
 
 def _forked(timeline: Timeline, line: Decision) -> Timeline:
     skipped = tuple((int(first), int(last)) for first, last in line["skip_steps"])
-    return replace(timeline, skipped_steps=(*timeline.skipped_steps, *skipped))
+    forked = replace(timeline, skipped_steps=(*timeline.skipped_steps, *skipped))
+    decay = line.get("annealing")
+    if decay is None:
+        return forked
+    annealing = Annealing(from_step=decay["from_step"], tokens=decay["tokens"])
+    return replace(forked, annealing=annealing, annealing_end=int(decay["end_row"]))
 
 
 def _no_change(timeline: Timeline, line: Decision) -> Timeline:

@@ -114,8 +114,11 @@ class ScheduleSettings(Settings):
         if self.schedule in ("cosine", "linear"):
             text = f"found with schedule: {self.schedule}, allowed: constant, wsd, inverse-sqrt"
             raise problem(text, *key)
-        if not warmup_steps <= annealing.from_step < num_steps:
-            allowed = f"{max(1, warmup_steps)} (the end of the warmup) to {num_steps - 1}"
+        if annealing.from_step < warmup_steps:
+            allowed = f"{warmup_steps} or more: the warmup ends there"
+            raise problem(found(annealing.from_step, allowed), *key, "from_step")
+        if annealing.from_step >= num_steps:
+            allowed = f"less than the {num_steps} steps of the curriculum; give it more tokens"
             raise problem(found(annealing.from_step, allowed), *key, "from_step")
         if last > num_steps:
             most = (num_steps - annealing.from_step) * step_tokens

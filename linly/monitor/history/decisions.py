@@ -98,7 +98,9 @@ def _lost(line: Mapping[str, Any]) -> str:
 def _forked(line: Mapping[str, Any]) -> str:
     passed = [f"{first}-{last}" for first, last in line.get("skip_steps") or ()]
     over = f", skipping steps {', '.join(passed)}" if passed else ""
-    return f"forked from {line.get('run')}{over}"
+    decay = line.get("annealing")
+    tokens = f", to end with a decay over {decay['tokens']:,} tokens" if decay else ""
+    return f"forked from {line.get('run')}{over}{tokens}"
 
 
 def _resumed(line: Mapping[str, Any]) -> str:

@@ -180,7 +180,7 @@ class History:
     @property
     def total_tokens(self) -> int | None:
         """Planned tokens of the curriculum; None without one."""
-        return self.curriculum.tokens if self.curriculum else None
+        return self.timeline.end_tokens if self.timeline else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -138,14 +138,14 @@ def last_of_groups(history: History) -> frozenset[int]:
 
 
 def _future(history: History) -> tuple[Floats, Floats]:
-    """(tokens, shares) from the last step to the end of the curriculum; empty if it is complete."""
+    """(tokens, shares) from the last step to the end of the run; empty if it is complete."""
     timeline = history.timeline
     seen, num_rows_seen = int(history.tokens_seen[-1]), int(history.rows[-1].sum())
     if timeline is None or not num_rows_seen or history.is_finished:
         return np.zeros(0), np.zeros((0, len(history.sources)))
     mixture = timeline.phases[-1].mixture
-    rows = np.linspace(num_rows_seen, mixture.num_rows, MAX_POINTS // 2)
+    rows = np.linspace(num_rows_seen, timeline.end_row, MAX_POINTS // 2)
     shares = np.zeros((len(rows), len(history.sources)))
     columns = [history.sources.index(source) for source in mixture.sources]
     shares[:, columns] = mixture.shares(rows)
-    return np.linspace(seen, timeline.curriculum.tokens, len(rows)), shares
+    return np.linspace(seen, timeline.end_tokens, len(rows)), shares

@@ -4,5 +4,5 @@ In: a run at a checkpoint and a new recipe or curriculum. Out: a decision append
 a new run, or an error that lists the differences.
 
 Open `resume` first: it lists the settings that may change. `pinned_inputs` stores the inputs
-that a run pins at its first start.
+that a run pins at its first start, `annealing` decides whether a fork may end with a decay.
 """

@@ -38,6 +38,7 @@ from linly.files import publish
 from linly.runs.runs import RunFolder
 from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
+from linly.training.changes.annealing import check_schedule
 from linly.training.changes.forecast import SourceForecast, source_forecasts
 from linly.training.changes.pinned_inputs import (
     newest_lists,
@@ -125,6 +126,7 @@ def plan_amendment(
         )
     _check_past(at, wanted)
     recipe = _recipe(run, at, wanted, relist)
+    check_schedule(recipe)
     lists = {source: _list_again(run, at, recipe, source) for source in sorted(relist)}
     line = _decision(at, wanted, recipe, lists)
     after = at.timeline.with_decision(line)

@@ -75,11 +75,11 @@ def rows_to_come(
     """Rows of each source from here to the end of the last complete step."""
     batch = at.recipe.data.global_batch
     schedule = Apportioner(timeline.phases, counts, at.row)
-    made = schedule.advance(timeline.num_rows // batch * batch - at.row)
+    made = schedule.advance(timeline.end_row // batch * batch - at.row)
     return {name: made.get(name, 0) for name in timeline.curriculum.sources}
 
 
 def _shares(at: RunAtCheckpoint, timeline: Timeline, source: str) -> tuple[float, float, float]:
-    mixture, end = timeline.phases[-1].mixture, timeline.num_rows
+    mixture, end = timeline.phases[-1].mixture, timeline.end_row
     now, middle, last = (mixture.share(source, row) for row in (at.row, (at.row + end) / 2, end))
     return now, middle, last

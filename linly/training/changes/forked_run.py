@@ -8,16 +8,22 @@ large checkpoint takes no space. The rest is copied and truncated to the step. N
 complete or not at all. Steps may be skipped: their rows are consumed but not trained on, so that
 sources and ratios continue unchanged. Skipped steps count in the stream and in the learning rate
 schedule, so that a step has the same rows in both runs.
+
+With `decay` the new run is an annealing branch: its learning rate decays from the step on, and it
+ends after these tokens, on the same curves.
 """
 
 from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from linly.config.curriculum import Curriculum
+from linly.config.sections.schedule_setting import Annealing
 from linly.config.yaml.strict_model import check_name
 from linly.curriculum.timeline import decisions_in_force, resume_decision
 from linly.errors import ConfigError
@@ -25,6 +31,7 @@ from linly.modeling.stored.folder import new_folder
 from linly.runs.run_places import enclosing_run
 from linly.runs.runs import KEPT_WHOLE, LOGS, PINNED, RunFolder
 from linly.training.changes.amendment import Amendment, plan_amendment, write_amendment
+from linly.training.changes.annealing import annealing_from, check_schedule, with_annealing
 from linly.training.changes.pinned_inputs import write_recipe
 from linly.training.changes.run_at_checkpoint import RunAtCheckpoint, run_at_checkpoint
 from linly.training.checkpoints.checkpoint_files import read_state
@@ -41,6 +48,7 @@ def fork_run(
     step: int,
     curriculum: Curriculum | None = None,
     skip_steps: Sequence[Steps] = (),
+    decay: int | None = None,
 ) -> tuple[RunAtCheckpoint, Amendment | None]:
     """Create a run that continues from a checkpoint of another, which may still be training.
 
@@ -50,13 +58,15 @@ def fork_run(
         step: Step of the checkpoint.
         curriculum: Curriculum of the new run; None keeps the one in force at the step.
         skip_steps: Steps after `step` to skip: their rows are consumed but not trained on.
+        decay: Tokens over which the learning rate of the new run decays to its end; None to
+            continue with the schedule.
 
     Returns:
         The new run at the checkpoint, and the amendment by its curriculum, if any.
 
     Raises:
         ConfigError: If the folder exists or is inside a run's folder, or steps to skip are not
-            ahead of the checkpoint.
+            ahead of the checkpoint, or its learning rate at the step is not stable.
         CheckpointError: If there is no complete checkpoint of the step.
         LinlyError: If `plan_amendment` refuses the curriculum.
     """
@@ -70,16 +80,21 @@ def fork_run(
         _link(checkpoint, folder / "checkpoints" / folder_name(step), names)
         _copy_records(source, run, step)
         shutil.copyfile(source.path / "recipe.yaml", folder / "recipe.yaml")
-        _decide(source, run, step, skip_steps)
+        _copy_decisions(source, run, step)
         at = run_at_checkpoint(run)
-        recipe = at.recipe.model_copy(update={"run": target.absolute()})
-        write_recipe(run, recipe)
-        amendment, num_steps = None, at.recipe.num_steps
+        annealing = None if decay is None else annealing_from(at.recipe, step, decay)
+        line = _fork_line(source, at, skip_steps, annealing)
+        _decide(source, run, line)
+        timeline = at.timeline.with_decision(line)
+        at = replace(at, timeline=timeline, recipe=with_annealing(at.recipe, timeline))
+        amendment, recipe = None, at.recipe
         if curriculum is not None:
             amendment = plan_amendment(run, curriculum)
-            _, num_steps = amendment.num_steps
+            recipe = amendment.recipe
             write_amendment(run, amendment)
-        _check_steps(step, num_steps, skip_steps)
+        check_schedule(recipe)
+        _check_steps(step, recipe.num_steps, skip_steps)
+        write_recipe(run, recipe.model_copy(update={"run": target.absolute()}))
         run.fsync()
         run.close()
     return at, amendment
@@ -136,15 +151,39 @@ def _copy_records(source: RunFolder, run: RunFolder, step: int) -> None:
     run.truncate(step)
 
 
-def _decide(source: RunFolder, run: RunFolder, step: int, skip_steps: Sequence[Steps]) -> None:
-    """Write the decisions in force at the step, and that of the fork."""
+def _copy_decisions(source: RunFolder, run: RunFolder, step: int) -> None:
+    """Copy the decisions in force at the step."""
     state = read_state(run.checkpoints / folder_name(step))
     here = resume_decision(step, evaluated_step=state["evaluated_step"])
     for line in decisions_in_force([*source.read("decisions"), here])[:-1]:
         run.append("decisions", line)
-    skipped = [list(steps) for steps in skip_steps]
-    origin = str(source.path.resolve())
-    run.append_decision({"step": step, "kind": "fork", "run": origin, "skip_steps": skipped})
-    passed = "".join(f", skipping steps {first}-{last}" for first, last in skip_steps)
-    text = f"forked from step {step} of {source.path}{passed}"
-    run.append_event(step, "fork", text)
+
+
+def _fork_line(
+    source: RunFolder,
+    at: RunAtCheckpoint,
+    skip_steps: Sequence[Steps],
+    annealing: Annealing | None,
+) -> dict[str, Any]:
+    """Line of decisions.jsonl of a fork."""
+    line: dict[str, Any] = {
+        "step": at.step,
+        "kind": "fork",
+        "run": str(source.path.resolve()),
+        "skip_steps": [list(steps) for steps in skip_steps],
+    }
+    if annealing is not None:
+        last_step = annealing.last_step(at.recipe.step_tokens)
+        end = {"end_row": last_step * at.recipe.data.global_batch}
+        line["annealing"] = annealing.file_form() | end
+    return line
+
+
+def _decide(source: RunFolder, run: RunFolder, line: Mapping[str, Any]) -> None:
+    """Write the decision of the fork, and its event."""
+    step = line["step"]
+    run.append_decision(line)
+    passed = "".join(f", skipping steps {first}-{last}" for first, last in line["skip_steps"])
+    decay = line.get("annealing")
+    ends = f", to end with a decay over {decay['tokens']} tokens" if decay else ""
+    run.append_event(step, "fork", f"forked from step {step} of {source.path}{passed}{ends}")

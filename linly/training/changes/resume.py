@@ -14,6 +14,7 @@ from linly.config.recipe import SECTIONS, Recipe
 from linly.config.yaml.strict_model import OnResume, Settings
 from linly.curriculum.timeline import Timeline, curriculum_form
 from linly.errors import CheckpointError, ConfigError
+from linly.training.changes.annealing import with_annealing
 
 _NONE = object()
 
@@ -40,8 +41,11 @@ def in_force(recipe: Recipe, timeline: Timeline) -> Recipe:
 
     The recipe may name this curriculum or an earlier one of the run, so that its file need not be
     edited after an amendment. A recipe with any other curriculum is returned unchanged, and
-    `allowed_changes` refuses it.
+    `allowed_changes` refuses it. A branch's decay likewise comes from the decisions, unless the
+    recipe names one.
     """
+    if recipe.training.annealing is None:
+        recipe = with_annealing(recipe, timeline)
     given = _unnamed(recipe.curriculum)
     if all(_unnamed(curriculum) != given for curriculum in timeline.curricula):
         return recipe
@@ -102,7 +106,10 @@ def plain_before(saved: Mapping[str, Any], timeline: Timeline) -> dict[str, Any]
         name: form | _changed_on_the_way(saved["corpora"].get(name, {}), name)
         for name, form in decided["corpora"].items()
     }
-    return {**saved, "curriculum": decided["curriculum"], "corpora": corpora}
+    now = {**saved, "curriculum": decided["curriculum"], "corpora": corpora}
+    if timeline.annealing is not None:  # the checkpoint may be of the run that was forked
+        now["training"] = saved["training"] | {"annealing": timeline.annealing.file_form()}
+    return now
 
 
 def _changed_on_the_way(corpus: Mapping[str, Any], name: str) -> dict[str, Any]:

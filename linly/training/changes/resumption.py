@@ -13,6 +13,7 @@ from typing import Any
 from linly.config.recipe import Recipe
 from linly.curriculum.timeline import Decision, Timeline, fold, lost_amendments, resume_decision
 from linly.errors import CheckpointError, ConfigError
+from linly.training.changes.annealing import check_schedule
 from linly.training.changes.resume import (
     SettingChange,
     allowed_changes,
@@ -85,6 +86,7 @@ def plan_resumption(
     current = in_force(recipe, timeline)
     notices += curriculum_notice(recipe, current)
     changes = allowed_changes(plain_before(state["recipe"], timeline), current.file_form())
+    check_schedule(current)
     _check_model(recipe, state["model"], identity)
     saved = SavedState(folder, state)
     return Resumption(current, timeline, saved, decision, tuple(changes), tuple(notices))

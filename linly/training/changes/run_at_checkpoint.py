@@ -9,6 +9,7 @@ from typing import Any
 from linly.config.recipe import Recipe, load_recipe
 from linly.curriculum.timeline import Timeline, fold, resume_decision
 from linly.runs.runs import RunFolder
+from linly.training.changes.annealing import with_annealing
 from linly.training.checkpoints.checkpoint_files import read_state
 from linly.training.checkpoints.manifest import list_checkpoints, step_of, verified
 
@@ -69,7 +70,7 @@ def run_at_checkpoint(run: RunFolder) -> RunAtCheckpoint:
     data = state["data"]
     used = {share.corpus for _, share in timeline.curriculum.sources.values()}
     corpora = {name: timeline.corpora[name] for name in sorted(used)}
-    recipe = load_recipe(run.path / "recipe.yaml")
+    recipe = with_annealing(load_recipe(run.path / "recipe.yaml"), timeline)
     inside = data["segment_from"] == timeline.phases[-1].from_row
     return RunAtCheckpoint(
         recipe.model_copy(update={"curriculum": timeline.curriculum, "corpora": corpora}),
