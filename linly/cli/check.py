@@ -256,7 +256,7 @@ def _documents(launch: Launch) -> str | Note:
         )
     stored = launch.model.stored
     model = read_weights(stored.path, stored.config, dtype=torch.bfloat16).to(device)  # type: ignore[arg-type]
-    make_trainable(model, recipe.training.trainable, seed=recipe.data.seed)
+    make_trainable(model, recipe.training.optimized, seed=recipe.data.seed)
     layout = row_layout(recipe)
     chosen = try_model(recipe.training.attention_backend, model, device, layout)
     how = {

@@ -342,7 +342,7 @@ def _count_parameters(recipe: Recipe) -> ParameterCount | None:
     """Count the parameters; None if the model is not on this machine."""
     from linly.storage.hub import HubModel, cached_configuration
 
-    model, trainable = recipe.model, recipe.training.trainable
+    model, trainable = recipe.model, recipe.training.optimized
     is_whole = not isinstance(model, HubModel)
     folder = cached_configuration(model) if isinstance(model, HubModel) else model
     if folder is None or not folder.is_dir():

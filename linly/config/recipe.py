@@ -24,6 +24,7 @@ from linly.config.deepspeed import with_own_deepspeed
 from linly.config.sections.data_section import DataSettings
 from linly.config.sections.evaluation_section import EvaluationSettings
 from linly.config.sections.languages import Languages, with_prompts
+from linly.config.sections.phases_setting import check_ends, last_steps
 from linly.config.sections.saving_sections import CheckpointSettings
 from linly.config.sections.tracker_sections import MlflowSettings, TrackioSettings, WandbSettings
 from linly.config.sections.training_section import TrainingSettings, with_micro_batch
@@ -177,6 +178,12 @@ class Recipe(Settings):
         return annealing.last_step(self.step_tokens) if annealing else self.curriculum_steps
 
     @property
+    def phase_ends(self) -> tuple[int, ...]:
+        """Last step of each training phase; empty without phases. A branch keeps its trunk's."""
+        steps = self.curriculum_steps
+        return last_steps(self.training.phases, num_steps=steps, step_tokens=self.step_tokens)
+
+    @property
     def sources(self) -> dict[str, Source]:
         """Sources of the curriculum by name, sorted."""
         shares = {name: share for name, (_, share) in self.curriculum.sources.items()}
@@ -203,6 +210,7 @@ class Recipe(Settings):
             )
             raise problem(text, "curriculum", "tokens")
         self.training.check_length(num_steps=self.curriculum_steps, step_tokens=self.step_tokens)
+        check_ends(self.training.phases, tokens=self.curriculum.tokens)
         return self
 
     def file_form(self) -> dict[str, Any]:

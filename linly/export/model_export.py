@@ -21,7 +21,7 @@ from transformers import (
 
 from linly.config.chat_format import read_chat_templates
 from linly.config.sections.trainable_setting import Lora, Trainable
-from linly.config.sections.training_section import TrainingSettings
+from linly.config.sections.training_section import saved_choice
 from linly.config.yaml.overrides import expand_variables
 from linly.config.yaml.yaml import read_yaml
 from linly.curriculum.timeline import Timeline, fold
@@ -293,8 +293,7 @@ def assemble(
             weights are missing or changed.
     """
     state = read_state(checkpoints[0].folder)
-    settings = state["recipe"]["training"]["trainable"]
-    trainable = TrainingSettings.model_validate({"trainable": settings}).trainable
+    trainable = saved_choice(state["recipe"]["training"])
     config = read_config(run.path / "model")
     empty = empty_model(config, dtype)
     wanted = trained_names(empty, trainable)

@@ -21,6 +21,7 @@ import torch
 
 from linly.errors import ConfigError
 from linly.files import inside
+from linly.modeling.parts.new_rows import BASE_VOCABULARY_KEY
 from linly.modeling.stored.configuration import is_in_documents, may_be_null, padding_id
 from linly.modeling.stored.folder import new_folder
 from linly.modeling.stored.stored_model import StoredModel, open_stored_model
@@ -47,9 +48,6 @@ from linly.tokenization.hugging_face.tokenizer_export import TokenizerExport, ex
 from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.subtokens import SubTokens, added_subtokens
 from linly.tokenization.tokenizer import Tokenizer
-
-BASE_VOCABULARY_KEY = "base_vocab_size"
-"""Key in config.json of an extended model: its number of pieces before; later ids are new."""
 
 BASE_MODEL_KEY = "base_model"
 """Key in config.json of an extended model: hub id and commit of the model before, if it has one."""

@@ -14,12 +14,15 @@ from transformers import PreTrainedModel
 from linly.config.sections.training_section import TrainingSettings
 from linly.errors import ConfigError
 from linly.modeling.parameters import ParameterCount
+from linly.modeling.parts.new_rows import read_new_rows
+from linly.modeling.parts.parts_check import check_parts, needs_new_rows
 from linly.modeling.positions import FIXED_KEY, position_limits
 from linly.modeling.stored.configuration import check_vocabulary
 from linly.modeling.stored.empty_model import model_of_folder
 from linly.modeling.stored.stored_model import StoredModel, open_stored_model
 from linly.modeling.trainable import count_trained, make_trainable
 from linly.modeling.tried_families import TRIED
+from linly.modeling.vocabulary import Role, vocabulary_tensors
 from linly.tokenization.tokenizer import Tokenizer
 
 
@@ -29,12 +32,14 @@ class SuitableModel:
 
     Attributes:
         stored: The folder without its weights; its model includes LoRA's matrices.
-        parameters: Number of trained parameters and of all.
+        parameters: Number of parameters that train in any phase, and of all.
+        new_rows: Ids of the tokens that were added to the model; None without a record or any.
         notes: Warnings that do not prevent a run, one line each.
     """
 
     stored: StoredModel
     parameters: ParameterCount
+    new_rows: range | None
     notes: tuple[str, ...]
 
 
@@ -66,14 +71,28 @@ def examine_model(
             f"training.activation_checkpointing: found {training.activation_checkpointing}, which "
             f"{stored.config.model_type} models do not support; allowed here: none"
         )
-    make_trainable(stored.model, training.trainable, seed=0)
+    make_trainable(stored.model, training.optimized, seed=0)
     parameters = count_trained(stored.model)
     if not parameters.trained:
         raise ConfigError(
-            f"training.trainable: {training.trainable.kind} trains none of the parameters of a "
+            f"training.trainable: {training.optimized.kind} trains none of the parameters of a "
             f"{stored.config.model_type} model; use full"
         )
-    return SuitableModel(stored, parameters, tuple(notes))
+    new_rows = read_new_rows(path, tokenizer)
+    check_parts(path, stored.model, training, new_rows)
+    if key := needs_new_rows(training):
+        _check_no_other_rows(key, stored)
+    return SuitableModel(stored, parameters, new_rows, tuple(notes))
+
+
+def _check_no_other_rows(key: str, stored: StoredModel) -> None:
+    """Refuse to train new rows of a model that has some outside its embedding and output layer."""
+    others = [n for n, r in vocabulary_tensors(stored).roles.items() if r is Role.layer_input]
+    if others:
+        raise ConfigError(
+            f"{key}: in a {stored.config.model_type} model {', '.join(sorted(others))} has rows of "
+            "tokens as well, which would stay frozen; use full"
+        )
 
 
 def _beyond_positions(stored: StoredModel, sequence_length: int) -> list[str]:

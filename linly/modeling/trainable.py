@@ -1,4 +1,4 @@
-"""Trained and frozen parameters: all parameters, the input embedding, or LoRA.
+"""Trained and frozen parameters: all parameters, embeddings, or LoRA.
 
 peft inserts LoRA's matrices. Modules trained in full alongside them are trained in place, because
 peft would keep a second, frozen copy of them. Frozen parameters are not part of a checkpoint: they
@@ -54,6 +54,7 @@ def trained_names(model: PreTrainedModel, trainable: Trainable) -> set[str]:
     """Names of the parameters that `make_trainable` makes trainable, and that an export expects.
 
     `full` trains all except those that the class freezes, such as a router's correction bias.
+    `new_rows` makes the whole matrices trainable: the engine freezes their old rows.
 
     Args:
         model: Model as loaded; it may be on the meta device.
@@ -68,7 +69,8 @@ def trained_names(model: PreTrainedModel, trainable: Trainable) -> set[str]:
         return {name for name, parameter in new.named_parameters() if parameter.requires_grad}
     lora = trainable.lora
     whole = [model.get_input_embeddings()] if lora is None or "embed_tokens" in lora.also else []
-    if lora is not None and "lm_head" in lora.also:
+    has_head = "lm_head" in lora.also if lora is not None else trainable.kind == "new_rows"
+    if has_head:
         whole.append(model.get_output_embeddings())  # type: ignore[no-untyped-call]
     chosen = {id(parameter) for module in whole for parameter in module.parameters()}
     names = {name for name, parameter in model.named_parameters() if id(parameter) in chosen}

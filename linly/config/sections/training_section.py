@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
     Field,
     PlainSerializer,
+    model_validator,
 )
 
 from linly.config.sections.average_setting import WeightAveraging
+from linly.config.sections.phases_setting import LrScale, Phases, check_phases
 from linly.config.sections.schedule_setting import ScheduleSettings
 from linly.config.sections.trainable_setting import Trainable, format_trainable, parse_trainable
 from linly.config.yaml.json_forms import ALLOWED, JsonSchema
@@ -66,6 +69,8 @@ class TrainingSettings(ScheduleSettings):
         clip: Norm to which a step's gradient is clipped.
         micro_batch: Rows that a rank computes at once.
         trainable: Trainable parameters; the rest of the model is frozen.
+        phases: Parts of the run that train different parameters, in place of `trainable`.
+        lr_scale: Factors of the learning rate by part of the model.
         activation_checkpointing: Activations recomputed in backward to save memory: `full` (all
             but each layer's input), `selective` (the wide matrix products and cheap operations) or
             `none`. `true` and `false` mean full and none.
@@ -102,6 +107,8 @@ class TrainingSettings(ScheduleSettings):
     trainable: Annotated[Trainable, PlainSerializer(format_trainable), OnResume.REFUSED] = (
         Trainable()
     )
+    phases: Annotated[Phases, OnResume.REFUSED] = ()
+    lr_scale: Annotated[LrScale, OnResume.RECORDED] = LrScale()
     activation_checkpointing: Annotated[Literal["full", "selective", "none"], OnResume.FREE] = (
         "full"
     )
@@ -117,6 +124,22 @@ class TrainingSettings(ScheduleSettings):
     ] = 1800.0
     deepspeed: Annotated[dict[str, Any] | None, OnResume.RECORDED] = None
     average: Annotated[WeightAveraging | None, OnResume.RECORDED] = None
+
+    @model_validator(mode="after")
+    def _check_phases(self) -> TrainingSettings:
+        if self.phases and self.trainable != Trainable():
+            text = "found together with training.phases, which choose it: remove one of the two"
+            raise problem(text, "trainable")
+        check_phases(self.phases)
+        return self
+
+    @property
+    def optimized(self) -> Trainable:
+        """Choice that includes the parameters of every phase; `trainable` without phases."""
+        if not self.phases:
+            return self.trainable
+        order = ("embeddings", "new_rows", "full")
+        return max((phase.trainable for phase in self.phases), key=lambda t: order.index(t.kind))
 
     @classmethod
     def file_schema(cls, schema: JsonSchema) -> JsonSchema:
@@ -135,6 +158,12 @@ class TrainingSettings(ScheduleSettings):
             "activation_checkpointing": _activation_checkpointing,
         }
         return value | {key: form(value[key]) for key, form in forms.items() if key in value}
+
+
+def saved_choice(form: Mapping[str, Any]) -> Trainable:
+    """Read `TrainingSettings.optimized` from the file form that a checkpoint holds."""
+    keys = {key: form[key] for key in ("trainable", "phases") if key in form}
+    return TrainingSettings.model_validate(keys).optimized
 
 
 def with_micro_batch(value: dict[str, Any]) -> dict[str, Any]:

@@ -313,10 +313,23 @@ class Checkpoints:
 
     # -- loading ------------------------------------------------------------------------------
 
-    def load(self, folder: Path, engine: Engine, *, optimizer_steps: int) -> None:
+    def load(
+        self,
+        folder: Path,
+        engine: Engine,
+        *,
+        optimizer_steps: int,
+        part_steps: Mapping[str, int] | None = None,
+    ) -> None:
         """Load a verified checkpoint's weights, moments, averages, buffers and random states.
 
         Each rank reads only the parameters of its share of the optimizer.
+
+        Args:
+            folder: Folder of the checkpoint.
+            engine: Engine to load it into.
+            optimizer_steps: Number of applied steps.
+            part_steps: Number of applied steps of each part; by default `optimizer_steps`.
 
         Raises:
             CheckpointError: If the checkpoint's parameters do not match the model.
@@ -341,7 +354,7 @@ class Checkpoints:
             if random in manifest.files:  # a larger world has ranks without saved states
                 restore_random_states(load_file(folder / random))
         with self._processes.waiting(f"loading {folder}"):
-            engine.finish_loading(optimizer_steps=optimizer_steps)
+            engine.finish_loading(optimizer_steps=optimizer_steps, part_steps=part_steps)
 
 
 def superseded(steps: Iterable[int], settings: CheckpointSettings) -> list[int]:

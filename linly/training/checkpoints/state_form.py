@@ -8,7 +8,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from linly.config.sections.average_setting import WeightAveraging
-from linly.config.sections.training_section import TrainingSettings
+from linly.config.sections.training_section import saved_choice
 from linly.data.mixing.state import Identity, MixerState
 from linly.errors import CheckpointError
 
@@ -88,10 +88,11 @@ class _Batch(_Form):
 
 class _Training(_Form):
     trainable: Any
+    phases: Any = ()
 
     @model_validator(mode="after")
-    def _check_trainable(self) -> _Training:
-        TrainingSettings.model_validate({"trainable": self.trainable})
+    def _check_choice(self) -> _Training:
+        saved_choice({"trainable": self.trainable, "phases": self.phases})
         return self
 
 
@@ -128,6 +129,8 @@ class _AverageResult(_SampledSteps):
 class _State(_Form):
     step: _Count
     optimizer_steps: _Count
+    part_steps: _Counts | None = None
+    phase: _Count = 0
     world_size: Annotated[int, Field(ge=1)]
     recipe: _Recipe
     model: dict[str, str]

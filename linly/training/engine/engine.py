@@ -13,7 +13,6 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
 
 import deepspeed
 import torch
@@ -38,11 +37,14 @@ from linly.modeling.attention.separation import (
     Way,
     way_of_evaluation,
 )
+from linly.modeling.parts.model_parts import PARTS, Part, trained_parts
 from linly.modeling.recompute import checkpoint_activations, compile_layers
 from linly.modeling.stored.dtypes import cast_buffers, kept_dtypes, persistent_buffers
 from linly.modeling.trial import try_model
 from linly.training.engine.objective import Objective, choose_loss
 from linly.training.engine.optimizers import optimizer_kind, state_bytes_per_parameter
+from linly.training.engine.parts_optimizer import PartsOptimizer, parameter_groups
+from linly.training.engine.trained_parts import TrainedParts
 from linly.training.engine.weight_average import Shares, WeightAverage
 from linly.training.ranks.processes import raise_group_timeout
 
@@ -80,6 +82,7 @@ class Engine:
         *,
         accumulation: int,
         layout: RowLayout = RowLayout(),  # noqa: B008 (frozen)
+        new_rows: range | None = None,
     ) -> None:
         """Move the model's weights to the device in place, as BF16, and create the optimizer.
 
@@ -88,6 +91,13 @@ class Engine:
         Master weights have the stored precision, even where BF16 rounds. Weights are moved one by
         one, so that a model mapped from its files is never entirely in host memory (see
         `load_model`).
+
+        Args:
+            model: Model whose parameters require a gradient if any phase trains them.
+            training: Training settings of the recipe.
+            accumulation: Micro-batches of a step on each rank.
+            layout: Content of a training row.
+            new_rows: Ids of the tokens that were added to the model.
         """
         _no_helper_builds()
         self._world_size = int(torch.distributed.get_world_size())
@@ -106,11 +116,11 @@ class Engine:
         self.optimizer_kind = optimizer_kind(training.optimizer)
         self.state_bytes_per_parameter = state_bytes_per_parameter(training)
         self.average: WeightAverage | None = None
-        groups = _parameter_groups(model, training.weight_decay)
+        groups = parameter_groups(model.parameters(), training.weight_decay)
+        self._parts = TrainedParts(model, new_rows)  # its hooks come before DeepSpeed's
+        self._parts_optimizer = PartsOptimizer(self.optimizer_kind, groups, training)
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
-            model=Objective(model),
-            optimizer=self.optimizer_kind.make(groups, training),
-            config=config,
+            model=Objective(model), optimizer=self._parts_optimizer, config=config
         )
         self._optimizer_steps = 0
         self._accumulation = accumulation
@@ -125,6 +135,7 @@ class Engine:
             compile_layers(model)
         self._create_moments()
         self._set_masters(stored)
+        self.train_parts(trained_parts(training.trainable))
         raise_group_timeout(self._optimizer.dp_process_group, training.collective_timeout_s)
 
     @property
@@ -190,6 +201,8 @@ class Engine:
         self._micro_batches = 0
         applied = bool(self._engine.was_step_applied())
         self._optimizer_steps += applied
+        if applied:
+            self._parts_optimizer.count_step()
         norm = self._engine.get_global_grad_norm()
         return StepResult(applied, float(norm) if applied else math.inf)
 
@@ -252,12 +265,21 @@ class Engine:
         return (*self.optimizer_kind.state_keys, *averages)
 
     def parameters(self) -> dict[str, torch.nn.Parameter]:
-        """Trained parameters by name; a tied one once."""
-        return {
-            name: parameter
-            for name, parameter in self.module.named_parameters()
-            if parameter.requires_grad
-        }
+        """Parameters that any phase trains, by name; a tied one once."""
+        return self._parts.parameters
+
+    def train_parts(self, parts: frozenset[Part], *, restart: bool = False) -> None:
+        """Train parts of the model from the next step on, and freeze the others exactly.
+
+        Args:
+            parts: Parts to train.
+            restart: Whether their moments and step counts begin at zero.
+        """
+        assert self._micro_batches == 0, "a step has begun"
+        self._parts.choose(parts)
+        self._parts_optimizer.trained = parts
+        if restart:
+            self._parts_optimizer.restart(parts)
 
     def buffers(self) -> dict[str, torch.Tensor]:
         """Persistent buffers by name, in their stored dtype; exact unless training changed them."""
@@ -312,17 +334,25 @@ class Engine:
         if self.average is not None:
             self.average.set(parameter, state)
 
-    def finish_loading(self, *, optimizer_steps: int) -> None:
+    def finish_loading(
+        self, *, optimizer_steps: int, part_steps: Mapping[str, int] | None = None
+    ) -> None:
         """Update the BF16 weights from the master weights; a collective on all ranks.
 
         Args:
-            optimizer_steps: Number of applied steps, for example for AdamW's bias correction.
+            optimizer_steps: Number of applied steps.
+            part_steps: Number of applied steps of each part, for example for AdamW's bias
+                correction; by default `optimizer_steps`.
         """
         self._optimizer_steps = optimizer_steps
-        if self.optimizer_kind.counts_steps:
-            for partition in self._partitions():
-                self._optimizer.optimizer.state[partition]["step"].fill_(optimizer_steps)
+        known = part_steps or {}
+        steps = {part: known.get(part, optimizer_steps) for part in PARTS}
+        self._parts_optimizer.set_steps(steps)
         self._optimizer.update_lp_params()
+
+    def part_steps(self) -> dict[str, int]:
+        """Number of applied steps of each part."""
+        return {str(part): steps for part, steps in self._parts_optimizer.steps.items()}
 
     def optimizer_steps(self) -> int:
         """Number of applied steps; skipped steps are not counted."""
@@ -358,12 +388,7 @@ class Engine:
         DeepSpeed 0.19 links parameters to the state after the step of the first group and omits
         the other groups. Linking once here, after all states exist, covers every group.
         """
-        kind = self.optimizer_kind
-        for partition in self._partitions():
-            state = {key: torch.zeros_like(partition, requires_grad=False) for key in kind.moments}
-            if kind.counts_steps:
-                state["step"] = torch.zeros((), dtype=torch.float32, device=partition.device)
-            self._optimizer.optimizer.state[partition] = state
+        self._parts_optimizer.divide(self._parts.of_shares(self._partitions()))
         self._optimizer._hp_optimizer_states_linked = False
         self._optimizer._lazy_init_hp_params_optimizer_state()
 
@@ -389,24 +414,6 @@ def _move_weights(
         parameter.data = parameter.data.to(accelerator.current_device_name(), dtype)
     cast_buffers(model, dtypes)
     return stored
-
-
-def _parameter_groups(model: PreTrainedModel, weight_decay: float) -> list[dict[str, Any]]:
-    """Parameters with weight decay, and norms and biases (one dimension) without.
-
-    DeepSpeed flattens a group into one tensor, so each group has one dtype. BF16 comes first: it is
-    the dtype of DeepSpeed's buffers.
-    """
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    groups = [
-        {
-            "params": [p for p in trained if p.dtype == dtype and (p.dim() > 1) == is_matrix],
-            "weight_decay": weight_decay if is_matrix else 0.0,
-        }
-        for dtype in (torch.bfloat16, torch.float32)
-        for is_matrix in (True, False)
-    ]
-    return [group for group in groups if group["params"]]
 
 
 def _no_helper_builds() -> None:

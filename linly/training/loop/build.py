@@ -14,8 +14,7 @@ from linly.data.loading.stream import stream_plan
 from linly.evaluation.evaluation import Evaluator, prepare_held_out
 from linly.modeling.attention.separation import row_layout
 from linly.modeling.load_model import load_exactly
-from linly.modeling.stored.stored_model import StoredModel
-from linly.modeling.trainable import count_trained, make_trainable
+from linly.modeling.trainable import make_trainable
 from linly.runs.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.changes.pinned_inputs import read_held_out, read_later_lists, read_shards
@@ -24,9 +23,11 @@ from linly.training.checkpoints.checkpoints import Checkpoints
 from linly.training.engine.engine import Engine
 from linly.training.engine.flops import flops_per_token, peak_flops
 from linly.training.engine.randomness import seed_random_states
+from linly.training.loop.checked_model import CheckedModel
 from linly.training.loop.saving import Saver
 from linly.training.loop.start_checks import Launch
 from linly.training.loop.starting_point import StartingPoint
+from linly.training.loop.training_phases import apply_phase
 from linly.training.loop.training_state import TrainingState
 from linly.training.ranks.processes import Processes
 from linly.training.recording.guards import Guards
@@ -41,6 +42,7 @@ class Components:
 
     Attributes:
         recipe: Recipe with the curriculum in force.
+        choices: Description of what each phase trains; empty if all parameters train throughout.
         data_state: State of the loader at which the stream of rows resumes; None at a fresh start.
     """
 
@@ -53,6 +55,7 @@ class Components:
     state: TrainingState
     recorder: Recorder
     saver: Saver
+    choices: tuple[str, ...]
     data_state: dict[str, Any] | None
 
 
@@ -68,7 +71,7 @@ def build(
         is_quiet: Whether to show warnings only.
     """
     recipe, run, model, processes = start.recipe, launch.run, launch.model, launch.processes
-    engine = _build_engine(recipe, model.stored, processes)
+    engine = _build_engine(recipe, model, processes)
     engine.keep_average(recipe.training, num_steps=recipe.num_steps)
     seed_random_states(recipe.data.seed, rank=processes.rank)
     new_pieces = NewPieces.of_model(model.path, model.tokenizer)
@@ -77,11 +80,12 @@ def build(
     notices = list(start.notices)
     if start.saved is not None:
         notices += _restore(start.saved, checkpoints, engine, state)
+    apply_phase(recipe, engine, state)
     recorder = Recorder(run, recipe, processes, step=state.step, is_quiet=is_quiet)
     if start.saved is not None:
         recorder.resumed(map(str, start.changes))
     recorder.notices(notices)
-    recorder.model(count_trained(engine.module), engine.description)
+    recorder.model(model.parameters, "; ".join((*model.choices, engine.description)))
     saver = Saver(
         checkpoints,
         recorder,
@@ -100,6 +104,7 @@ def build(
         state=state,
         recorder=recorder,
         saver=saver,
+        choices=model.choices,
         data_state=None if start.saved is None else start.saved.content["data"],
     )
 
@@ -130,21 +135,32 @@ def _restore(
     content, notices = saved.content, []
     if engine.average is not None:
         notices = engine.average.load_state_dict(content.get("average"))
-    checkpoints.load(saved.folder, engine, optimizer_steps=content["optimizer_steps"])
+    checkpoints.load(
+        saved.folder,
+        engine,
+        optimizer_steps=content["optimizer_steps"],
+        part_steps=content.get("part_steps"),
+    )
     state.load_state_dict(content)
     return notices
 
 
-def _build_engine(recipe: Recipe, stored: StoredModel, processes: Processes) -> Engine:
+def _build_engine(recipe: Recipe, checked: CheckedModel, processes: Processes) -> Engine:
     disable_progress_bar()  # type: ignore[no-untyped-call]
-    with processes.together(f"loading model {stored.path}"):
-        model = load_exactly(stored)
-        make_trainable(model, recipe.training.trainable, seed=recipe.data.seed)
+    with processes.together(f"loading model {checked.path}"):
+        model = load_exactly(checked.stored)
+        make_trainable(model, recipe.training.optimized, seed=recipe.data.seed)
     rows_at_once = processes.world_size * recipe.training.micro_batch
     accumulation = recipe.data.global_batch // rows_at_once
     with processes.waiting("distributing the model over the ranks"):
         layout = row_layout(recipe)
-        return Engine(model, recipe.training, accumulation=accumulation, layout=layout)
+        return Engine(
+            model,
+            recipe.training,
+            accumulation=accumulation,
+            layout=layout,
+            new_rows=checked.new_rows,
+        )
 
 
 def _build_evaluator(

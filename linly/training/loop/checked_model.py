@@ -10,6 +10,7 @@ from linly.config.recipe import Recipe
 from linly.errors import ConfigError
 from linly.evaluation.evaluation import check_prompts
 from linly.modeling.parameters import ParameterCount
+from linly.modeling.parts.parts_check import describe_choices
 from linly.modeling.stored.stored_model import StoredModel
 from linly.modeling.suitability import examine_model
 from linly.storage.hub import MODEL_FORM, HubModel, fetch_model, model_folder, pin
@@ -25,7 +26,9 @@ class CheckedModel:
 
     Attributes:
         stored: The folder without its weights; its model includes LoRA's matrices.
-        parameters: Number of trained parameters and of all.
+        parameters: Number of parameters that train in any phase, and of all.
+        new_rows: Ids of the tokens that were added to the model; None without a record or any.
+        choices: Description of what each phase trains; empty without parts that train apart.
         notes: Warnings that do not prevent a run, one line each.
     """
 
@@ -33,6 +36,8 @@ class CheckedModel:
     stored: StoredModel
     tokenizer: Tokenizer
     parameters: ParameterCount
+    new_rows: range | None
+    choices: tuple[str, ...]
     notes: tuple[str, ...]
 
 
@@ -73,7 +78,15 @@ def check_model(recipe: Recipe) -> CheckedModel:
         path, tokenizer, recipe.training, sequence_length=recipe.data.sequence_length
     )
     check_prompts(found.stored.config, tokenizer, recipe.evaluation)
-    return CheckedModel(path, found.stored, tokenizer, found.parameters, found.notes)
+    return CheckedModel(
+        path,
+        found.stored,
+        tokenizer,
+        found.parameters,
+        found.new_rows,
+        describe_choices(recipe.training, recipe.phase_ends, found.stored.model, found.new_rows),
+        found.notes,
+    )
 
 
 def identity_on_all_ranks(recipe: Recipe, processes: Processes) -> dict[str, str]:
@@ -85,7 +98,7 @@ def identity_on_all_ranks(recipe: Recipe, processes: Processes) -> dict[str, str
     assert recipe.model is not None
     mine: dict[str, str] = {}
     with processes.together(f"reading model {recipe.model}"):
-        mine = model_identity(model_folder(recipe.model), recipe.training.trainable)
+        mine = model_identity(model_folder(recipe.model), recipe.training.optimized)
     for rank, identity in enumerate(processes.gather_json(mine)):
         if identity != mine:
             raise ConfigError(

@@ -82,6 +82,7 @@ class Saver:
             self._recorder.sync()
         content = self._fixed | state.state_dict()
         content |= {"optimizer_steps": engine.optimizer_steps(), "data": data_state}
+        content["part_steps"] = engine.part_steps()
         if engine.average is not None:
             content["average"] = engine.average.state_dict()
         self._checkpoints.begin(engine, state.step, content)

@@ -25,6 +25,7 @@ from linly.training.loop.build import Components, open_loader
 from linly.training.loop.run_evaluation import evaluate_run
 from linly.training.loop.start import locked_run, prepare
 from linly.training.loop.step import Signals, StepOutcome, skip_step, take_step
+from linly.training.loop.training_phases import enter_phase
 from linly.training.ranks.preemption import StopRequest
 from linly.training.ranks.processes import Processes
 from linly.training.recording.run_counts import StepFacts
@@ -116,6 +117,7 @@ class Trainer:
                     self._end_early(loader)
                     break
                 signals = Signals(self._stop.is_set, self._saver.has_failed)
+                begins = enter_phase(self._recipe, engine, state, batch.step)
                 if state.timeline.is_skipped(batch.step):
                     outcome = skip_step(batch, self._processes, signals=signals)
                 else:
@@ -124,6 +126,9 @@ class Trainer:
                         engine, batch, state.guards, self._processes, lr=lr, signals=signals
                     )
                 self._record(batch, outcome)
+                if begins:
+                    text = self._parts.choices[state.phase]
+                    self._recorder.phase(state.phase + 1, text)
                 if engine.average is not None:
                     engine.average.update(batch.step)
                 self._is_preempted = outcome.signals.asked_to_stop

@@ -28,6 +28,7 @@ class TrainingState:
         guards: Guards of the steps.
         counts: Counts of rows and tokens.
         step: Number of steps taken.
+        phase: Index of the training phase in force; 0 without phases.
         baseline: Evaluation before the first step, by source; empty before it.
         latest: Last evaluation, by source; empty before the first.
         latest_average: Evaluation of averaged weights at the same step; None if there are none.
@@ -38,6 +39,7 @@ class TrainingState:
     guards: Guards
     counts: RunCounts
     step: int = 0
+    phase: int = 0
     baseline: dict[str, SourceEvaluation] = field(default_factory=dict)
     latest: dict[str, SourceEvaluation] = field(default_factory=dict)
     latest_average: AverageEvaluation | None = None
@@ -64,6 +66,7 @@ class TrainingState:
         """The state in the JSON form of a checkpoint."""
         return {
             "step": self.step,
+            "phase": self.phase,
             "guards": self.guards.state_dict(),
             "books": self.counts.state_dict(),
             "baseline": sources_form(self.baseline),
@@ -75,6 +78,7 @@ class TrainingState:
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Restore a checkpoint's state."""
         self.step = state["step"]
+        self.phase = state.get("phase", 0)
         self.guards.load_state_dict(state["guards"])
         self.counts.load_state_dict(state["books"])
         self.baseline = parse_sources(state["baseline"])

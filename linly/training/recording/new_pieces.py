@@ -15,9 +15,7 @@ import torch
 from transformers import PreTrainedModel
 
 from linly.data.mixing.mixed_row import MixedRow
-from linly.errors import ConfigError
-from linly.modeling.embeddings import BASE_VOCABULARY_KEY
-from linly.modeling.stored.weight_files import read_json_object
+from linly.modeling.parts.new_rows import read_new_rows
 from linly.records.evaluation_record import NewPieceStatistics
 from linly.tokenization.tokenizer import Tokenizer
 
@@ -42,15 +40,8 @@ class NewPieces:
         Raises:
             ConfigError: If the base size in config.json is invalid.
         """
-        first = read_json_object(model / "config.json").get(BASE_VOCABULARY_KEY)
-        if first is None:
-            return None
-        if not isinstance(first, int) or not 0 < first <= tokenizer.vocab_size:
-            raise ConfigError(
-                f"model {model}: config.json: {BASE_VOCABULARY_KEY}: found {first!r}, allowed: 1 "
-                f"to {tokenizer.vocab_size:,}, the pieces of its tokenizer; correct or remove it"
-            )
-        return cls(first, tokenizer.vocab_size) if first < tokenizer.vocab_size else None
+        rows = read_new_rows(model, tokenizer)
+        return None if rows is None else cls(rows.start, rows.stop)
 
     def count(self, rows: Sequence[MixedRow]) -> None:
         """Count a step's rows; padding is not counted."""

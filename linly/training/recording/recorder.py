@@ -82,6 +82,13 @@ class Recorder:
         if self._display is not None:
             self._display.message(text)
 
+    def phase(self, number: int, text: str) -> None:
+        """Record and show that a training phase began with the last recorded step."""
+        text = f"training phase {number} began: {text}"
+        self.event("phase", text, phase=number)
+        if self._display is not None:
+            self._display.message(text)
+
     def resumed(self, changes: Iterable[str]) -> None:
         """Show that the run resumes, and which settings differ from those before."""
         if self._display is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -92,6 +92,10 @@ class RunCounts:
         self._rows_before: dict[str, int] = {}
         self.largest_drift = 0.0
         self.tokens_seen = 0
+
+    def set_flops(self, flops_per_token: float) -> None:
+        """Set the floating-point operations per token, which depend on what trains."""
+        self._machine = replace(self._machine, flops_per_token=flops_per_token)
 
     def count(
         self, rows: Sequence[MixedRow], losses: Sequence[RowLoss], facts: StepFacts, phase: Phase
