@@ -291,6 +291,11 @@ def _memory(launch: Launch, gpu_bytes: int | None) -> Finding:
         f"{need.weights_bytes / GIB:,.1f} GiB are BF16 weights that ZeRO-2 does not shard over "
         f"ranks"
     )
+    if launch.model.choices:
+        text += (
+            f"; master weights, gradients and moments are those of {parameters.trained:,} "
+            "parameters throughout, also while a phase trains fewer"
+        )
     if gpu_bytes is None:
         return Finding("note", "memory", f"{text}; no GPU here to compare with: pass --gpu-gib")
     if need.total_bytes < gpu_bytes:

@@ -40,7 +40,7 @@ def _model(launch: Launch) -> str:
     config = model.stored.config
     return (
         f"{config.model_type}, {config.vocab_size:,} rows for {model.tokenizer.vocab_size:,} "
-        f"pieces; training {model.parameters}"
+        f"pieces; training {model.parameters}{''.join(f'; {text}' for text in model.choices)}"
     )
 
 

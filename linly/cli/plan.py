@@ -67,6 +67,7 @@ def plan(
     from linly.curriculum.guard_plan import idle_warning, num_decisions
     from linly.curriculum.rate_plan import branch_note, rate_notes
     from linly.curriculum.run_plan import check_plan
+    from linly.monitor.plans.plan_facts import phase_notes
 
     recipe, curriculum = load_plan_file(file, overrides or [])
     made = _made(
@@ -86,7 +87,7 @@ def plan(
             notes.append(f"stop_at_step: this launch of the run ends at step {recipe.stop_at_step}")
     notes += made.notes() + branch_note(made)
     if recipe is not None:
-        notes += rate_notes(made, recipe)
+        notes += phase_notes(recipe) + rate_notes(made, recipe)
     warnings = made.warnings()
     if recipe is not None and made.guards:
         every = recipe.evaluation.every

@@ -36,7 +36,7 @@ def list_recipes() -> None:
     rows = []
     for name, path in _recipes().items():
         recipe = load_recipe(path, ["data_root=."])
-        curriculum, trained = recipe.curriculum, recipe.training.trainable.kind
+        curriculum, trained = recipe.curriculum, recipe.training.optimized.kind
         rows.append((name, amount(curriculum.tokens), trained, curriculum.name, _about(path)))
     print_table(("name", "tokens", "trains", "curriculum", "about"), rows)
 

@@ -9,6 +9,11 @@ from typing import Any
 import yaml
 
 from linly.config.sections.languages import language_name, recipe_languages
+from linly.config.sections.trainable_setting import (
+    Trainable,
+    describe_trainable,
+    parse_trainable,
+)
 from linly.modeling.parameters import ParameterCount
 from linly.records.before_after import BitsChange, changes_by_language, changes_by_source
 from linly.records.evaluation_record import parse_sources
@@ -132,15 +137,28 @@ def _use_lines(facts: CardFacts) -> list[str]:
 
 def _trained(recipe: Mapping[str, Any], parameters: ParameterCount) -> str:
     """Description of the trained parameters."""
+    if phases := recipe["training"].get("phases"):
+        return ", then ".join(map(_phase, phases))
     trainable = recipe["training"]["trainable"]
     if trainable == "full":
         return "all parameters"
+    if trainable == "new_rows":
+        return "the rows of added tokens in embedding and output layer"
+    if "new_rows" in trainable:
+        return "the rows of added tokens in the embedding, and the output layer"
     if trainable == "embeddings":
         return f"the input embedding only, {parameters}"
     lora = trainable["lora"]
     also = "".join(f", {name} in full" for name in lora["also"])
     layers = ", ".join(lora["targets"])
     return f"LoRA of rank {lora['rank']} on {layers}{also}, {parameters}; merged here"
+
+
+def _phase(phase: Mapping[str, Any]) -> str:
+    """Description of a training phase: `new_rows until 5%`."""
+    trainable = Trainable.model_validate(parse_trainable(phase["trainable"]))
+    until = f" until {phase['until']}" if phase["until"] else ""
+    return f"{describe_trainable(trainable)}{until}"
 
 
 def _mean_lines(steps: Sequence[int]) -> list[str]:

@@ -84,13 +84,17 @@ def _stacked(history: History, shares: Shares) -> Chart | None:
         note += " Pale: planned for the remaining steps."
     if history.decisions:
         note += " Vertical lines: decisions, listed below."
+    if any(event.kind == "phase" for event in history.events):
+        note += " A vertical line also marks where a training phase begins."
     return new_chart("mixture", "Mixture over the run", note, figure, is_wide=True)
 
 
 def _mark_decisions(figure: Figure, history: History) -> None:
-    """Draw a vertical line at each change of the plan."""
-    for event in history.decisions[-_MAX_MARKS:]:
-        tokens = history.tokens_at(event.step)
+    """Draw a vertical line at each change of the plan, and where a training phase begins."""
+    begun = [(event.step - 1, event) for event in history.events if event.kind == "phase"]
+    marks = [*((event.step, event) for event in history.decisions), *begun]
+    for step, event in sorted(marks, key=lambda mark: mark[0])[-_MAX_MARKS:]:
+        tokens = history.tokens_at(step)
         figure.add_trace(
             scatter(
                 x=[tokens, tokens],

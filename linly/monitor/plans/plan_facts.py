@@ -11,6 +11,7 @@ import numpy as np
 from linly.config.curriculum import Curriculum
 from linly.config.recipe import Recipe
 from linly.config.sections.languages import Languages
+from linly.config.sections.phases_setting import describe_phases
 from linly.config.sections.saving_sections import CheckpointSettings
 from linly.config.shapes import Floats
 from linly.config.source import languages_of
@@ -119,9 +120,17 @@ def plan_facts(
         sources=_source_facts(mixture, plan),
         num_steps=plan.num_steps,
         costs=costs,
-        notes=tuple(plan.notes()),
+        notes=(*plan.notes(), *phase_notes(recipe)),
         warnings=(*problems, *plan.warnings()),
     )
+
+
+def phase_notes(recipe: Recipe | None) -> list[str]:
+    """A note on each training phase."""
+    if recipe is None:
+        return []
+    lines = describe_phases(recipe.training.phases, recipe.phase_ends)
+    return [f"training phase {number}: {line}" for number, line in enumerate(lines, 1)]
 
 
 def _raised_edges(curriculum: Curriculum, plan: Plan, u: Floats) -> dict[str, Floats]:

@@ -59,7 +59,15 @@ VALUES: dict[type[Model], dict[str, tuple[Any, ...]]] = {
         "eps": (1e-6, 1e-5),
         "clip": (0.5, 10),
         "micro_batch": (1, 2, 8, 16, 32),
-        "trainable": ("full", "embeddings", {"lora": {}}, {"lora": {"rank": 64}}),
+        "trainable": (
+            *("full", "embeddings", "new_rows"),
+            *({"new_rows": {"head": "all"}}, {"lora": {}}, {"lora": {"rank": 64}}),
+        ),
+        "phases": (
+            [{"until": "5%", "trainable": "new_rows"}, {"trainable": "full"}],
+            [{"until": "200M", "trainable": "embeddings"}, {"trainable": "full"}],
+        ),
+        "lr_scale": ({}, {"embeddings": 0.2, "new_rows": 1.0}, {"head": 2.0}),
         "activation_checkpointing": ("full", "selective", "none", True, False),
         "attention_backend": ("auto", "sdpa", "flex", "varlen", "eager"),
         "loss": ("auto", "plain", "chunked", "liger"),

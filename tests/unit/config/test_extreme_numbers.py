@@ -22,6 +22,7 @@ from linly.config.recipe import Recipe, load_recipe
 from linly.config.sections.average_setting import WeightAveraging
 from linly.config.sections.data_section import DataSettings
 from linly.config.sections.evaluation_section import EvaluationSettings
+from linly.config.sections.phases_setting import LrScale
 from linly.config.sections.saving_sections import CheckpointSettings
 from linly.config.sections.schedule_setting import Annealing
 from linly.config.sections.trainable_setting import Lora
@@ -41,6 +42,7 @@ SECTIONS: dict[type[Model], tuple[str | int, ...]] = {
     Recipe: (),
     DataSettings: ("data",),
     TrainingSettings: ("training",),
+    LrScale: ("training", "lr_scale"),
     Lora: ("training", "trainable", "lora"),
     Annealing: ("training", "annealing"),
     WeightAveraging: ("training", "average"),

@@ -6,14 +6,17 @@ from pathlib import Path
 
 import pytest
 
-from linly.config.sections.trainable_setting import Lora, Trainable
+from linly.config.sections.trainable_setting import Lora, NewRows, Trainable
 from linly.config.sections.training_section import TrainingSettings
 from linly.config.yaml.quantities import Text
 from linly.config.yaml.strict_model import Model, validate
 from linly.config.yaml.yaml import Origin, parse_yaml
 from linly.errors import ConfigError
 
-FORMS = "full, embeddings, or {lora: {rank: 8, alpha: 32, targets: [q_proj, ...]}}"
+FORMS = (
+    "full, embeddings, new_rows, {new_rows: {head: all}}, or "
+    "{lora: {rank: 8, alpha: 32, targets: [q_proj, ...]}}"
+)
 
 
 class Document(Model):
@@ -32,6 +35,8 @@ def read(trainable: str) -> TrainingSettings:
     [
         ("full", Trainable()),
         ("embeddings", Trainable(kind="embeddings")),
+        ("new_rows", Trainable(kind="new_rows", new_rows=NewRows())),
+        ("{new_rows: {head: all}}", Trainable(kind="new_rows", new_rows=NewRows(head="all"))),
         ("{lora: {}}", Trainable(kind="lora", lora=Lora())),
         (
             "{lora: {rank: 16, alpha: 64, dropout: 5%, targets: [up_proj], also: [lm_head]}}",
@@ -64,8 +69,11 @@ def test_the_defaults_are_those_of_chinese_llama() -> None:
         ("lora", f"trainable: found 'lora', allowed: {FORMS}"),
         ("null", f"trainable: found nothing, allowed: {FORMS}"),
         ("[full]", f"trainable: found a list, allowed: {FORMS}"),
-        ("{kind: full}", "trainable.kind: unknown key 'kind', allowed: lora"),
-        ("{lor: {}}", "trainable.lor: unknown key 'lor', did you mean 'lora'? allowed: lora"),
+        ("{kind: full}", "trainable.kind: unknown key 'kind', allowed: lora, new_rows"),
+        (
+            "{lor: {}}",
+            "trainable.lor: unknown key 'lor', did you mean 'lora'? allowed: lora, new_rows",
+        ),
         (
             "{lora: 8}",
             "trainable.lora: found 8, allowed: a mapping such as {rank: 8, also: [embed_tokens]}",

@@ -302,3 +302,16 @@ def test_the_ticks_of_the_learning_rate_are_round_and_short(run: Path) -> None:
     axis = chart.figure["layout"]["yaxis"]
     assert axis["ticktext"] == ["0", "2e-5", "4e-5", "6e-5", "8e-5", "1e-4"]
     assert axis["tickvals"] == pytest.approx([0, 2e-5, 4e-5, 6e-5, 8e-5, 1e-4])
+
+
+def test_a_training_phase_is_marked_where_it_begins(tmp_path: Path) -> None:
+    """A vertical line after the last step of the phase before, as at an amendment."""
+    synthetic = SyntheticRun(tmp_path / "run")
+    synthetic.start()
+    synthetic.train(1, 20)
+    synthetic.note(11, "phase", "training phase 2 began: steps 11 to 20: full")
+    history = read_history(tmp_path / "run")
+    (mixture,) = (chart for chart in run_charts(history) if chart.key == "mixture")
+    (mark,) = (trace for trace in mixture.figure["data"] if trace.get("name") == "phase")
+    assert mark["x"] == [history.tokens_at(10)] * 2
+    assert "where a training phase begins" in mixture.note
