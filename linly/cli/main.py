@@ -37,6 +37,7 @@ COMMAND_MODULES = (
     "export",
     "generate",
     "chat",
+    "evaluate",
     "report",
     "monitor",
     "trace",

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from transformers import PretrainedConfig, PreTrainedModel
 
+from linly.config.corpus import Corpus
 from linly.config.sections.evaluation_section import EvaluationSettings
 from linly.curriculum.timeline import Timeline
 from linly.data.documents.encoding import encode_documents
@@ -102,30 +103,49 @@ def prepare_held_out(
         documents: Held-out documents of every source.
         tokenizer: Tokenizer of the run.
     """
-    held_out = []
-    for source in sorted(source for source in documents if documents[source]):
-        corpus = timeline.corpora[timeline.sources[source].corpus]
-        encoded = encode_documents(tokenizer, documents[source])
-        held_out.append(
-            HeldOut(
-                source,
-                corpus.language,
-                corpus.kind,
-                tuple(
-                    window
-                    for document in encoded
-                    for window in windows(document, timeline.sequence_length)
-                ),
-                sum(len(document.starts) for document in encoded),
-                sum(
-                    len(segment.text.encode())
-                    for document in documents[source]
-                    for segment in document.segments
-                    if segment.supervised and segment.form != "special"
-                ),
-            )
+    return [
+        encode_held_out(
+            source,
+            timeline.corpora[timeline.sources[source].corpus],
+            documents[source],
+            tokenizer,
+            sequence_length=timeline.sequence_length,
         )
-    return held_out
+        for source in sorted(source for source in documents if documents[source])
+    ]
+
+
+def encode_held_out(
+    source: str,
+    corpus: Corpus,
+    documents: Sequence[Document],
+    tokenizer: Tokenizer,
+    *,
+    sequence_length: int,
+) -> HeldOut:
+    """Encode the held-out documents of a source and cut them into windows.
+
+    Args:
+        source: Name of the source.
+        corpus: Its corpus.
+        documents: Its held-out documents, at least one.
+        tokenizer: Tokenizer of the model.
+        sequence_length: Positions of a row.
+    """
+    encoded = encode_documents(tokenizer, documents)
+    return HeldOut(
+        source,
+        corpus.language,
+        corpus.kind,
+        tuple(window for document in encoded for window in windows(document, sequence_length)),
+        sum(len(document.starts) for document in encoded),
+        sum(
+            len(segment.text.encode())
+            for document in documents
+            for segment in document.segments
+            if segment.supervised and segment.form != "special"
+        ),
+    )
 
 
 def windows(document: EncodedDocument, length: int) -> Iterator[Window]:

@@ -59,15 +59,23 @@ class OpenModel:
         model: The model, in evaluation mode.
         tokenizer: Its tokenizer.
         folder: Folder with the tokenizer's files.
+        run: Run folder that it is a checkpoint of; None for a model folder or a hub model.
+        steps: Steps of the run's checkpoints, several for a mean.
     """
 
     model: PreTrainedModel
     tokenizer: Tokenizer
     folder: Path
+    run: Path | None = None
+    steps: tuple[int, ...] = ()
 
 
-def open_model(text: str) -> OpenModel:
+def open_model(text: str, *, dtype: torch.dtype | None = None) -> OpenModel:
     """Load a model folder, a hub model, a run's newest complete checkpoint, or a mean of several.
+
+    Args:
+        text: Folder or hub id of a model, or `RUN`, `RUN@200`, `RUN@200,400`.
+        dtype: Dtype of the weights; None for the stored one, for a run BF16.
 
     Raises:
         LinlyError: If it is none of these, or is damaged.
@@ -75,15 +83,19 @@ def open_model(text: str) -> OpenModel:
     place = model_place(text, Path(text.partition("@")[0]))
     folder, steps = (fetch_model(place), ()) if isinstance(place, HubModel) else parse_run(text)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    run_path: Path | None = None
     if (folder / "checkpoints").is_dir():
-        run = RunFolder.open(folder)
-        model = assemble(run, open_checkpoints(run, steps), torch.bfloat16)
-        cast_buffers(model, kept_dtypes(model.config, torch.bfloat16))
+        run, run_path = RunFolder.open(folder), folder
+        checkpoints = open_checkpoints(run, steps)
+        steps = tuple(checkpoint.manifest.step for checkpoint in checkpoints)
+        dtype = dtype or torch.bfloat16
+        model = assemble(run, checkpoints, dtype)
+        cast_buffers(model, kept_dtypes(model.config, dtype))
         folder = folder / "model"
     else:
-        model = load_model(folder, dtype=usual_dtype(stored_tensors(folder)))
+        model = load_model(folder, dtype=dtype or usual_dtype(stored_tensors(folder)))
     model = model.to(device).train(False)  # type: ignore[arg-type]
-    return OpenModel(model, load_tokenizer(folder), folder)
+    return OpenModel(model, load_tokenizer(folder), folder, run_path, steps)
 
 
 def generate_texts(

@@ -4,6 +4,7 @@
       lock                process that trains here now (flock; process, host, time)
       metrics.jsonl ...   logs, one JSON object per line, each written by a single write
       rows/*.parquet      origin and loss of every row, one file per checkpoint
+      exams/*.json        scores of checkpoints, written by `linly evaluate`
       checkpoints/        written by the trainer
 
 A crash may leave an incomplete last line, and lines of steps after the checkpoint that is resumed.
@@ -27,6 +28,7 @@ from linly.files import fsync_directory
 from linly.records.evaluation_record import EvaluationRecord
 from linly.records.row_record import ROW_SCHEMA, RowRecord
 from linly.records.step_record import StepRecord
+from linly.runs.exam_results import truncate_exams
 from linly.runs.locks import HeldLock, check_free, hold, is_held_by
 from linly.runs.log_file import LogFile
 from linly.runs.row_parts import RowParts
@@ -252,6 +254,7 @@ class RunFolder:
             else:
                 log.truncate(evaluated_step if name in EVALUATION_LOGS else step)
         self._row_parts.truncate(step)
+        truncate_exams(self.path, step)
         fsync_directory(self.path)
 
     def fsync(self) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from linly.errors import TrainingError
 from linly.monitor.history.history import History, Logs, longer_history, make_history
+from linly.runs.exam_results import exam_files
 from linly.runs.log_lines import LineParser, open_log, whole_lines
 from linly.runs.runs import RECORD_LOGS, RunFolder
 
@@ -85,6 +86,7 @@ class RunFollower:
         self._version = 0
         self._history: History | None = None
         self._problem = ""
+        self._exams = exam_files(self.path)
         self._begin()
 
     def look(self) -> Look:
@@ -97,8 +99,9 @@ class RunFollower:
         except TrainingError as error:
             self._begin()
             problem = str(error)
-        if problem != self._problem:
-            self._problem = problem
+        exams = exam_files(self.path)
+        if problem != self._problem or exams != self._exams:
+            self._problem, self._exams = problem, exams
             self._version += 1
         return Look(self._version, self._history, self._problem)
 

@@ -37,7 +37,7 @@ MAX_ROWS = 100
 
 ALL_RUNS = "all"
 PARTS_ABOVE = ("header", "alarms", "tiles", "legend", "charts")
-PARTS_BELOW = ("sources", "decisions", "samples", "quarantine", "record")
+PARTS_BELOW = ("exams", "sources", "decisions", "samples", "quarantine", "record")
 
 
 class LivePage(Dash):

@@ -15,6 +15,7 @@ from linly.monitor.history.decisions import told
 from linly.monitor.history.headlines import headlines, source_changes
 from linly.monitor.history.history import History, Sample
 from linly.monitor.number_words import count, percent
+from linly.monitor.pages.exam_card import exam_card
 from linly.monitor.pages.rendering import part
 
 MAX_YAML_BYTES = 1 << 20
@@ -32,6 +33,7 @@ def page_parts(history: History, charts: Sequence[Chart]) -> dict[str, Markup]:
         "tiles": part("tiles")(headlines(history), language_colors(history)),
         "legend": _legend(history),
         "charts": chart_cards(charts),
+        "exams": exam_card(history.path),
         "sources": _sources(history),
         "decisions": _decisions(history),
         "samples": _samples(history.samples),
