@@ -195,14 +195,17 @@ def _described(check: StartCheck, launch: Launch) -> str | Note | None:
 
 
 def _guards(recipe: Recipe) -> str | Note:
-    from linly.curriculum.guard_plan import idle_warning, num_decisions
+    from linly.curriculum.guard_plan import decisions_of, idle_warning
 
-    every = recipe.evaluation.every
-    idle = idle_warning(recipe.curriculum, num_steps=recipe.num_steps, evaluate_every=every)
+    plan = recipe.curriculum, recipe.evaluation
+    idle = idle_warning(*plan, num_steps=recipe.num_steps)
     if idle:
         return Note(idle)
-    times = num_decisions(recipe.num_steps, evaluate_every=every)
-    return f"{', '.join(recipe.curriculum.guards)}: decide {times:,} times in the run"
+    times = decisions_of(*plan, num_steps=recipe.num_steps)
+    if len({*times.values()}) == 1:
+        return f"{', '.join(times)}: decide {max(times.values()):,} times in the run"
+    listed = ", ".join(f"{group} {number:,}" for group, number in times.items())
+    return f"decisions in the run: {listed}"
 
 
 def _source(source: Source) -> str | Note:

@@ -44,6 +44,12 @@ def _model(launch: Launch) -> str:
     )
 
 
+def _tasks(launch: Launch) -> str | None:
+    from linly.evaluation.tasks.prepared_tasks import cost_text
+
+    return cost_text(launch.tasks, launch.recipe) if launch.tasks else None
+
+
 def _mirror(launch: Launch) -> str | Note | None:
     if launch.mirror is None:
         return None
@@ -85,6 +91,7 @@ DESCRIPTIONS: dict[str, Callable[[Launch], str | Note | None]] = {
     "world size": _world_size,
     "deepspeed": _deepspeed,
     "model": _model,
+    "tasks": _tasks,
     "mirror": _mirror,
     "checkpoint": _checkpoint,
     "resume": _resume,

@@ -64,7 +64,7 @@ def plan(
 
     Fail if the ratios do not add up, or a source would be read too often.
     """
-    from linly.curriculum.guard_plan import idle_warning, num_decisions
+    from linly.curriculum.guard_plan import decisions_of, idle_warning, interval_of
     from linly.curriculum.rate_plan import branch_note, rate_notes
     from linly.curriculum.run_plan import check_plan
     from linly.monitor.plans.plan_facts import phase_notes
@@ -90,11 +90,19 @@ def plan(
         notes += phase_notes(recipe) + rate_notes(made, recipe)
     warnings = made.warnings()
     if recipe is not None and made.guards:
-        every = recipe.evaluation.every
-        times = num_decisions(made.num_steps, evaluate_every=every)
-        notes.append(f"guards decide at evaluations: every {every} steps, {times} times in the run")
-        idle = idle_warning(curriculum, num_steps=made.num_steps, evaluate_every=every)
+        numbers = decisions_of(curriculum, recipe.evaluation, num_steps=made.num_steps)
+        by_interval = {
+            interval_of(guard, recipe.evaluation): numbers[group]
+            for group, guard in curriculum.guards.items()
+        }
+        notes += [
+            f"guards decide at evaluations: every {every} steps, {times} times in the run"
+            for every, times in sorted(by_interval.items())
+        ]
+        idle = idle_warning(curriculum, recipe.evaluation, num_steps=made.num_steps)
         warnings += [idle] if idle else []
+    if recipe is not None:
+        notes += _task_notes(recipe, tokenizer)
     costs = _costs(made, recipe, tokens_per_second)
     if as_json:
         _print_json(made, recipe, costs, notes, warnings)
@@ -103,6 +111,18 @@ def plan(
     if plot is not None:
         _draw(curriculum, recipe, made, costs, plot)
     check_plan(made, curriculum)
+
+
+def _task_notes(recipe: Recipe, tokenizer: Path | None) -> list[str]:
+    """Cost of the tasks of the evaluations; nothing without tasks or a vocabulary at hand."""
+    from linly.evaluation.tasks.prepared_tasks import cost_text, prepare_tasks
+    from linly.tokenization.load_tokenizer import load_tokenizer
+
+    folder = tokenizer or recipe.model
+    if not recipe.evaluation.tasks or not isinstance(folder, Path):
+        return []
+    vocabulary = load_tokenizer(folder)
+    return [cost_text(prepare_tasks(recipe, vocabulary, num_old=vocabulary.vocab_size), recipe)]
 
 
 def load_plan_file(file: Path, overrides: Sequence[str]) -> tuple[Recipe | None, Curriculum]:
@@ -239,18 +259,28 @@ def _guard_line(guard: GuardPlan, names: Sequence[str]) -> str:
     """Describe a guard: its effect, and the band between its group's curve and its cap."""
     from linly.curriculum.wording import percent
 
-    watched = guard.source
-    if guard.watched != (guard.source,):
-        watched += f" ({', '.join(guard.watched)})"
     bands = ", ".join(
         f"{name} {percent(low)} to {percent(high)}"
         for name, low, high in zip(names, guard.ratios, guard.raised_ratios, strict=True)
     )
     return (
-        f"guard of {guard.group}: while held-out {watched} is more than "
-        f"{percent(guard.max_rise)} above its bits per byte before the first step, the ratio goes "
+        f"guard of {guard.group}: while {_watched(guard)} before the first step, the ratio goes "
         f"up to {percent(guard.cap)} in {guard.steps} steps, one at each evaluation, at the cost "
         f"of {guard.rest}; then down again. {bands}"
+    )
+
+
+def _watched(guard: GuardPlan) -> str:
+    """Describe what a guard compares."""
+    from linly.curriculum.wording import percent
+
+    if guard.max_drop is not None:
+        return f"task {guard.task} is more than {percent(guard.max_drop)} worse than"
+    assert guard.max_rise is not None
+    listed = "" if guard.watched == (guard.source,) else f" ({', '.join(guard.watched)})"
+    return (
+        f"held-out {guard.source}{listed} is more than {percent(guard.max_rise)} above its bits "
+        "per byte"
     )
 
 

@@ -158,6 +158,8 @@ class Curriculum(Settings):
 
     def guarded_sources(self, guard: RatioGuard) -> tuple[str, ...]:
         """Return the sources whose held-out bits per byte a guard monitors, sorted."""
+        if guard.source is None:
+            return ()
         if guard.source in self.mixture:
             return tuple(sorted(self.mixture[guard.source].sources))
         return (guard.source,)
@@ -210,24 +212,28 @@ class Curriculum(Settings):
         if not has_rest:
             text = "a guard takes from the group that has `ratio: rest`, and no group has it"
             raise problem(text, *path)
-        names = {*self.mixture, *self.sources}
-        if guard.source not in names:
-            raise problem(unknown("source or group", guard.source, names), *path, "source")
-        if guard.source in self.mixture and guard.source in self.sources:
-            group = self.sources[guard.source][0]
-            if self.guarded_sources(guard) != (guard.source,):
-                also = ("mixture", group, "sources", guard.source)
-                text = (
-                    f"found {guard.source!r}, which is a group and a source of group {group} "
-                    "({also}): give one of them another name"
-                )
-                raise problem(text, *path, "source", also=also)
+        if guard.source is not None:
+            self._check_guarded_source(guard, guard.source, path)
         curve = self.mixture[group_name].ratio
         assert curve is not None
         lowest = min(ratio for _, ratio in curve.points)
         if guard.cap <= lowest:
             allowed = f"more than {format_fraction(lowest)}, which the curve is never below"
             raise problem(found(format_fraction(guard.cap), allowed), *path, "cap")
+
+    def _check_guarded_source(self, guard: RatioGuard, name: str, path: tuple[str, ...]) -> None:
+        names = {*self.mixture, *self.sources}
+        if name not in names:
+            raise problem(unknown("source or group", name, names), *path, "source")
+        if name in self.mixture and name in self.sources:
+            group = self.sources[name][0]
+            if self.guarded_sources(guard) != (name,):
+                also = ("mixture", group, "sources", name)
+                text = (
+                    f"found {name!r}, which is a group and a source of group {group} "
+                    "({also}): give one of them another name"
+                )
+                raise problem(text, *path, "source", also=also)
 
     def _reaches_its_end(self, curve: Curve | None) -> bool:
         return curve is None or curve.points[-1][0].fraction(self.tokens) <= 1

@@ -51,29 +51,76 @@ _CURVE_KEYS = {
     "until": "Position at which `to` is reached; the ratio is constant after it.",
     "points": "Positions and their ratios, in place of `from` and `to`; the curve is between each "
     "two, and the ratio is constant outside them.",
-    "guard": "Guard that raises the ratio while a monitored source becomes worse.",
+    "guard": "Guard that raises the ratio while a monitored source or task becomes worse.",
 }
 """Key of a curve of any kind -> its description."""
 
 _RATIO_FORM = "a percentage, a curve such as {curve: linear, from: 0%, to: 15%}, or rest"
-_GUARD_FORM = "a mapping such as {source: english, max_rise: 3%, cap: 60%}"
+_GUARD_FORM = (
+    "a mapping such as {source: english, max_rise: 3%, cap: 60%} or {task: icl, max_drop: 10%, "
+    "cap: 60%}"
+)
+_WATCHED_KEYS = (("source", "max_rise"), ("task", "max_drop"))
 
 
 class RatioGuard(Model):
-    """Raise a group's ratio, at the cost of the rest, while a monitored source becomes worse.
+    """Raise a group's ratio, at the cost of the rest, while what it monitors becomes worse.
+
+    A guard monitors a source (`source`, `max_rise`) or a task (`task`, `max_drop`).
 
     Attributes:
         source: Source whose held-out bits per byte are monitored, or a group: all its sources.
         max_rise: Allowed rise of the bits per byte over the evaluation before the first step, as
             a fraction of it.
-        cap: Upper limit of the ratio; each evaluation above `max_rise` raises it by one step.
+        task: Task of the recipe's `evaluation.tasks` whose watched figure is monitored.
+        max_drop: Allowed loss of the figure since the evaluation before the first step, as a
+            fraction of it; for bits, a rise.
+        cap: Upper limit of the ratio; each evaluation beyond the limit raises it by one step.
         steps: Number of steps from the curve to the cap.
     """
 
-    source: Text
-    max_rise: Fraction
+    source: Text | None = None
+    max_rise: Fraction | None = None
+    task: Text | None = None
+    max_drop: Fraction | None = None
     cap: Fraction
     steps: Annotated[int, Strict(), Field(ge=1, le=100)] = 4
+
+    @property
+    def watched(self) -> str:
+        """Source, group or task that is monitored."""
+        name = self.task if self.source is None else self.source
+        assert name is not None
+        return name
+
+    @property
+    def limit(self) -> float:
+        """Allowed worsening of what is monitored, as a fraction."""
+        limit = self.max_drop if self.source is None else self.max_rise
+        assert limit is not None
+        return limit
+
+    @classmethod
+    def file_schema(cls, schema: JsonSchema) -> JsonSchema:
+        """Require the keys of a source or those of a task."""
+        return schema | {
+            "oneOf": [
+                {"required": [*keys], "not": {"anyOf": [{"required": [key]} for key in others]}}
+                for keys, others in (_WATCHED_KEYS, _WATCHED_KEYS[::-1])
+            ]
+        }
+
+    @model_validator(mode="after")
+    def _check_watched(self) -> RatioGuard:
+        keys, others = _WATCHED_KEYS if self.task is None else _WATCHED_KEYS[::-1]
+        for key in others:
+            if getattr(self, key) is not None:
+                text = f"a guard that monitors a {keys[0]} has {keys[0]} and {keys[1]} only"
+                raise problem(f"{text}: remove {key}, or {keys[0]}", key)
+        for key in keys:
+            if getattr(self, key) is None:
+                raise problem(f"missing, a guard is {_GUARD_FORM}", key)
+        return self
 
 
 class Curve(Model):

@@ -202,6 +202,7 @@ class Recipe(Settings):
         if batch % micro:
             text = f"found {micro}, allowed: a divisor of data.global_batch ({batch})"
             raise problem(text, "training", "micro_batch")
+        self._check_guarded_tasks()
         if not self.curriculum_steps:
             text = (
                 f"found {self.curriculum.tokens:,} tokens, allowed: at least one step of "
@@ -212,6 +213,13 @@ class Recipe(Settings):
         self.training.check_length(num_steps=self.curriculum_steps, step_tokens=self.step_tokens)
         check_ends(self.training.phases, tokens=self.curriculum.tokens)
         return self
+
+    def _check_guarded_tasks(self) -> None:
+        tasks = [task.name for task in self.evaluation.tasks]
+        for group, guard in self.curriculum.guards.items():
+            if guard.task is not None and guard.task not in tasks:
+                text = unknown("task of evaluation.tasks", guard.task, tasks)
+                raise problem(text, "curriculum", "mixture", group, "ratio", "guard", "task")
 
     def file_form(self) -> dict[str, Any]:
         """Return plain data that reads back equal, including the curriculum and corpora."""

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from linly.config.curriculum import Curriculum
+from linly.config.curve import RatioGuard
+from linly.config.sections.evaluation_section import EvaluationSettings
 from linly.curriculum.mixture import Mixture
 
 
@@ -16,9 +18,11 @@ class GuardPlan:
     Attributes:
         group: Group whose ratio is raised.
         rest: Group that the added ratio is taken from.
-        source: Watched source or sources, as written in the curriculum.
-        watched: Sources whose held-out bits are compared.
+        source: Watched source or sources, as written in the curriculum; None for a task.
+        watched: Sources whose held-out bits are compared; none for a task.
         max_rise: Allowed rise over the evaluation before the first step, as a fraction of it.
+        task: Watched task; None for sources.
+        max_drop: Allowed loss since the evaluation before the first step, as a fraction of it.
         cap: Highest ratio that the group is raised to.
         steps: Number of steps from the curve to the cap.
         ratios: Ratio of the curve at each of the plan's positions.
@@ -27,9 +31,11 @@ class GuardPlan:
 
     group: str
     rest: str
-    source: str
+    source: str | None
     watched: tuple[str, ...]
-    max_rise: float
+    max_rise: float | None
+    task: str | None
+    max_drop: float | None
     cap: float
     steps: int
     ratios: tuple[float, ...]
@@ -65,6 +71,8 @@ def guard_plans(
             source=guard.source,
             watched=curriculum.guarded_sources(guard),
             max_rise=guard.max_rise,
+            task=guard.task,
+            max_drop=guard.max_drop,
             cap=guard.cap,
             steps=guard.steps,
             ratios=group_ratios(plain, group, positions),
@@ -74,18 +82,38 @@ def guard_plans(
     )
 
 
+def interval_of(guard: RatioGuard, evaluation: EvaluationSettings) -> int:
+    """Steps between the evaluations at which a guard decides."""
+    return evaluation.every if guard.task is None else evaluation.task_interval
+
+
 def num_decisions(num_steps: int, *, evaluate_every: int) -> int:
     """Number of guard decisions in a run: one per evaluation before the last step."""
     return max(0, num_steps - 1) // evaluate_every
 
 
-def idle_warning(curriculum: Curriculum, *, num_steps: int, evaluate_every: int) -> str | None:
-    """Warning about guards that never decide in a run; None if they do, or there are none."""
-    if not curriculum.guards or num_decisions(num_steps, evaluate_every=evaluate_every):
+def decisions_of(
+    curriculum: Curriculum, evaluation: EvaluationSettings, *, num_steps: int
+) -> dict[str, int]:
+    """Number of decisions of each group's guard in a run."""
+    return {
+        group: num_decisions(num_steps, evaluate_every=interval_of(guard, evaluation))
+        for group, guard in curriculum.guards.items()
+    }
+
+
+def idle_warning(
+    curriculum: Curriculum, evaluation: EvaluationSettings, *, num_steps: int
+) -> str | None:
+    """Warning about guards that never decide in a run; None if all do, or there are none."""
+    numbers = decisions_of(curriculum, evaluation, num_steps=num_steps)
+    idle = [group for group, number in numbers.items() if not number]
+    if not idle:
         return None
+    intervals = {interval_of(curriculum.guards[group], evaluation) for group in idle}
     return (
-        f"guards of {', '.join(curriculum.guards)}: never act in this run: they decide at the "
-        f"evaluations before its last step, and evaluation.every is {evaluate_every:,} of "
+        f"guards of {', '.join(idle)}: never act in this run: they decide at the "
+        f"evaluations before its last step, and evaluation.every is {min(intervals):,} of "
         f"{num_steps:,} steps: evaluate more often, or take the guards out"
     )
 

@@ -327,6 +327,8 @@ def check_plan(plan: Plan, curriculum: Curriculum) -> None:
 
 def _is_blind(plan: Plan, guard: GuardPlan) -> bool:
     """Whether all sources that a guard watches were counted, and none has held-out documents."""
+    if guard.task is not None:
+        return False
     watched = [source.available for source in plan.sources if source.name in guard.watched]
     return all(available is not None and not available.has_held_out for available in watched)
 

@@ -11,6 +11,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from linly.records.metrics import Hidden, MeasuredRecord, Metric, Within
 from linly.records.step_record import Count, Measure
+from linly.records.task_record import TaskEvaluation
 
 _STRICT = ConfigDict(strict=True, extra="ignore", allow_inf_nan=False)
 
@@ -149,6 +150,9 @@ class EvaluationRecord(MeasuredRecord):
         loss_at_current_shares: Loss of all sources at the planned shares of this step.
         new_pieces: Statistics of the vocabulary's new pieces; None if it has none.
         average: Evaluation of the averaged weights; None if there are none yet.
+        tasks: Results by task, of an evaluation that includes the tasks.
+        weight_drift: Norm of the weights' change since the model folder, relative to their norm
+            there, by part: `all`, `embedding`, `layer-0` and so on, `head`, `other`.
     """
 
     __pydantic_config__: ClassVar = _STRICT
@@ -167,6 +171,11 @@ class EvaluationRecord(MeasuredRecord):
     ] = None
     new_pieces: NewPieceStatistics | None = None
     average: AverageEvaluation | None = None
+    tasks: dict[str, TaskEvaluation] = field(default_factory=dict)
+    weight_drift: Annotated[
+        dict[str, Measure],
+        Metric("relative distance", tag="weight_drift/{}", shown=Within("weight-drift")),
+    ] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Line of evaluations.jsonl."""

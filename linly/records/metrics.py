@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal, get_type_hints
 
-AlarmRule = Literal["drift", "loss_rise", "forgetting", "data_wait", "quarantine"]
+AlarmRule = Literal["drift", "loss_rise", "forgetting", "task_drop", "data_wait", "quarantine"]
 """Alarm rules, by the name of their threshold in `AlarmSettings`."""
 
 

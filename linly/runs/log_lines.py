@@ -72,6 +72,9 @@ class _Decision(_Form):
     before: int = 0
     after: int = 0
     bits_per_byte: float | None = None
+    task: str = ""
+    figure: str = ""
+    value: float | None = None
     baseline: float | None = None
     changes: list[_Change] = []
     set_aside: list[str] = []

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from safetensors.torch import load_file
 
 from linly.curriculum.timeline import decisions_in_force
 from tests.support.rank_processes import (
@@ -113,3 +114,21 @@ def test_decisions_and_rows_are_the_same_at_any_world_size(world: Path, whole: P
     free = ("rank", "world_size", "loss")
     assert without(rows_of(run), *free) == without(rows_of(whole), *free)
     assert {row["world_size"] for row in rows_of(run)} == {1, 2}
+    first, other = (lines_of(one, "evaluations")[0] for one in (run, whole))
+    for key in ("sources", "tasks", "weight_drift"):  # the same weights: equal to the bit
+        assert first[key] == other[key]
+    assert_drift_of_the_checkpoint(world, run, step)
+
+
+def assert_drift_of_the_checkpoint(world: Path, run: Path, step: int) -> None:
+    """The drift that two ranks recorded is that of the weights which they saved."""
+    before = load_file(world / "model" / "model.safetensors")
+    moved = size = 0.0
+    for file in (run / "checkpoints" / f"step-{step:08d}").glob("*.safetensors"):
+        for key, tensor in load_file(file).items():
+            if key.startswith("master."):
+                stored = before[key.removeprefix("master.")].double()
+                moved += float((tensor.double() - stored).square().sum())
+                size += float(stored.square().sum())
+    line = next(line for line in lines_of(run, "evaluations") if line["step"] == step)
+    assert line["weight_drift"]["all"] == pytest.approx((moved / size) ** 0.5, rel=1e-9)

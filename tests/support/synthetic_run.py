@@ -213,6 +213,27 @@ class SyntheticRun:
             },
         )
 
+    def tasks(self, position: float) -> dict[str, dict[str, object]]:
+        """Results of an exam and of the in-context probe."""
+        exam = {
+            "questions": 200,
+            "accuracy": 0.25 + 0.05 * position,
+            "text_accuracy": 0.27 + 0.1 * position,
+            "bits_per_byte": 1.9 - 0.6 * position,
+            "letters": {"A": 80, "B": 40, "C": 40, "D": 40},
+            "watched": "bits_per_byte",
+            "prompts": "0123456789abcdef",
+        }
+        probe = {
+            "questions": 200,
+            "accuracy": 0.6 - 0.2 * position,
+            "bits_per_answer": 3.0 + position,
+            "copy_gain": 5.0 - position,
+            "watched": "accuracy",
+            "prompts": "fedcba9876543210",
+        }
+        return {"cmmlu": exam, "icl": probe}
+
     def evaluate(self, step: int) -> None:
         self.folder.append(
             "evaluations",
@@ -240,6 +261,11 @@ class SyntheticRun:
                     "share_of_tokens": 0.1 + 0.2 * step / self.num_steps if step else None,
                     "norm": 0.9 + 0.3 * step / self.num_steps,
                     "norm_of_others": 1.3,
+                },
+                "tasks": self.tasks(step / self.num_steps),
+                "weight_drift": {
+                    part: 0.01 * share * step / self.num_steps
+                    for share, part in enumerate(("all", "embedding", "layer-0", "head"), start=1)
                 },
             },
         )

@@ -73,6 +73,8 @@ GUARDED_OVERRIDES = (
     "training.micro_batch=8",
     "evaluation.every=2",
     "evaluation.prompts=[]",
+    "evaluation.tasks=[{name: icl, shots: 2, limit: 12}]",
+    "evaluation.tasks_every=4",
 )
 
 CORPORA = {

@@ -21,6 +21,7 @@ from linly.records.evaluation_record import (
 )
 from linly.records.metrics import MeasuredRecord, metrics_of
 from linly.records.step_record import StepRecord
+from linly.records.task_record import TaskEvaluation
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
@@ -101,13 +102,15 @@ def tags(record: type[MeasuredRecord], name: str) -> set[str]:
 
 def test_the_table_of_scalars_is_complete() -> None:
     text = (ROOT / "docs" / "monitoring.md").read_text("utf-8")
-    table = re.findall(r"^\| (`.*) \| each (step|evaluation) \|$", text, re.MULTILINE)
+    table = re.findall(
+        r"^\| (`.*) \| each (step|evaluation|evaluation of the tasks) \|$", text, re.MULTILINE
+    )
     listed = {
         when: {tag for row, found in table if found == when for tag in code_words(row)}
-        for when in ("step", "evaluation")
+        for when in ("step", "evaluation", "evaluation of the tasks")
     }
     of_evaluations = (
-        tags(EvaluationRecord, "")
+        tags(EvaluationRecord, "PART")
         | tags(SourceEvaluation, "SOURCE")
         | tags(LanguageEvaluation, "CODE")
         | tags(NewPieceStatistics, "")
@@ -115,4 +118,5 @@ def test_the_table_of_scalars_is_complete() -> None:
     assert listed == {
         "step": tags(StepRecord, "SOURCE"),
         "evaluation": of_evaluations - {"tokens_seen"},
+        "evaluation of the tasks": tags(TaskEvaluation, "NAME"),
     }

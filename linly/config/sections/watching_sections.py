@@ -47,6 +47,7 @@ class AlarmSettings(Model):
         window: Steps over which the following thresholds are computed.
         loss_rise: Fraction by which a source's loss may rise from one window to the next.
         forgetting: Fraction by which a source's held-out bits per byte may rise above step 0's.
+        task_drop: Fraction of its value at step 0 that a task's watched figure may lose.
         data_wait: Fraction of the time that may be spent waiting for rows.
         quarantine: Bad records allowed per row.
         command: Program and arguments, run without a shell for every alarm; it receives the alarm
@@ -61,6 +62,7 @@ class AlarmSettings(Model):
     window: _Window = 50
     loss_rise: Fraction = 0.1
     forgetting: Fraction = 0.1
+    task_drop: Fraction = 0.1
     data_wait: Fraction = 0.05
     quarantine: Fraction = 0.1
     command: tuple[Text, ...] = ()

@@ -30,6 +30,7 @@ from linly.monitor.charts.line_charts import (
     smooth_lines,
 )
 from linly.monitor.charts.mixture_charts import mixture_charts
+from linly.monitor.charts.task_charts import drift_chart, task_charts
 from linly.monitor.history.decisions import told
 from linly.monitor.history.history import History
 from linly.monitor.history.step_columns import Floats, Integers
@@ -38,10 +39,15 @@ from linly.monitor.history.step_columns import Floats, Integers
 def run_charts(history: History) -> tuple[Chart, ...]:
     """All charts of a run by section, in the order of the page; those without data are left out."""
     sections: dict[str, tuple[Chart | None, ...]] = {
-        "Results": (*evaluation_charts(history), _loss(history)),
+        "Results": (*evaluation_charts(history), *task_charts(history), _loss(history)),
         "Mixture": mixture_charts(history),
         "Data": (_epochs(history), *data_charts(history)),
-        "Training": (_learning_rate(history), *line_charts(history), _timeline(history)),
+        "Training": (
+            _learning_rate(history),
+            *line_charts(history),
+            drift_chart(history),
+            _timeline(history),
+        ),
     }
     return tuple(
         replace(chart, section=section)

@@ -81,10 +81,14 @@ def _ratio(form: object) -> str:
 def _guarded(line: Mapping[str, Any]) -> str:
     before, after = line.get("before", 0), line.get("after", 0)
     moved = "raised" if after > before else "lowered" if after < before else "left"
-    bits, baseline = line.get("bits_per_byte"), line.get("baseline")
+    is_task = bool(line.get("task"))
+    watched, figure = line.get("source"), "bits per byte"
+    if is_task:
+        watched, figure = line["task"], str(line.get("figure", "")).replace("_", " ")
+    value, baseline = line.get("value" if is_task else "bits_per_byte"), line.get("baseline")
     why = (
-        f": {line.get('source')} {bits / baseline - 1:+.2%} bits per byte since step 0"
-        if bits is not None and baseline
+        f": {watched} {value / baseline - 1:+.2%} {figure} since step 0"
+        if value is not None and baseline
         else ""
     )
     return f"{line.get('group')} {moved} from level {before} to {after}{why}"

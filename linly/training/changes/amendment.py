@@ -257,6 +257,9 @@ def _check_past(at: RunAtCheckpoint, wanted: Curriculum) -> None:
 def _check_guards(wanted: Curriculum, at: RunAtCheckpoint) -> None:
     """Refuse a guard that has no evaluation before the first step to compare with."""
     for group, guard in wanted.guards.items():
+        if guard.task is not None:
+            _check_task(wanted, group, guard.task, at)
+            continue
         watched = wanted.guarded_sources(guard)
         if not set(watched) & at.baseline.keys():
             raise ConfigError(
@@ -264,6 +267,16 @@ def _check_guards(wanted: Curriculum, at: RunAtCheckpoint) -> None:
                 f"{guard.source}, but {', '.join(watched)} was not evaluated before the "
                 f"first step, allowed: {', '.join(sorted(at.baseline))}"
             )
+
+
+def _check_task(wanted: Curriculum, group: str, task: str, at: RunAtCheckpoint) -> None:
+    """Refuse a guard on a task that the run does not evaluate, or did not before its first step."""
+    tasks = {one.name for one in at.recipe.evaluation.tasks} & at.tasks_before.keys()
+    if task not in tasks:
+        raise ConfigError(
+            f"curriculum {wanted.name}: mixture.{group}.ratio.guard.task: found {task}, which was "
+            f"not evaluated before the first step, allowed: {', '.join(sorted(tasks)) or 'none'}"
+        )
 
 
 def _recipe(

@@ -85,6 +85,7 @@ def plan_resumption(
     timeline = fold([*decisions, decision])
     current = in_force(recipe, timeline)
     notices += curriculum_notice(recipe, current)
+    _check_tasks(current)
     changes = allowed_changes(plain_before(state["recipe"], timeline), current.file_form())
     check_schedule(current)
     _check_model(recipe, state["model"], identity)
@@ -98,6 +99,17 @@ def _check_version(run: Path, state: Mapping[str, Any]) -> None:
             f"{run}: its checkpoint has state version {state['version']}, but this version of "
             f"linly reads {STATE_VERSION}; resume it with the version that wrote it"
         )
+
+
+def _check_tasks(recipe: Recipe) -> None:
+    """Refuse a recipe without a task that a guard of the curriculum in force watches."""
+    tasks = {task.name for task in recipe.evaluation.tasks}
+    for group, guard in recipe.curriculum.guards.items():
+        if guard.task is not None and guard.task not in tasks:
+            raise ConfigError(
+                f"evaluation.tasks: {guard.task} is missing, which the guard of group {group} in "
+                f"the run's curriculum {recipe.curriculum.name} watches: add it again"
+            )
 
 
 def _check_model(recipe: Recipe, saved: Mapping[str, str], found: Mapping[str, str]) -> None:

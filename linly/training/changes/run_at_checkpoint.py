@@ -24,6 +24,7 @@ class RunAtCheckpoint:
         rows: Rows of each source so far.
         counts: Rows of each source since the phase's start.
         baseline: Evaluation before the first step, by source.
+        tasks_before: Results of the tasks before the first step, by task.
         incomplete: Names of later checkpoints, all of them incomplete or damaged.
     """
 
@@ -34,6 +35,7 @@ class RunAtCheckpoint:
     rows: Mapping[str, int]
     counts: Mapping[str, int]
     baseline: Mapping[str, Any]
+    tasks_before: Mapping[str, Any]
     incomplete: tuple[str, ...]
 
     @property
@@ -80,5 +82,6 @@ def run_at_checkpoint(run: RunFolder) -> RunAtCheckpoint:
         rows=data["rows"],
         counts=data["counts"] if inside else {},
         baseline=state["baseline"],
+        tasks_before=state.get("tasks_before", {}),
         incomplete=tuple(path.name for path in later),
     )

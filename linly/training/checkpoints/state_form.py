@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Annotated, Any
 
 import orjson
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from linly.config.sections.average_setting import WeightAveraging
 from linly.config.sections.training_section import saved_choice
 from linly.data.mixing.state import Identity, MixerState
 from linly.errors import CheckpointError
+from linly.records.task_record import parse_tasks
 
 STATE_VERSION = 2
 
@@ -139,9 +140,17 @@ class _State(_Form):
     books: _RunCounts
     baseline: dict[str, _Result]
     latest: dict[str, _Result]
+    tasks_before: dict[str, Any] = {}  # earlier versions have none
+    tasks: dict[str, Any] = {}
     evaluated_step: _Count | None
     average: _Average | None = None
     latest_average: _AverageResult | None = None
+
+    @field_validator("tasks_before", "tasks")
+    @classmethod
+    def _check_tasks(cls, value: dict[str, Any]) -> dict[str, Any]:
+        parse_tasks(value)
+        return value
 
 
 def state_problem(data: bytes, *, step: int) -> str | None:

@@ -13,6 +13,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import deepspeed
 import torch
@@ -60,6 +61,18 @@ class StepResult:
 
     applied: bool
     grad_norm: float
+
+
+class HeldPart(NamedTuple):
+    """Part of a parameter's master weight in this rank's share of the optimizer.
+
+    Attributes:
+        values: View of the optimizer's memory, fp32 [n].
+        start: Index of the first value in the flat parameter.
+    """
+
+    values: torch.Tensor
+    start: int
 
 
 class Engine:
@@ -322,6 +335,21 @@ class Engine:
             for name, key in keys.items()
         }
         return state if self.average is None else state | self.average.held(parameter)
+
+    def held_part(self, name: str) -> HeldPart | None:
+        """Part of a trained parameter in this rank's share; not a collective.
+
+        Args:
+            name: Name of the parameter.
+
+        Returns:
+            The part; None if this rank holds none of it.
+        """
+        mapping = getattr(self.module.get_parameter(name), "_hp_mapping", None)
+        if mapping is None:
+            return None
+        values = mapping.get_hp_fragment().detach().flatten()
+        return HeldPart(values, int(mapping.lp_fragment_address.start))
 
     def set_state(self, parameter: torch.nn.Parameter, state: dict[str, torch.Tensor]) -> None:
         """Set this rank's part of all `state_keys` from full tensors; not a collective.

@@ -12,8 +12,11 @@ from linly.curriculum.timeline import Timeline
 from linly.data.loading.loader import Loader
 from linly.data.loading.stream import stream_plan
 from linly.evaluation.evaluation import Evaluator, prepare_held_out
+from linly.evaluation.tasks.task_evaluator import TaskEvaluator
+from linly.evaluation.weight_drift import WeightDrift, drift_notice
 from linly.modeling.attention.separation import row_layout
 from linly.modeling.load_model import load_exactly
+from linly.modeling.stored.stored_model import StoredModel
 from linly.modeling.trainable import make_trainable
 from linly.runs.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
@@ -52,6 +55,8 @@ class Components:
     tokenizer: Tokenizer
     engine: Engine
     evaluator: Evaluator
+    task_evaluator: TaskEvaluator
+    weight_drift: WeightDrift | None
     state: TrainingState
     recorder: Recorder
     saver: Saver
@@ -94,6 +99,9 @@ def build(
         model=launch.identity,
         saved_step=state.step,
     )
+    drift = _build_drift(recipe, engine, model.stored, processes)
+    if drift is not None:
+        recorder.notices(drift_notice(drift, model.stored))
     return Components(
         recipe=recipe,
         run=run,
@@ -101,6 +109,14 @@ def build(
         tokenizer=model.tokenizer,
         engine=engine,
         evaluator=_build_evaluator(start, run, model.tokenizer, engine, processes),
+        task_evaluator=TaskEvaluator(
+            launch.tasks,
+            processes,
+            sequence_length=recipe.data.sequence_length,
+            batch_rows=recipe.training.micro_batch,
+            way=engine.evaluation_way,
+        ),
+        weight_drift=drift,
         state=state,
         recorder=recorder,
         saver=saver,
@@ -180,6 +196,18 @@ def _build_evaluator(
         batch_rows=start.recipe.training.micro_batch,
         way=engine.evaluation_way,
     )
+
+
+def _build_drift(
+    recipe: Recipe, engine: Engine, stored: StoredModel, processes: Processes
+) -> WeightDrift | None:
+    """Comparison with the model folder; None if the recipe wants none, or LoRA freezes it."""
+    if not recipe.evaluation.weight_drift or recipe.training.trainable.kind == "lora":
+        return None
+    drift = None
+    with processes.together("opening the model folder"):
+        drift = WeightDrift(engine, stored, processes)
+    return drift
 
 
 def _build_counts(

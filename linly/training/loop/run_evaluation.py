@@ -13,12 +13,19 @@ from linly.records.evaluation_record import AverageEvaluation, EvaluationRecord
 from linly.training.loop.build import Components
 
 
-def evaluate_run(parts: Components) -> None:
-    """Evaluate every source, complete the prompts, and decide on ratios; a collective."""
+def evaluate_run(parts: Components, *, is_last: bool) -> None:
+    """Evaluate every source, complete the prompts, and decide on ratios; a collective.
+
+    Args:
+        parts: Objects of the run.
+        is_last: Whether no step follows in this launch, so that the tasks are evaluated too.
+    """
     state, settings = parts.state, parts.recipe.evaluation
     new_pieces = state.counts.new_pieces
+    has_tasks = is_last or not state.step % settings.task_interval
     with parts.engine.evaluating() as model:
         sources = parts.evaluator.evaluate(model)
+        tasks = parts.task_evaluator.evaluate(model) if has_tasks else {}
         samples = generate_samples(
             model,
             parts.tokenizer,
@@ -29,6 +36,9 @@ def evaluate_run(parts: Components) -> None:
         pieces = new_pieces.record(model) if new_pieces and parts.processes.is_first else None
     average = _evaluate_average(parts)
     state.add_evaluation(sources, average)
+    drift = parts.weight_drift.measure() if parts.weight_drift is not None else {}
+    if has_tasks:
+        state.add_tasks(tasks)
     if state.step == 0:
         parts.recorder.notices(language_notices(parts.recipe.languages, sources))
     next_row = state.step * parts.recipe.data.global_batch
@@ -43,6 +53,8 @@ def evaluate_run(parts: Components) -> None:
         loss_at_current_shares=combined.at_current_shares,
         new_pieces=pieces,
         average=average,
+        tasks=tasks,
+        weight_drift=drift,
     )
     parts.recorder.evaluation(record, samples)
     _decide(parts, next_row)
@@ -75,7 +87,14 @@ def _decide(parts: Components, row: int) -> None:
     if not curriculum.guards or not is_regular:
         return
     levels = state.timeline.levels_at(row)
-    decisions = guard_decisions(curriculum, levels, state.baseline, state.latest)
+    decisions = guard_decisions(
+        curriculum,
+        levels,
+        state.baseline,
+        state.latest,
+        tasks_before=state.tasks_before,
+        tasks=None if step % recipe.evaluation.task_interval else state.tasks,
+    )
     mine = [decision.to_json(step=step, row=row) for decision in decisions]
     for decision, line in zip(decisions, parts.processes.gather_json(mine)[0], strict=True):
         if decision.is_news:

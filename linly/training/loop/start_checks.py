@@ -23,6 +23,8 @@ from linly.curriculum.run_plan import Available, Batch, Plan, check_plan, make_p
 from linly.curriculum.timeline import Decision
 from linly.data.inspection.source_inventory import SourceInventory, source_inventory
 from linly.data.loading.ranks import check_world_size
+from linly.errors import ConfigError
+from linly.evaluation.tasks.prepared_tasks import Task, prepare_tasks, prompts_hash
 from linly.export.rehearsal import try_export
 from linly.runs.runs import RunFolder
 from linly.training.changes.resumption import Resumption, plan_resumption
@@ -31,6 +33,7 @@ from linly.training.checkpoints.mirror import Mirror
 from linly.training.engine.objective import check_loss
 from linly.training.loop.checked_model import CheckedModel, check_model, identity_on_all_ranks
 from linly.training.ranks.processes import Processes
+from linly.training.recording.new_pieces import NewPieces
 from linly.training.recording.trackers.open_trackers import check_trackers
 
 
@@ -132,6 +135,24 @@ class Launch:
         return found
 
     @cached_property
+    def tasks(self) -> list[Task]:
+        """Tasks of the evaluations, the same on every rank."""
+        tasks: list[Task] = []
+        model = self.model
+        with self.processes.together("reading evaluation.tasks"):
+            new_pieces = NewPieces.of_model(model.path, model.tokenizer)
+            num_old = new_pieces.first if new_pieces else model.tokenizer.vocab_size
+            tasks = prepare_tasks(self.recipe, model.tokenizer, num_old=num_old)
+        mine = {task.name: prompts_hash(task) for task in tasks}
+        for rank, hashes in enumerate(self.processes.gather_json(mine)):
+            if hashes != mine:
+                raise ConfigError(
+                    f"evaluation.tasks: the questions of rank {rank} differ from those of rank "
+                    f"{self.processes.rank}: every node needs the same files"
+                )
+        return tasks
+
+    @cached_property
     def export_notes(self) -> tuple[str, ...]:
         """Differences between an export and the model's own files; tried on the first rank."""
         notes: tuple[str, ...] = ()
@@ -219,6 +240,7 @@ START_CHECKS = (
     StartCheck("deepspeed", _deepspeed, needs=("world size",)),
     StartCheck("packages", _packages),
     StartCheck("model", lambda launch: launch.model),
+    StartCheck("tasks", lambda launch: launch.tasks, needs=("model",)),
     StartCheck("mirror", lambda launch: launch.is_mirror_reachable),
     StartCheck("checkpoint", lambda launch: launch.checkpoint),
     StartCheck("resume", lambda launch: launch.resumption, needs=("model", "checkpoint")),

@@ -214,7 +214,8 @@ class Trainer:
             recorder.skipped_by_fork(batch.rows)
 
     def _evaluate(self) -> None:
-        evaluate_run(self._parts)
+        is_last = self._is_over or self._exhausted is not None
+        evaluate_run(self._parts, is_last=is_last)
         self._clock = time.monotonic()
 
     def _end_early(self, loader: Loader) -> None:

@@ -15,6 +15,7 @@ from linly.records.evaluation_record import (
     parse_sources,
     sources_form,
 )
+from linly.records.task_record import TaskEvaluation, parse_tasks, tasks_form
 from linly.training.recording.guards import Guards
 from linly.training.recording.run_counts import RunCounts
 
@@ -32,6 +33,8 @@ class TrainingState:
         baseline: Evaluation before the first step, by source; empty before it.
         latest: Last evaluation, by source; empty before the first.
         latest_average: Evaluation of averaged weights at the same step; None if there are none.
+        tasks_before: Results by task before the first step; empty without tasks.
+        tasks: Last results by task; empty likewise.
         evaluated_step: Step of the last evaluation; None before the first.
     """
 
@@ -43,6 +46,8 @@ class TrainingState:
     baseline: dict[str, SourceEvaluation] = field(default_factory=dict)
     latest: dict[str, SourceEvaluation] = field(default_factory=dict)
     latest_average: AverageEvaluation | None = None
+    tasks_before: dict[str, TaskEvaluation] = field(default_factory=dict)
+    tasks: dict[str, TaskEvaluation] = field(default_factory=dict)
     evaluated_step: int | None = None
 
     @property
@@ -58,6 +63,12 @@ class TrainingState:
         if self.step == 0:
             self.baseline = results
 
+    def add_tasks(self, results: dict[str, TaskEvaluation]) -> None:
+        """Set the results of the tasks at this step."""
+        self.tasks = results
+        if self.step == 0:
+            self.tasks_before = results
+
     def decide(self, line: Decision) -> None:
         """Apply a decision about the rows after this step."""
         self.timeline = self.timeline.with_decision(line)
@@ -72,6 +83,8 @@ class TrainingState:
             "baseline": sources_form(self.baseline),
             "latest": sources_form(self.latest),
             "latest_average": average_form(self.latest_average),
+            "tasks_before": tasks_form(self.tasks_before),
+            "tasks": tasks_form(self.tasks),
             "evaluated_step": self.evaluated_step,
         }
 
@@ -84,4 +97,6 @@ class TrainingState:
         self.baseline = parse_sources(state["baseline"])
         self.latest = parse_sources(state["latest"])
         self.latest_average = parse_average(state)
+        self.tasks_before = parse_tasks(state.get("tasks_before", {}))
+        self.tasks = parse_tasks(state.get("tasks", {}))
         self.evaluated_step = state["evaluated_step"]

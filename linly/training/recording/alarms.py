@@ -16,6 +16,7 @@ from linly.config.sections.watching_sections import AlarmSettings
 from linly.records.evaluation_record import EvaluationRecord
 from linly.records.metrics import AlarmRule
 from linly.records.step_record import StepRecord
+from linly.records.task_record import TaskEvaluation, task_drop
 
 
 class _Condition(NamedTuple):
@@ -76,6 +77,7 @@ class AlarmWatch:
         self._rows: deque[tuple[int, int]] = deque(maxlen=window)
         self._rows_before = 0
         self._before: dict[str, float] = {}
+        self._tasks_before: Mapping[str, TaskEvaluation] = {}
         self._holding: set[tuple[AlarmRule, str]] = set()
 
     def step(self, record: StepRecord, *, bad_records: int = 0) -> list[Alarm]:
@@ -94,14 +96,14 @@ class AlarmWatch:
         return self._begun(record.step, found)
 
     def evaluation(self, record: EvaluationRecord) -> list[Alarm]:
-        """Alarms that an evaluation raises: sources that are worse than at step 0."""
+        """Alarms that an evaluation raises: sources and tasks that are worse than at step 0."""
         bits = {
             name: result.bits_per_byte
             for name, result in record.sources.items()
             if result.bits_per_byte is not None
         }
         if record.step == 0:
-            self._before = bits
+            self._before, self._tasks_before = bits, record.tasks
         limit = self._settings.forgetting
         found: list[_Condition] = []
         for name, now in bits.items():
@@ -113,7 +115,21 @@ class AlarmWatch:
                     f"({before:.3f} to {now:.3f}), allowed: {limit:+.1%}"
                 )
                 found.append(_Condition("forgetting", name, worse > limit, text))
+        found += self._task_drop(record.tasks)
         return self._begun(record.step, found)
+
+    def _task_drop(self, tasks: Mapping[str, TaskEvaluation]) -> Iterator[_Condition]:
+        limit = self._settings.task_drop
+        for name, now in tasks.items():
+            before = self._tasks_before.get(name)
+            drop = task_drop(before, now)
+            if before is not None and drop is not None:
+                figure = now.watched.replace("_", " ")
+                text = (
+                    f"task {name}: {figure} {drop:.1%} worse than at step 0 "
+                    f"({before.watched_value:.3f} to {now.watched_value:.3f}), allowed: {limit:.1%}"
+                )
+                yield _Condition("task_drop", name, drop > limit, text)
 
     def _begun(self, step: int, found: Iterable[_Condition]) -> list[Alarm]:
         """Alarms of the conditions that have just become true."""

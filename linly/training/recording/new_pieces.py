@@ -43,6 +43,11 @@ class NewPieces:
         rows = read_new_rows(model, tokenizer)
         return None if rows is None else cls(rows.start, rows.stop)
 
+    @property
+    def first(self) -> int:
+        """Number of pieces before the vocabulary was extended."""
+        return self._first
+
     def count(self, rows: Sequence[MixedRow]) -> None:
         """Count a step's rows; padding is not counted."""
         for mixed in rows:

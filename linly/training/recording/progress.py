@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from linly.records.evaluation_record import EvaluationRecord, SourceEvaluation
 from linly.records.step_record import StepRecord
+from linly.records.task_record import TaskEvaluation
 
 INTERVAL_S = 10.0
 WIDTH = 100
@@ -72,6 +73,9 @@ class ProgressView:
         self.message(f"step {record.step} bits/byte: {_bits(record.sources)}")
         if record.average is not None:
             self.message(f"  {record.average.title}: {_bits(record.average.sources)}")
+        if record.tasks:
+            tasks = "  ".join(f"{name} {task_words(task)}" for name, task in record.tasks.items())
+            self.message(f"step {record.step} tasks: {tasks}")
         short = [
             f"{language} {_formatted(result.bits_per_byte, '.3f')}"
             for language, result in record.languages.items()
@@ -163,6 +167,21 @@ class _Means:
             if self._shares[group] or self._plan[group]
         ]
         return ["share/plan", *found] if found else []
+
+
+def task_words(task: TaskEvaluation) -> str:
+    """Figures of a task in short: `27.5% (by text 30.0%, 1.234 bits/byte)`."""
+    parts = [
+        f"{label}{format(value, form)}{unit}"
+        for value, label, form, unit in (
+            (task.text_accuracy, "by text ", ".1%", ""),
+            (task.bits_per_byte, "", ".3f", " bits/byte"),
+            (task.bits_per_answer, "", ".2f", " bits/answer"),
+            (task.copy_gain, "copy gain ", ".2f", " bits/token"),
+        )
+        if value is not None
+    ]
+    return f"{_formatted(task.accuracy, '.1%')} ({', '.join(parts)})"
 
 
 def folded(head: str, parts: Iterable[str]) -> list[str]:

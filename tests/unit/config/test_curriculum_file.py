@@ -157,9 +157,26 @@ def test_a_guard_may_watch_one_source_of_any_group() -> None:
             "max_rise",
             "max_raise",
             "max_raise: unknown key 'max_raise', did you mean 'max_rise'? allowed: cap, "
-            "max_rise, source, steps",
+            "max_drop, max_rise, source, steps, task",
         ),
-        ("max_rise: 3%, ", "", "max_rise: missing, this key is required"),
+        (
+            "max_rise: 3%, ",
+            "",
+            "max_rise: missing, a guard is a mapping such as {source: english, max_rise: 3%, cap: "
+            "60%} or {task: icl, max_drop: 10%, cap: 60%}",
+        ),
+        (
+            "max_rise",
+            "max_drop",
+            "max_drop: a guard that monitors a source has source and max_rise only: remove "
+            "max_drop, or source",
+        ),
+        (
+            "source: english",
+            "task: icl",
+            "max_rise: a guard that monitors a task has task and max_drop only: remove max_rise, "
+            "or task",
+        ),
         (
             "max_rise: 3%",
             "max_rise: 3",
@@ -187,7 +204,7 @@ def test_a_guard_is_a_mapping() -> None:
             read(guarded(guard))
         assert str(caught.value) == (
             f"c.yaml:4: mixture.english.ratio.guard: found {text}, allowed: a mapping such as "
-            "{source: english, max_rise: 3%, cap: 60%}"
+            "{source: english, max_rise: 3%, cap: 60%} or {task: icl, max_drop: 10%, cap: 60%}"
         )
 
 

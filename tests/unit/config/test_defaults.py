@@ -96,6 +96,9 @@ VALUES: dict[type[Model], dict[str, tuple[Any, ...]]] = {
         "max_documents": (1, 50, 1000),
         "prompts": ([], ["Once upon a time"]),
         "max_new_tokens": (1, 256),
+        "tasks": ([], [{"name": "icl"}], [{"name": "mmlu", "files": "exams/mmlu", "shots": 0}]),
+        "tasks_every": (None, 250, 1000),
+        "weight_drift": (True, False),
     },
     GuardSettings: {
         "spike": (2, 5, 100),
@@ -107,6 +110,7 @@ VALUES: dict[type[Model], dict[str, tuple[Any, ...]]] = {
         "window": (2, 10, 500),
         "loss_rise": ("1%", "50%"),
         "forgetting": ("1%", "50%"),
+        "task_drop": ("1%", "50%"),
         "data_wait": ("1%", "50%"),
         "quarantine": ("1%", "50%"),
         "command": ([], ["notify-send", "linly"]),

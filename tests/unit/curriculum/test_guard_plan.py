@@ -49,6 +49,8 @@ def test_the_band_lies_between_the_curve_and_the_cap(curriculum: Curriculum) -> 
             source="english",
             watched=("books", "web"),
             max_rise=0.03,
+            task=None,
+            max_drop=None,
             cap=0.6,
             steps=4,
             ratios=pytest.approx((0.8, 0.5, 0.26, 0.2)),

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from linly.config.curriculum import Curriculum
 from linly.config.yaml.strict_model import validate
 from linly.config.yaml.yaml import Origin, parse_yaml
-from linly.evaluation.curve_guard import guard_decisions
+from linly.evaluation.curve_guard import GuardDecision, guard_decisions
 from linly.records.evaluation_record import SourceEvaluation
 from linly.records.measures import joint_bits_per_byte
+from linly.records.task_record import TaskEvaluation, TaskFigure
 
 CURRICULUM = """\
 tokens: 1M
@@ -106,7 +107,7 @@ def test_without_a_number_nothing_moves_and_it_is_said(
     sick["web"] = replace(sick["web"], bits_per_byte=bits)
     for baseline, latest in ((START, sick), (sick, results(9.0, 9.0)), ({}, START)):
         decision = guard_decisions(curriculum, {"english": 2}, baseline, latest)[0]
-        assert (decision.before, decision.after, decision.bits_per_byte) == (2, 2, None)
+        assert (decision.before, decision.after, decision.value) == (2, 2, None)
         assert decision.is_news
         assert str(decision) == (
             "english left at step 2 of 4 towards 60%: english has no bits per byte to compare"
@@ -116,7 +117,7 @@ def test_without_a_number_nothing_moves_and_it_is_said(
 def test_sources_that_came_later_are_left_out_of_the_comparison(curriculum: Curriculum) -> None:
     old = {name: value for name, value in START.items() if name != "books"}
     decision = guard_decisions(curriculum, {}, old, results(1.01, 9.0))[0]
-    assert (decision.baseline, decision.bits_per_byte, decision.after) == (1.0, 1.01, 0)
+    assert (decision.baseline, decision.value, decision.after) == (1.0, 1.01, 0)
 
 
 def test_a_decision_says_why(curriculum: Curriculum) -> None:
@@ -135,4 +136,78 @@ def test_a_decision_says_why(curriculum: Curriculum) -> None:
         "after": 2,
         "bits_per_byte": 1.04,
         "baseline": 1.0,
+    }
+
+
+TASK_CURRICULUM = CURRICULUM.replace(
+    "{source: english, max_rise: 3%, cap: 60%}", "{task: icl, max_drop: 10%, cap: 60%}"
+)
+
+
+def by_task(level: int, before: TaskEvaluation, now: TaskEvaluation | None) -> GuardDecision | None:
+    """Decision of the guard of english, which watches a task."""
+    tree = parse_yaml(TASK_CURRICULUM, Origin("c.yaml", 1, Path("/")))
+    curriculum = validate(Curriculum, tree, name="c")
+    tasks = None if now is None else {"icl": now}
+    decisions = guard_decisions(
+        curriculum,
+        {"english": level},
+        START,
+        START,
+        tasks_before={"icl": before},
+        tasks=tasks,
+    )
+    return next((one for one in decisions if one.group == "english"), None)
+
+
+@pytest.mark.parametrize(
+    ("watched", "before", "now", "after"),
+    [
+        ("accuracy", 0.5, 0.46, 0),
+        ("accuracy", 0.5, 0.44, 2),
+        ("copy_gain", 4.0, 3.5, 2),
+        ("bits_per_answer", 2.0, 2.3, 2),
+        ("bits_per_answer", 2.0, 1.0, 0),
+    ],
+)
+def test_a_guard_on_a_task_moves_by_its_watched_figure(
+    watched: TaskFigure, before: float, now: float, after: int
+) -> None:
+    one, two = (
+        replace(TaskEvaluation(watched=watched), **{watched: value}) for value in (before, now)
+    )
+    decision = by_task(1, one, two)
+    assert decision is not None
+    assert (decision.before, decision.after, decision.value) == (1, after, now)
+
+
+def test_a_guard_on_a_task_waits_for_the_next_evaluation_of_the_tasks() -> None:
+    assert by_task(1, TaskEvaluation(accuracy=0.5), None) is None
+
+
+def test_other_questions_than_at_the_start_decide_nothing() -> None:
+    decision = by_task(1, TaskEvaluation(accuracy=0.5), TaskEvaluation(accuracy=0.1, prompts="b"))
+    assert decision is not None
+    assert (decision.before, decision.after, decision.is_news) == (1, 1, True)
+    assert str(decision).endswith("icl has no accuracy to compare")
+
+
+def test_a_decision_by_a_task_says_why() -> None:
+    decision = by_task(1, TaskEvaluation(accuracy=0.5), TaskEvaluation(accuracy=0.4))
+    assert decision is not None
+    assert str(decision) == (
+        "english raised to step 2 of 4 towards 60%: icl at 0.4000 accuracy, -20.00% since the "
+        "start, allowed -10%"
+    )
+    assert decision.to_json(step=20, row=160) == {
+        "step": 20,
+        "kind": "guard",
+        "row": 160,
+        "group": "english",
+        "task": "icl",
+        "before": 1,
+        "after": 2,
+        "figure": "accuracy",
+        "value": 0.4,
+        "baseline": 0.5,
     }

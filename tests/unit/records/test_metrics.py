@@ -24,6 +24,7 @@ from linly.records.evaluation_record import (
 )
 from linly.records.metrics import AlarmRule, Hidden, Line, MeasuredRecord, Within, metrics_of
 from linly.records.step_record import StepRecord
+from linly.records.task_record import TaskEvaluation
 from linly.runs.runs import RunFolder
 from linly.training.recording.trackers.scalars import key_of, scalars_of
 from linly.training.recording.trackers.tensorboard import TensorBoardLog
@@ -37,6 +38,7 @@ RECORDS: tuple[type[MeasuredRecord], ...] = (
     SourceEvaluation,
     LanguageEvaluation,
     NewPieceStatistics,
+    TaskEvaluation,
 )
 METRICS = [(record, key) for record in RECORDS for key in metrics_of(record)]
 NUM_STEPS = 24
@@ -136,6 +138,7 @@ def values_of(recorded: Recorded, record: type[MeasuredRecord], key: str) -> dic
         SourceEvaluation: last.sources,
         LanguageEvaluation: last.languages,
         NewPieceStatistics: {"": last.new_pieces},
+        TaskEvaluation: last.tasks,
     }
     tag = metrics_of(record)[key].tag
     assert tag is not None
@@ -143,7 +146,11 @@ def values_of(recorded: Recorded, record: type[MeasuredRecord], key: str) -> dic
     for owner, one in owners[record].items():
         value = getattr(one, key)
         by_name = value if isinstance(value, Mapping) else {owner: value}
-        found |= {tag.format(key_of(name)): float(number) for name, number in by_name.items()}
+        found |= {
+            tag.format(key_of(name)): float(number)
+            for name, number in by_name.items()
+            if number is not None  # an exam has other figures than the probe
+        }
     return found
 
 

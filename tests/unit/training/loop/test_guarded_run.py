@@ -15,6 +15,7 @@ from linly.config.recipe import load_recipe
 from linly.curriculum.apportion import Apportioner, Phase
 from linly.curriculum.timeline import Decision, decisions_in_force, fold
 from linly.data.loading.loader import Loader, StepBatch
+from linly.errors import ConfigError
 from linly.monitor.history.history import read_history
 from linly.monitor.history.recount import recount
 from linly.training.loop.trainer import train
@@ -195,3 +196,47 @@ def test_an_evaluation_only_because_a_start_ends_there_decides_nothing(
     run = start(world, alone, "stopped", f"stop_at_step={step}")
     assert lines_of(run, "evaluations")[-1]["step"] == step
     assert guards_of(run) == guards_of(whole)[:1]
+
+
+TASK_GUARD = (
+    "curriculum.mixture.english.ratio={curve: linear, from: 15%, to: 5%, "
+    "guard: {task: icl, max_drop: 0%, cap: 75%, steps: 2}}",
+    "evaluation.tasks=[{name: icl, shots: 2, limit: 48}]",
+)
+
+
+@pytest.fixture(scope="module")
+def by_task(world: Path, alone: Processes) -> Path:
+    """An undisturbed run whose guard watches the in-context probe, every four steps."""
+    return start(world, alone, "by-task", *TASK_GUARD)
+
+
+def test_a_guard_on_a_task_decides_at_the_evaluations_of_the_tasks(by_task: Path) -> None:
+    tasks = {line["step"]: line["tasks"] for line in lines_of(by_task, "evaluations")}
+    assert [step for step, found in tasks.items() if found] == [0, 4, 8, 12, 16]
+    level, expected = 0, []
+    for step in (4, 8, 12):
+        is_worse = tasks[step]["icl"]["accuracy"] < tasks[0]["icl"]["accuracy"]
+        before, level = level, min(level + 1, 2) if is_worse else max(level - 1, 0)
+        if level != before:
+            expected.append((step, before, level))
+    assert expected
+    decisions = guards_of(by_task)
+    assert [(line["step"], line["before"], line["after"]) for line in decisions] == expected
+    assert {(line["task"], line["figure"]) for line in decisions} == {("icl", "accuracy")}
+    shown = [event.text for event in read_history(by_task).decisions if event.kind == "guard"]
+    assert "icl" in shown[0] and "accuracy since step 0" in shown[0]
+
+
+def test_a_resume_takes_the_same_decisions_by_tasks(
+    by_task: Path, world: Path, alone: Processes
+) -> None:
+    run = world / "runs" / "by-task-back"
+    shutil.copytree(by_task, run)
+    start(world, alone, "by-task-back", *TASK_GUARD, step=7)
+    assert_same(run, by_task)
+
+
+def test_a_resume_without_the_task_of_a_guard_is_refused(world: Path, alone: Processes) -> None:
+    with pytest.raises(ConfigError, match=r"unknown task of evaluation\.tasks 'icl'"):
+        start(world, alone, "refused", *TASK_GUARD, "evaluation.tasks=[]")

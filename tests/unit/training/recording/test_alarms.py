@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from linly.config.sections.watching_sections import AlarmSettings
 from linly.records.evaluation_record import EvaluationRecord, SourceEvaluation
 from linly.records.step_record import StepRecord
+from linly.records.task_record import TaskEvaluation
 from linly.training.recording.alarms import AlarmWatch, loss_rise
 
 
@@ -29,6 +30,22 @@ def step(number: int, **changes: Any) -> StepRecord:
 def evaluation(number: int, en: float) -> EvaluationRecord:
     sources = {"en": SourceEvaluation(bits_per_byte=en), "empty": SourceEvaluation()}
     return EvaluationRecord(step=number, sources=sources)
+
+
+def test_a_task_that_drops_names_its_figure_once() -> None:
+    def tasks(number: int, accuracy: float) -> EvaluationRecord:
+        return EvaluationRecord(step=number, tasks={"icl": TaskEvaluation(accuracy=accuracy)})
+
+    watch = AlarmWatch(AlarmSettings())
+    assert not watch.evaluation(tasks(0, 0.5))
+    assert not watch.evaluation(tasks(10, 0.45))
+    assert not watch.evaluation(EvaluationRecord(step=15))  # without the tasks
+    (alarm,) = watch.evaluation(tasks(20, 0.44))
+    assert (alarm.step, alarm.rule, alarm.source) == (20, "task_drop", "icl")
+    assert alarm.text == (
+        "task icl: accuracy 12.0% worse than at step 0 (0.500 to 0.440), allowed: 10.0%"
+    )
+    assert not watch.evaluation(tasks(30, 0.3))
 
 
 def test_a_calm_run_raises_nothing() -> None:

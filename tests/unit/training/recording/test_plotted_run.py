@@ -38,6 +38,7 @@ def run(tmp_path_factory: pytest.TempPathFactory, alone: Processes) -> Iterator[
     make_tiny_world(folder, num_steps=8)
     overrides = [
         "data.producers=0", "checkpoint.every=4", "evaluation.every=4", "evaluation.prompts=[]",
+        "evaluation.tasks=[{name: icl, shots: 2, limit: 8}]",
         "wandb.project=tests", "wandb.mode=offline", "wandb.name=small",
         "mlflow.experiment=tests", "trackio.project=tests", "alarms.command=[mail, hush-4711]",
     ]  # fmt: skip
@@ -153,6 +154,9 @@ def test_a_run_writes_every_metric(run: Path) -> None:
         for line in lines(run, log):
             assert {key for key in stored if line[key] is None} <= unknown
     for line in lines(run, "evaluations"):
+        for key in ("accuracy", "bits_per_answer", "copy_gain"):
+            assert line["tasks"]["icl"][key] is not None
+        assert (line["weight_drift"]["layer-1"] > 0) == (line["step"] > 0)
         for nested, record in (("sources", SourceEvaluation), ("languages", LanguageEvaluation)):
             for found in line[nested].values():
                 assert metrics_of(record).keys() <= {
