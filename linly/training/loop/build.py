@@ -16,7 +16,6 @@ from linly.evaluation.tasks.task_evaluator import TaskEvaluator
 from linly.evaluation.weight_drift import WeightDrift, drift_notice
 from linly.modeling.attention.separation import row_layout
 from linly.modeling.load_model import load_exactly
-from linly.modeling.stored.stored_model import StoredModel
 from linly.modeling.trainable import make_trainable
 from linly.runs.runs import RunFolder
 from linly.tokenization.tokenizer import Tokenizer
@@ -99,9 +98,6 @@ def build(
         model=launch.identity,
         saved_step=state.step,
     )
-    drift = _build_drift(recipe, engine, model.stored, processes)
-    if drift is not None:
-        recorder.notices(drift_notice(drift, model.stored))
     return Components(
         recipe=recipe,
         run=run,
@@ -109,14 +105,8 @@ def build(
         tokenizer=model.tokenizer,
         engine=engine,
         evaluator=_build_evaluator(start, run, model.tokenizer, engine, processes),
-        task_evaluator=TaskEvaluator(
-            launch.tasks,
-            processes,
-            sequence_length=recipe.data.sequence_length,
-            batch_rows=recipe.training.micro_batch,
-            way=engine.evaluation_way,
-        ),
-        weight_drift=drift,
+        task_evaluator=_build_task_evaluator(launch, engine),
+        weight_drift=_build_drift(launch, engine, recorder),
         state=state,
         recorder=recorder,
         saver=saver,
@@ -198,15 +188,26 @@ def _build_evaluator(
     )
 
 
-def _build_drift(
-    recipe: Recipe, engine: Engine, stored: StoredModel, processes: Processes
-) -> WeightDrift | None:
+def _build_task_evaluator(launch: Launch, engine: Engine) -> TaskEvaluator:
+    return TaskEvaluator(
+        launch.tasks,
+        launch.processes,
+        sequence_length=launch.recipe.data.sequence_length,
+        batch_rows=launch.recipe.training.micro_batch,
+        way=engine.evaluation_way,
+    )
+
+
+def _build_drift(launch: Launch, engine: Engine, recorder: Recorder) -> WeightDrift | None:
     """Comparison with the model folder; None if the recipe wants none, or LoRA freezes it."""
+    recipe, stored = launch.recipe, launch.model.stored
     if not recipe.evaluation.weight_drift or recipe.training.trainable.kind == "lora":
         return None
     drift = None
-    with processes.together("opening the model folder"):
-        drift = WeightDrift(engine, stored, processes)
+    with launch.processes.together("opening the model folder"):
+        drift = WeightDrift(engine, stored, launch.processes)
+    if drift is not None:
+        recorder.notices(drift_notice(drift, stored))
     return drift
 
 

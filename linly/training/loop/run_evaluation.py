@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 from linly.evaluation.combined_loss import combined_losses
 from linly.evaluation.curve_guard import guard_decisions
@@ -36,14 +37,22 @@ def evaluate_run(parts: Components, *, is_last: bool) -> None:
         pieces = new_pieces.record(model) if new_pieces and parts.processes.is_first else None
     average = _evaluate_average(parts)
     state.add_evaluation(sources, average)
-    drift = parts.weight_drift.measure() if parts.weight_drift is not None else {}
     if has_tasks:
         state.add_tasks(tasks)
     if state.step == 0:
         parts.recorder.notices(language_notices(parts.recipe.languages, sources))
-    next_row = state.step * parts.recipe.data.global_batch
+    drift = parts.weight_drift.measure() if parts.weight_drift is not None else {}
+    record = replace(_record(parts), new_pieces=pieces, tasks=tasks, weight_drift=drift)
+    parts.recorder.evaluation(record, samples)
+    _decide(parts, state.step * parts.recipe.data.global_batch)
+
+
+def _record(parts: Components) -> EvaluationRecord:
+    """Record of the latest held-out results."""
+    state = parts.state
+    sources, next_row = state.latest, state.step * parts.recipe.data.global_batch
     combined = combined_losses(sources, state.timeline, next_row=next_row)
-    record = EvaluationRecord(
+    return EvaluationRecord(
         step=state.step,
         time=time.time(),
         tokens_seen=state.counts.tokens_seen,
@@ -51,13 +60,8 @@ def evaluate_run(parts: Components, *, is_last: bool) -> None:
         languages=results_by_language(state.baseline, sources),
         loss_at_fixed_shares=combined.at_fixed_shares,
         loss_at_current_shares=combined.at_current_shares,
-        new_pieces=pieces,
-        average=average,
-        tasks=tasks,
-        weight_drift=drift,
+        average=state.latest_average,
     )
-    parts.recorder.evaluation(record, samples)
-    _decide(parts, next_row)
 
 
 def _evaluate_average(parts: Components) -> AverageEvaluation | None:
