@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -16,6 +14,7 @@ from linly.curriculum.timeline import fold
 from linly.data.mixing.stream_plan import make_mixer, stream_plan
 from linly.runs.runs import RunFolder
 from linly.training.changes.pinned_inputs import read_later_lists, read_shards
+from tests.support.prepared import run_prepared
 from tests.support.rank_processes import (
     TRAIN,
     environment,
@@ -44,8 +43,8 @@ def test_an_amended_run_that_is_killed_goes_on_exactly_at_another_world_size(
     new = tmp_path / "new.yaml"
     text = (tmp_path / "curriculum.yaml").read_text()
     new.write_text(text.replace("from: 80%, to: 20%", "from: 30%, to: 70%"))
-    command = [sys.executable, "-m", "linly.cli.main", "amend", str(run), str(new)]
-    subprocess.run(command, check=True, env=environment(), cwd=tmp_path)
+    command = ("-m", "linly", "amend", str(run), str(new))
+    run_prepared(*command, folder=tmp_path, environment=environment()).check_returncode()
     ranks = start_ranks([TRAIN, str(recipe)], 2, log)
     wait_for_step(run, 7 + random.SystemRandom().randint(1, NUM_STEPS - 8))
     for process in ranks:

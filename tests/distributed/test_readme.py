@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 from transformers import AutoModelForCausalLM
 
+from tests.support.prepared import run_prepared
+from tests.support.rank_processes import environment
 from tests.support.tiny_world import make_tiny_world
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,12 +30,10 @@ def test_the_commands_run_as_typed(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
     (tmp_path / "world/model").rename(tmp_path / "models/llama2-7b")
     (tmp_path / "world/data").rename(tmp_path / "data")
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    environment = os.environ | {"PATH": path, "OMP_NUM_THREADS": "1"}
     for command in COMMANDS:
-        done = subprocess.run(
-            shlex.split(command), cwd=tmp_path, env=environment, capture_output=True, text=True
-        )
+        program, *words = shlex.split(command)
+        assert program == "linly"
+        done = run_prepared("-m", "linly", *words, folder=tmp_path, environment=environment())
         assert done.returncode == 0, f"{command}\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
     assert (tmp_path / "runs/llama2-7b-zh/report.html").is_file()
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "models/llama2-7b-zh")

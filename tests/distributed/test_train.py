@@ -7,7 +7,6 @@ import random
 import shutil
 import signal
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -17,6 +16,7 @@ import pytest
 
 from linly.runs.runs import RunFolder
 from linly.training.checkpoints.manifest import verified
+from tests.support.prepared import run_prepared
 from tests.support.rank_processes import (
     BIN,
     TIMES,
@@ -177,13 +177,9 @@ def test_a_damaged_newest_checkpoint_is_skipped_by_fork_and_named(
 
 
 def test_a_changed_recipe_is_refused_with_its_difference(world: Path, undisturbed: Path) -> None:
-    command = [sys.executable, TRAIN, *arguments(world, undisturbed)]
-    changed = subprocess.run(
-        [*command, "data.seed=8", "training.lr=2e-3", "training.micro_batch=4"],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment(),
+    overrides = ("data.seed=8", "training.lr=2e-3", "training.micro_batch=4")
+    changed = run_prepared(
+        TRAIN, *arguments(world, undisturbed, *overrides), environment=environment()
     )
     assert changed.returncode == 1
     assert "data.seed: 7 -> 8" in changed.stderr
@@ -194,13 +190,7 @@ def test_two_cannot_train_the_same_run(world: Path) -> None:
     run = world / "runs" / "held"
     folder = RunFolder.create_or_open(run)
     with folder.lock():
-        second = subprocess.run(
-            [sys.executable, TRAIN, *arguments(world, run)],
-            capture_output=True,
-            text=True,
-            check=False,
-            env=environment(),
-        )
+        second = run_prepared(TRAIN, *arguments(world, run), environment=environment())
     assert second.returncode == 1
     assert f"process {os.getpid()}" in second.stderr
     assert not (run / "metrics.jsonl").exists()

@@ -14,6 +14,8 @@ from typing import Any
 import orjson
 import pyarrow.parquet as pq
 
+from tests.support.prepared import PreparedProcess
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 TRAIN = str(REPOSITORY / "launch" / "train.py")
 BIN = Path(sys.executable).parent
@@ -28,8 +30,12 @@ def environment() -> dict[str, str]:
     return {**kept, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
 
 
-def start(command: list[str], log: Path, **variables: str) -> subprocess.Popen[bytes]:
-    """Start a command in a process group of its own."""
+def start(
+    command: list[str], log: Path, **variables: str
+) -> subprocess.Popen[bytes] | PreparedProcess:
+    """Start a command in a process group of its own: a launcher, or a prepared program."""
+    if command[0] == sys.executable:
+        return _start_prepared(command[1:], log, **variables)
     with log.open("ab") as output:
         return subprocess.Popen(
             command,
@@ -64,12 +70,12 @@ def torchrun_command(
 
 def start_ranks(
     arguments: list[str], world_size: int, log: Path, **variables: str
-) -> list[subprocess.Popen[bytes]]:
+) -> list[PreparedProcess]:
     """Start `python ARGUMENTS` once a rank, with the variables that launchers set."""
     port = free_port()
     return [
-        start(
-            [sys.executable, *arguments],
+        _start_prepared(
+            arguments,
             log.with_suffix(f".{rank}.log"),
             RANK=str(rank),
             LOCAL_RANK=str(rank),
@@ -82,7 +88,20 @@ def start_ranks(
     ]
 
 
-def wait_all(processes: list[subprocess.Popen[bytes]], *, timeout_s: float = 120) -> list[int]:
+def _start_prepared(arguments: list[str], log: Path, **variables: str) -> PreparedProcess:
+    with log.open("ab") as output:
+        return PreparedProcess(
+            arguments,
+            folder=log.parent,
+            environment=environment() | variables,
+            output=output,
+            errors=output,
+        )
+
+
+def wait_all(
+    processes: Sequence[subprocess.Popen[bytes] | PreparedProcess], *, timeout_s: float = 120
+) -> list[int]:
     """Exit codes of all; kills them when time is up."""
     try:
         return [process.wait(timeout_s) for process in processes]

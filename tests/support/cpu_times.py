@@ -1,0 +1,63 @@
+"""pytest plugin: processor seconds of each test and fixture, with the processes it waited for.
+
+Writes a line for each into WORKER.jsonl as the tests run; `python -m tests.support.cpu_times` sums
+them by file (`make test-times`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.prepared import PreparedProcess
+
+FOLDER = Path(os.environ.get("LINLY_TEST_TIMES", "build/test-times"))
+
+
+def _cpu_s() -> float:
+    times = os.times()
+    here = times.user + times.system + times.children_user + times.children_system
+    return here + PreparedProcess.num_cpu_s
+
+
+def _write(**entry: object) -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    worker = os.environ.get("PYTEST_XDIST_WORKER", "main")
+    with (FOLDER / f"{worker}.jsonl").open("a", encoding="utf-8") as file:
+        file.write(json.dumps(entry) + "\n")
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
+    cpu, wall = _cpu_s(), time.monotonic()
+    try:
+        return (yield)
+    finally:
+        _write(
+            test=item.nodeid,
+            cpu_s=round(_cpu_s() - cpu, 3),
+            wall_s=round(time.monotonic() - wall, 3),
+        )
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_fixture_setup(
+    fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest
+) -> Generator[None, object, object]:
+    cpu = _cpu_s()
+    try:
+        return (yield)
+    finally:
+        if (spent := round(_cpu_s() - cpu, 3)) >= 0.05:
+            _write(
+                fixture=fixturedef.argname,
+                scope=fixturedef.scope,
+                by=request.node.nodeid,
+                cpu_s=spent,
+            )
