@@ -30,7 +30,7 @@ PIP_SOURCE := $(if $(WHEELS),--no-index --find-links $(WHEELS),$(PIP_INDEX))
 # Launchers and tools are those of .venv.
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 
-.PHONY: help install wheelhouse demo demo-chinese-only test test-faults test-exhaustive families lint docs bench clean
+.PHONY: help install wheelhouse demo demo-chinese-only test test-times test-faults test-exhaustive families lint docs bench clean
 
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1|/' | column -t -s '|'
@@ -83,6 +83,12 @@ demo-chinese-only: $(STAMP)  ## after `make demo`: the same number of steps on C
 
 test: $(STAMP) $(STAMP4)  ## all tests but the many-kill ones, the benchmarks and the real data
 	python -m pytest -q -n 2 --dist loadfile -m 'not faults and not benchmark and not exhaustive' tests
+
+test-times: $(STAMP) $(STAMP4)  ## the same tests, and the processor seconds of each file
+	rm -rf build/test-times
+	python -m pytest -q -n 2 --dist loadfile -p tests.support.cpu_times \
+		-m 'not faults and not benchmark and not exhaustive' tests
+	python -m tests.support.cpu_times
 
 test-faults: $(STAMP)  ## the tests that kill processes and break files many times (long)
 	python -m pytest -q -s -m faults tests

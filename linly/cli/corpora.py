@@ -15,6 +15,7 @@ from linly.cli.printed_table import print_table
 from linly.config.corpus import Corpus, corpus_files, load_corpus, make_corpus, with_chat
 from linly.config.source import Source
 from linly.config.yaml.yaml import read_yaml
+from linly.errors import ConfigError
 
 DataRoot = Annotated[Path, typer.Option(envvar="LINLY_DATA", help="Folder of the shards.")]
 
@@ -31,13 +32,22 @@ def register(app: typer.Typer) -> None:
 
 
 def list_corpora(corpora: CorpusFolders) -> None:
-    """List corpora with language, kind, format and paths of their shards below the data root."""
-    rows = []
+    """List corpora with language, kind, format and paths of their shards below the data root.
+
+    Files that cannot be used are named after the others, and the exit code is 1.
+    """
+    rows, refused = [], []
     for name, path in sorted(corpus_files(corpora).items()):
-        corpus = make_corpus(name, read_yaml(path))
+        try:
+            corpus = make_corpus(name, read_yaml(path))
+        except ConfigError as error:
+            refused.append(str(error))
+            continue
         paths = corpus.paths.values() if isinstance(corpus.paths, dict) else corpus.paths
         rows.append((name, corpus.language, corpus.kind, _format(corpus), ", ".join(paths)))
     print_table(("name", "language", "kind", "format", "paths"), rows)
+    if refused:
+        raise ConfigError("\n".join(refused))
 
 
 def _format(corpus: Corpus) -> str:

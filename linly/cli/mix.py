@@ -105,9 +105,9 @@ def mix(
         publish(save_state, orjson.dumps(stream.state_dict(), option=orjson.OPT_INDENT_2) + b"\n")
     tokens = num_rows * loaded.data.sequence_length
     print(
-        f"{num_rows:,} rows, {tokens:,} tokens in {elapsed_s:.1f} s: "
+        f"{num_rows:,} row{'s' * (num_rows != 1)}, {tokens:,} tokens in {elapsed_s:.1f} s: "
         f"{tokens / elapsed_s:,.0f} tokens/s; largest drift {drift.largest():.3f} row; "
-        f"{num_bad} bad records{filled.text()}",
+        f"{num_bad} bad record{'s' * (num_bad != 1)}{filled.text()}",
         file=sys.stderr,
     )
 

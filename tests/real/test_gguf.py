@@ -15,22 +15,15 @@ from linly.config.recipe import load_recipe
 from linly.export.gguf.gguf_file import GgufType, write_gguf
 from linly.export.model_export import ExportForm, export_run
 from linly.modeling.completion import prompt_ids
-from linly.tokenization.growth.characters import (
-    DEFAULT_STANDARDS,
-    choose_characters,
-    standard_characters,
-)
-from linly.tokenization.growth.extend import extend_vocabulary
-from linly.tokenization.growth.merge import Scores, merge_vocabularies
 from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.loop.trainer import train
 from linly.training.ranks.processes import Processes
-from tests.support.byte_level import train_byte_level, with_new_characters
 from tests.support.gguf_models import write_reference, write_tiny
 from tests.support.llamacpp import read_with_llamacpp
 from tests.support.real_texts import some_texts
+from tests.support.real_vocabularies import real_vocabularies
 from tests.support.tiny_world import CHINESE, ENGLISH, make_tiny_world
 
 EVERY = 160
@@ -50,19 +43,9 @@ def vocabularies(
     texts: list[str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Tokenizer]:
-    characters = list(standard_characters(DEFAULT_STANDARDS))
-    llama = SentencePieceTokenizer.load(llama_tokenizer_path)
-    chosen = choose_characters(characters, llama.pieces(), count=8076)
-    chinese = real_data / "tokenizers" / "chinese_sp" / "chinese_sp.model"
-    merge = merge_vocabularies(llama, SentencePieceTokenizer.load(chinese), Scores.ranked)
     place = tmp_path_factory.mktemp("bpe")
-    byte_level = {name: train_byte_level(place / name, name, texts) for name in PRE_TOKENIZERS}
-    return {
-        "characters": SentencePieceTokenizer(extend_vocabulary(llama, chosen)),
-        "merged": SentencePieceTokenizer(merge.model_bytes),
-        **byte_level,
-        **{f"{name}-extended": with_new_characters(base) for name, base in byte_level.items()},
-    }
+    named = real_vocabularies(real_data, texts, place, PRE_TOKENIZERS)
+    return {name: named[name] for name in NAMES}
 
 
 NAMES = ("characters", "merged", *PRE_TOKENIZERS, *(f"{n}-extended" for n in PRE_TOKENIZERS))

@@ -7,19 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from linly.tokenization.growth.characters import (
-    DEFAULT_STANDARDS,
-    choose_characters,
-    standard_characters,
-)
-from linly.tokenization.growth.extend import extend_vocabulary
-from linly.tokenization.growth.merge import Scores, merge_vocabularies
 from linly.tokenization.hugging_face.tokenizer_export import export_tokenizer
-from linly.tokenization.sentence_piece import SentencePieceTokenizer
 from linly.tokenization.tokenizer import Tokenizer
-from tests.support.byte_level import PRE_TOKENIZERS, train_byte_level, with_new_characters
+from tests.support.byte_level import PRE_TOKENIZERS
 from tests.support.llamacpp import read_with_llamacpp
 from tests.support.real_texts import some_texts
+from tests.support.real_vocabularies import real_vocabularies
 
 pytestmark = pytest.mark.real
 
@@ -38,20 +31,8 @@ def vocabularies(
     texts: list[str],
     tmp_path_factory: pytest.TempPathFactory,
 ) -> dict[str, Tokenizer]:
-    characters = list(standard_characters(DEFAULT_STANDARDS))
-    llama = SentencePieceTokenizer.load(llama_tokenizer_path)
-    chosen = choose_characters(characters, llama.pieces(), count=8076)
-    chinese = real_data / "tokenizers" / "chinese_sp" / "chinese_sp.model"
-    merge = merge_vocabularies(llama, SentencePieceTokenizer.load(chinese), Scores.ranked)
     place = tmp_path_factory.mktemp("bpe")
-    byte_level = {name: train_byte_level(place / name, name, texts) for name in PRE_TOKENIZERS}
-    return {
-        "llama": llama,
-        "characters": SentencePieceTokenizer(extend_vocabulary(llama, chosen)),
-        "merged": SentencePieceTokenizer(merge.model_bytes),
-        **byte_level,
-        **{f"{name}-extended": with_new_characters(base) for name, base in byte_level.items()},
-    }
+    return real_vocabularies(real_data, texts, place, PRE_TOKENIZERS)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections import Counter
 from collections.abc import Generator
 from pathlib import Path
 from typing import Any
@@ -61,3 +62,21 @@ def pytest_fixture_setup(
                 by=request.node.nodeid,
                 cpu_s=spent,
             )
+
+
+def seconds_by_file(folder: Path) -> Counter[str]:
+    """Processor seconds of each test file, from the lines of all workers."""
+    seconds: Counter[str] = Counter()
+    for path in sorted(folder.glob("*.jsonl")):
+        for line in path.read_text(encoding="utf-8").splitlines():
+            entry = json.loads(line)
+            if "test" in entry:
+                seconds[entry["test"].split("::")[0]] += entry["cpu_s"]
+    return seconds
+
+
+if __name__ == "__main__":
+    by_file = seconds_by_file(FOLDER)
+    print(f"{sum(by_file.values()):8.1f} s of processor time in {len(by_file)} files")
+    for file, num_s in by_file.most_common(40):
+        print(f"{num_s:8.1f} {file}")

@@ -68,6 +68,16 @@ def test_list_shows_the_form_of_each_corpus(here: Path, capsys: pytest.CaptureFi
     ]
 
 
+def test_list_names_a_wrong_file_after_the_others(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (here / "corpora" / "a.yaml").write_text("language: '?'\nkind: text\npaths: ['a.jsonl']\n")
+    assert linly("corpora", "list") == 1
+    printed = capsys.readouterr()
+    assert [line.split()[0] for line in printed.out.splitlines()] == ["name", "alpaca"]
+    assert re.match(r"error: corpora/a\.yaml:1: .*language", printed.err)
+
+
 @pytest.mark.parametrize("is_asked", [False, True])
 def test_the_corpora_of_linly_are_used_where_there_are_none(
     here: Path, capsys: pytest.CaptureFixture[str], is_asked: bool

@@ -83,6 +83,11 @@ def test_the_last_line_on_stderr_tells_speed_and_a_drift_below_one_row(
     assert "tokens/s" in line
 
 
+def test_one_row_is_counted_in_the_singular(mix: Mix, capfd: pytest.CaptureFixture[str]) -> None:
+    mix("--rows", "1")
+    assert capfd.readouterr().err.startswith("1 row, 64 tokens in ")
+
+
 def test_guards_do_not_act_without_evaluations_and_it_is_said(
     mix: Mix, capfd: pytest.CaptureFixture[str]
 ) -> None:
