@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shlex
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,8 +15,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from linly.config.recipe import load_recipe
 from tests.support.installation import Installation, install
-from tests.support.prepared import run_prepared
-from tests.support.rank_processes import REPOSITORY, environment, lines_of
+from tests.support.rank_processes import REPOSITORY, lines_of
 from tests.support.vocabularies import english_model
 from tests.support.worlds import write_records
 
@@ -90,12 +88,12 @@ def test_the_page_runs_as_typed(installed: Installation, real_data: Path, tmp_pa
     assert model.generate(**tokenizer("高山", return_tensors="pt"), max_new_tokens=2).shape[1] > 2
 
 
-def test_another_language_takes_the_same_commands(tmp_path: Path) -> None:
+def test_another_language_takes_the_same_commands(installed: Installation, tmp_path: Path) -> None:
     """Korean, from the messages of JupyterLab and their English originals."""
     write_messages(tmp_path / "data")
     (tmp_path / "tokenizer.model").write_bytes(english_model())
 
-    said = [output_of(command, tmp_path) for command in KOREAN_COMMANDS]
+    said = [installed.shell(command, tmp_path) for command in KOREAN_COMMANDS]
 
     assert re.search(r"korean +ko +text", said[1])
     assert "in Korean" not in said[1]  # nothing is missing
@@ -106,15 +104,6 @@ def test_another_language_takes_the_same_commands(tmp_path: Path) -> None:
     assert any("질문" in prompt for prompt in recipe.evaluation.prompts)
     losses = [line["loss"] for line in lines_of(run, "metrics")]
     assert losses[-1] < losses[0]
-
-
-def output_of(command: str, folder: Path) -> str:
-    """Output of a command of linly in a folder, which must succeed."""
-    program, *words = shlex.split(command)
-    assert program == "linly"
-    done = run_prepared("-m", "linly", *words, folder=folder, environment=environment())
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
 
 
 def write_messages(folder: Path) -> None:

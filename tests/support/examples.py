@@ -7,12 +7,11 @@ lines that begin with `+` are new. A file without such lines is a new one.
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
-
-from tests.support.prepared import run_prepared
 
 ROOT = Path(__file__).resolve().parents[2]
 _TITLE = re.compile(r"^### (.+)$", re.MULTILINE)
@@ -56,14 +55,16 @@ def followed(title: str, copy: Path) -> list[str]:
 
 def run_tests(copy: Path, *tests: str) -> str:
     """Output of pytest in a copy, which must pass."""
-    command = ("-m", "pytest", "-q", "-p", "no:cacheprovider", *tests)
-    done = run_prepared(*command, folder=copy, environment=os.environ)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests]
+    done = subprocess.run(command, cwd=copy, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-1000:]
     return done.stdout
 
 
 def output_of(copy: Path, *command: str) -> str:
     """Output of a Python program in a copy, which must succeed."""
-    done = run_prepared(*command, folder=copy, environment=os.environ)
+    done = subprocess.run(
+        [sys.executable, *command], cwd=copy, capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -6,6 +6,8 @@ import os
 import re
 import shutil
 import signal
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,6 @@ from linly.training.checkpoints import checkpoints
 from linly.training.checkpoints.manifest import verified
 from linly.training.loop.trainer import Outcome, train
 from linly.training.ranks.processes import Processes
-from tests.support.prepared import run_prepared
 from tests.support.rank_processes import TIMES, environment, lines_of, rows_of, without
 from tests.support.tiny_world import make_tiny_world
 
@@ -164,7 +165,13 @@ def test_kill_9_while_a_save_is_under_way_goes_back_to_the_last_whole_one(
     """Step 14's never gets past half a file, while training goes on to step 17."""
     run = world / "runs" / "killed"
     arguments = [str(world / "recipe.yaml"), f"run={run}", "data.producers=0"]
-    killed = run_prepared(WORKER, "14", "17", *arguments, environment=environment())
+    killed = subprocess.run(
+        [sys.executable, WORKER, "14", "17", *arguments],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert lines_of(run, "metrics")[-1]["step"] == 17
     names = sorted(os.listdir(run / "checkpoints"))
@@ -198,8 +205,14 @@ def test_a_trainer_whose_lock_was_removed_writes_nothing_beside_the_next_one(
 
     def take_over() -> None:
         (run / "lock").unlink()
-        words = ("train", str(world / "recipe.yaml"), f"run={run}", "data.producers=0")
-        second = run_prepared("-m", "linly", *words, environment=environment())
+        command = [sys.executable, "-m", "linly.cli.main", "train", str(world / "recipe.yaml")]
+        second = subprocess.run(
+            [*command, f"run={run}", "data.producers=0"],
+            env=environment(),
+            capture_output=True,
+            text=True,
+            timeout=120,
+        )
         assert second.returncode == 0, second.stderr
         left.append(everything_in(run))
 
