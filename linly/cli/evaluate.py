@@ -95,7 +95,7 @@ def evaluate(
 ) -> None:
     """Measure a model in exams through lm-evaluation-harness, on local files and without network.
 
-    Under `torchrun --no-python linly evaluate` or `srun` the questions are dealt over the ranks.
+    Under `torchrun -m linly evaluate` or `srun` the questions are dealt over the ranks.
     Scores of a run's checkpoint are written into the run's folder, and its report shows them.
     """
     from linly import api

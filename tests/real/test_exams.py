@@ -105,7 +105,7 @@ def test_all_local_questions_are_answered_as_lm_eval_answers(
     exams = real_data / "eval" / "exams"
     model = os.environ.get("LINLY_EXAM_MODEL", str(tmp_path / "model"))
     if model == str(tmp_path / "model"):
-        words = ["model", "init", "--config", "tiny", "--tokenizer", str(llama_tokenizer_path)]
+        words = ["model", "init", "--config", "nano", "--tokenizer", str(llama_tokenizer_path)]
         run([sys.executable, "-m", "linly", *words, "--seed", "5", "--output", model])
 
     words = ["evaluate", model, "--tasks", "mmlu,cmmlu,agieval", "--data", str(exams)]

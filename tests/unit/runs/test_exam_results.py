@@ -8,39 +8,9 @@ from pathlib import Path
 import pytest
 
 from linly.errors import TrainingError
-from linly.records.exam_record import ExamRecord, SubjectScore
 from linly.runs.exam_results import exam_files, read_exams, write_exam
 from linly.runs.runs import RunFolder
-
-RECORD = ExamRecord(
-    exam="mmlu",
-    split="test",
-    model="runs/x@20",
-    steps=[20],
-    shots=5,
-    form="harness",
-    delimiter=" ",
-    has_bos=True,
-    dtype="bfloat16",
-    harness="0.4.13",
-    version="1.0",
-    questions_hash="0",
-    time=1.0,
-    seconds=2.0,
-    micro=0.5,
-    micro_error=None,
-    macro=0.5,
-    macro_error=None,
-    chance=0.25,
-    constant=0.5,
-    answered={"A": 2},
-    expected={"A": 1, "B": 1},
-    subjects={
-        "anatomy": SubjectScore(
-            questions=2, right=1, accuracy=0.5, standard_error=0.5, answered={"A": 2}
-        )
-    },
-)
+from tests.support.exam_records import RECORD
 
 
 def test_records_are_read_back_and_one_of_the_same_kind_is_replaced(tmp_path: Path) -> None:
