@@ -1,4 +1,4 @@
-"""`linly corpora`: list and show corpora; `new` is in `corpora_new`."""
+"""`linly corpora`: list and show corpora; `new` and `scan` are in modules of their own."""
 
 from __future__ import annotations
 
@@ -8,26 +8,27 @@ from typing import Annotated
 import typer
 
 from linly.cli.corpora_new import new
+from linly.cli.corpora_scan import scan
 from linly.cli.corpus_folders import CorpusFolders
 from linly.cli.model_options import vocabulary_option
+from linly.cli.named_corpora import DataRoot, find_corpus
 from linly.cli.numbers import MAX_COUNT
 from linly.cli.printed_table import print_table
-from linly.config.corpus import Corpus, corpus_files, load_corpus, make_corpus, with_chat
+from linly.config.corpus import Corpus, corpus_files, make_corpus, with_chat
 from linly.config.source import Source
 from linly.config.yaml.yaml import read_yaml
 from linly.errors import ConfigError
-
-DataRoot = Annotated[Path, typer.Option(envvar="LINLY_DATA", help="Folder of the shards.")]
 
 
 def register(app: typer.Typer) -> None:
     """Add `linly corpora ...`."""
     corpora = typer.Typer(
-        no_args_is_help=True, help="List and show corpora, and write corpus files for shards."
+        no_args_is_help=True, help="List, show and scan corpora, and write corpus files for shards."
     )
     corpora.command("list")(list_corpora)
     corpora.command("show")(show)
     corpora.command("new")(new)
+    corpora.command("scan")(scan)
     app.add_typer(corpora, name="corpora")
 
 
@@ -81,14 +82,7 @@ def show(
     from linly.tokenization.load_tokenizer import load_tokenizer
 
     vocabulary = None if tokenizer is None else load_tokenizer(tokenizer)
-    found = _find(corpus, corpora)
+    found = find_corpus(corpus, corpora)
     if tokenizer is not None:
         found = with_chat(found, template, tokenizer)
     open_view(Source(found.name, found, template, data_root), vocabulary).show(num)
-
-
-def _find(corpus: str, folders: list[Path]) -> Corpus:
-    path = Path(corpus)
-    if path.suffix == ".yaml":
-        return make_corpus(path.stem, read_yaml(path))
-    return load_corpus(corpus, folders)

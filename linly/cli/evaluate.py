@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from linly.evaluation.harness.exam_session import ExamSettings
     from linly.exams.question import Exam
     from linly.export.model_evaluation import ModelScores
+    from linly.records.exam_record import ExamRecord
 
 
 class PromptsOf(str, Enum):
@@ -47,6 +48,13 @@ HeldOutRecipe = Annotated[
 Compare = Annotated[
     str | None,
     typer.Option(metavar="BASE", help="Model or run to measure too, and to test against."),
+]
+Leaks = Annotated[
+    Path | None,
+    typer.Option(
+        metavar="LIST",
+        help="Record list of leaks: count the exams' questions that the run was trained on.",
+    ),
 ]
 Output = Annotated[
     Path | None,
@@ -84,6 +92,7 @@ def evaluate(
     shots: Shots = 5,
     recipe: HeldOutRecipe = None,
     compare: Compare = None,
+    leaks: Leaks = None,
     output: Output = None,
     limit: Limit = None,
     prompts: Prompts = PromptsOf.harness,
@@ -106,6 +115,7 @@ def evaluate(
 
     form = ExamSettings(shots, prompts.value, delimiter, limit, drop_shots)
     _check(tasks, data, recipe, compare, output, drops_shots=drop_shots, is_submission=submission)
+    _check_leaks(model, leaks)
     with first_rank_reports():
         names = [name.strip() for name in tasks.split(",") if name.strip()]
         exams = _exams(names, data, form, is_submission=submission)
@@ -118,7 +128,7 @@ def evaluate(
         after = measure(model, request, processes)
         with processes.together("writing the scores"):
             if processes.is_first:
-                _report(after, before, output, is_submission=submission)
+                _report(after, before, output, leaks, is_submission=submission)
     stop_processes()
 
 
@@ -146,6 +156,16 @@ def _check(
         raise ConfigError("--submission needs --tasks ceval and --output DIR")
 
 
+def _check_leaks(model: str, leaks: Path | None) -> None:
+    from linly.export.model_export import parse_run
+
+    if leaks is not None and not (parse_run(model)[0] / "rows").is_dir():
+        raise ConfigError(
+            f"--leaks: {model} is not a run, so it has no record of the rows that it was trained "
+            f"on; name the run"
+        )
+
+
 def _exams(
     names: list[str], data: Path | None, form: ExamSettings, *, is_submission: bool
 ) -> list[Exam]:
@@ -168,7 +188,12 @@ def _exams(
 
 
 def _report(
-    after: ModelScores, before: ModelScores | None, output: Path | None, *, is_submission: bool
+    after: ModelScores,
+    before: ModelScores | None,
+    output: Path | None,
+    leaks: Path | None,
+    *,
+    is_submission: bool,
 ) -> None:
     """Print the scores and write their files."""
     from linly.cli.evaluate_texts import print_comparison, print_exam, print_held_out
@@ -178,9 +203,29 @@ def _report(
         print_held_out(after.held_out, None if before is None else before.held_out)
     for sat in after.exams:
         print_exam(sat.record)
+        if leaks is not None:
+            _print_leaks(sat.record, leaks)
         for file in write_results(sat, output):
             print(f"written: {file}")
         if is_submission and output is not None:
             print(f"written: {write_submission(sat, output)}")
     if before is not None:
         print_comparison(compared(before, after))
+
+
+def _print_leaks(record: ExamRecord, leaks: Path) -> None:
+    """Print how many of an exam's questions the run was trained on, up to its checkpoint."""
+    from linly.data.scanning.trained_questions import questions_of_run
+    from linly.export.model_export import parse_run
+
+    run, _ = parse_run(record.model)
+    found = questions_of_run(run, leaks, last_step=max(record.steps)).get(record.exam, set())
+    asked = [
+        index
+        for _, split, index in (question.split("/") for question in found)
+        if split == record.split and (record.limit is None or int(index) < record.limit)
+    ]
+    print(
+        f"{len(asked):,} of {record.num_questions:,} questions are in records that the run was "
+        f"trained on, by {leaks}"
+    )

@@ -24,6 +24,16 @@ from linly.config.sections.languages import (
     UNKNOWN_LANGUAGE,
     wrong_language,
 )
+from linly.config.sections.record_lists import (
+    KEY as LISTS,
+)
+from linly.config.sections.record_lists import (
+    RecordLists,
+    check_list_names,
+    with_hashes,
+    with_list_paths,
+    with_short_forms,
+)
 from linly.config.shard_formats import FORMATS, FileFormat
 from linly.config.shard_patterns import Pattern, parse_patterns, patterns_schema
 from linly.config.where import Where
@@ -144,6 +154,8 @@ class Corpus(Settings):
         delimiter: Character between the cells of CSV; a first line `sep=;` takes precedence.
         escape: Escape character of CSV: a backslash makes the next character literal (`\"`).
         where: Conditions, all of which a record must meet.
+        exclude_records: Lists of records to leave out, as `linly corpora scan` writes them: leaked
+            exam questions, near-duplicates, high perplexity.
         template: Template that turns records into documents; must fit the kind. The default is
             `text` for text, `parallel` for parallel text, `alpaca` for the others.
         chat: Chat format for the templates chat and inscp; filled in from the recipe's model.
@@ -175,6 +187,7 @@ class Corpus(Settings):
     delimiter: Annotated[Text, AfterValidator(_check_delimiter), OnResume.REFUSED] = ","
     escape: Annotated[Literal["\\"] | None, OnResume.REFUSED] = None
     where: Annotated[tuple[Where, ...], OnResume.REFUSED] = ()
+    exclude_records: RecordLists = {}  # noqa: RUF012 (pydantic copies it)
     template: Annotated[Text, OnResume.REFUSED]
     chat: Annotated[ChatFormat | None, OnResume.REFUSED] = None
     packing: Annotated[Packing, OnResume.REFUSED]
@@ -203,6 +216,7 @@ class Corpus(Settings):
         """Remove the name, which is the file's, and what a kind fills in from the required keys."""
         keys = {key: form for key, form in schema["properties"].items() if key != "name"}
         keys["template"] |= {"enum": sorted({name for fit in TEMPLATES.values() for name in fit})}
+        keys[LISTS] = with_short_forms(keys[LISTS])
         language = {"if": _is_kind("parallel"), "else": {"required": ["language"]}}
         fields = {"if": _is_kind("conversation"), "then": {"required": ["fields"]}}
         fitting = [
@@ -238,6 +252,7 @@ class Corpus(Settings):
     @model_validator(mode="after")
     def _check(self) -> Corpus:
         check_name(self.name, "name")
+        check_list_names(self.exclude_records)
         self._check_paths()
         self._check_fields()
         self._check_language()
@@ -399,7 +414,18 @@ def make_corpus(name: str, tree: Located, *, prefix: tuple[str | int, ...] = ())
     if written is not None:
         text = "unknown key 'name', a corpus is named by its file"
         raise ConfigError(f"{written.origin}: {text} ({name})")
-    return validate(Corpus, tree, prefix=prefix, name=name)
+    return validate(Corpus, with_list_paths(tree), prefix=prefix, name=name)
+
+
+def with_pinned_lists(corpus: Corpus, tree: Located) -> Corpus:
+    """Fill in the hashes of a corpus's record lists, so that a run recognizes them.
+
+    Raises:
+        ConfigError: If a list cannot be read.
+    """
+    if not corpus.exclude_records:
+        return corpus
+    return corpus.model_copy(update={LISTS: with_hashes(corpus.exclude_records, tree)})
 
 
 def load_corpus(name: str, folders: Sequence[Path]) -> Corpus:

@@ -18,6 +18,7 @@ from linly.config.corpus import (
     needs_chat,
     with_chat,
     with_packing,
+    with_pinned_lists,
 )
 from linly.config.curriculum import Curriculum
 from linly.config.deepspeed import with_own_deepspeed
@@ -387,7 +388,8 @@ def _corpus(name: str, document: Path | Located, overrides: Sequence[Override]) 
     for override in overrides:
         if override.path[:2] == ("corpora", name):
             tree = with_override(tree, override, depth=2)
-    return make_corpus(name, tree, prefix=("corpora", name) if inline else ())
+    corpus = make_corpus(name, tree, prefix=("corpora", name) if inline else ())
+    return with_pinned_lists(corpus, tree)
 
 
 def _check_corpus_overrides(

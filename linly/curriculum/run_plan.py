@@ -35,6 +35,7 @@ class Available:
         exact: Whether all tokens were counted; otherwise they are extrapolated from a sample.
         has_held_out: Whether any document is kept for evaluation.
         padding: Positions of an epoch's rows that one-document packing leaves empty.
+        exclusions: Lines about the record lists of its corpus: how many records each leaves out.
     """
 
     tokens: int
@@ -42,6 +43,7 @@ class Available:
     exact: bool
     has_held_out: bool
     padding: int = 0
+    exclusions: tuple[str, ...] = ()
 
     @property
     def positions(self) -> int:
@@ -148,13 +150,19 @@ class Plan:
     def notes(self) -> list[str]:
         """Facts about the plan that need no change: a round number of tokens rarely fills steps."""
         if not self.remainder_rows:
-            return []
+            return self.exclusions()
         assert not self.first_step, "a branch ends at a step"
         used = self.trained_rows * self.sequence_length
         return [
             f"the last {self.remainder_rows} rows do not fill a step and are not trained on; "
-            f"tokens: {used} would leave none over"
+            f"tokens: {used} would leave none over",
+            *self.exclusions(),
         ]
+
+    def exclusions(self) -> list[str]:
+        """Lines about the record lists of the corpora, each once."""
+        found = [source.available.exclusions for source in self.sources if source.available]
+        return list(dict.fromkeys(line for lines in found for line in lines))
 
     def warnings(self) -> list[str]:
         """Warnings about an allowed plan."""

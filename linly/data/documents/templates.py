@@ -22,14 +22,12 @@ from typing import Any, NamedTuple
 from linly.config.chat_format import CHAT_TEMPLATES
 from linly.config.corpus import TEMPLATES as TEMPLATE_NAMES
 from linly.config.corpus import Kind
-from linly.config.shard_formats import FORMATS
 from linly.config.source import Source
 from linly.data.documents.chat_layout import Part
 from linly.data.documents.chat_template import ANSWERS, TEXT_ALONE, WHOLE, ChatTemplate
 from linly.data.documents.conversations import Conversation
-from linly.data.documents.texts import text_reader
-from linly.data.reading.formats import format_of
-from linly.data.reading.records import Texts, UnusableRecord, compile_where, is_held_out
+from linly.data.documents.record_texts import RecordTexts, plain_texts
+from linly.data.reading.records import Texts, UnusableRecord, is_held_out
 from linly.data.types import BadRecord, Document, Filtered, RawRecord, Segment
 from linly.errors import ConfigError
 
@@ -205,10 +203,6 @@ def _templates_of(
     )
 
 
-def _plain(texts: Texts | Conversation) -> Texts:
-    return texts.texts if isinstance(texts, Conversation) else texts
-
-
 class DocumentMaker:
     """Builds documents from one source's records.
 
@@ -225,12 +219,7 @@ class DocumentMaker:
         corpus = source.corpus
         self._source = source.name
         self._template, self._evaluated = _templates_of(source)
-        self._read_texts = text_reader(corpus)
-        self._left_out = {
-            as_text: compile_where(corpus.where, numbers_are_text=as_text)
-            for as_text in (False, True)
-        }
-        self._format = corpus.format
+        self._texts = RecordTexts(corpus)
         # Held-out files are separate shards: all their records count as held out.
         self._fraction = corpus.held_out if isinstance(corpus.held_out, float | int) else None
 
@@ -243,10 +232,10 @@ class DocumentMaker:
             epoch: Epoch of the source, from 0; the order of parallel pairs alternates with it.
         """
         try:
-            texts = self._texts(shard, raw)
+            texts = self._texts.read(shard, raw)
             if isinstance(texts, str):
                 return Filtered(shard, raw.record, texts)
-            if self._fraction is not None and is_held_out(_plain(texts), self._fraction):
+            if self._fraction is not None and is_held_out(plain_texts(texts), self._fraction):
                 return Filtered(shard, raw.record, HELD_OUT)
             segments = self._template(texts, raw.record + epoch)
             return Document(shard, raw.record, segments)
@@ -256,20 +245,11 @@ class DocumentMaker:
     def make_held_out(self, shard: str, raw: RawRecord) -> Document | BadRecord | Filtered:
         """Build the document of a record to evaluate on; every record of held-out files is one."""
         try:
-            texts = self._texts(shard, raw)
+            texts = self._texts.read(shard, raw)
             if isinstance(texts, str):
                 return Filtered(shard, raw.record, texts)
-            if self._fraction is not None and not is_held_out(_plain(texts), self._fraction):
+            if self._fraction is not None and not is_held_out(plain_texts(texts), self._fraction):
                 return Filtered(shard, raw.record, "not held out")
             return Document(shard, raw.record, self._evaluated(texts, raw.record))
         except UnusableRecord as error:
             return BadRecord(self._source, shard, raw.record, str(error), raw.ends_shard)
-
-    def _texts(self, shard: str, raw: RawRecord) -> Texts | Conversation | str:
-        """Return a record's texts, or the reason why `where` excludes it."""
-        if raw.value is None:
-            raise UnusableRecord(raw.error or "the record could not be parsed")
-        found = self._format or format_of(shard)
-        as_text = found is not None and FORMATS[found].numbers_are_text
-        left_out = self._left_out[as_text](raw.value)
-        return left_out if left_out is not None else self._read_texts(raw.value)

@@ -10,6 +10,7 @@ from linly.data.inspection.estimate import estimate_tokens
 from linly.data.inspection.first_records import check_first_records
 from linly.data.inspection.held_out import held_out_documents
 from linly.data.reading.shards import list_shards
+from linly.data.record_list import check_lists
 from linly.data.types import Document, Shard
 from linly.tokenization.tokenizer import Tokenizer
 
@@ -41,10 +42,11 @@ def source_inventory(
         max_held_out: Maximum number of held-out documents to read.
 
     Raises:
-        DataError: If it has no shards, one cannot be read, or the records do not match its corpus
-            file.
+        DataError: If it has no shards, one cannot be read, the records do not match its corpus
+            file, or a record list does not match the shards.
     """
     shards = list_shards(source.corpus, source.data_root)
+    exclusions = check_lists(source.corpus, shards)
     check_first_records(source, shards)
     held_out = held_out_documents(source, shards, max_documents=max_held_out)
     estimate = estimate_tokens(source, shards, tokenizer, sequence_length=sequence_length)
@@ -54,5 +56,6 @@ def source_inventory(
         exact=estimate.exact,
         has_held_out=bool(held_out),
         padding=estimate.padding,
+        exclusions=tuple(exclusions),
     )
     return SourceInventory(shards, held_out, available)

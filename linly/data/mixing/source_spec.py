@@ -9,8 +9,10 @@ from typing import Literal
 import orjson
 
 from linly.config.corpus import Corpus
+from linly.config.sections.record_lists import KEY as LISTS
 from linly.config.source import Source
 from linly.data.mixing.blocks import BlockLimits
+from linly.data.record_list import list_hashes
 from linly.data.types import Shard, ShardList
 
 NOT_IN_ROWS = (
@@ -54,7 +56,7 @@ class SourceSpec:
 
 
 def source_fingerprint(spec: SourceSpec) -> str:
-    """Sha256 of a source's first shard list and of its corpus file's settings for records.
+    """Sha256 of a source's first shard list, and of its corpus file's settings and record lists.
 
     Later lists are identified by the hashes in the decision log.
     """
@@ -76,4 +78,6 @@ def _record_form(corpus: Corpus) -> dict[str, object]:
     form = corpus.file_form()
     for key in NOT_IN_ROWS:
         form.pop(key, None)
+    if corpus.exclude_records:
+        form[LISTS] = list_hashes(corpus)  # in place of the paths
     return form

@@ -20,7 +20,14 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from linly.config.corpus import Corpus, corpus_files, make_corpus, with_chat, with_packing
+from linly.config.corpus import (
+    Corpus,
+    corpus_files,
+    make_corpus,
+    with_chat,
+    with_packing,
+    with_pinned_lists,
+)
 from linly.config.curriculum import Curriculum
 from linly.config.recipe import Recipe
 from linly.config.yaml.strict_model import unknown
@@ -304,7 +311,8 @@ def _corpus(at: RunAtCheckpoint, wanted: Curriculum, name: str, *, is_listed_aga
     folders = at.recipe.corpus_folders
     files = corpus_files(folders)
     if name in files:
-        written = make_corpus(name, read_yaml(files[name]))
+        tree = read_yaml(files[name])
+        written = with_pinned_lists(make_corpus(name, tree), tree)
         if known is None:
             return written
         return known.model_copy(update={"paths": written.paths, "exclude": written.exclude})

@@ -50,7 +50,7 @@ def begin(launch: Launch) -> StartingPoint:
     if processes.is_first:
         run.append_decision(start)
     _record_start(launch, 0, "start", "started")
-    notices = (*_model_notices(launch), *launch.export_notes)
+    notices = (*_model_notices(launch), *launch.export_notes, *launch.plan.exclusions())
     return StartingPoint(launch.recipe, fold([start]), None, (), notices)
 
 

@@ -140,8 +140,8 @@ def test_each_condition_reads_back_equal(condition: str) -> None:
             "path:",
             "mine.yaml:3: path: unknown key 'path', did you mean 'paths'? allowed: "
             "chat_date, columns, "
-            "damaged_shards, delimiter, encoding, escape, exclude, fields, format, held_out, kind, "
-            "language, "
+            "damaged_shards, delimiter, encoding, escape, exclude, "
+            "exclude_records, fields, format, held_out, kind, language, "
             "max_bad_fraction, packing, paths, read_attempts, read_delay_s, template, where",
         ),
         (

@@ -171,10 +171,11 @@ REQUIRED = {
 }
 """Keys that a section must have."""
 
-ELSEWHERE = {"annealing", "curriculum", "corpora", "corpus_folders", "kind", "chat", *(
-    place[0] for place in PLACES.values() if place
-)}  # fmt: skip
-"""Keys that hold others, or that decide which others are needed."""
+ELSEWHERE = {
+    *("annealing", "curriculum", "corpora", "corpus_folders", "exclude_records", "kind", "chat"),
+    *(place[0] for place in PLACES.values() if place),
+}
+"""Keys that hold others or name files, or that decide which others are needed."""
 
 
 def written() -> dict[str, Any]:

@@ -347,7 +347,7 @@ def test_an_overrides_value_has_its_yaml_type(text: str, value: object) -> None:
             "corpora.books.held=1%",
             "override corpora.books.held=1%: unknown key 'held', did you mean 'held_out'? "
             "allowed: chat_date, columns, damaged_shards, delimiter, encoding, escape, exclude, "
-            "fields, format, held_out, "
+            "exclude_records, fields, format, held_out, "
             "kind, language, max_bad_fraction, packing, paths, read_attempts, read_delay_s, "
             "template, where",
         ),

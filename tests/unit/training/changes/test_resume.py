@@ -202,3 +202,17 @@ def test_a_setting_that_an_older_checkpoint_lacks_is_at_its_default() -> None:
         allowed_changes(BEFORE, changed(training={"optimizer": "other"}))
     (change,) = allowed_changes(BEFORE, changed(training={"clip": 2.0}))
     assert str(change) == "training.clip: (missing) -> 2.0"
+
+
+def test_another_record_list_is_refused_by_name_and_a_moved_one_is_free() -> None:
+    def with_list(path: str, sha256: str) -> dict[str, Any]:
+        lists = {"leaks": {"path": path, "sha256": sha256}}
+        return changed(corpora={"wiki": {"template": "text", "exclude_records": lists}})
+
+    before = with_list("/a/leaks.parquet", "1" * 64)
+    (moved,) = allowed_changes(before, with_list("/b/leaks.parquet", "1" * 64))
+    assert moved.key == "corpora.wiki.exclude_records.leaks.path"
+    assert recorded([moved]) == []
+    for now in (with_list("/a/leaks.parquet", "2" * 64), BEFORE):
+        with pytest.raises(ConfigError, match=r"corpora\.wiki\.exclude_records\.leaks\.sha256"):
+            allowed_changes(before, now)
