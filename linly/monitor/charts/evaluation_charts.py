@@ -19,7 +19,7 @@ from linly.monitor.charts.figures import (
     source_meta,
 )
 from linly.monitor.charts.labels import display_name, height_of_lines, short_name
-from linly.monitor.history.headlines import language_series
+from linly.monitor.history.headlines import average_series, language_series
 from linly.monitor.history.history import History
 from linly.records.before_after import BitsChange, changes_by_source
 
@@ -54,8 +54,18 @@ def _languages(history: History) -> Chart | None:
             bits_line(history, changes, name=language_name(language), line=line, meta=meta)
         )
         figure.add_trace(_levels(history, changes, color))
+    averaged = average_series(history)
+    for language, changes in averaged.items():
+        color = colors.get(language)
+        line = {"dash": "dash", **({"color": color} if color else {})}
+        name = f"{language_name(language)}, averaged weights"
+        figure.add_trace(
+            bits_line(history, changes, name=name, line=line, meta={} if color else STRONG)
+        )
     figure.update_yaxes(rangemode="tozero")
     note = "Bits per byte, lower is better. Dotted: the original model (step 0)."
+    if averaged:
+        note += " Dashed: the averaged weights (training.average)."
     if any(len(set(texts_of(changes))) > 1 for changes in series.values()):
         note += " Lines are broken where the evaluated sources change."
     last = [changes[-1] for changes in series.values()]

@@ -53,6 +53,19 @@ def language_series(history: History) -> dict[str, list[BitsChange | None]]:
     return {name: [changes.get(name) for changes in found] for name in languages}
 
 
+def average_series(history: History) -> dict[str, list[BitsChange | None]]:
+    """Change of each language with averaged weights, at every evaluation; empty without any."""
+    if not any(evaluation.average for evaluation in history.evaluations):
+        return {}
+    first = history.evaluations[0].sources
+    found = [
+        changes_by_language(first, evaluation.average.sources) if evaluation.average else {}
+        for evaluation in history.evaluations
+    ]
+    languages = history.run_languages.ordered({name for changes in found for name in changes})
+    return {name: [changes.get(name) for changes in found] for name in languages}
+
+
 def source_changes(history: History) -> dict[str, BitsChange]:
     """Change of each source's text; empty without two evaluations."""
     if len(history.evaluations) < 2:
@@ -70,11 +83,18 @@ def _languages(history: History) -> list[Headline]:
     """The learned language first, then the kept one, then the others by code."""
     learned = history.run_languages.learned
     changes = sorted(language_changes(history).items(), key=lambda item: item[0] != learned)
+    last = {language: series[-1] for language, series in average_series(history).items()}
+    averaged = {
+        language: f"; averaged weights {change.after:.3f}"
+        for language, change in last.items()
+        if change is not None
+    }
     return [
         Headline(
             label=f"{language_name(language)}, bits per byte",
             value=percent(change.relative),
-            detail=f"{change.before:.3f} → {change.after:.3f}, lower is better{change.remark}",
+            detail=f"{change.before:.3f} → {change.after:.3f}, lower is better{change.remark}"
+            f"{averaged.get(language, '')}",
             tone="good" if change.relative <= 0 else "bad",
             language=language,
         )

@@ -25,9 +25,10 @@ from linly.monitor.charts.figures import (
     scatter,
 )
 from linly.monitor.charts.labels import short_name
-from linly.monitor.history.headlines import language_changes
+from linly.monitor.history.headlines import headlines, language_changes
 from linly.monitor.history.history import read_history
 from linly.monitor.history.shares import realized_and_planned
+from linly.records.evaluation_record import AverageEvaluation
 from tests.support.synthetic_run import SyntheticRun
 
 
@@ -40,6 +41,36 @@ def numbers(column: Any) -> list[float]:
     if isinstance(column, dict):
         return np.frombuffer(base64.b64decode(column["bdata"]), column["dtype"]).tolist()
     return list(column)
+
+
+def test_averaged_weights_have_a_line_beside_the_last_ones(run: Path) -> None:
+    """Dashed, with a gap before the first mean, and in the headline of the language."""
+    history = read_history(run)
+    first, *others = history.evaluations
+    better = [
+        replace(
+            evaluation,
+            average=AverageEvaluation(
+                sources={
+                    name: replace(found, bits_per_byte=found.bits_per_byte and 0.5)
+                    for name, found in evaluation.sources.items()
+                }
+            ),
+        )
+        for evaluation in others
+    ]
+    averaged = replace(history, evaluations=(first, *better))
+    (chart,) = (chart for chart in run_charts(averaged) if chart.key == "languages")
+    lines = {trace["name"]: trace for trace in chart.figure["data"] if trace.get("name")}
+    found = {name for name in lines if "averaged weights" in name}
+    assert {name.partition(",")[0] for name in found} == lines.keys() - found
+    for name in found:
+        assert lines[name]["line"]["dash"] == "dash"
+        values = numbers(lines[name]["y"])
+        assert values[0] is None or np.isnan(values[0])
+        assert values[-1] == pytest.approx(0.5)
+    assert "averaged weights 0.500" in headlines(averaged)[0].detail
+    assert all("averaged" not in headline.detail for headline in headlines(history))
 
 
 def test_realized_shares_are_counted_from_rows_and_lie_on_the_plan(run: Path) -> None:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from linly.records.evaluation_record import (
+    AverageEvaluation,
     EvaluationRecord,
     LanguageEvaluation,
     NewPieceStatistics,
@@ -55,3 +56,11 @@ def test_forgetting_is_plotted_by_language() -> None:
         "language/en/change": 0.1,
         "language/zh/bits_per_byte": 2.0,
     }
+
+
+def test_averaged_weights_have_keys_of_their_own() -> None:
+    languages = {"zh": LanguageEvaluation(bits_per_byte=2.0)}
+    average = AverageEvaluation(languages={"zh": LanguageEvaluation(bits_per_byte=1.5)})
+    found = scalars_of(EvaluationRecord(step=1, languages=languages, average=average))
+    assert found["language/zh/bits_per_byte"] == 2.0
+    assert found["average/language/zh/bits_per_byte"] == 1.5
