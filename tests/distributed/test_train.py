@@ -13,9 +13,11 @@ from typing import Any
 
 import psutil
 import pytest
+import torch
 
 from linly.runs.runs import RunFolder
-from linly.training.checkpoints.manifest import verified
+from linly.training.checkpoints.checkpoint_files import read_master_weight
+from linly.training.checkpoints.manifest import Manifest, folder_name, verified
 from tests.support.prepared import run_prepared
 from tests.support.rank_processes import (
     BIN,
@@ -38,6 +40,7 @@ from tests.support.tiny_world import make_tiny_world
 
 pytestmark = pytest.mark.distributed
 NUM_STEPS = 60
+AVERAGE = "training.average={kind: ema, decay: 0.8, every: 5}"
 FREE = ("rank", "world_size", "loss")
 """What of a row another world size changes."""
 
@@ -60,7 +63,14 @@ def undisturbed(world: Path) -> Path:
 
 
 def arguments(world: Path, run: Path, *more: str) -> list[str]:
-    return [str(world / "recipe.yaml"), f"run={run}", *more]
+    return [str(world / "recipe.yaml"), f"run={run}", AVERAGE, *more]
+
+
+def saved(run: Path, step: int, key: str) -> dict[str, torch.Tensor]:
+    """Tensors of one key in a checkpoint, by parameter."""
+    folder = run / "checkpoints" / folder_name(step)
+    files = Manifest.read(folder).parameters.items()
+    return {name: read_master_weight(folder / file, name, key) for name, file in files}
 
 
 def assert_close_losses(rows: list[dict[str, Any]], others: list[dict[str, Any]]) -> None:
@@ -88,6 +98,11 @@ def test_kill_9_of_the_process_group_changes_nothing(world: Path, undisturbed: P
     assert without(lines_of(run, "evaluations"), "time") == without(
         lines_of(undisturbed, "evaluations"), "time"
     )
+    assert lines_of(run, "evaluations")[-1]["average"]["last_step"] == NUM_STEPS
+    for key in ("master", "average"):
+        other = saved(undisturbed, NUM_STEPS, key)
+        for name, tensor in saved(run, NUM_STEPS, key).items():
+            assert torch.equal(tensor, other[name]), (key, name)
 
 
 def test_torchrun_restarts_a_job_that_lost_its_first_rank(world: Path, undisturbed: Path) -> None:
@@ -136,13 +151,20 @@ def test_two_ranks_then_one_then_two_again_train_on_the_same_rows(
 ) -> None:
     run, log = world / "runs" / "elastic", world / "elastic.log"
     for num_ranks, stop in ((2, 20), (1, 40), (2, NUM_STEPS)):
-        command = [TRAIN, *arguments(world, run, f"stop_at_step={stop}")]
+        settings = (f"stop_at_step={stop}", "checkpoint={every: 5, keep_last: 99}")
+        command = [TRAIN, *arguments(world, run, *settings)]
         assert not any(wait_all(start_ranks(command, num_ranks, log))), logs(log)
     rows, others = rows_of(run), rows_of(undisturbed)
     assert without(rows, *FREE) == without(others, *FREE)
     sizes = [row["world_size"] for row in rows]
     assert sizes == [2] * (len(rows) // 3) + [1] * (len(rows) // 3) + [2] * (len(rows) // 3)
     assert_close_losses(rows, others)
+    samples = {step: saved(run, step, "master") for step in range(5, NUM_STEPS + 1, 5)}
+    factors = {step: 0.8 ** ((NUM_STEPS - step) // 5) for step in samples}
+    for name, average in saved(run, NUM_STEPS, "average").items():
+        total = sum(factors[step] * samples[step][name].double() for step in samples)
+        mean = total / sum(factors.values())
+        assert torch.allclose(average.double(), mean, rtol=0, atol=1e-6), name
 
 
 def test_stop_at_step_ends_whole_and_does_not_shrink_the_schedule(
