@@ -197,10 +197,17 @@ def _report(
 ) -> None:
     """Print the scores and write their files."""
     from linly.cli.evaluate_texts import print_comparison, print_exam, print_held_out
-    from linly.export.model_evaluation import compared, write_results, write_submission
+    from linly.export.model_evaluation import (
+        compared,
+        write_held_out,
+        write_results,
+        write_submission,
+    )
 
     if after.held_out is not None:
         print_held_out(after.held_out, None if before is None else before.held_out)
+        if output is not None:
+            print(f"written: {write_held_out(after.held_out, output)}")
     for sat in after.exams:
         print_exam(sat.record)
         if leaks is not None:

@@ -22,7 +22,7 @@ from linly.exams.question import LETTERS, Exam
 from linly.export.generation import OpenModel, open_model
 from linly.export.model_export import DTYPES
 from linly.files import made, publish
-from linly.records.evaluation_record import SourceEvaluation
+from linly.records.evaluation_record import SourceEvaluation, sources_form
 from linly.records.exam_record import ExamRecord
 from linly.runs.exam_results import exam_file_stem, write_exam
 from linly.training.ranks.launcher import rank_variables
@@ -188,6 +188,14 @@ def write_results(sat: SatExam, output: Path | None) -> list[Path]:
             publish(files[-2], record)
             publish(files[-1], b"".join(_answer_lines(sat.exam, sat.answers)))
     return files
+
+
+def write_held_out(found: Mapping[str, SourceEvaluation], output: Path) -> Path:
+    """Write the results on held-out documents, by source as in evaluations.jsonl."""
+    path = output / "held_out.json"
+    with made(output):
+        publish(path, orjson.dumps(sources_form(found), option=orjson.OPT_INDENT_2))
+    return path
 
 
 def write_submission(sat: SatExam, output: Path) -> Path:

@@ -12,6 +12,7 @@ import pytest
 from linly.modeling.load_model import init_model, save_model
 from linly.monitor.pages.run_report import write_report
 from linly.runs.exam_results import read_exams
+from linly.runs.runs import RunFolder
 from linly.tokenization.load_tokenizer import load_tokenizer
 from tests.support.commands import linly, linly_ok
 from tests.support.exam_files import write_ceval, write_cmmlu, write_mmlu
@@ -62,6 +63,18 @@ def test_a_run_is_scored_against_its_base_and_its_report_shows_it(
     page = write_report(run).read_text(encoding="utf-8")
     assert "Subjects of mmlu, 1-shot, step 2" in page
     assert "Exams" in page
+
+
+def test_a_model_has_the_held_out_bits_per_byte_of_a_runs_start(world: Path) -> None:
+    words = ["--recipe", world / "recipe.yaml", "--dtype", "bf16", "--output", world / "held-out"]
+    linly_ok("evaluate", world / "model", *words)
+    found = orjson.loads((world / "held-out" / "held_out.json").read_bytes())
+    first = next(RunFolder.open(world / "runs" / "tiny").read_evaluations())
+    assert first.step == 0 and found.keys() == first.sources.keys()
+    for name, source in first.sources.items():
+        assert found[name]["documents"] == source.documents
+        assert found[name]["bytes"] == source.size_bytes
+        assert found[name]["bits_per_byte"] == pytest.approx(source.bits_per_byte, rel=1e-3)
 
 
 def test_two_ranks_give_the_answers_of_one(world: Path) -> None:
