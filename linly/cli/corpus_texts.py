@@ -17,7 +17,7 @@ from linly.tokenization.growth.fertility import LocatedText
 
 @dataclass(slots=True)
 class CorpusTexts:
-    """Corpora read through the data path, with filters and templates, held-out records included.
+    """Corpora read through the data path, with filters and templates, without held-out records.
 
     Attributes:
         corpora: Corpora by name, in the requested order.

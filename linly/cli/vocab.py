@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,6 +12,7 @@ import typer
 from linly.cli.corpus_folders import CorpusFolders
 from linly.cli.model_options import vocabulary_argument, vocabulary_option
 from linly.cli.numbers import MAX_COUNT, MAX_SEED, finite
+from linly.cli.vocab_words import words
 from linly.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def register(app: typer.Typer) -> None:
     )
     vocab.command("characters")(characters)
     vocab.command("extend")(extend)
+    vocab.command("words")(words)
     vocab.command("train")(train)
     vocab.command("merge")(merge)
     vocab.command("export")(export)
@@ -58,7 +60,13 @@ def characters(
     base: Base,
     output: Output,
     count: Annotated[
-        int | None, typer.Option(min=1, max=MAX_COUNT, help="Number of characters (default: all).")
+        int | None,
+        typer.Option(
+            min=1,
+            max=MAX_COUNT,
+            help="Number of characters (default: all). Without --from-corpus it must not end "
+            "inside a standard.",
+        ),
     ] = None,
     standard: Annotated[
         list[str] | None,
@@ -68,7 +76,10 @@ def characters(
     ] = None,
     from_corpus: Annotated[
         list[str] | None,
-        typer.Option(help="Take the most frequent characters of a corpus instead; repeatable."),
+        typer.Option(
+            help="Take the most frequent characters of a corpus; repeatable. With --standard, "
+            "only those of the standards."
+        ),
     ] = None,
     *,
     corpora: CorpusFolders,
@@ -78,6 +89,8 @@ def characters(
     from linly.files import publish_text
     from linly.tokenization.growth.characters import (
         DEFAULT_STANDARDS,
+        by_frequency,
+        check_cut,
         choose_characters,
         frequent_characters,
         standard_characters,
@@ -85,18 +98,21 @@ def characters(
     from linly.tokenization.growth.reachable import dead_characters
     from linly.tokenization.load_tokenizer import load_tokenizer
 
-    if standard and from_corpus:
-        raise ConfigError("found --standard and --from-corpus: pass only one of them")
     tokenizer = load_tokenizer(base)
     if from_corpus:
         texts = _open(from_corpus, corpora, data_root)
-        candidates: Iterator[str] = iter(frequent_characters(texts.all_documents()))
+        candidates: Iterable[str] = frequent_characters(texts.all_documents())
         _warn(texts)
+        if standard:
+            candidates = by_frequency(standard, candidates)
     else:
         candidates = standard_characters(standard or DEFAULT_STANDARDS)
     known = {*map(tokenizer.readable, range(tokenizer.vocab_size))}
     listed = choose_characters(candidates, known, count=None)
     dead = dead_characters(tokenizer, listed)
+    if not from_corpus:
+        alive = [character for character in listed if character not in dead]
+        check_cut(standard or DEFAULT_STANDARDS, alive, count)
     chosen = choose_characters(listed, dead, count=count)
     publish_text(output, "".join(f"{character}\n" for character in chosen))
     print(

@@ -57,17 +57,22 @@ def extend_folder(
     """Extend a byte-level vocabulary and write its folder."""
     characters, dead = _without_dead(old, characters)
     done = extend_byte_level(old, characters, exact=exact)
-    with new_folder(output) as folder:
-        done.tokenizer.write(folder)
-        source = base if base.is_dir() else base.parent
-        for kept in sorted((*source.glob("LICENSE*"), *source.glob("NOTICE*"))):
-            if kept.is_file():
-                shutil.copyfile(kept, folder / kept.name)
+    write_folder(done.tokenizer, base, output)
     if as_json:
         _print_json({**done.describe(), "unreachable": dead})
     else:
         _show(old, done, output)
         _show_dead(dead)
+
+
+def write_folder(tokenizer: ByteLevelTokenizer, base: Path, output: Path) -> None:
+    """Write a byte-level vocabulary into a new folder, with the license files of its base."""
+    with new_folder(output) as folder:
+        tokenizer.write(folder)
+        source = base if base.is_dir() else base.parent
+        for kept in sorted((*source.glob("LICENSE*"), *source.glob("NOTICE*"))):
+            if kept.is_file():
+                shutil.copyfile(kept, folder / kept.name)
 
 
 def _without_dead(base: Tokenizer, characters: Sequence[str]) -> tuple[list[str], dict[str, str]]:

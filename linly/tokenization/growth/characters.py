@@ -19,6 +19,9 @@ from linly.files import read_limited
 from linly.tokenization.model_file import SPACE
 
 DEFAULT_STANDARDS = ("gb2312", "punctuation", "big5")
+PUBLISHED_COUNT = 8076
+"""Number of characters that Linly added to LLaMA: the one count that may end inside Big5."""
+
 FILE_SIZE_LIMIT_BYTES = 1 << 26
 
 _HAN_FIRST, _HAN_LAST = "\u4e00", "\u9fff"
@@ -111,6 +114,49 @@ def frequent_characters(texts: Iterable[str]) -> list[str]:
     for text in texts:
         counts.update(text)
     return sorted(counts, key=lambda character: (-counts[character], character))
+
+
+def by_frequency(names: Sequence[str], frequent: Iterable[str]) -> list[str]:
+    """Characters of standards in the order of `frequent`; those not in it are last, by code."""
+    allowed = dict.fromkeys(standard_characters(names))
+    first = [character for character in frequent if character in allowed]
+    return list(dict.fromkeys((*first, *allowed)))
+
+
+def check_cut(names: Sequence[str], listed: Sequence[str], count: int | None) -> None:
+    """Refuse a count that ends inside a standard, because its codes are no order of frequency.
+
+    The first 3,000 characters of GB2312 are those pronounced a to x, without some of the most
+    frequent. The characters of a file are in its author's order and may be cut anywhere.
+
+    Args:
+        names: The standards, in the order of the list.
+        listed: All characters that could be added, in this order.
+        count: Number of characters to keep; None for all.
+
+    Raises:
+        ConfigError: If the count ends inside a standard.
+    """
+    if count is None or count >= len(listed):
+        return
+    if (tuple(names), count) == (DEFAULT_STANDARDS, PUBLISHED_COUNT):
+        return
+    owners: dict[str, str] = {}
+    for name in names:
+        for character in standard_characters([name]):
+            owners.setdefault(character, name)
+    parts = [owners[character] for character in listed]
+    cut = parts[count - 1]
+    if cut not in STANDARDS or parts[count] != cut:
+        return
+    ends = [n for n in range(1, len(parts)) if parts[n] != parts[n - 1]] + [len(parts)]
+    missing = " ".join(listed[count : count + 5])
+    raise ConfigError(
+        f"count: {count:,} ends inside {cut}, which is in the order of its codes and not of "
+        f"frequency, so {missing} ... would be missing. Add --from-corpus NAME to take the most "
+        f"frequent ones first, or pass a count at which a standard ends: "
+        f"{', '.join(f'{n:,}' for n in ends)}"
+    )
 
 
 def choose_characters(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import io
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -90,6 +90,15 @@ def sample_texts(texts: Iterable[str], *, limit_bytes: int, seed: int) -> list[s
         while num_bytes > limit_bytes and len(kept) > 1:
             num_bytes -= len(heapq.heappop(kept)[2].encode("utf-8", "surrogatepass"))
     return [text for _, _, text in sorted(kept, key=lambda item: item[1])]
+
+
+def sample_evenly(corpora: Sequence[Iterable[str]], *, limit_bytes: int, seed: int) -> list[str]:
+    """`sample_texts` of each corpus, with an equal part of the limit for each.
+
+    So a corpus does not outweigh the others by its size alone.
+    """
+    part = limit_bytes // max(1, len(corpora))
+    return [text for texts in corpora for text in sample_texts(texts, limit_bytes=part, seed=seed)]
 
 
 def _lines(texts: Iterable[str]) -> Iterator[str]:

@@ -32,8 +32,12 @@ WRITERS = {
     ),
     "recipes copy": "recipes copy linly-llama2-7b {out}/new",
     "corpora new": "corpora new english/*.jsonl --data-root {world}/data --corpora {out}",
-    "vocab characters": "vocab characters --base {model} --output {out}/characters --count 9",
+    "vocab characters": "vocab characters --base {model} --output {out}/characters",
     "vocab extend": "vocab extend --base {model} --characters {characters} --output {out}/a.model",
+    "vocab words": (
+        "vocab words --base {extended} --corpus chinese --script han --count 1 --output "
+        "{out}/a.model --sample-mb 1 --corpora {world}/corpora --data-root {world}/data"
+    ),
     "vocab train": (
         "vocab train --corpus english --size 300 --output {out}/a.model --sample-mb 1 "
         "--corpora {world}/corpora --data-root {world}/data"

@@ -37,21 +37,21 @@ DATA = ("--data-root", "data")
 
 
 def test_characters_extend_and_export(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert not linly("vocab", "characters", "--base", "base.model", "--count", "100",
-                     "--output", "c.txt")  # fmt: skip
-    assert (here / "c.txt").read_text().startswith("啊\n")
+    assert not linly("vocab", "characters", "--base", "base.model", "--count", "87",
+                     "--standard", "tis620", "--output", "c.txt")  # fmt: skip
+    assert (here / "c.txt").read_text().startswith("ก\n")
     assert not linly("vocab", "extend", "--base", "base.model", "--characters", "c.txt",
                      "--output", "new.model", "--pad")  # fmt: skip
     new = SentencePieceTokenizer.load(here / "new.model")
-    assert (new.vocab_size, new.pad_id) == (501, 500)
-    (here / "lines.txt").write_text("啊  the river\n\n x\n")
+    assert (new.vocab_size, new.pad_id) == (488, 487)
+    (here / "lines.txt").write_text("ก  the river\n\n x\n")
     assert not linly("vocab", "export", "--tokenizer", "new.model", "--output", "hf",
                      "--verify", "lines.txt", "--verify-corpus", "zh", *DATA)  # fmt: skip
-    ids = AutoTokenizer.from_pretrained("hf")("啊  the", add_special_tokens=False).input_ids
-    assert ids == new.encode("啊  the").tolist()
+    ids = AutoTokenizer.from_pretrained("hf")("ก  the", add_special_tokens=False).input_ids
+    assert ids == new.encode("ก  the").tolist()
     out = capsys.readouterr().out
-    assert "400 + 100 = 500" in out
-    assert "400 -> 501 pieces" in out
+    assert "400 + 87 = 487" in out
+    assert "400 -> 488 pieces" in out
     assert "same ids as sentencepiece on" in out
 
 
@@ -60,10 +60,47 @@ def test_characters_of_a_corpus_or_a_file(here: Path) -> None:
                      "--from-corpus", "zh", *DATA)  # fmt: skip
     assert (here / "c.txt").read_text() == "山\n水\n。\n日\n月\n木\n，\n"
     assert not linly("vocab", "characters", "--base", "base.model", "--output", "d.txt",
-                     "--standard", "c.txt", "--standard", "tis620", "--count", "8")  # fmt: skip
-    assert (here / "d.txt").read_text() == "山\n水\n。\n日\n月\n木\n，\nก\n"
-    assert linly("vocab", "characters", "--base", "base.model", "--output", "e.txt",
-                 "--standard", "big5", "--from-corpus", "zh", *DATA)  # fmt: skip
+                     "--standard", "c.txt", "--standard", "tis620", "--count", "5")  # fmt: skip
+    assert (here / "d.txt").read_text() == "山\n水\n。\n日\n月\n"
+
+
+def test_a_standard_is_cut_by_the_frequency_of_a_corpus_only(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    cut = ("vocab", "characters", "--base", "base.model", "--output", "c.txt",
+           "--standard", "gb2312", "--standard", "tis620", "--count", "6")  # fmt: skip
+    assert linly(*cut) == 1
+    error = capsys.readouterr().err
+    assert "count: 6 ends inside gb2312" in error
+    assert "6,763, 6,850" in error
+    assert not (here / "c.txt").exists()
+    assert not linly(*cut, "--from-corpus", "zh", *DATA)
+    assert (here / "c.txt").read_text() == "山\n水\n日\n月\n木\n啊\n"
+
+
+def test_words_are_learned_and_appended(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert not linly("vocab", "characters", "--base", "base.model", "--output", "c.txt",
+                     "--from-corpus", "zh", *DATA)  # fmt: skip
+    assert not linly("vocab", "extend", "--base", "base.model", "--characters", "c.txt",
+                     "--output", "chars.model")  # fmt: skip
+    words = ("vocab", "words", "--base", "chars.model", "--corpus", "zh", "--output",
+             "words.model", *DATA)  # fmt: skip
+    assert not linly(*words, "--script", "han", "--count", "1")
+    old, new = (SentencePieceTokenizer.load(Path(f)) for f in ("chars.model", "words.model"))
+    assert new.pieces()[old.vocab_size :] == ["山水"]
+    assert f"{old.vocab_size} -> {new.vocab_size} pieces (1 words: 山水 ...)" in (
+        capsys.readouterr().out
+    )
+    (here / "some.txt").write_text("山\n水\n")
+    first = Path("words.model").read_bytes()
+    assert not linly(*words, "--characters", "some.txt", "--count", "1")
+    assert Path("words.model").read_bytes() == first
+    assert linly(*words, "--count", "1") == 1
+    assert "pass one of --script and --characters" in capsys.readouterr().err
+    assert linly(*words[:3], "base.model", *words[4:], "--script", "han", "--count", "1") == 1
+    captured = capsys.readouterr().err
+    assert "100.0% of the script's characters in the corpora have no token" in captured
+    assert "append its characters first" in captured
 
 
 def test_train_and_report(here: Path, capsys: pytest.CaptureFixture[str]) -> None:

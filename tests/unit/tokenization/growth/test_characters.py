@@ -9,7 +9,10 @@ import pytest
 from linly.errors import ConfigError
 from linly.tokenization.growth.characters import (
     DEFAULT_STANDARDS,
+    PUBLISHED_COUNT,
     STANDARDS,
+    by_frequency,
+    check_cut,
     choose_characters,
     frequent_characters,
     read_characters,
@@ -89,3 +92,19 @@ def test_a_character_file_reads_back_and_names_the_line_that_is_wrong(tmp_path: 
 def test_an_unknown_standard_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"'gb2313', allowed gb2312, punctuation, big5"):
         list(standard_characters(["gb2313"]))
+
+
+def test_a_count_ends_where_a_standard_ends() -> None:
+    names = ["gb2312", "tis620"]
+    listed = list(standard_characters(names))
+    with pytest.raises(ConfigError, match=r"count: 3,000 ends inside gb2312.*: 6,763, 6,850"):
+        check_cut(names, listed, 3000)
+    for count in (6763, 6850, None):
+        check_cut(names, listed, count)
+    check_cut(DEFAULT_STANDARDS, list(standard_characters(DEFAULT_STANDARDS)), PUBLISHED_COUNT)
+
+
+def test_a_standard_is_ordered_by_frequency() -> None:
+    ordered = by_frequency(["tis620"], ["x", "ไ", "ก"])
+    assert ordered[:3] == ["ไ", "ก", "ข"]
+    assert sorted(ordered) == sorted(standard_characters(["tis620"]))

@@ -124,7 +124,7 @@ def test_commands_take_hub_ids(
 ) -> None:
     commit = hub.publish(NAME, folder_files(world / "model"))
     characters, grown, out = (tmp_path / name for name in ("c.txt", "new.model", "new"))
-    linly_ok("vocab", "characters", "--base", NAME, "--count", 5, "--output", characters)
+    linly_ok("vocab", "characters", "--base", NAME, "--standard", "tis620", "--output", characters)
     linly_ok("vocab", "extend", "--base", NAME, "--characters", characters, "--output", grown)
     assert "model.safetensors" not in hub.downloads()
     linly_ok("model", "extend", "--model", NAME, "--tokenizer", grown, "--output", out)
