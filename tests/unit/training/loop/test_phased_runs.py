@@ -152,6 +152,9 @@ def test_new_rows_alone_train_throughout(world: Path, alone: Processes, tmp_path
     for name, weight in load_file(tmp_path / "out" / WEIGHTS).items():
         mask = is_new_row(f"master.{name}", weight.shape)
         assert torch.equal(weight[~mask], given[name][~mask].float()), name
+    start(world, alone, "rows", "training.trainable=new_rows", "training.lr_scale={new_rows: 2.0}")
+    (change,) = lines(run, "decisions")[-1]["changes"]  # type: ignore[misc, attr-defined]
+    assert (change["key"], change["now"]) == ("training.lr_scale.new_rows", 2.0)
     told = next(line for line in lines(run, "events") if line["kind"] == "model")
     assert f"; new_rows ({2 * 30 * 64:,} parameters); attention" in str(told["text"])
     card = (tmp_path / "out" / "README.md").read_text()
