@@ -138,13 +138,17 @@ class Plan:
         return self.num_steps * self.batch.global_batch if self.batch else self.num_rows
 
     @property
+    def ends(self) -> tuple[float, float, float]:
+        """Start, middle and end of the planned rows, as fractions of the curves."""
+        if self.batch is None or not self.first_step:
+            return _ends(0, self.num_rows, self.num_rows)
+        first = self.first_step * self.batch.global_batch
+        return _ends(first, first + self.trained_rows, self.num_rows)
+
+    @property
     def position_names(self) -> tuple[str, ...]:
         """Names of the positions, for a table's heading."""
-        ends = (0.0, 0.5, 1.0)
-        if self.first_step and self.batch is not None:
-            first = self.first_step * self.batch.global_batch
-            ends = _ends(first, first + self.trained_rows, self.num_rows)
-        names = dict(zip(ends, ("start", "middle", "end"), strict=True))
+        names = dict(zip(self.ends, ("start", "middle", "end"), strict=True))
         return tuple(names.get(position, percent(position)) for position in self.positions)
 
     def notes(self) -> list[str]:

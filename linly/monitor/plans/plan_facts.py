@@ -16,7 +16,9 @@ from linly.config.sections.saving_sections import CheckpointSettings
 from linly.config.shapes import Floats
 from linly.config.source import languages_of
 from linly.curriculum.guard_plan import group_ratios, raised_mixture
+from linly.curriculum.learning_rate import LearningRate
 from linly.curriculum.mixture import Mixture
+from linly.curriculum.rate_plan import GroupTotal, branch_note, group_totals, rate_notes
 from linly.curriculum.run_plan import Plan, reaches
 from linly.modeling.parameters import ParameterCount
 
@@ -34,6 +36,7 @@ class SourceFacts:
         available: Tokens that it has in one epoch; None if the data was not read.
         epochs: Number of epochs in the run; None if the data was not read.
         loss_share: Its share of the tokens that carry loss; None if any source's is unknown.
+        lr_share: Its share of the tokens, weighted by the learning rate; None without a recipe.
         repeats: Tokens of the run at which it repeats.
     """
 
@@ -42,6 +45,7 @@ class SourceFacts:
     available: int | None
     epochs: float | None
     loss_share: float | None
+    lr_share: float | None
     repeats: tuple[float, ...]
 
 
@@ -65,12 +69,15 @@ class PlanFacts:
         languages: Language of each source; empty without a recipe, which names the corpora.
         run_languages: Languages that the run keeps and learns.
         tokens: Tokens since the start, float64 [n].
+        lr: Learning rate there, float64 [n]; None without a recipe.
         shares: Planned share of each source, float64 [n].
         raised: The edge of each guarded group's band in the stack, where the guard is at its cap,
             float64 [n].
         sources: Sources by group, then name.
+        totals: Totals of the groups.
         num_steps: Number of steps; 0 without a recipe.
         notes: Facts that need no change.
+        rate_notes: Notes on the learning rate.
         warnings: Warnings, each with the smallest change that helps.
     """
 
@@ -79,12 +86,15 @@ class PlanFacts:
     languages: Mapping[str, str]
     run_languages: Languages
     tokens: Floats
+    lr: Floats | None
     shares: Mapping[str, Floats]
     raised: Mapping[str, Floats]
     sources: tuple[SourceFacts, ...]
+    totals: tuple[GroupTotal, ...]
     num_steps: int
     costs: Costs
     notes: tuple[str, ...]
+    rate_notes: tuple[str, ...]
     warnings: tuple[str, ...]
 
 
@@ -106,7 +116,8 @@ def plan_facts(
         problems: Problems that make the plan fail, shown as warnings.
     """
     mixture = Mixture.from_curriculum(curriculum, num_rows=plan.num_rows)
-    u = np.linspace(0.0, 1.0, _NUM_POINTS)
+    start, _, end = plan.ends
+    u = np.linspace(start, end, _NUM_POINTS)
     shares = mixture.shares(u * mixture.num_rows)
     shares_of = {source: share for source, (_, share) in curriculum.sources.items()}
     return PlanFacts(
@@ -115,12 +126,15 @@ def plan_facts(
         languages=languages_of(shares_of, recipe.corpora) if recipe else {},
         run_languages=recipe.languages if recipe else Languages(),
         tokens=u * plan.tokens,
+        lr=None if recipe is None else _rates(recipe, u * plan.num_rows),
         shares={source: shares[:, index] for index, source in enumerate(mixture.sources)},
         raised=_raised_edges(curriculum, plan, u),
         sources=_source_facts(mixture, plan),
+        totals=group_totals(plan),
         num_steps=plan.num_steps,
         costs=costs,
-        notes=(*plan.notes(), *phase_notes(recipe)),
+        notes=(*plan.notes(), *branch_note(plan), *phase_notes(recipe)),
+        rate_notes=tuple(rate_notes(plan, recipe)) if recipe else (),
         warnings=(*problems, *plan.warnings()),
     )
 
@@ -131,6 +145,13 @@ def phase_notes(recipe: Recipe | None) -> list[str]:
         return []
     lines = describe_phases(recipe.training.phases, recipe.phase_ends)
     return [f"training phase {number}: {line}" for number, line in enumerate(lines, 1)]
+
+
+def _rates(recipe: Recipe, rows: Floats) -> Floats:
+    """Learning rate at some rows of a run, that of the first step at its start: float64 [n]."""
+    rate = LearningRate.from_recipe(recipe)
+    steps = np.maximum(1.0, rows / recipe.data.global_batch)
+    return np.array([rate.at(step) for step in steps.tolist()])
 
 
 def _raised_edges(curriculum: Curriculum, plan: Plan, u: Floats) -> dict[str, Floats]:
@@ -167,6 +188,7 @@ def _source_facts(mixture: Mixture, plan: Plan) -> tuple[SourceFacts, ...]:
             available=None if source.available is None else source.available.tokens,
             epochs=source.epochs,
             loss_share=supervised[source.name] / total if is_known and total else None,
+            lr_share=source.lr_share,
             repeats=_repeats(mixture, plan, source.name, source.epochs),
         )
         for source in plan.sources
@@ -174,8 +196,8 @@ def _source_facts(mixture: Mixture, plan: Plan) -> tuple[SourceFacts, ...]:
 
 
 def _repeats(mixture: Mixture, plan: Plan, name: str, epochs: float | None) -> tuple[float, ...]:
-    """Tokens of the run at which a source has been read once, twice, ..."""
-    if not epochs or math.isinf(epochs):
+    """Tokens of the run at which a source has been read once, twice, ...; none for a branch."""
+    if not epochs or math.isinf(epochs) or plan.first_step:
         return ()
     rows_per_epoch = next(s.rows for s in plan.sources if s.name == name) / epochs
     number = min(_MAX_REPEATS, math.ceil(epochs) - 1)

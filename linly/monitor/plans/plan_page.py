@@ -7,15 +7,26 @@ from pathlib import Path
 import numpy as np
 from markupsafe import Markup
 
+from linly.config.shapes import Floats
 from linly.files import publish_text
 from linly.monitor.charts.colors import colors_by_source
-from linly.monitor.charts.figures import STRONG, Chart, Trace, bar, new_figure, plain, scatter
-from linly.monitor.charts.labels import display_name, height_of_lines, short_name
+from linly.monitor.charts.figures import (
+    STRONG,
+    Chart,
+    Trace,
+    bar,
+    new_figure,
+    plain,
+    scatter,
+)
+from linly.monitor.charts.labels import display_name, height_of_lines, short_name, small_ticks
 from linly.monitor.number_words import count, duration, size
 from linly.monitor.pages.page import chart_cards, legend, page_header, section, table, warning_list
 from linly.monitor.pages.rendering import part
 from linly.monitor.pages.standalone import check_page_file, standalone_page
 from linly.monitor.plans.plan_facts import PlanFacts
+
+_RATE_HEIGHT = 220
 
 
 def write_plan_page(facts: PlanFacts, path: Path) -> None:
@@ -42,6 +53,7 @@ def plan_html(facts: PlanFacts) -> str:
         warning_list(facts.warnings),
         legend(entries, label="Show or hide sources"),
         chart_cards(charts),
+        *([_groups(facts)] if facts.lr is not None else []),
         _sources(facts),
     )
     return standalone_page(f"{facts.name}: plan · linly", parts, charts)
@@ -65,8 +77,9 @@ def cost_line(facts: PlanFacts) -> str:
 
 
 def plan_charts(facts: PlanFacts) -> tuple[Chart, ...]:
-    """Shares along the run, and tokens of each source against what it has."""
-    return (_shares(facts), _tokens(facts))
+    """Shares along the run over the learning rate, and tokens of each source."""
+    rate = () if facts.lr is None else (_rate(facts, facts.lr),)
+    return (_shares(facts), *rate, _tokens(facts))
 
 
 def _shares(facts: PlanFacts) -> Chart:
@@ -126,6 +139,26 @@ def _shares(facts: PlanFacts) -> Chart:
     if facts.raised:
         note += " Dashed: the edge of a group with its guard at the cap."
     return Chart("plan", "Mixture over the run", note, plain(figure), is_wide=True)
+
+
+def _rate(facts: PlanFacts, lr: Floats) -> Chart:
+    """Learning rate, on the axis of the mixture above it."""
+    figure = new_figure("learning rate", x_end=float(facts.tokens[-1]))
+    figure.add_trace(
+        scatter(
+            x=facts.tokens,
+            y=lr,
+            mode="lines",
+            line={"width": 2},
+            fill="tozeroy",
+            hovertemplate="%{y:.3~e}<extra></extra>",
+            meta=STRONG,
+        )
+    )
+    figure.update_xaxes(title={"text": "tokens"})
+    figure.update_yaxes(rangemode="tozero", **small_ticks(float(lr.max())))
+    note = "Where it is low, a row moves the weights less."
+    return Chart("plan-rate", "Learning rate", note, plain(figure), True, _RATE_HEIGHT)
 
 
 def _tokens(facts: PlanFacts) -> Chart:
@@ -191,10 +224,26 @@ def _tokens(facts: PlanFacts) -> Chart:
     return Chart("plan-tokens", "Tokens of each source", note, plain(figure), True, height)
 
 
+def _groups(facts: PlanFacts) -> Markup:
+    """Table of the groups: share of the tokens, plain and weighted by the learning rate."""
+    heads = ["group", "tokens", "share of tokens", "weighted by the learning rate"]
+    lines = [
+        [
+            total.name,
+            count(total.tokens),
+            f"{total.token_share:.1%}",
+            "–" if total.lr_share is None else f"{total.lr_share:.1%}",
+        ]
+        for total in facts.totals
+    ]
+    return section("Groups", table(heads, lines), note=" ".join(facts.rate_notes))
+
+
 def _sources(facts: PlanFacts) -> Markup:
     """Table of the sources; the last columns need the data to be read."""
     colors = colors_by_source(facts.groups, facts.languages, facts.run_languages)
     heads = ["source", "share at the start", "in the middle", "at the end", "share of rows"]
+    heads += ["weighted by the learning rate"] if facts.lr is not None else []
     heads += ["tokens", "available", "epochs", "share of loss"]
     is_known = any(source.available is not None for source in facts.sources)
     total = max(1, sum(source.tokens for source in facts.sources))
@@ -206,6 +255,7 @@ def _sources(facts: PlanFacts) -> Markup:
             part("swatched")(colors[source.name], source.name),
             *(f"{float(shares[at]):.1%}" for at in (0, middle, -1)),
             f"{source.tokens / total:.1%}",
+            *([] if source.lr_share is None else [f"{source.lr_share:.1%}"]),
             count(source.tokens),
         ]
         if is_known:

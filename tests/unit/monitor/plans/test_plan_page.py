@@ -7,14 +7,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from linly import api
 from linly.config.curriculum import load_curriculum
+from linly.config.recipe import load_recipe
 from linly.config.sections.saving_sections import CheckpointSettings
 from linly.curriculum.apportion import Phase, row_counts
+from linly.curriculum.learning_rate import LearningRate
 from linly.curriculum.mixture import Mixture
 from linly.curriculum.run_plan import Available, Batch, make_plan
+from linly.monitor.charts.figures import Chart
 from linly.monitor.plans.plan_facts import Costs, PlanFacts, kept_checkpoints, plan_facts
-from linly.monitor.plans.plan_page import plan_html, write_plan_page
+from linly.monitor.plans.plan_page import plan_charts, plan_html, write_plan_page
 from linly.training.checkpoints.checkpoints import superseded
+from tests.support.tiny_world import make_tiny_world
 
 CURRICULUM = """\
 name: small
@@ -124,3 +129,30 @@ def test_the_page_says_what_helps_and_fetches_nothing(tmp_path: Path) -> None:
     assert "2 h 0 min in steps" in page
     assert "default-src 'none'" in page
     assert "<script src" not in page
+
+
+@pytest.mark.parametrize(("schedule", "is_low"), [("cosine", True), ("wsd", False)])
+def test_a_recipe_s_page_draws_the_learning_rate_under_the_mixture(
+    tmp_path: Path, schedule: str, is_low: bool
+) -> None:
+    make_tiny_world(tmp_path, num_steps=40)
+    recipe = load_recipe(tmp_path / "recipe.yaml", [f"training.schedule={schedule}"])
+    plan = api.plan(recipe, counts_data=False)
+    drawn = plan_facts(recipe.curriculum, plan, Costs(), recipe=recipe)
+    charts = plan_charts(drawn)
+    assert [chart.key for chart in charts] == ["plan", "plan-rate", "plan-tokens"]
+    rate, lr = LearningRate.from_recipe(recipe), drawn.lr
+    assert lr is not None
+    assert lr[-1] == pytest.approx(rate.at(40)) == pytest.approx(recipe.training.lr / 10)
+    middle = recipe.num_rows / 2 / recipe.data.global_batch
+    assert lr[500] == pytest.approx(rate.at(middle))
+    assert charts[0].figure["layout"]["xaxis"]["range"] == trace_range(charts[1])
+    page = plan_html(drawn)
+    chinese = next(total for total in drawn.totals if total.name == "chinese")
+    assert f"{chinese.lr_share:.1%}" in page and "weighted by the learning rate" in page
+    assert chinese.is_low == is_low
+    assert ("With training.schedule: wsd with decay: 10% it would be" in page) == is_low
+
+
+def trace_range(chart: Chart) -> object:
+    return chart.figure["layout"]["xaxis"]["range"]
