@@ -12,7 +12,8 @@ import typer
 
 from linly.cli.corpus_folders import CorpusFolders
 from linly.cli.model_options import vocabulary_option
-from linly.cli.numbers import MAX_SEED
+from linly.cli.numbers import MAX_COUNT as MAX_TIMES
+from linly.cli.numbers import MAX_SEED, finite
 from linly.errors import ConfigError
 from linly.tokenization.words.script_names import SCRIPT_NAMES
 
@@ -20,12 +21,65 @@ if TYPE_CHECKING:
     from linly.tokenization.tokenizer import Tokenizer
     from linly.tokenization.words.learn_words import LearnedWords
     from linly.tokenization.words.scripts import Script
+    from linly.tokenization.words.word_count import CountPoint
 
+MAX_WORDS = 1 << 20
 _MAX_SHOWN = 12
+_BAR_WIDTH = 40
+_SEQUENCE_LENGTH = 2048
+"""Row of a curriculum without a recipe: the count of tokens hardly depends on it."""
+
 _UNKNOWN_WARNING = 0.02
 """Fraction of characters without a token of their own from which the command warns."""
 
 ScriptChoice = Enum("ScriptChoice", {name: name for name in SCRIPT_NAMES}, type=str)  # type: ignore[misc]
+
+
+Count = Annotated[
+    str,
+    typer.Option(
+        metavar="N|auto",
+        help="Number of words to append; auto chooses it by --min-gain and --min-seen.",
+    ),
+]
+Output = Annotated[
+    Path, typer.Option(help="A .model file to write; for a byte-level vocabulary a new folder.")
+]
+SampleSize = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=1 << 20,
+        help="Size of the sample, held in memory, in MB: an equal part of each corpus.",
+    ),
+]
+PlannedRun = Annotated[
+    Path | None,
+    typer.Option(help="Curriculum or recipe of the run, for --count auto."),
+]
+LeastGain = Annotated[
+    float,
+    typer.Option(
+        min=0,
+        max=1,
+        callback=finite,
+        help="With --count auto: fraction of tokens that the last 1,000 words save at least.",
+    ),
+]
+LeastSeen = Annotated[
+    int,
+    typer.Option(
+        min=1,
+        max=MAX_TIMES,
+        help="With --count auto: times that each word is expected in the run at least.",
+    ),
+]
+CharacterFile = Annotated[
+    Path | None,
+    typer.Option(help="File of the words' characters, one per line, instead of a script."),
+]
+DataRoot = Annotated[Path, typer.Option(envvar="LINLY_DATA", help="Folder of the shards.")]
+ScriptOption = Annotated[ScriptChoice | None, typer.Option(help="Script of the words (Unicode).")]
 
 
 def words(
@@ -33,30 +87,17 @@ def words(
         Path, vocabulary_option("Vocabulary that has the script's characters already.")
     ],
     corpus: Annotated[list[str], typer.Option(help="Name of a corpus to learn from; repeatable.")],
-    count: Annotated[int, typer.Option(min=1, max=1 << 20, help="Number of words to append.")],
-    output: Annotated[
-        Path, typer.Option(help="A .model file to write; for a byte-level vocabulary a new folder.")
-    ],
+    count: Count,
+    output: Output,
     corpora: CorpusFolders,
-    data_root: Annotated[
-        Path, typer.Option(envvar="LINLY_DATA", help="Folder of the shards.")
-    ] = Path("."),
-    script: Annotated[
-        ScriptChoice | None, typer.Option(help="Script of the words (Unicode).")
-    ] = None,
-    characters: Annotated[
-        Path | None,
-        typer.Option(help="File of the words' characters, one per line, instead of a script."),
-    ] = None,
-    sample_mb: Annotated[
-        int,
-        typer.Option(
-            min=1,
-            max=1 << 20,
-            help="Size of the sample, held in memory, in MB: an equal part of each corpus.",
-        ),
-    ] = 64,
+    data_root: DataRoot = Path("."),
+    script: ScriptOption = None,
+    characters: CharacterFile = None,
+    sample_mb: SampleSize = 64,
     seed: Annotated[int, typer.Option(min=0, max=MAX_SEED, help="Seed of the sample.")] = 2023,
+    curriculum: PlannedRun = None,
+    min_gain: LeastGain = 0.005,
+    min_seen: LeastSeen = 100,
 ) -> None:
     """Learn words of one script and append them to a vocabulary (continued BPE).
 
@@ -64,14 +105,76 @@ def words(
     side keeps every id, which is also checked on the sample and on hard strings.
     """
     from linly.tokenization.load_tokenizer import load_tokenizer
-    from linly.tokenization.words.learn_words import learn_words
+    from linly.tokenization.words.learn_words import learn_some_words, learn_words
 
+    number = _number(count)
+    if number is None and curriculum is None:
+        raise ConfigError("--count auto: pass the run's --curriculum, for how often words occur")
     old, chosen = load_tokenizer(base), _script(script, characters)
     texts = _sample(corpus, corpora, data_root, sample_mb=sample_mb, seed=seed)
     _warn_of_unknown(old, chosen, texts)
-    learned = learn_words(old, chosen, texts, count, show_progress=sys.stderr.isatty())
+    is_terminal = sys.stderr.isatty()
+    if number is not None:
+        learned = learn_words(old, chosen, texts, number, show_progress=is_terminal)
+    else:
+        assert curriculum is not None
+        learned, points = learn_some_words(
+            old,
+            chosen,
+            texts,
+            least_gain=min_gain,
+            min_seen=min_seen,
+            run_tokens=_planned_tokens(curriculum, corpus),
+            show_progress=is_terminal,
+        )
+        _show_counts(points)
     _write(learned, base, output)
     _show(old, learned, texts, output)
+
+
+def _number(count: str) -> int | None:
+    """The number of words; None for auto."""
+    if count == "auto":
+        return None
+    if not count.isdecimal() or not 1 <= int(count) <= MAX_WORDS:
+        raise ConfigError(f"--count: found {count!r}, allowed: auto, or 1 to {MAX_WORDS:,}")
+    return int(count)
+
+
+def _planned_tokens(file: Path, corpora: list[str]) -> int:
+    """Tokens of these corpora in a run.
+
+    Raises:
+        ConfigError: If it has none of them.
+    """
+    from linly.cli.plan import load_plan_file
+    from linly.curriculum.run_plan import make_plan
+
+    recipe, curriculum = load_plan_file(file, [])
+    length = recipe.data.sequence_length if recipe is not None else _SEQUENCE_LENGTH
+    named = {
+        name
+        for group in curriculum.mixture.values()
+        for name, source in group.sources.items()
+        if source.corpus in corpora
+    }
+    plan = make_plan(curriculum, sequence_length=length)
+    tokens = sum(source.tokens for source in plan.sources if source.name in named)
+    if not tokens:
+        raise ConfigError(
+            f"--curriculum {file}: no source reads one of the corpora {', '.join(corpora)}; pass "
+            f"the curriculum of the run"
+        )
+    return tokens
+
+
+def _show_counts(points: tuple[CountPoint, ...]) -> None:
+    """Print the fertility by count as a bar chart."""
+    most = max(point.tokens_per_character for point in points)
+    print("words  tokens per character (of the sample's measured tenth)")
+    for point in points:
+        bar = "#" * round(_BAR_WIDTH * point.tokens_per_character / most)
+        print(f"{point.count:>6,}  {point.tokens_per_character:.3f}  {bar}")
 
 
 def _script(name: ScriptChoice | None, characters: Path | None) -> Script:
@@ -156,7 +259,7 @@ def _show(old: Tokenizer, learned: LearnedWords, texts: list[str], output: Path)
         f"{' '.join(first)} ...): {output}"
     )
     if learned.num_left_out:
-        print(f"left out, since no text would produce them: {learned.num_left_out:,}")
+        print(f"left out, as too rare or never produced by a text: {learned.num_left_out:,}")
     located = (LocatedText("", number, text) for number, text in enumerate(texts))
     report = compare_vocabularies("sample", located, old, new)
     print(

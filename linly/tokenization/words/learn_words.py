@@ -14,6 +14,14 @@ from linly.tokenization.hugging_face.torture import torture_texts
 from linly.tokenization.tokenizer import Tokenizer
 from linly.tokenization.words.script_runs import BETWEEN, RunFinder
 from linly.tokenization.words.scripts import Script
+from linly.tokenization.words.word_count import (
+    MAX_COUNT,
+    CountPoint,
+    largest_worthwhile,
+    measure_counts,
+    split_texts,
+    without_rare,
+)
 from linly.tokenization.words.word_expansion import check_expansion
 from linly.tokenization.words.word_merges import WordMerge, learn_merges
 from linly.tokenization.words.word_vocabulary import append_words, usable_words, why_no_words
@@ -26,7 +34,8 @@ class LearnedWords:
     Attributes:
         tokenizer: The new vocabulary.
         merges: The words, in the order of their ids.
-        num_left_out: Merges that were learned but that no text would produce as a new token.
+        num_left_out: Merges that were learned and left out: no text would produce their token, or
+            they are too rare.
         num_verified: Texts on which old ids were compared.
     """
 
@@ -64,6 +73,51 @@ def learn_words(
             f"twice; lower it or use more text"
         )
     return with_words(base, found, texts, num_left_out=num_left_out)
+
+
+def learn_some_words(
+    base: Tokenizer,
+    script: Script,
+    texts: Sequence[str],
+    *,
+    least_gain: float,
+    min_seen: int,
+    run_tokens: int,
+    show_progress: bool = False,
+) -> tuple[LearnedWords, tuple[CountPoint, ...]]:
+    """Append as many words as the rule of `word_count` chooses.
+
+    Args:
+        base: The vocabulary to extend.
+        script: Characters that words are made of.
+        texts: Texts to learn from; a tenth of them measures the fertility instead.
+        least_gain: Smallest fraction of tokens that a thousand words must save.
+        min_seen: Smallest number of times that each word is expected in the run.
+        run_tokens: Tokens of such texts in the run.
+        show_progress: Whether to draw progress on a terminal.
+
+    Returns:
+        The words, and the fertility by count.
+
+    Raises:
+        ConfigError: If the vocabulary cannot take words, no word meets the rule, or an id of other
+            text changed.
+    """
+    learned, measured = split_texts(texts)
+    found, num_left_out = find_words(base, script, learned, MAX_COUNT, show_progress=show_progress)
+    points = measure_counts(base, found, measured)
+    worthwhile = found[: largest_worthwhile(points, least_gain)]
+    fertility = min(point.tokens_per_character for point in points)
+    run_characters = run_tokens / fertility
+    least = min_seen * sum(map(len, texts)) / run_characters
+    kept = without_rare(base, worthwhile, texts, max(1.0, least))
+    if not kept:
+        raise ConfigError(
+            f"--count auto: no word saves enough: {least_gain:.1%} of the tokens per thousand "
+            f"words, each seen {min_seen:,} times in {run_tokens:,} tokens; pass a count"
+        )
+    num_left_out += len(worthwhile) - len(kept)
+    return with_words(base, kept, texts, num_left_out=num_left_out), points
 
 
 def find_words(
