@@ -50,7 +50,7 @@ class CorpusScan:
         scanned: Shards that were read, of each corpus.
         counts: Counts of each corpus.
         reasons: Reasons that the rules give.
-        notes: What the scan could not look for.
+        notes: Exams and questions that the scan could not look for.
     """
 
     settings: ScanSettings

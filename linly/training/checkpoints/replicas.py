@@ -23,7 +23,7 @@ def check_replicas(
     Args:
         weights: Weights by name, the same names on all ranks.
         processes: Processes of the run.
-        doing: What is refused if they differ.
+        doing: Action that is refused if they differ, as the error names it.
 
     Raises:
         TrainingError: If they differ; on all ranks, naming ranks and the first such weight.

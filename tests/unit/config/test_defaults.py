@@ -67,6 +67,10 @@ VALUES: dict[type[Model], dict[str, tuple[Any, ...]]] = {
             [{"until": "5%", "trainable": "new_rows"}, {"trainable": "full"}],
             [{"until": "200M", "trainable": "embeddings"}, {"trainable": "full"}],
         ),
+        "average": (
+            *(None, {"kind": "ema", "decay": 0.99, "every": 5}),
+            {"kind": "window", "steps": 500, "every": 50},
+        ),
         "lr_scale": ({}, {"embeddings": 0.2, "new_rows": 1.0}, {"head": 2.0}),
         "activation_checkpointing": ("full", "selective", "none", True, False),
         "attention_backend": ("auto", "sdpa", "flex", "varlen", "eager"),
