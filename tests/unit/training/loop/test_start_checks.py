@@ -146,6 +146,9 @@ CASES = {
         "model", "did you mean 'q_proj'", ("training.trainable={lora: {targets: [q_prj]}}",)
     ),
     "completions beyond the positions": Case("model", "max_new_tokens", during=of_two_positions),
+    "prompts of a task beyond a row": Case(
+        "tasks", "longer than a row", ("evaluation.tasks=[{name: icl}]",)
+    ),
     "a mirror of another run": Case(
         "mirror", "another run", ("checkpoint.mirror=mirror",), during=mirror_of_another_run
     ),
