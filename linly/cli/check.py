@@ -19,6 +19,7 @@ from linly.errors import ConfigError, DataError, LinlyError
 
 if TYPE_CHECKING:
     from linly.config.recipe import Recipe
+    from linly.config.sections.average_setting import WeightAveraging
     from linly.config.source import Source
     from linly.training.loop.start_checks import Launch, StartCheck
 
@@ -235,6 +236,8 @@ def _model_findings(launch: Launch, gpu_bytes: int | None) -> Iterator[Finding]:
     assert documents is not None and disk is not None
     yield documents
     yield _memory(launch, gpu_bytes)
+    if launch.recipe.training.average is not None:
+        yield Finding("ok", "host memory", _host_memory(launch, launch.recipe.training.average))
     yield disk
 
 
@@ -310,14 +313,26 @@ def _memory(launch: Launch, gpu_bytes: int | None) -> Finding:
     return Finding("bad", "memory", f"{text}; a GPU has {gpu_bytes / GIB:,.1f} GiB: {advice}")
 
 
+def _host_memory(launch: Launch, average: WeightAveraging) -> str:
+    from linly.modeling.memory import average_bytes
+    from linly.monitor.number_words import size
+
+    trained = launch.model.parameters.trained
+    need = average_bytes(trained, num_copies=average.num_copies, world_size=launch.world_size)
+    return (
+        f"{size(need)} per rank for averaged weights ({average}), as much again while a "
+        f"checkpoint is saved"
+    )
+
+
 def _disk(launch: Launch) -> str:
     from linly.monitor.number_words import size
     from linly.monitor.plans.plan_facts import kept_checkpoints
-    from linly.training.engine.optimizers import optimizer_kind
+    from linly.training.engine.optimizers import state_bytes_per_parameter
 
     recipe = launch.recipe
     kept = kept_checkpoints(recipe.checkpoint, recipe.num_steps)
-    state_bytes = optimizer_kind(recipe.training.optimizer).bytes_per_parameter
+    state_bytes = state_bytes_per_parameter(recipe.training)
     need = kept * state_bytes * launch.model.parameters.trained
     place = next(path for path in (recipe.run, *recipe.run.absolute().parents) if path.exists())
     free = shutil.disk_usage(place).free

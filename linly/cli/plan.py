@@ -350,14 +350,13 @@ def _data_cells(source: SourcePlan) -> tuple[str, str, str, str]:
 def _costs(made: Plan, recipe: Recipe | None, tokens_per_second: float | None) -> Costs:
     """Estimate disk and time of the run, as far as the model and the throughput are known."""
     from linly.monitor.plans.plan_facts import Costs, kept_checkpoints
-    from linly.training.engine.optimizers import optimizer_kind
+    from linly.training.engine.optimizers import state_bytes_per_parameter
 
     checkpoint_bytes = kept = parameters = None
     if recipe is not None:
         parameters = _count_parameters(recipe)
     if recipe is not None and parameters is not None:
-        state_bytes = optimizer_kind(recipe.training.optimizer).bytes_per_parameter
-        checkpoint_bytes = state_bytes * parameters.trained
+        checkpoint_bytes = state_bytes_per_parameter(recipe.training) * parameters.trained
         kept = kept_checkpoints(recipe.checkpoint, made.num_steps)
     tokens = made.trained_rows * made.sequence_length
     seconds = tokens / tokens_per_second if tokens_per_second else None

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 BF16_BYTES = 2
 GRADIENT_BYTES = 4
+FP32_BYTES = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,3 +41,14 @@ def training_memory(
     """
     dealt = math.ceil(num_trained * (GRADIENT_BYTES + state_bytes) / world_size)
     return TrainingMemory(num_parameters * BF16_BYTES, dealt)
+
+
+def average_bytes(num_trained: int, *, num_copies: int, world_size: int) -> int:
+    """Bytes of host memory in which a rank keeps its share of averaged weights, in fp32.
+
+    Args:
+        num_trained: Trained parameters.
+        num_copies: Copies that the average needs (`WeightAveraging.num_copies`).
+        world_size: Number of ranks.
+    """
+    return math.ceil(num_trained * FP32_BYTES * num_copies / world_size)

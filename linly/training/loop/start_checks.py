@@ -233,6 +233,15 @@ def _packages(launch: Launch) -> None:
     check_trackers(launch.recipe)
 
 
+def _average(launch: Launch) -> None:
+    average, num_steps = launch.recipe.training.average, launch.recipe.num_steps
+    if average is not None and average.span_steps > num_steps:
+        raise ConfigError(
+            f"training.average: found a {average}, but the run has {num_steps:,} steps, so no "
+            "mean would ever be complete; average over fewer steps"
+        )
+
+
 def _never_saved(launch: Launch) -> None:
     with launch.processes.together("looking for earlier checkpoints"):
         if launch.processes.is_first:
@@ -243,6 +252,7 @@ START_CHECKS = (
     StartCheck("world size", lambda launch: check_world_size(launch.batch, launch.world_size)),
     StartCheck("deepspeed", _deepspeed, needs=("world size",)),
     StartCheck("packages", _packages),
+    StartCheck("average", _average),
     StartCheck("model", lambda launch: launch.model),
     StartCheck("tasks", lambda launch: launch.tasks, needs=("model",)),
     StartCheck("mirror", lambda launch: launch.is_mirror_reachable),

@@ -38,6 +38,22 @@ def test_a_sound_recipe_is_found_sound(recipe: Path, capsys: pytest.CaptureFixtu
     assert not (recipe.parent / "runs" / "tiny").exists()
 
 
+def test_averaged_weights_are_in_memory_and_disk(
+    recipe: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A window takes 8 bytes of a weight, sharded over the ranks, beside the usual 12 on disk."""
+    overrides = ["checkpoint.keep_last=1", "checkpoint.every=99"]
+    _, out, _ = checked(capsys, str(recipe), *overrides)
+    parameters = int(re.findall(r"training ([\d,]+) of", out)[0].replace(",", ""))
+    before = float(re.findall(r"disk: ([\d.]+) MB for 2 checkpoints", out)[0])
+    overrides += ["training.average={kind: window, steps: 10, every: 5}", "--world-size", "2"]
+    _, out, _ = checked(capsys, str(recipe), *overrides)
+    found = re.findall(r"ok   host memory: ([\d.]+) kB per rank for averaged weights", out)
+    assert float(found[0]) == pytest.approx(parameters * 8 / 2 / 1000, rel=0.01)
+    after = float(re.findall(r"disk: ([\d.]+) MB for 2 checkpoints", out)[0])
+    assert after / before == pytest.approx(20 / 12, rel=0.02)
+
+
 def test_a_mirror_of_another_run_is_found(
     recipe: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

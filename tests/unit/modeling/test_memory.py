@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from linly.modeling.memory import training_memory
+from linly.modeling.memory import average_bytes, training_memory
 
 LLAMA_2_7B_WITH_40076_PIECES = 6_738_415_616 + 2 * (40_076 - 32_000) * 4096
 
@@ -20,3 +20,7 @@ def test_more_ranks_share_all_but_the_weights() -> None:
     need = training_memory(1000, num_trained=600, state_bytes=12, world_size=3)
     assert need.weights_bytes == 2000
     assert need.dealt_bytes == 600 * 16 // 3
+
+
+def test_averages_are_sharded_over_ranks() -> None:
+    assert average_bytes(1000, num_copies=2, world_size=4) == 1000 * 2 * 4 // 4

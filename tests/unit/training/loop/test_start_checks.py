@@ -140,6 +140,9 @@ CASES = {
         "deepspeed", "fp16.enabled", ("training.deepspeed={fp16: {enabled: true}}",)
     ),
     "a kernel that is missing": Case("packages", "training.loss", ("training.loss=liger",)),
+    "an average that never comes": Case(
+        "average", "the run has 2 steps", ("training.average={kind: window}",)
+    ),
     "no model": Case("model", "add model=", ("model=null",)),
     "a quantized model": Case("model", "stored as I8", during=quantized),
     "LoRA on names that the model lacks": Case(
