@@ -192,9 +192,10 @@ def _check_world_size(recipe: Recipe) -> None:
 
 
 def export_run(
-    run: FilePath,
+    run: FilePath | Sequence[FilePath],
     output: FilePath,
     *,
+    average: bool = False,
     dtype: str = "bf16",
     shard_size: str = "5GB",
     gguf: Sequence[str] = (),
@@ -205,8 +206,10 @@ def export_run(
 
     Args:
         run: Run folder for its newest complete checkpoint; `RUN@200` for that of a step,
-            `RUN@200,400` for the mean of several.
+            `RUN@200,400` for the mean of several; a list such as `["A@1000:0.3", "B@1200:0.7"]`
+            for a weighted mean of several runs of one base model.
         output: Output folder; must be missing or empty.
+        average: Whether to take the weights that `training.average` kept, not the last ones.
         dtype: Type of the weights: bf16, fp16 or fp32.
         shard_size: Largest size of a file.
         gguf: Types of GGUF files to write as well, f16 or q8_0.
@@ -217,9 +220,11 @@ def export_run(
         LinlyError: If there is no such checkpoint, or it is damaged, or cannot be exported.
     """
     from linly.export.gguf.gguf_file import GgufType
-    from linly.export.model_export import ExportForm, export_run, parse_run
+    from linly.export.model_export import ExportForm, export_mean
+    from linly.export.run_checkpoints import parse_choice
 
-    folder, steps = parse_run(os.fspath(run))
+    runs = [run] if isinstance(run, str | os.PathLike) else run
+    choices = [parse_choice(os.fspath(each)) for each in runs]
     types = tuple(GgufType.parse(kind) for kind in dict.fromkeys(gguf))
     form = ExportForm(dtype, shard_size, types, license, repository)
-    return export_run(folder, steps=steps, output=Path(output), form=form)
+    return export_mean(choices, output=Path(output), form=form, is_averaged=average)

@@ -25,7 +25,8 @@ from transformers import AutoModelForCausalLM, PreTrainedModel
 
 from linly.config.recipe import load_recipe
 from linly.errors import LinlyError
-from linly.export.model_export import ExportForm, export_run, open_checkpoints
+from linly.export.model_export import ExportForm, export_run
+from linly.export.run_checkpoints import open_checkpoints
 from linly.modeling.embeddings import extend_model
 from linly.modeling.load_model import load_model
 from linly.runs.runs import RunFolder

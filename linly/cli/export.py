@@ -19,11 +19,12 @@ class GgufName(str, Enum):
     q8_0 = "q8_0"
 
 
-RunArgument = Annotated[
-    str,
+RunArguments = Annotated[
+    list[str],
     typer.Argument(
-        metavar="RUN[@STEP,...]",
-        help="Run folder: newest complete checkpoint, that of a step, or the mean of several.",
+        metavar="RUN[@STEP[:WEIGHT],...]...",
+        help="Run folder: newest complete checkpoint, that of a step, or the mean of several, also "
+        "of several runs. Weights add up to 1.",
     ),
 ]
 Push = Annotated[
@@ -41,8 +42,14 @@ def register(app: typer.Typer) -> None:
 
 
 def export(
-    run: RunArgument,
+    runs: RunArguments,
     output: Annotated[Path, typer.Option(help="Output folder; must be missing or empty.")],
+    average: Annotated[
+        bool,
+        typer.Option(
+            "--average", help="Take the weights that training.average kept, not the last ones."
+        ),
+    ] = False,
     dtype: Annotated[str, typer.Option(help="Type of the weights: bf16, fp16 or fp32.")] = "bf16",
     shard_size: Annotated[
         str, typer.Option(help="Largest size of a file; larger models are split.")
@@ -72,8 +79,9 @@ def export(
     disable_progress_bar()  # type: ignore[no-untyped-call]
     upload = None if push is None else HubUpload.checked(push, is_public=public)
     exported = api.export_run(
-        run,
+        runs,
         output,
+        average=average,
         dtype=dtype,
         shard_size=shard_size,
         gguf=[kind.value for kind in gguf or []],
@@ -86,9 +94,11 @@ def export(
 
 
 def _print(exported: Exported, output: Path, dtype: str) -> None:
-    taken = ", ".join(map(str, exported.steps))
-    what = f"step {taken}" if len(exported.steps) == 1 else f"mean of steps {taken}"
-    print(f"{output}: {what}, {exported.num_parameters:,} parameters, {dtype}")
+    from linly.export.run_checkpoints import mean_title
+
+    print(
+        f"{output}: {mean_title(exported.parts)}, {exported.num_parameters:,} parameters, {dtype}"
+    )
     for file in exported.gguf_files:
         print(f"{output / file}")
     for note in exported.notes:

@@ -17,7 +17,8 @@ from linly.data.documents.encoding import encode_segments
 from linly.data.documents.templates import alpaca, alpaca_no_input, linly
 from linly.data.reading.records import Texts, UnusableRecord
 from linly.errors import ConfigError
-from linly.export.model_export import assemble, open_checkpoints, parse_run
+from linly.export.model_export import assemble
+from linly.export.run_checkpoints import open_checkpoints, parse_run
 from linly.modeling.completion import complete, prompt_ids
 from linly.modeling.load_model import load_model
 from linly.modeling.positions import num_positions
@@ -85,11 +86,11 @@ def open_model(text: str, *, dtype: torch.dtype | None = None) -> OpenModel:
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     run_path: Path | None = None
     if (folder / "checkpoints").is_dir():
-        run, run_path = RunFolder.open(folder), folder
-        checkpoints = open_checkpoints(run, steps)
+        run_path = folder
+        checkpoints = open_checkpoints(RunFolder.open(folder), steps)
         steps = tuple(checkpoint.manifest.step for checkpoint in checkpoints)
         dtype = dtype or torch.bfloat16
-        model = assemble(run, checkpoints, dtype)
+        model = assemble(checkpoints, dtype)
         cast_buffers(model, kept_dtypes(model.config, dtype))
         folder = folder / "model"
     else:

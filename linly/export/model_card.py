@@ -14,9 +14,10 @@ from linly.config.sections.trainable_setting import (
     describe_trainable,
     parse_trainable,
 )
+from linly.export.run_checkpoints import MeanPart, is_equal_mean, mean_title
 from linly.modeling.parameters import ParameterCount
 from linly.records.before_after import BitsChange, changes_by_language, changes_by_source
-from linly.records.evaluation_record import parse_sources
+from linly.records.evaluation_record import parse_average, parse_sources
 from linly.storage.hub import HubModel
 
 
@@ -25,8 +26,8 @@ class CardFacts:
     """Facts of a model card that are not in a checkpoint's state.
 
     Attributes:
-        run: Name of the run.
-        steps: Steps of the exported checkpoints, ascending.
+        run: Name of the run that the state describes.
+        parts: Checkpoints in the mean; one that is not a mean.
         parameters: Trained and total parameter counts.
         languages: Language codes of the corpora, such as `zh-Hant`.
         license: License, as the hub names it, such as `apache-2.0`.
@@ -38,7 +39,7 @@ class CardFacts:
     """
 
     run: str
-    steps: Sequence[int]
+    parts: Sequence[MeanPart]
     parameters: ParameterCount
     languages: Sequence[str]
     license: str
@@ -54,22 +55,22 @@ def model_card(facts: CardFacts, state: Mapping[str, Any]) -> str:
 
     Args:
         facts: Facts that the state does not hold.
-        state: State of the newest exported checkpoint.
+        state: State of the exported checkpoint, or of the one that describes the mean.
     """
-    counts, recipe, steps = state["books"], state["recipe"], facts.steps
+    counts, recipe = state["books"], state["recipe"]
     lines = [
         "---",
         _metadata(facts),
         "---",
         "",
-        f"# {facts.run}, {'step' if len(steps) == 1 else 'mean of steps'} {_listed(steps)}",
+        f"# {facts.run}, {mean_title(facts.parts)}",
         "",
         f"Continual pre-training of `{facts.base}` with linly: "
         f"{_trained(recipe, facts.parameters)}, BF16 with fp32 master weights, "
         f"{counts['tokens_seen']:,} tokens in {state['step']:,} steps, curriculum "
         f"`{recipe['curriculum']['name']}`.",
         "",
-        *_mean_lines(steps),
+        *_mean_lines(facts, state["step"]),
         "## Mixture as realized",
         "",
         "| source | rows | share | supervised tokens | epoch |",
@@ -79,7 +80,7 @@ def model_card(facts: CardFacts, state: Mapping[str, Any]) -> str:
         f"Largest distance from the curriculum of any source at any row: "
         f"{counts['largest_drift']:.2f} row.",
         "",
-        *_evaluation_lines(state),
+        *_evaluation_lines(facts, state),
         *_use_lines(facts),
     ]
     return "\n".join(lines)
@@ -161,15 +162,33 @@ def _phase(phase: Mapping[str, Any]) -> str:
     return f"{describe_trainable(trainable)}{until}"
 
 
-def _mean_lines(steps: Sequence[int]) -> list[str]:
-    if len(steps) == 1:
-        return []
-    text = f"The weights are the unweighted mean of the checkpoints at steps {_listed(steps)}."
-    return [f"{text} The tables below describe the run at step {steps[-1]:,}.", ""]
-
-
-def _listed(steps: Sequence[int]) -> str:
-    return ", ".join(f"{step:,}" if len(steps) == 1 else str(step) for step in steps)
+def _mean_lines(facts: CardFacts, step: int) -> list[str]:
+    """Description of a mean and of averaged weights; empty for the last weights of one step."""
+    parts = facts.parts
+    averaged = [f"- {part.run}, step {part.step:,}: {part.averaged}" for part in parts]
+    taken = [
+        "The weights are averaged ones, which the run kept beside training (fp32):",
+        "",
+        *averaged,
+        "",
+    ]
+    if parts[0].averaged is None:
+        taken = []
+    if len(parts) == 1:
+        return taken
+    kind = "unweighted" if is_equal_mean(parts) else "weighted"
+    rows = [f"| {part.run} | {part.step:,} | {part.weight} |" for part in parts]
+    return [
+        f"The weights are the {kind} mean of {len(parts)} checkpoints, computed from fp32 weights:",
+        "",
+        "| run | step | weight |",
+        "|---|---:|---:|",
+        *rows,
+        "",
+        *taken,
+        f"The tables below describe the run {facts.run} at step {step:,}.",
+        "",
+    ]
 
 
 def _mixture_lines(counts: Mapping[str, Any]) -> list[str]:
@@ -181,9 +200,12 @@ def _mixture_lines(counts: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def _evaluation_lines(state: Mapping[str, Any]) -> list[str]:
+def _evaluation_lines(facts: CardFacts, state: Mapping[str, Any]) -> list[str]:
     """Tables of the held-out text that was evaluated before the first step and at the end."""
-    before, after = parse_sources(state["baseline"]), parse_sources(state["latest"])
+    before, after, what = parse_sources(state["baseline"]), parse_sources(state["latest"]), ""
+    if facts.parts[0].averaged is not None:
+        average = parse_average(state)
+        after, what = average.sources if average else {}, ", with the averaged weights"
     if not after:
         return []
     by_language, by_source = changes_by_language(before, after), changes_by_source(before, after)
@@ -193,7 +215,7 @@ def _evaluation_lines(state: Mapping[str, Any]) -> list[str]:
     return [
         "## Held-out documents, bits per byte",
         "",
-        f"Before the first step and after step {state['evaluated_step']:,}; lower is better.",
+        f"Before the first step and after step {state['evaluated_step']:,}{what}; lower is better.",
         "",
         "| language | before | after | change |",
         "|---|---:|---:|---:|",

@@ -1,13 +1,13 @@
 """Export of a run: fp32 master weights of checkpoints as a model folder for plain transformers.
 
-Several checkpoints of a run are averaged. Frozen weights are loaded from the model that the run
-started from, which must be unchanged. LoRA matrices are multiplied and added to them.
+Several checkpoints, of one or more runs, are averaged. Frozen weights are loaded from the model
+that the run started from, which must be unchanged. LoRA matrices are multiplied and added to them.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from transformers import (
 )
 
 from linly.config.chat_format import read_chat_templates
-from linly.config.sections.trainable_setting import Lora, Trainable
+from linly.config.sections.trainable_setting import Trainable
 from linly.config.sections.training_section import saved_choice
 from linly.config.yaml.overrides import expand_variables
 from linly.config.yaml.yaml import read_yaml
@@ -29,6 +29,14 @@ from linly.errors import CheckpointError, ConfigError
 from linly.export.gguf.gguf_file import GgufType, check_gguf, write_gguf
 from linly.export.model_card import CardFacts, model_card
 from linly.export.ollama import MODELFILE, modelfile
+from linly.export.run_checkpoints import (
+    Checkpoint,
+    MeanPart,
+    RunChoice,
+    described,
+    open_choices,
+    weighted_mean,
+)
 from linly.export.trained_template import TrainedTemplate, trained_template
 from linly.files import publish_text
 from linly.modeling.embeddings import BASE_MODEL_KEY
@@ -44,15 +52,14 @@ from linly.modeling.stored.empty_model import empty_model
 from linly.modeling.stored.exported_config import exported_config, exported_generation
 from linly.modeling.stored.folder import new_folder
 from linly.modeling.stored.weight_files import read_json_object, write_json_object
-from linly.modeling.trainable import lora_addition, lora_names, trained_names, trains_all
+from linly.modeling.trainable import trained_names, trains_all
 from linly.runs.runs import RunFolder
 from linly.storage.hub import HubModel, model_folder, model_in_cache
 from linly.tokenization.hugging_face.tokenizer_export import TokenizerExport, export_tokenizer
 from linly.tokenization.load_tokenizer import load_tokenizer
 from linly.tokenization.tokenizer import Tokenizer
 from linly.training.changes.pinned_inputs import model_identity
-from linly.training.checkpoints.checkpoint_files import read_buffers, read_master_weight, read_state
-from linly.training.checkpoints.manifest import Manifest, parse_step, verified
+from linly.training.checkpoints.checkpoint_files import read_buffers
 
 CONFIG, GENERATION = "config.json", "generation_config.json"
 DTYPES = {"bf16": torch.bfloat16, "fp16": torch.float16, "fp32": torch.float32}
@@ -63,62 +70,23 @@ class Exported:
     """Description of a written export.
 
     Attributes:
-        steps: Steps of the averaged checkpoints.
+        parts: Checkpoints in the mean.
         parameters: Trained and total parameter counts during training.
         gguf_files: Names of the GGUF files.
         notes: Notices on the chat template, generation settings and GGUF files.
     """
 
-    steps: tuple[int, ...]
+    parts: tuple[MeanPart, ...]
     num_parameters: int
     parameters: ParameterCount
     tokenizer: TokenizerExport
     gguf_files: tuple[str, ...]
     notes: tuple[str, ...]
 
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """A verified checkpoint of a run."""
-
-    folder: Path
-    manifest: Manifest
-
-    def weight(self, name: str, frozen: torch.Tensor | None, lora: Lora | None) -> torch.Tensor:
-        """A parameter of the model with LoRA merged, fp32 on the CPU.
-
-        Args:
-            name: Name of the parameter.
-            frozen: Weight stored in the base model; None if all parameters are trained.
-            lora: LoRA settings, for adding the layer's matrices to `frozen`; None without LoRA.
-        """
-        if name in self.manifest.parameters:
-            return self.master(name)
-        assert frozen is not None, name
-        matrices = lora_names(name.removesuffix(".weight"))
-        if lora is None or matrices[0] not in self.manifest.parameters:
-            return frozen.float()
-        first, second = map(self.master, matrices)
-        return frozen.float() + lora_addition(first, second, lora)
-
-    def master(self, name: str) -> torch.Tensor:
-        """Master weight of a trained parameter, fp32 on the CPU."""
-        return read_master_weight(self.folder / self.manifest.parameters[name], name)
-
-
-def parse_run(text: str) -> tuple[Path, tuple[int, ...]]:
-    """`RUN`, `RUN@200`, `RUN@step-200` or `RUN@200,400` as folder and steps.
-
-    Raises:
-        ConfigError: If a step is named twice.
-    """
-    folder, separator, named = text.rpartition("@")
-    if not separator or Path(text).is_dir():
-        return Path(text), ()
-    steps = tuple(parse_step(step) for step in named.split(","))
-    if len(set(steps)) < len(steps):
-        raise ConfigError(f"{text}: a step is named twice; each counts once in the mean")
-    return Path(folder), steps
+    @property
+    def steps(self) -> tuple[int, ...]:
+        """Steps of the checkpoints."""
+        return tuple(part.step for part in self.parts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,43 +128,58 @@ class ExportForm:
 def export_run(
     run: Path, *, steps: Sequence[int], output: Path, form: ExportForm = ExportForm()
 ) -> Exported:
-    """Write a run's checkpoint, or the mean of several, as a model folder.
+    """Write a run's checkpoint, or the mean of several; see `export_mean`."""
+    return export_mean([RunChoice(run, tuple(steps))], output=output, form=form)
+
+
+def export_mean(
+    choices: Sequence[RunChoice],
+    *,
+    output: Path,
+    form: ExportForm = ExportForm(),
+    is_averaged: bool = False,
+) -> Exported:
+    """Write a checkpoint, or the mean of several, of one or more runs, as a model folder.
 
     Args:
-        run: The run's folder.
-        steps: Steps of the checkpoints; empty for the newest complete one.
+        choices: Checkpoints of each run, with their weights.
         output: Output folder; must be missing or empty. It is published complete or not at all.
         form: Form of the export.
+        is_averaged: Whether the averaged weights of each checkpoint are taken.
 
     Raises:
-        ConfigError: If the output is not empty, or the model has no GGUF form.
-        CheckpointError: If there is no such complete checkpoint, or the frozen weights are missing
-            or changed.
+        ConfigError: If the output is not empty, the model has no GGUF form, or the weights or
+            models of a mean do not fit.
+        CheckpointError: If there is no such complete checkpoint, or it has no averaged weights, or
+            the frozen weights are missing or changed.
     """
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError(f"--output {output}: exists and is not an empty folder; choose another")
-    folder, name, base = RunFolder.open(run), run.resolve().name, run / "model"
-    if form.gguf:
-        check_gguf(base)
-    checkpoints = open_checkpoints(folder, steps)
-    newest = _newest(checkpoints)
-    state, timeline = read_state(newest.folder), fold(folder.read("decisions"))
+    for choice in choices:
+        RunFolder.open(choice.run)
+        if form.gguf:
+            check_gguf(choice.run / "model")
+    checkpoints = open_choices(choices, is_averaged=is_averaged)
+    main = described(checkpoints)
+    base, state, timeline = main.run.path / "model", main.state, _timeline(main)
     tokenizer = load_tokenizer(base)
     chat = trained_template(timeline, state["books"]["supervised"], tokenizer)
-    model = assemble(folder, checkpoints, DTYPES[form.dtype])
-    parameters, num_parameters = _count(model, newest), model.num_parameters()
+    model = assemble(checkpoints, DTYPES[form.dtype])
+    parameters, num_parameters = _count(model, main), model.num_parameters()
+    parts = tuple(one.part for one in checkpoints)
     with new_folder(output) as partial:
         save_weights(model, partial, shard_size=form.shard_size)
         notes = [*chat.notes, *write_configuration(base, model, partial, DTYPES[form.dtype])]
         del model
         exported = export_tokenizer(tokenizer, partial, source=base, chat_template=chat.jinja)
+        name = "-".join(dict.fromkeys(part.run for part in parts))
         names, more = _write_gguf_files(partial, form.gguf, name, chat, tokenizer)
         notes += more
         facts = CardFacts(
-            run=name,
-            steps=sorted(checkpoint.manifest.step for checkpoint in checkpoints),
+            run=main.part.run,
+            parts=parts,
             parameters=parameters,
-            languages=_languages(timeline),
+            languages=_languages([_timeline(one) for one in checkpoints]),
             license=form.license,
             base=base_model(state["recipe"]["model"], base),
             repository=form.repository,
@@ -205,8 +188,11 @@ def export_run(
             gguf_files=names,
         )
         publish_text(partial / "README.md", model_card(facts, state))
-    found = tuple(checkpoint.manifest.step for checkpoint in checkpoints)
-    return Exported(found, num_parameters, parameters, exported, names, tuple(notes))
+    return Exported(parts, num_parameters, parameters, exported, names, tuple(notes))
+
+
+def _timeline(checkpoint: Checkpoint) -> Timeline:
+    return fold(checkpoint.run.read("decisions"))
 
 
 def _write_gguf_files(
@@ -228,8 +214,9 @@ def _write_gguf_files(
     return names, notes
 
 
-def _languages(timeline: Timeline) -> list[str]:
-    return sorted({code for corpus in timeline.corpora.values() for code in corpus.languages})
+def _languages(timelines: Iterable[Timeline]) -> list[str]:
+    corpora = [corpus for timeline in timelines for corpus in timeline.corpora.values()]
+    return sorted({code for corpus in corpora for code in corpus.languages})
 
 
 def base_model(named: str, folder: Path) -> HubModel | str:
@@ -269,30 +256,22 @@ def write_configuration(
     return (f"{GENERATION}: {names} set or left out, as transformers refuses the base's file",)
 
 
-def open_checkpoints(run: RunFolder, steps: Sequence[int]) -> tuple[Checkpoint, ...]:
-    """The verified checkpoints of these steps, or the newest complete one.
-
-    Raises:
-        CheckpointError: If one is missing or damaged.
-    """
-    return tuple(Checkpoint(*verified(run.checkpoints, step)) for step in steps or (None,))
-
-
-def assemble(
-    run: RunFolder, checkpoints: Sequence[Checkpoint], dtype: torch.dtype
-) -> PreTrainedModel:
+def assemble(checkpoints: Sequence[Checkpoint], dtype: torch.dtype) -> PreTrainedModel:
     """A model with the mean weights of checkpoints, on the CPU, in evaluation mode.
 
+    Checkpoints are read tensor by tensor, so that their number does not matter for the memory.
+
     Args:
-        run: Run that all the checkpoints belong to.
-        checkpoints: Checkpoints to average; LoRA is merged into each before averaging.
+        checkpoints: Checkpoints of matching runs, with weights that add up to 1; LoRA is merged
+            into each before the mean is computed.
         dtype: Dtype of the weights, each cast once.
 
     Raises:
         CheckpointError: If the checkpoint's parameters do not match the run's model, or the frozen
             weights are missing or changed.
     """
-    state = read_state(checkpoints[0].folder)
+    main = described(checkpoints)
+    run, state = main.run, main.state
     trainable = saved_choice(state["recipe"]["training"])
     config = read_config(run.path / "model")
     empty = empty_model(config, dtype)
@@ -309,19 +288,15 @@ def assemble(
     dtypes = kept_dtypes(config, dtype)
     for name, parameter in model.named_parameters():
         frozen = None if is_full else parameter.data
-        weights = (each.weight(name, frozen, trainable.lora) for each in checkpoints)
-        parameter.data = _mean(weights, len(checkpoints)).to(dtypes[name])
-    _set_buffers(model, _newest(checkpoints))
+        weights = (each.merged(name, frozen, trainable.lora) for each in checkpoints)
+        parameter.data = weighted_mean(checkpoints, weights).to(dtypes[name])
+    _set_buffers(model, main)
     model.config.dtype = dtype
     model.generation_config = GenerationConfig.from_dict(
         generation_settings(run.path / "model", config)[0]
     )
     model.train(False)
     return model
-
-
-def _newest(checkpoints: Sequence[Checkpoint]) -> Checkpoint:
-    return max(checkpoints, key=lambda checkpoint: checkpoint.manifest.step)
 
 
 def _set_buffers(model: PreTrainedModel, checkpoint: Checkpoint) -> None:
@@ -335,16 +310,6 @@ def _set_buffers(model: PreTrainedModel, checkpoint: Checkpoint) -> None:
         )
     for name, buffer in own.items():
         buffer.data = saved[name]
-
-
-def _mean(weights: Iterator[torch.Tensor], number: int) -> torch.Tensor:
-    """Mean of fp32 tensors, computed in fp64 so that only the final cast rounds."""
-    if number == 1:
-        return next(weights)
-    total = next(weights).double()
-    for weight in weights:
-        total += weight
-    return total / number
 
 
 def _frozen_model(

@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from linly.config.recipe import load_recipe
 from linly.config.yaml.yaml import write_yaml
-from linly.export.model_export import ExportForm, assemble, export_run, open_checkpoints
+from linly.export.model_export import ExportForm, assemble, export_run
+from linly.export.run_checkpoints import open_checkpoints
 from linly.modeling.embeddings import extend_model
 from linly.modeling.load_model import save_model
 from linly.runs.runs import RunFolder
@@ -94,7 +95,7 @@ def place(real_data: Path, alone: Processes, tmp_path_factory: pytest.TempPathFa
     run = RunFolder.open(folder / "run-mixture")
     export_run(run.path, steps=[], output=folder / "exports" / "model", form=ExportForm("fp32"))
     ids = torch.randint(0, larger.vocab_size, (2, 48), generator=torch.Generator().manual_seed(0))
-    trained = assemble(run, open_checkpoints(run, ()), torch.float32)
+    trained = assemble(open_checkpoints(run, ()), torch.float32)
     with torch.no_grad():
         logits = trained(ids, use_cache=False).logits.contiguous()
     save_file({"ids": ids, "logits": logits}, folder / "exports/model/reference.safetensors")

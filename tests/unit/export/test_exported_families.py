@@ -15,7 +15,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, PretrainedConfig, Pre
 from transformers.utils.logging import disable_progress_bar
 
 from linly.config.sections.training_section import TrainingSettings
-from linly.export.model_export import assemble, open_checkpoints, write_configuration
+from linly.export.model_export import assemble, write_configuration
+from linly.export.run_checkpoints import open_checkpoints
 from linly.modeling.load_model import load_model, save_weights
 from linly.modeling.stored.dtypes import persistent_buffers
 from linly.modeling.stored.weight_files import WEIGHTS
@@ -120,7 +121,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (base / "tokenizer.model").write_bytes(TOKENIZER)
         loaded = load_model(base)
         run = saved_run(loaded, base, place / "runs" / name)
-        assembled = assemble(run, open_checkpoints(run, ()), FP32)
+        assembled = assemble(open_checkpoints(run, ()), FP32)
         save_weights(assembled, output)
         write_configuration(run.path / "model", assembled, output, FP32)
         with torch.no_grad():

@@ -12,12 +12,13 @@ from huggingface_hub import ModelCard
 from linly.errors import ConfigError
 from linly.export.model_card import CardFacts, model_card
 from linly.export.model_export import ExportForm, base_model
+from linly.export.run_checkpoints import MeanPart
 from linly.modeling.parameters import ParameterCount
 from linly.storage.hub import HubModel
 
 FACTS = CardFacts(
     run="my-run",
-    steps=(20,),
+    parts=(MeanPart("my-run", 20),),
     parameters=ParameterCount(10, 10),
     languages=("en", "zh", "zh-Hant"),
     license="apache-2.0",

@@ -16,7 +16,8 @@ from linly.config.recipe import load_recipe
 from linly.errors import CheckpointError, ConfigError
 from linly.export import model_export as module
 from linly.export.gguf.gguf_file import GgufType
-from linly.export.model_export import ExportForm, export_run, open_checkpoints, parse_run
+from linly.export.model_export import ExportForm, export_run
+from linly.export.run_checkpoints import open_checkpoints, parse_run
 from linly.export.trained_template import jinja_template
 from linly.modeling.load_model import load_model, save_weights
 from linly.modeling.stored.weight_files import WEIGHTS, WEIGHTS_INDEX
@@ -113,8 +114,9 @@ def test_the_card_says_what_was_averaged(full: Path, tmp_path: Path) -> None:
     export_run(full, steps=(6, 2), output=tmp_path / "out", form=ExportForm("bf16"))
     card = (tmp_path / "out" / "README.md").read_text()
     assert "# full, mean of steps 2, 6\n" in card
-    assert "unweighted mean of the checkpoints at steps 2, 6." in card
-    assert "describe the run at step 6" in card
+    assert "unweighted mean of 2 checkpoints, computed from fp32 weights" in card
+    assert "| full | 6 | 1/2 |\n| full | 2 | 1/2 |" in card
+    assert "describe the run full at step 6" in card
     assert "| english |" in card
     assert "all parameters" in card
 

@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM
 from linly.config.recipe import load_recipe
 from linly.errors import CheckpointError, ConfigError
 from linly.export.generation import Sampling, generate_texts, open_model
-from linly.export.model_export import ExportForm, export_run, open_checkpoints
+from linly.export.model_export import ExportForm, export_run
+from linly.export.run_checkpoints import open_checkpoints
 from linly.modeling.load_model import load_model
 from linly.modeling.stored.weight_files import WEIGHTS
 from linly.modeling.trainable import make_trainable

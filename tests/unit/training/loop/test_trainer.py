@@ -20,7 +20,8 @@ from linly.config.recipe import load_recipe
 from linly.curriculum.mixture import Mixture
 from linly.errors import CheckpointError, ConfigError, DataError, ExhaustedError, TrainingError
 from linly.export.generation import Sampling, apply_template, generate_texts, open_model
-from linly.export.model_export import ExportForm, assemble, export_run, open_checkpoints, parse_run
+from linly.export.model_export import ExportForm, assemble, export_run
+from linly.export.run_checkpoints import open_checkpoints, parse_run
 from linly.modeling.load_model import init_model
 from linly.runs.runs import RunFolder
 from linly.tokenization.load_tokenizer import load_tokenizer
@@ -349,7 +350,7 @@ def test_an_export_gives_the_checkpoints_logits_in_plain_transformers(
     assert exported.tokenizer.exact
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out", dtype="bfloat16")
     run = RunFolder.open(whole)
-    ours = assemble(run, open_checkpoints(run, [14]), torch.bfloat16)
+    ours = assemble(open_checkpoints(run, [14]), torch.bfloat16)
     tokenizer = load_tokenizer(whole / "model")
     text = "the cat 看见大树"
     ids = AutoTokenizer.from_pretrained(tmp_path / "out")(text, return_tensors="pt").input_ids
