@@ -27,6 +27,12 @@ RunArguments = Annotated[
         "of several runs. Weights add up to 1.",
     ),
 ]
+Average = Annotated[
+    bool,
+    typer.Option(
+        "--average", help="Take the weights that training.average kept, not the last ones."
+    ),
+]
 Push = Annotated[
     str | None,
     typer.Option(
@@ -44,12 +50,7 @@ def register(app: typer.Typer) -> None:
 def export(
     runs: RunArguments,
     output: Annotated[Path, typer.Option(help="Output folder; must be missing or empty.")],
-    average: Annotated[
-        bool,
-        typer.Option(
-            "--average", help="Take the weights that training.average kept, not the last ones."
-        ),
-    ] = False,
+    average: Average = False,
     dtype: Annotated[str, typer.Option(help="Type of the weights: bf16, fp16 or fp32.")] = "bf16",
     shard_size: Annotated[
         str, typer.Option(help="Largest size of a file; larger models are split.")

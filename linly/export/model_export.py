@@ -153,12 +153,7 @@ def export_mean(
         CheckpointError: If there is no such complete checkpoint, or it has no averaged weights, or
             the frozen weights are missing or changed.
     """
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
-        raise ConfigError(f"--output {output}: exists and is not an empty folder; choose another")
-    for choice in choices:
-        RunFolder.open(choice.run)
-        if form.gguf:
-            check_gguf(choice.run / "model")
+    _check_places(choices, output, form)
     checkpoints = open_choices(choices, is_averaged=is_averaged)
     main = described(checkpoints)
     base, state, timeline = main.run.path / "model", main.state, _timeline(main)
@@ -189,6 +184,16 @@ def export_mean(
         )
         publish_text(partial / "README.md", model_card(facts, state))
     return Exported(parts, num_parameters, parameters, exported, names, tuple(notes))
+
+
+def _check_places(choices: Sequence[RunChoice], output: Path, form: ExportForm) -> None:
+    """Check the runs and the output before anything is read in full."""
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise ConfigError(f"--output {output}: exists and is not an empty folder; choose another")
+    for choice in choices:
+        RunFolder.open(choice.run)
+        if form.gguf:
+            check_gguf(choice.run / "model")
 
 
 def _timeline(checkpoint: Checkpoint) -> Timeline:
