@@ -148,10 +148,8 @@ def export_mean(
         is_averaged: Whether the averaged weights of each checkpoint are taken.
 
     Raises:
-        ConfigError: If the output is not empty, the model has no GGUF form, or the weights or
-            models of a mean do not fit.
-        CheckpointError: If there is no such complete checkpoint, or it has no averaged weights, or
-            the frozen weights are missing or changed.
+        ConfigError: If the output is not empty, or models or weights of a mean do not fit.
+        CheckpointError: If a checkpoint, averaged or frozen weights are missing or damaged.
     """
     _check_places(choices, output, form)
     checkpoints = open_choices(choices, is_averaged=is_averaged)
@@ -164,12 +162,11 @@ def export_mean(
     parts = tuple(one.part for one in checkpoints)
     with new_folder(output) as partial:
         save_weights(model, partial, shard_size=form.shard_size)
-        notes = [*chat.notes, *write_configuration(base, model, partial, DTYPES[form.dtype])]
+        notes = write_configuration(base, model, partial, DTYPES[form.dtype])
         del model
         exported = export_tokenizer(tokenizer, partial, source=base, chat_template=chat.jinja)
         name = "-".join(dict.fromkeys(part.run for part in parts))
         names, more = _write_gguf_files(partial, form.gguf, name, chat, tokenizer)
-        notes += more
         facts = CardFacts(
             run=main.part.run,
             parts=parts,
@@ -183,7 +180,9 @@ def export_mean(
             gguf_files=names,
         )
         publish_text(partial / "README.md", model_card(facts, state))
-    return Exported(parts, num_parameters, parameters, exported, names, tuple(notes))
+    return Exported(
+        parts, num_parameters, parameters, exported, names, (*chat.notes, *notes, *more)
+    )
 
 
 def _check_places(choices: Sequence[RunChoice], output: Path, form: ExportForm) -> None:

@@ -99,11 +99,9 @@ class Engine:
     ) -> None:
         """Move the model's weights to the device in place, as BF16, and create the optimizer.
 
-        Weights that transformers keeps in fp32 in a BF16 model stay in fp32.
-
-        Master weights have the stored precision, even where BF16 rounds. Weights are moved one by
-        one, so that a model mapped from its files is never entirely in host memory (see
-        `load_model`).
+        Weights that transformers keeps in fp32 in a BF16 model stay in fp32. Master weights have
+        the stored precision, even where BF16 rounds. Weights are moved one by one, so that a model
+        mapped from its files is never entirely in host memory (see `load_model`).
 
         Args:
             model: Model whose parameters require a gradient if any phase trains them.
@@ -135,9 +133,8 @@ class Engine:
         self._engine, self._optimizer, _, _ = deepspeed.initialize(
             model=Objective(model), optimizer=self._parts_optimizer, config=config
         )
-        self._optimizer_steps = 0
         self._accumulation = accumulation
-        self._micro_batches = 0
+        self._optimizer_steps = self._micro_batches = 0
         self._usual_backend = usual_backend(model)
         self._attention, self.evaluation_way = self._choose_attention(training, layout)
         objective = self._engine.module
