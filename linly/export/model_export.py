@@ -167,22 +167,35 @@ def export_mean(
         exported = export_tokenizer(tokenizer, partial, source=base, chat_template=chat.jinja)
         name = "-".join(dict.fromkeys(part.run for part in parts))
         names, more = _write_gguf_files(partial, form.gguf, name, chat, tokenizer)
-        facts = CardFacts(
-            run=main.part.run,
-            parts=parts,
-            parameters=parameters,
-            languages=_languages([_timeline(one) for one in checkpoints]),
-            license=form.license,
-            base=base_model(state["recipe"]["model"], base),
-            repository=form.repository,
-            is_exact=exported.exact,
-            has_chat=bool(read_chat_templates(partial)),
-            gguf_files=names,
-        )
-        publish_text(partial / "README.md", model_card(facts, state))
+        _write_card(partial, checkpoints, parameters, form, exported.exact, names)
     return Exported(
         parts, num_parameters, parameters, exported, names, (*chat.notes, *notes, *more)
     )
+
+
+def _write_card(
+    folder: Path,
+    checkpoints: Sequence[Checkpoint],
+    parameters: ParameterCount,
+    form: ExportForm,
+    is_exact: bool,
+    gguf_files: Sequence[str],
+) -> None:
+    """Write the model card into the folder of an export."""
+    main = described(checkpoints)
+    facts = CardFacts(
+        run=main.part.run,
+        parts=[one.part for one in checkpoints],
+        parameters=parameters,
+        languages=_languages([_timeline(one) for one in checkpoints]),
+        license=form.license,
+        base=base_model(main.state["recipe"]["model"], main.run.path / "model"),
+        repository=form.repository,
+        is_exact=is_exact,
+        has_chat=bool(read_chat_templates(folder)),
+        gguf_files=gguf_files,
+    )
+    publish_text(folder / "README.md", model_card(facts, main.state))
 
 
 def _check_places(choices: Sequence[RunChoice], output: Path, form: ExportForm) -> None:
