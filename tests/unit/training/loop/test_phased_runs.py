@@ -11,7 +11,8 @@ from safetensors.torch import load_file
 
 from linly.config.recipe import load_recipe
 from linly.errors import ConfigError
-from linly.export.model_export import ExportForm, export_run, open_checkpoints
+from linly.export.model_export import ExportForm, export_run
+from linly.export.run_checkpoints import open_checkpoints
 from linly.modeling.parts.new_rows import BASE_VOCABULARY_KEY
 from linly.modeling.stored.weight_files import WEIGHTS, read_json_object, write_json_object
 from linly.runs.runs import RunFolder
