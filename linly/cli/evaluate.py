@@ -157,7 +157,7 @@ def _check(
 
 
 def _check_leaks(model: str, leaks: Path | None) -> None:
-    from linly.export.model_export import parse_run
+    from linly.export.run_checkpoints import parse_run
 
     if leaks is not None and not (parse_run(model)[0] / "rows").is_dir():
         raise ConfigError(
@@ -223,7 +223,7 @@ def _report(
 def _print_leaks(record: ExamRecord, leaks: Path) -> None:
     """Print how many of an exam's questions the run was trained on, up to its checkpoint."""
     from linly.data.scanning.trained_questions import questions_of_run
-    from linly.export.model_export import parse_run
+    from linly.export.run_checkpoints import parse_run
 
     run, _ = parse_run(record.model)
     found = questions_of_run(run, leaks, last_step=max(record.steps)).get(record.exam, set())
