@@ -32,6 +32,11 @@ WRITERS = {
     ),
     "recipes copy": "recipes copy linly-llama2-7b {out}/new",
     "corpora new": "corpora new english/*.jsonl --data-root {world}/data --corpora {out}",
+    "corpora scan": (
+        "corpora scan english --duplicates 0.8 --output {out}/list.parquet "
+        "--corpora {world}/corpora --data-root {world}/data"
+    ),
+    "evaluate": "evaluate {run} --recipe {recipe} --output {out}/scores",
     "vocab characters": "vocab characters --base {model} --output {out}/characters",
     "vocab extend": "vocab extend --base {model} --characters {characters} --output {out}/a.model",
     "vocab words": (
