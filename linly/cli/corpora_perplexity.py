@@ -18,10 +18,11 @@ Perplexity = Annotated[
 ]
 AtMost = Annotated[
     float | None,
-    typer.Option(min=1, callback=finite, help="Largest perplexity to keep (InsCP: 15)."),
+    typer.Option(min=1, max=1e12, callback=finite, help="Largest perplexity to keep (InsCP: 15)."),
 ]
 AtLeast = Annotated[
-    float | None, typer.Option(min=1, callback=finite, help="Smallest perplexity to keep.")
+    float | None,
+    typer.Option(min=1, max=1e12, callback=finite, help="Smallest perplexity to keep."),
 ]
 
 
@@ -49,7 +50,8 @@ def scan_by_perplexity(
     processes = start_processes()
     scoring = open_scoring_model(model, processes, sequence_length=None, batch_rows=4)
     counts = scan_perplexity(corpora, data_root, scoring, bounds, output, processes)
-    stop_processes()
+    if processes.world_size > 1:
+        stop_processes()
     if not processes.is_first:
         return
     rows = []

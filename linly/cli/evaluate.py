@@ -61,7 +61,8 @@ Output = Annotated[
     typer.Option(metavar="DIR", help="Folder for the scores and each question's answer."),
 ]
 Limit = Annotated[
-    int | None, typer.Option(min=1, help="Ask only the first questions of each subject.")
+    int | None,
+    typer.Option(min=1, max=1_000_000, help="Ask only the first questions of each subject."),
 ]
 Prompts = Annotated[
     PromptsOf, typer.Option(help="Prompts of lm-eval (harness) or of the exam's authors.")
@@ -129,7 +130,8 @@ def evaluate(
         with processes.together("writing the scores"):
             if processes.is_first:
                 _report(after, before, output, leaks, is_submission=submission)
-    stop_processes()
+    if processes.world_size > 1:
+        stop_processes()
 
 
 def _check(

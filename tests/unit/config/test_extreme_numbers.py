@@ -22,9 +22,10 @@ from linly.config.recipe import Recipe, load_recipe
 from linly.config.sections.average_setting import WeightAveraging
 from linly.config.sections.data_section import DataSettings
 from linly.config.sections.evaluation_section import EvaluationSettings
-from linly.config.sections.phases_setting import LrScale
+from linly.config.sections.phases_setting import LrScale, TrainingPhase
 from linly.config.sections.saving_sections import CheckpointSettings
 from linly.config.sections.schedule_setting import Annealing
+from linly.config.sections.task_setting import TaskSettings
 from linly.config.sections.trainable_setting import Lora
 from linly.config.sections.training_section import TrainingSettings
 from linly.config.sections.watching_sections import AlarmSettings, GuardSettings
@@ -42,12 +43,14 @@ SECTIONS: dict[type[Model], tuple[str | int, ...]] = {
     Recipe: (),
     DataSettings: ("data",),
     TrainingSettings: ("training",),
+    TrainingPhase: ("training", "phases", 0),
     LrScale: ("training", "lr_scale"),
     Lora: ("training", "trainable", "lora"),
     Annealing: ("training", "annealing"),
     WeightAveraging: ("training", "average"),
     CheckpointSettings: ("checkpoint",),
     EvaluationSettings: ("evaluation",),
+    TaskSettings: ("evaluation", "tasks", 0),
     GuardSettings: ("guards",),
     AlarmSettings: ("alarms",),
     Corpus: ("corpora", "books"),
@@ -148,6 +151,17 @@ def with_value(path: tuple[str | int, ...], value: Any) -> dict[str, Any]:
     tree = written()
     if path[:3] == ("corpora", "books", "where"):
         tree["corpora"]["books"]["where"] = [{"field": "score"}]
+    if path[:2] == ("training", "phases"):
+        del tree["training"]["trainable"]
+        tree["training"]["phases"] = [{"trainable": "new_rows"}, {"trainable": "full"}]
+    if path[:2] == ("evaluation", "tasks"):
+        tree["evaluation"] = {"tasks": [{"name": "icl"}]}
+    if path == ("evaluation", "tasks_every"):
+        tree["evaluation"] = {"every": 1, "tasks": [{"name": "icl"}]}
+    if path[-1] == "max_drop":
+        tree["evaluation"] = {"tasks": [{"name": "icl"}]}
+        guarded = tree["curriculum"]["mixture"]["english"]["ratio"]
+        guarded["guard"] = {"task": "icl", "cap": "60%"}
     if path[:2] == ("training", "average"):
         tree["training"]["average"] = {"kind": "window" if path[2] == "steps" else "ema"}
     if path[:2] in (("training", "annealing"), ("training", "decay")):
